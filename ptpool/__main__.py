@@ -1,0 +1,5 @@
+"""``python -m ptpool``."""
+
+from ptpool.cli import main
+
+main()

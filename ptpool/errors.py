@@ -1,0 +1,20 @@
+"""What a user did that cannot work, said in at most three plain lines."""
+
+
+class UsageError(Exception):
+    """Unusable input or arguments: exit status 2.
+
+    Args:
+        what: what is wrong, naming the file and the place in it.
+        remedy: what to do about it.
+    """
+
+    exit_code = 2
+
+    def __init__(self, what: str, remedy: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.what}\n{self.remedy}" if self.remedy else self.what

@@ -1,0 +1,53 @@
+"""Options that many commands share, and how a command prints a table."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Db = Annotated[Path, typer.Option("--db", envvar="PTPOOL_DB", metavar="FILE", help="The warehouse, a DuckDB file.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
+Json = Annotated[bool, typer.Option("--json", help="Print results as JSON, for machines.")]
+
+DEFAULT_DB = Path("ptpool.duckdb")
+
+
+def say(text: str) -> None:
+    """One line of result on standard output."""
+    sys.stdout.write(text + "\n")
+
+
+def note(text: str, *, quiet: bool = False) -> None:
+    """One line about the work on standard error."""
+    if not quiet:
+        sys.stderr.write(text + "\n")
+
+
+def say_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, as_json: bool = False) -> None:
+    """Print rows as an aligned table, or as a JSON list of objects."""
+    if as_json:
+        say(json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=2, default=str))
+    else:
+        say(aligned(columns, rows))
+
+
+def aligned(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A plain table: text to the left, numbers to the right, no trailing blanks."""
+    cells = [
+        ["" if cell is None else f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows
+    ]
+    widths = [max([len(name), *(len(row[i]) for row in cells)]) for i, name in enumerate(columns)]
+    right = [
+        all(isinstance(row[i], int | float) or row[i] is None for row in rows) and bool(rows)
+        for i in range(len(columns))
+    ]
+
+    def line(row: Sequence[str]) -> str:
+        return "  ".join(
+            cell.rjust(w) if r else cell.ljust(w) for cell, w, r in zip(row, widths, right, strict=True)
+        ).rstrip()
+
+    return "\n".join([line(columns), line(["-" * w for w in widths]), *map(line, cells)])

@@ -1,0 +1,303 @@
+-- The warehouse: what every stage reads and writes. Times are int64 nanoseconds on the capture's own clock.
+
+CREATE TABLE meta (key VARCHAR NOT NULL, value VARCHAR NOT NULL);
+COMMENT ON TABLE meta IS 'Facts about this file itself';
+COMMENT ON COLUMN meta.key IS 'Name of the fact: schema_version';
+COMMENT ON COLUMN meta.value IS 'Its value';
+
+CREATE TYPE event_kind AS ENUM ('alloc', 'free', 'alloc_failed', 'zone_locked', 'pcpu_drain', 'extfrag');
+CREATE TYPE consumer AS ENUM ('other', 'pgtable_user', 'pgtable_kernel', 'direct_map_split', 'kvm', 'iommu', 'kstack', 'exec', 'secret');
+CREATE TYPE table_level AS ENUM ('pte', 'pmd', 'pud', 'p4d', 'pgd');
+CREATE TYPE table_role AS ENUM ('linked', 'deposited', 'preallocated');
+CREATE TYPE migratetype AS ENUM ('Unmovable', 'Movable', 'Reclaimable', 'HighAtomic', 'CMA', 'Isolate');
+CREATE TYPE moment AS ENUM ('before', 'after');
+CREATE TYPE severity AS ENUM ('info', 'notice', 'error', 'data_loss');
+
+-- ---------------------------------------------------------------------------------------------------- recordings
+
+CREATE TABLE capture (
+    capture_id VARCHAR NOT NULL, name VARCHAR NOT NULL, source VARCHAR NOT NULL, sha256 VARCHAR NOT NULL,
+    format VARCHAR NOT NULL, kernel_release VARCHAR, arch VARCHAR, page_size INTEGER NOT NULL, cpus INTEGER NOT NULL,
+    total_pages BIGINT, clock VARCHAR, timing VARCHAR NOT NULL, first_ns BIGINT NOT NULL, last_ns BIGINT NOT NULL,
+    events BIGINT NOT NULL, lost_events BIGINT NOT NULL, has_stacks BOOLEAN NOT NULL, code_version VARCHAR NOT NULL
+);
+COMMENT ON TABLE capture IS 'One recording: a trace and the snapshots beside it';
+COMMENT ON COLUMN capture.capture_id IS 'Hash of name, input bytes, time window and the code that read them';
+COMMENT ON COLUMN capture.name IS 'Name given on import; unique';
+COMMENT ON COLUMN capture.source IS 'File names that were read, without their folders';
+COMMENT ON COLUMN capture.sha256 IS 'SHA-256 over names and bytes of the trace and its snapshots';
+COMMENT ON COLUMN capture.format IS 'Trace format: ftrace, perf-script';
+COMMENT ON COLUMN capture.kernel_release IS 'uname -r of the recorded machine, if a file says it';
+COMMENT ON COLUMN capture.arch IS 'uname -m of the recorded machine; NULL when unknown';
+COMMENT ON COLUMN capture.page_size IS 'Bytes per base page';
+COMMENT ON COLUMN capture.cpus IS 'CPUs of the recorded machine: from snapshots, else the highest CPU seen in the trace plus one';
+COMMENT ON COLUMN capture.total_pages IS 'Base pages present, from zoneinfo or MemTotal; NULL when no snapshot says it';
+COMMENT ON COLUMN capture.clock IS 'Trace clock, if a file says it';
+COMMENT ON COLUMN capture.timing IS 'real, emulated (no rate or wait taken from it is a finding) or unknown';
+COMMENT ON COLUMN capture.first_ns IS 'Time of the first event kept';
+COMMENT ON COLUMN capture.last_ns IS 'Time of the last event kept';
+COMMENT ON COLUMN capture.events IS 'Rows in page_event';
+COMMENT ON COLUMN capture.lost_events IS 'Events that the recorder says it lost';
+COMMENT ON COLUMN capture.has_stacks IS 'Whether any event carries a kernel stack';
+COMMENT ON COLUMN capture.code_version IS 'Version and source hash of the ptpool that imported it';
+
+CREATE TABLE page_event (
+    capture_id VARCHAR NOT NULL, seq BIGINT NOT NULL, ts_ns BIGINT NOT NULL, cpu SMALLINT NOT NULL, pid INTEGER NOT NULL,
+    comm VARCHAR, kind event_kind NOT NULL, pfn BIGINT, page_order TINYINT NOT NULL, migratetype TINYINT,
+    gfp_flags UINTEGER, gfp_text VARCHAR, stack_id INTEGER, consumer consumer, level table_level, role table_role
+);
+COMMENT ON TABLE page_event IS 'Page-allocation events as recorded, in the order of the trace';
+COMMENT ON COLUMN page_event.capture_id IS 'Capture it belongs to';
+COMMENT ON COLUMN page_event.seq IS 'Place in the trace, from 0 without gaps';
+COMMENT ON COLUMN page_event.ts_ns IS 'Time stamp';
+COMMENT ON COLUMN page_event.cpu IS 'CPU that the event happened on';
+COMMENT ON COLUMN page_event.pid IS 'Thread id of the task (0: idle)';
+COMMENT ON COLUMN page_event.comm IS 'Name of the task';
+COMMENT ON COLUMN page_event.kind IS 'alloc, free, alloc_failed (returned NULL), zone_locked (left the buddy lists), pcpu_drain (went back to them), extfrag (fallback to another migratetype)';
+COMMENT ON COLUMN page_event.pfn IS 'First page frame number; NULL for a failed allocation';
+COMMENT ON COLUMN page_event.page_order IS 'log2 of the number of base pages';
+COMMENT ON COLUMN page_event.migratetype IS 'Requested migratetype (0 Unmovable, 1 Movable, 2 Reclaimable); NULL for a free';
+COMMENT ON COLUMN page_event.gfp_flags IS 'GFP bits as numbered by Linux 6.12; NULL where the event has none';
+COMMENT ON COLUMN page_event.gfp_text IS 'GFP flags as printed in the trace';
+COMMENT ON COLUMN page_event.stack_id IS 'Kernel stack, see stack; NULL when none was recorded';
+COMMENT ON COLUMN page_event.consumer IS 'Who asked for the memory, by stack; a free inherits it from the page; NULL: never seen allocated';
+COMMENT ON COLUMN page_event.level IS 'Level of the page table; NULL when it is none, or unknown';
+COMMENT ON COLUMN page_event.role IS 'Whether the table was linked at once, deposited beside a huge page or preallocated; NULL when unknown';
+
+CREATE TABLE stack (
+    capture_id VARCHAR NOT NULL, stack_id INTEGER NOT NULL, frames VARCHAR[] NOT NULL, consumer consumer NOT NULL,
+    level table_level, role table_role
+);
+COMMENT ON TABLE stack IS 'Distinct kernel call stacks of a capture, and what the classification rules make of them';
+COMMENT ON COLUMN stack.capture_id IS 'Capture it belongs to';
+COMMENT ON COLUMN stack.stack_id IS 'Number within the capture, from 0 in order of first appearance';
+COMMENT ON COLUMN stack.frames IS 'Function names, innermost first; unresolved addresses stay addresses';
+COMMENT ON COLUMN stack.consumer IS 'Consumer by the first matching rule of ingest/rules.toml';
+COMMENT ON COLUMN stack.level IS 'Level of the page table that such a stack allocates';
+COMMENT ON COLUMN stack.role IS 'Role of the page table that such a stack allocates';
+
+CREATE TABLE import_stat (
+    capture_id VARCHAR NOT NULL, name VARCHAR NOT NULL, severity severity NOT NULL, cpu SMALLINT, value BIGINT NOT NULL,
+    explanation VARCHAR NOT NULL
+);
+COMMENT ON TABLE import_stat IS 'What reading a capture found: losses, oddities, and what was left out, each with what it means';
+COMMENT ON COLUMN import_stat.capture_id IS 'Capture it belongs to';
+COMMENT ON COLUMN import_stat.name IS 'Name of the count';
+COMMENT ON COLUMN import_stat.severity IS 'info, notice, error, or data_loss';
+COMMENT ON COLUMN import_stat.cpu IS 'CPU it concerns; NULL: all';
+COMMENT ON COLUMN import_stat.value IS 'The count';
+COMMENT ON COLUMN import_stat.explanation IS 'What it means and what to do about it';
+
+CREATE TABLE free_blocks (
+    capture_id VARCHAR NOT NULL, moment moment NOT NULL, node SMALLINT NOT NULL, zone VARCHAR NOT NULL,
+    migratetype migratetype, page_order TINYINT NOT NULL, blocks BIGINT NOT NULL
+);
+COMMENT ON TABLE free_blocks IS 'Free blocks per order from /proc/buddyinfo (migratetype NULL) and /proc/pagetypeinfo';
+COMMENT ON COLUMN free_blocks.capture_id IS 'Capture it belongs to';
+COMMENT ON COLUMN free_blocks.moment IS 'before or after the recording';
+COMMENT ON COLUMN free_blocks.node IS 'NUMA node';
+COMMENT ON COLUMN free_blocks.zone IS 'Zone name';
+COMMENT ON COLUMN free_blocks.migratetype IS 'Type of the free list; NULL: all types together';
+COMMENT ON COLUMN free_blocks.page_order IS 'log2 of the block size in base pages';
+COMMENT ON COLUMN free_blocks.blocks IS 'Number of free blocks (pagetypeinfo stops counting at 100000)';
+
+CREATE TABLE pageblocks (
+    capture_id VARCHAR NOT NULL, moment moment NOT NULL, node SMALLINT NOT NULL, zone VARCHAR NOT NULL,
+    migratetype migratetype NOT NULL, blocks BIGINT NOT NULL
+);
+COMMENT ON TABLE pageblocks IS 'Pageblocks by type from /proc/pagetypeinfo';
+COMMENT ON COLUMN pageblocks.capture_id IS 'Capture it belongs to';
+COMMENT ON COLUMN pageblocks.moment IS 'before or after the recording';
+COMMENT ON COLUMN pageblocks.node IS 'NUMA node';
+COMMENT ON COLUMN pageblocks.zone IS 'Zone name';
+COMMENT ON COLUMN pageblocks.migratetype IS 'Type of the pageblock';
+COMMENT ON COLUMN pageblocks.blocks IS 'Number of pageblocks';
+
+CREATE TABLE snapshot_value (
+    capture_id VARCHAR NOT NULL, moment moment NOT NULL, source VARCHAR NOT NULL, name VARCHAR NOT NULL, value BIGINT NOT NULL
+);
+COMMENT ON TABLE snapshot_value IS 'Single values of /proc snapshots';
+COMMENT ON COLUMN snapshot_value.capture_id IS 'Capture it belongs to';
+COMMENT ON COLUMN snapshot_value.moment IS 'before or after the recording';
+COMMENT ON COLUMN snapshot_value.source IS 'vmstat, meminfo (values in kB as printed), zoneinfo';
+COMMENT ON COLUMN snapshot_value.name IS 'Name as in the file; for zoneinfo: Node 0, zone DMA32, present';
+COMMENT ON COLUMN snapshot_value.value IS 'The value';
+
+CREATE TABLE page_flags (
+    capture_id VARCHAR NOT NULL, moment moment NOT NULL, first_pfn BIGINT NOT NULL, last_pfn BIGINT NOT NULL, flags UBIGINT NOT NULL
+);
+COMMENT ON TABLE page_flags IS '/proc/kpageflags as runs of pages with equal flags';
+COMMENT ON COLUMN page_flags.capture_id IS 'Capture it belongs to';
+COMMENT ON COLUMN page_flags.moment IS 'before or after the recording';
+COMMENT ON COLUMN page_flags.first_pfn IS 'First page of the run';
+COMMENT ON COLUMN page_flags.last_pfn IS 'Last page of the run';
+COMMENT ON COLUMN page_flags.flags IS 'Flag bits of include/uapi/linux/kernel-page-flags.h that the replay needs: LRU 5, SLAB 7, BUDDY 10, COMPOUND_HEAD 15, COMPOUND_TAIL 16, NOPAGE 20, OFFLINE 23, PGTABLE 26';
+
+CREATE TABLE memory_range (
+    capture_id VARCHAR NOT NULL, first_pfn BIGINT NOT NULL, last_pfn BIGINT NOT NULL, name VARCHAR NOT NULL
+);
+COMMENT ON TABLE memory_range IS 'System RAM and the kernel image, from /proc/iomem, in whole pages';
+COMMENT ON COLUMN memory_range.capture_id IS 'Capture it belongs to';
+COMMENT ON COLUMN memory_range.first_pfn IS 'First page of the range';
+COMMENT ON COLUMN memory_range.last_pfn IS 'Last page of the range';
+COMMENT ON COLUMN memory_range.name IS 'Name as in /proc/iomem: System RAM, Kernel code, ...';
+
+-- ------------------------------------------------------------------------------------------------------- replays
+
+CREATE TABLE strategy (strategy VARCHAR NOT NULL, title VARCHAR NOT NULL, source VARCHAR NOT NULL, parameters JSON NOT NULL);
+COMMENT ON TABLE strategy IS 'Strategies known to the ptpool that last replayed into this file';
+COMMENT ON COLUMN strategy.strategy IS 'Name';
+COMMENT ON COLUMN strategy.title IS 'One line on what it is';
+COMMENT ON COLUMN strategy.source IS 'The posting or code that it follows';
+COMMENT ON COLUMN strategy.parameters IS 'Parameters and their defaults';
+
+CREATE TABLE run (
+    run_id VARCHAR NOT NULL, capture_id VARCHAR NOT NULL, strategy VARCHAR NOT NULL, params JSON NOT NULL, is_default BOOLEAN NOT NULL,
+    machine VARCHAR NOT NULL, mode VARCHAR NOT NULL, copies INTEGER NOT NULL, seed BIGINT NOT NULL, code_version VARCHAR NOT NULL,
+    assumptions VARCHAR[] NOT NULL
+);
+COMMENT ON TABLE run IS 'One replay of one capture through one strategy';
+COMMENT ON COLUMN run.run_id IS 'Hash of capture, strategy, parameters, machine, mode, copies, seed and code version';
+COMMENT ON COLUMN run.capture_id IS 'Capture that was replayed';
+COMMENT ON COLUMN run.strategy IS 'Strategy';
+COMMENT ON COLUMN run.params IS 'All parameters, defaults included';
+COMMENT ON COLUMN run.is_default IS 'Whether every parameter, the machine, copies and seed have their default value';
+COMMENT ON COLUMN run.machine IS 'Machine profile: recorded (as the snapshots show it) or the name of a profile';
+COMMENT ON COLUMN run.mode IS 'policy: the simulated allocator places everything';
+COMMENT ON COLUMN run.copies IS 'Copies of the recorded processes replayed at once';
+COMMENT ON COLUMN run.seed IS 'Seed of everything drawn at random';
+COMMENT ON COLUMN run.code_version IS 'Version and source hash of the ptpool that ran it';
+COMMENT ON COLUMN run.assumptions IS 'What had to be assumed about this capture: initial state, direct map, placement of outside changes';
+
+CREATE TABLE run_timing (run_id VARCHAR NOT NULL, started_at TIMESTAMPTZ NOT NULL, wall_s DOUBLE NOT NULL, events_per_s DOUBLE NOT NULL);
+COMMENT ON TABLE run_timing IS 'How long a replay took: the only result that differs between two equal runs';
+COMMENT ON COLUMN run_timing.run_id IS 'Run';
+COMMENT ON COLUMN run_timing.started_at IS 'Wall-clock start';
+COMMENT ON COLUMN run_timing.wall_s IS 'Seconds';
+COMMENT ON COLUMN run_timing.events_per_s IS 'Allocation and free events replayed per second';
+
+CREATE TABLE run_metric (run_id VARCHAR NOT NULL, metric VARCHAR NOT NULL, value DOUBLE, unit VARCHAR NOT NULL);
+COMMENT ON TABLE run_metric IS 'Results of a replay, one row per metric; see metric_glossary';
+COMMENT ON COLUMN run_metric.run_id IS 'Run';
+COMMENT ON COLUMN run_metric.metric IS 'Name, see metric_glossary';
+COMMENT ON COLUMN run_metric.value IS 'Value; NULL: not applicable on this machine or to this strategy';
+COMMENT ON COLUMN run_metric.unit IS 'Unit of the value';
+
+CREATE TABLE metric_glossary (metric VARCHAR NOT NULL, unit VARCHAR NOT NULL, meaning VARCHAR NOT NULL);
+COMMENT ON TABLE metric_glossary IS 'What each metric of run_metric means';
+COMMENT ON COLUMN metric_glossary.metric IS 'Name';
+COMMENT ON COLUMN metric_glossary.unit IS 'Unit';
+COMMENT ON COLUMN metric_glossary.meaning IS 'Definition';
+
+CREATE TABLE run_order (
+    run_id VARCHAR NOT NULL, page_order TINYINT NOT NULL, attempts BIGINT NOT NULL, failures BIGINT NOT NULL, refill_attempts BIGINT NOT NULL,
+    refill_failures BIGINT NOT NULL, kswapd BIGINT NOT NULL, compact_async BIGINT NOT NULL, reclaim BIGINT NOT NULL, compact_sync BIGINT NOT NULL,
+    oom_kill BIGINT NOT NULL, "null" BIGINT NOT NULL
+);
+COMMENT ON TABLE run_order IS 'What allocations of each order went through in a replay, the strategy''s own included';
+COMMENT ON COLUMN run_order.run_id IS 'Run';
+COMMENT ON COLUMN run_order.page_order IS 'log2 of the number of base pages asked for';
+COMMENT ON COLUMN run_order.attempts IS 'Allocations asked for';
+COMMENT ON COLUMN run_order.failures IS 'Those that got nothing';
+COMMENT ON COLUMN run_order.refill_attempts IS 'Of the attempts, those by the strategy itself for its pool';
+COMMENT ON COLUMN run_order.refill_failures IS 'Of those, the ones that got nothing';
+COMMENT ON COLUMN run_order.kswapd IS 'Attempts that woke kswapd (no zone above its low watermark)';
+COMMENT ON COLUMN run_order.compact_async IS 'Attempts that entered asynchronous direct compaction';
+COMMENT ON COLUMN run_order.reclaim IS 'Attempts that entered direct reclaim';
+COMMENT ON COLUMN run_order.compact_sync IS 'Attempts that entered synchronous direct compaction';
+COMMENT ON COLUMN run_order.oom_kill IS 'Attempts that would have called the OOM killer';
+COMMENT ON COLUMN run_order."null" IS 'Attempts that returned NULL';
+
+CREATE TABLE timeline (run_id VARCHAR NOT NULL, t_ns BIGINT NOT NULL, metric VARCHAR NOT NULL, value DOUBLE NOT NULL);
+COMMENT ON TABLE timeline IS 'State over time, sampled at most a few thousand times per series';
+COMMENT ON COLUMN timeline.run_id IS 'Run';
+COMMENT ON COLUMN timeline.t_ns IS 'Time on the capture''s clock';
+COMMENT ON COLUMN timeline.metric IS 'ptp_live, pool_idle, pool_held (pages), reserve_low (fewest pages cached since the last sample), pte_pages (pages of the direct map at 4K), free_pages';
+COMMENT ON COLUMN timeline.value IS 'Value at that time (reserve_low: minimum since the sample before)';
+
+CREATE TABLE split (run_id VARCHAR NOT NULL, t_ns BIGINT NOT NULL, pfn BIGINT NOT NULL, leaf VARCHAR NOT NULL, action VARCHAR NOT NULL, cause VARCHAR NOT NULL);
+COMMENT ON TABLE split IS 'Every split of the direct map in a replay, also those of the warm-up before the first event';
+COMMENT ON COLUMN split.run_id IS 'Run';
+COMMENT ON COLUMN split.t_ns IS 'Time on the capture''s clock';
+COMMENT ON COLUMN split.pfn IS 'First page of the leaf that was split';
+COMMENT ON COLUMN split.leaf IS 'Size of the leaf that went: 1G or 2M';
+COMMENT ON COLUMN split.action IS 'split or collapse';
+COMMENT ON COLUMN split.cause IS 'refill, ptp (a table keyed on its own), shrink, outside (secret memory, modules, BPF), warm_up (before the first event)';
+
+CREATE TABLE direct_map (run_id VARCHAR NOT NULL, moment VARCHAR NOT NULL, first_pfn BIGINT NOT NULL, last_pfn BIGINT NOT NULL, leaf VARCHAR NOT NULL, keyed BOOLEAN NOT NULL);
+COMMENT ON TABLE direct_map IS 'The direct map of a replay as runs of pages with equal leaf size and key';
+COMMENT ON COLUMN direct_map.run_id IS 'Run';
+COMMENT ON COLUMN direct_map.moment IS 'start (after the warm-up, before the first event) or end';
+COMMENT ON COLUMN direct_map.first_pfn IS 'First page of the run';
+COMMENT ON COLUMN direct_map.last_pfn IS 'Last page of the run';
+COMMENT ON COLUMN direct_map.leaf IS 'Size of the leaves: 4K, 2M, 1G';
+COMMENT ON COLUMN direct_map.keyed IS 'Whether these pages carry the page-table key';
+
+CREATE TABLE incident (run_id VARCHAR NOT NULL, t_ns BIGINT NOT NULL, cpu SMALLINT, kind VARCHAR NOT NULL, page_order TINYINT, detail VARCHAR NOT NULL);
+COMMENT ON TABLE incident IS 'What went wrong in a replay, each by its own kind (at most 1000 rows a kind; the metrics count all)';
+COMMENT ON COLUMN incident.run_id IS 'Run';
+COMMENT ON COLUMN incident.t_ns IS 'Time on the capture''s clock';
+COMMENT ON COLUMN incident.cpu IS 'CPU of the event';
+COMMENT ON COLUMN incident.kind IS 'ptp_null, split_starvation, unkeyed_table, deadlock, oom_kill';
+COMMENT ON COLUMN incident.page_order IS 'Order of the request';
+COMMENT ON COLUMN incident.detail IS 'What happened';
+
+CREATE TABLE latency (run_id VARCHAR NOT NULL, operation VARCHAR NOT NULL, bucket_ns BIGINT NOT NULL, count BIGINT NOT NULL);
+COMMENT ON TABLE latency IS 'Histogram of modelled latencies (empty until the replay models time)';
+COMMENT ON COLUMN latency.run_id IS 'Run';
+COMMENT ON COLUMN latency.operation IS 'What was timed';
+COMMENT ON COLUMN latency.bucket_ns IS 'Lower edge of the bucket';
+COMMENT ON COLUMN latency.count IS 'Samples in the bucket';
+
+CREATE TABLE risk (
+    capture_id VARCHAR NOT NULL, strategy VARCHAR NOT NULL, params JSON NOT NULL, machine VARCHAR NOT NULL, reclaim VARCHAR NOT NULL, headroom DOUBLE NOT NULL,
+    unusable_index_2 DOUBLE, unusable_index_4 DOUBLE, unusable_index_9 DOUBLE, seeds INTEGER NOT NULL, failures INTEGER NOT NULL,
+    failures_unprotected INTEGER NOT NULL, p_low DOUBLE, p_high DOUBLE, excess_stalls_per_million DOUBLE
+);
+COMMENT ON TABLE risk IS 'OOM risk under pressure (empty until the pressure sweep exists)';
+COMMENT ON COLUMN risk.capture_id IS 'Capture that was replayed';
+COMMENT ON COLUMN risk.strategy IS 'Strategy';
+COMMENT ON COLUMN risk.params IS 'All parameters';
+COMMENT ON COLUMN risk.machine IS 'Machine profile';
+COMMENT ON COLUMN risk.reclaim IS 'Reclaim variant: optimistic, moderate, none';
+COMMENT ON COLUMN risk.headroom IS 'Usable memory above the min watermark over the trace''s peak net demand';
+COMMENT ON COLUMN risk.unusable_index_2 IS 'Unusable free space index at order 2';
+COMMENT ON COLUMN risk.unusable_index_4 IS 'Unusable free space index at order 4';
+COMMENT ON COLUMN risk.unusable_index_9 IS 'Unusable free space index at order 9';
+COMMENT ON COLUMN risk.seeds IS 'Paired runs';
+COMMENT ON COLUMN risk.failures IS 'Runs with an OOM kill or NULL that the paired unprotected run has not';
+COMMENT ON COLUMN risk.failures_unprotected IS 'Unprotected runs with an OOM kill or NULL';
+COMMENT ON COLUMN risk.p_low IS 'Lower end of the Wilson interval';
+COMMENT ON COLUMN risk.p_high IS 'Upper end of the Wilson interval';
+COMMENT ON COLUMN risk.excess_stalls_per_million IS 'Stalls over the paired unprotected run, per million allocations';
+
+CREATE TABLE validation (
+    capture_id VARCHAR NOT NULL, quantity VARCHAR NOT NULL, zone VARCHAR, page_order TINYINT, recorded_before DOUBLE, recorded_after DOUBLE, predicted DOUBLE,
+    null_error DOUBLE, model_error DOUBLE
+);
+COMMENT ON TABLE validation IS 'The model against the machine''s own snapshots (empty until replay validate exists)';
+COMMENT ON COLUMN validation.capture_id IS 'Capture, or the file of a recorded sequence';
+COMMENT ON COLUMN validation.quantity IS 'What is compared';
+COMMENT ON COLUMN validation.zone IS 'Zone';
+COMMENT ON COLUMN validation.page_order IS 'Order';
+COMMENT ON COLUMN validation.recorded_before IS 'Value in the before snapshot';
+COMMENT ON COLUMN validation.recorded_after IS 'Value in the after snapshot';
+COMMENT ON COLUMN validation.predicted IS 'Value the model predicts for after';
+COMMENT ON COLUMN validation.null_error IS 'Error of predicting that nothing changes';
+COMMENT ON COLUMN validation.model_error IS 'Error of the model';
+
+CREATE TABLE published_measurement (
+    topic VARCHAR NOT NULL, arch VARCHAR NOT NULL, platform VARCHAR NOT NULL, workload_class VARCHAR NOT NULL, benchmark VARCHAR NOT NULL,
+    metric VARCHAR NOT NULL, delta_pct DOUBLE, better_when VARCHAR NOT NULL, source VARCHAR NOT NULL, note VARCHAR
+);
+COMMENT ON TABLE published_measurement IS 'Published figures on what the granularity of the direct map and its keys cost, as posted';
+COMMENT ON COLUMN published_measurement.topic IS 'mapping (large pages against an all-4K map), fragmentation (a partly split map), conversion (a key change per table)';
+COMMENT ON COLUMN published_measurement.arch IS 'Architecture as uname -m names it';
+COMMENT ON COLUMN published_measurement.platform IS 'Machine and kernel';
+COMMENT ON COLUMN published_measurement.workload_class IS 'macro (whole workload), micro (one kernel path), memory (bytes)';
+COMMENT ON COLUMN published_measurement.benchmark IS 'What was run';
+COMMENT ON COLUMN published_measurement.metric IS 'What was measured';
+COMMENT ON COLUMN published_measurement.delta_pct IS 'Change in per cent as published (mapping: large pages relative to all-4K); NULL: only a direction was published';
+COMMENT ON COLUMN published_measurement.better_when IS 'lower or higher';
+COMMENT ON COLUMN published_measurement.source IS 'Who published it, where and when';
+COMMENT ON COLUMN published_measurement.note IS 'How sure it is, and what to mind; NULL: nothing to add';

@@ -1,0 +1,110 @@
+-- What users query. strategy_summary is written by ptpool/warehouse.py: one column per metric of metrics.csv.
+
+CREATE VIEW zone AS
+SELECT capture_id, moment, regexp_extract(name, '^Node (\d+)', 1)::SMALLINT AS node,
+       regexp_extract(name, 'zone (\w+)', 1) AS zone,
+       max(value) FILTER (name LIKE '%, start_pfn') AS start_pfn,
+       max(value) FILTER (name LIKE '%, spanned') AS spanned,
+       max(value) FILTER (name LIKE '%, present') AS present,
+       max(value) FILTER (name LIKE '%, managed') AS managed,
+       max(value) FILTER (name LIKE '%, pages free') AS pages_free,
+       max(value) FILTER (name LIKE '%, min') AS wmark_min,
+       max(value) FILTER (name LIKE '%, low') AS wmark_low,
+       max(value) FILTER (name LIKE '%, high') AS wmark_high,
+       list(value ORDER BY name) FILTER (name LIKE '%, protection[%') AS protection
+FROM snapshot_value WHERE source = 'zoneinfo'
+GROUP BY ALL ORDER BY capture_id, moment, node, start_pfn;
+COMMENT ON VIEW zone IS 'Zones with their watermarks, from /proc/zoneinfo';
+COMMENT ON COLUMN zone.capture_id IS 'Capture it belongs to';
+COMMENT ON COLUMN zone.moment IS 'before or after the recording';
+COMMENT ON COLUMN zone.node IS 'NUMA node';
+COMMENT ON COLUMN zone.zone IS 'Zone name';
+COMMENT ON COLUMN zone.start_pfn IS 'First page of the zone';
+COMMENT ON COLUMN zone.spanned IS 'Pages from first to last, holes included';
+COMMENT ON COLUMN zone.present IS 'Pages that exist';
+COMMENT ON COLUMN zone.managed IS 'Pages that the page allocator manages';
+COMMENT ON COLUMN zone.pages_free IS 'NR_FREE_PAGES';
+COMMENT ON COLUMN zone.wmark_min IS 'Min watermark in pages';
+COMMENT ON COLUMN zone.wmark_low IS 'Low watermark in pages';
+COMMENT ON COLUMN zone.wmark_high IS 'High watermark in pages';
+COMMENT ON COLUMN zone.protection IS 'lowmem_reserve: pages kept from requests that could have used the i-th zone';
+
+CREATE VIEW ptp_lifetime AS
+WITH alive AS (
+    SELECT capture_id, seq, ts_ns, kind, pfn, page_order, consumer, level, role, cpu, pid, comm, stack_id,
+           lead(kind) OVER later AS next_kind, lead(ts_ns) OVER later AS next_ns, lead(seq) OVER later AS next_seq
+    FROM page_event
+    WHERE kind IN ('alloc', 'free') AND consumer IN ('pgtable_user', 'pgtable_kernel', 'direct_map_split', 'kvm', 'iommu')
+    WINDOW later AS (PARTITION BY capture_id, pfn ORDER BY seq)
+)
+SELECT capture_id, seq, pfn, page_order, consumer, level, role, cpu, pid, comm, stack_id, ts_ns AS allocated_ns,
+       CASE WHEN next_kind = 'free' THEN next_ns END AS freed_ns,
+       CASE WHEN next_kind = 'free' THEN next_ns - ts_ns END AS lifetime_ns
+FROM alive WHERE kind = 'alloc';
+COMMENT ON VIEW ptp_lifetime IS 'Page tables allocated within the recording, with the time they were freed';
+COMMENT ON COLUMN ptp_lifetime.capture_id IS 'Capture it belongs to';
+COMMENT ON COLUMN ptp_lifetime.seq IS 'Event that allocated it';
+COMMENT ON COLUMN ptp_lifetime.pfn IS 'First page';
+COMMENT ON COLUMN ptp_lifetime.page_order IS 'log2 of the number of pages';
+COMMENT ON COLUMN ptp_lifetime.consumer IS 'Kind of page table';
+COMMENT ON COLUMN ptp_lifetime.level IS 'Level of the table';
+COMMENT ON COLUMN ptp_lifetime.role IS 'linked, deposited or preallocated';
+COMMENT ON COLUMN ptp_lifetime.cpu IS 'CPU that allocated it';
+COMMENT ON COLUMN ptp_lifetime.pid IS 'Thread that allocated it';
+COMMENT ON COLUMN ptp_lifetime.comm IS 'Its name';
+COMMENT ON COLUMN ptp_lifetime.stack_id IS 'Stack that allocated it';
+COMMENT ON COLUMN ptp_lifetime.allocated_ns IS 'When it was allocated';
+COMMENT ON COLUMN ptp_lifetime.freed_ns IS 'When it was freed; NULL: still alive at the end, or its free was not recorded';
+COMMENT ON COLUMN ptp_lifetime.lifetime_ns IS 'freed_ns - allocated_ns';
+
+CREATE VIEW data_quality AS
+SELECT capture.name AS capture, severity, import_stat.name AS what, cpu, value,
+       round(100.0 * value / nullif(events, 0), 3) AS pct_of_events, explanation
+FROM import_stat JOIN capture USING (capture_id)
+ORDER BY capture, severity DESC, what, cpu;
+COMMENT ON VIEW data_quality IS 'What was lost, odd or left out in each capture, worst first';
+COMMENT ON COLUMN data_quality.capture IS 'Name of the capture';
+COMMENT ON COLUMN data_quality.severity IS 'info, notice, error, or data_loss';
+COMMENT ON COLUMN data_quality.what IS 'Name of the count';
+COMMENT ON COLUMN data_quality.cpu IS 'CPU it concerns; NULL: all';
+COMMENT ON COLUMN data_quality.value IS 'The count';
+COMMENT ON COLUMN data_quality.pct_of_events IS 'The count as a percentage of the events kept';
+COMMENT ON COLUMN data_quality.explanation IS 'What it means and what to do about it';
+
+CREATE VIEW provenance AS
+SELECT run_id, capture.name AS capture, capture.source, capture.sha256, kernel_release, arch, timing, strategy, params,
+       is_default, machine, mode, copies, seed, run.code_version AS replayed_by, capture.code_version AS imported_by, assumptions
+FROM run JOIN capture USING (capture_id);
+COMMENT ON VIEW provenance IS 'Everything needed to make a run again';
+COMMENT ON COLUMN provenance.run_id IS 'Run';
+COMMENT ON COLUMN provenance.capture IS 'Name of the capture';
+COMMENT ON COLUMN provenance.source IS 'File names that were read';
+COMMENT ON COLUMN provenance.sha256 IS 'SHA-256 of the input';
+COMMENT ON COLUMN provenance.kernel_release IS 'Kernel that was recorded';
+COMMENT ON COLUMN provenance.arch IS 'Its architecture';
+COMMENT ON COLUMN provenance.timing IS 'real, emulated or unknown';
+COMMENT ON COLUMN provenance.strategy IS 'Strategy';
+COMMENT ON COLUMN provenance.params IS 'All parameters';
+COMMENT ON COLUMN provenance.is_default IS 'Whether everything has its default value';
+COMMENT ON COLUMN provenance.machine IS 'Machine profile';
+COMMENT ON COLUMN provenance.mode IS 'Replay mode';
+COMMENT ON COLUMN provenance.copies IS 'Copies of the recorded processes';
+COMMENT ON COLUMN provenance.seed IS 'Seed';
+COMMENT ON COLUMN provenance.replayed_by IS 'ptpool that replayed it';
+COMMENT ON COLUMN provenance.imported_by IS 'ptpool that imported the capture';
+COMMENT ON COLUMN provenance.assumptions IS 'What had to be assumed';
+
+CREATE VIEW mapping_scale AS
+SELECT arch, metric, count(*) AS measurements, min(abs(delta_pct)) AS low_pct, median(abs(delta_pct)) AS median_pct,
+       max(abs(delta_pct)) AS high_pct, string_agg(DISTINCT platform, '; ' ORDER BY platform) AS platforms
+FROM published_measurement
+WHERE topic = 'mapping' AND workload_class = 'macro' AND delta_pct IS NOT NULL
+GROUP BY ALL ORDER BY arch, metric;
+COMMENT ON VIEW mapping_scale IS 'What an all-4K direct map was measured to cost in whole workloads, per architecture and metric';
+COMMENT ON COLUMN mapping_scale.arch IS 'Architecture';
+COMMENT ON COLUMN mapping_scale.metric IS 'Metric: figures of different metrics are never mixed';
+COMMENT ON COLUMN mapping_scale.measurements IS 'Number of published figures';
+COMMENT ON COLUMN mapping_scale.low_pct IS 'Smallest';
+COMMENT ON COLUMN mapping_scale.median_pct IS 'Median';
+COMMENT ON COLUMN mapping_scale.high_pct IS 'Largest';
+COMMENT ON COLUMN mapping_scale.platforms IS 'Where they were measured';

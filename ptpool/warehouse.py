@@ -1,0 +1,249 @@
+"""The warehouse: one DuckDB file in which the stages meet.
+
+Schema and views are the ``.sql`` and ``.csv`` files of ``ptpool/schema``. Every write is one transaction: a capture or
+a run is there whole, or not at all.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from ptpool.errors import UsageError
+
+SCHEMA_VERSION = 1
+
+_CAPTURE_TABLES = (
+    "page_event",
+    "stack",
+    "import_stat",
+    "free_blocks",
+    "pageblocks",
+    "snapshot_value",
+    "page_flags",
+    "memory_range",
+    "risk",
+    "validation",
+    "capture",
+)
+_RUN_TABLES = (
+    "run_timing",
+    "run_metric",
+    "run_order",
+    "timeline",
+    "split",
+    "direct_map",
+    "incident",
+    "latency",
+    "run",
+)
+
+_SUMMARY_COLUMNS = {
+    "capture_id": "Capture that was replayed",
+    "capture": "Its name",
+    "strategy": "Strategy, at default parameters",
+    "run_id": "Run that the row was taken from",
+    "block_failures": "Allocations of a whole 2M block that got nothing, those of the recorded workload included",
+    "huge_blocks_free_delta_vs_unprotected": "Free 2M blocks after the last event, less those of the unprotected run",
+    "mapping_cost_pct_low": "Mapping cost: pte_share_mean times the smallest published figure of mapping_cost_basis; "
+    "NULL below a share of 1 %, where nobody has measured",
+    "mapping_cost_pct_median": "The same with the median published figure",
+    "mapping_cost_pct_high": "The same with the largest published figure",
+    "mapping_cost_basis": "Architecture and metric of those figures: "
+    "the capture's own architecture if anything was published for it",
+}
+
+
+def _sql(name: str) -> str:
+    return files("ptpool").joinpath("schema", name).read_text(encoding="utf-8")
+
+
+def metrics(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
+    """Names and units of every metric, in the order of ``schema/metrics.csv``."""
+    return connection.execute("SELECT metric, unit FROM metric_glossary ORDER BY rowid").fetchall()
+
+
+def _create(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute(_sql("tables.sql"))
+    for table, source in (("metric_glossary", "metrics.csv"), ("published_measurement", "published_measurement.csv")):
+        path = str(files("ptpool").joinpath("schema", source))
+        connection.execute(
+            f"INSERT INTO {table} FROM read_csv(?, header = true, nullstr = '', all_varchar = true)", [path]
+        )
+    connection.execute(_sql("views.sql"))
+    _create_strategy_summary(connection)
+    connection.execute("INSERT INTO meta VALUES ('schema_version', ?)", [str(SCHEMA_VERSION)])
+
+
+def _create_strategy_summary(connection: duckdb.DuckDBPyConnection) -> None:
+    """One row per capture and strategy at default parameters, one column per metric, and what other rows add to it."""
+    glossary = connection.execute("SELECT metric, meaning FROM metric_glossary ORDER BY rowid").fetchall()
+    pivot = ",\n".join(f"max(value) FILTER (metric = '{metric}') AS {metric}" for metric, _ in glossary)
+    columns = ", ".join(metric for metric, _ in glossary)
+    connection.execute(f"""
+        CREATE VIEW strategy_summary AS
+        WITH default_run AS (SELECT * FROM run WHERE is_default AND mode = 'policy'),
+        pivoted AS (SELECT run_id, {pivot} FROM run_metric GROUP BY run_id),
+        huge AS (SELECT run_id, sum(failures) AS block_failures FROM run_order
+                 WHERE page_order = (SELECT max(page_order) FROM run_order WHERE page_order <= 9) GROUP BY run_id),
+        scale AS (SELECT * FROM mapping_scale WHERE metric = 'time'),
+        basis AS (
+            SELECT capture_id, coalesce(own.arch, other.arch) AS arch,
+                   coalesce(own.low_pct, other.low_pct) AS low_pct,
+                   coalesce(own.median_pct, other.median_pct) AS median_pct,
+                   coalesce(own.high_pct, other.high_pct) AS high_pct
+            FROM capture LEFT JOIN scale own ON own.arch = capture.arch
+            CROSS JOIN (SELECT * FROM scale ORDER BY measurements DESC, arch LIMIT 1) other)
+        SELECT capture.capture_id, capture.name AS capture, strategy, run_id, {columns},
+               coalesce(block_failures, 0) AS block_failures,
+               huge_blocks_free_end - max(huge_blocks_free_end) FILTER (strategy = 'unprotected')
+                   OVER (PARTITION BY capture.capture_id) AS huge_blocks_free_delta_vs_unprotected,
+               CASE WHEN pte_share_mean >= 0.01 THEN pte_share_mean * low_pct END AS mapping_cost_pct_low,
+               CASE WHEN pte_share_mean >= 0.01 THEN pte_share_mean * median_pct END AS mapping_cost_pct_median,
+               CASE WHEN pte_share_mean >= 0.01 THEN pte_share_mean * high_pct END AS mapping_cost_pct_high,
+               basis.arch || ', time' AS mapping_cost_basis
+        FROM default_run JOIN capture USING (capture_id) JOIN basis USING (capture_id)
+             JOIN pivoted USING (run_id) LEFT JOIN huge USING (run_id)
+        ORDER BY capture, strategy""")
+    connection.execute(
+        "COMMENT ON VIEW strategy_summary IS 'One row per capture and strategy at default parameters, one column per metric'"
+    )
+    for column, meaning in {**_SUMMARY_COLUMNS, **dict(glossary)}.items():
+        quoted = meaning.replace("'", "''")
+        connection.execute(f"COMMENT ON COLUMN strategy_summary.{column} IS '{quoted}'")
+
+
+@contextmanager
+def open_warehouse(path: Path, *, write: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a warehouse; a writer creates it where there is none, and removes it again if nothing was committed to it.
+
+    Raises:
+        UsageError: no such file (readers), not a DuckDB file, not a warehouse, of another schema version, locked by
+            another process, or the disk is full.
+    """
+    fresh = not path.exists()
+    if fresh and not write:
+        raise UsageError(f"{path}: no such warehouse", "import a trace first: ptpool ingest trace FILE")
+    if fresh and not path.absolute().parent.is_dir():
+        raise UsageError(
+            f"{path}: the folder for the warehouse does not exist", "create it, or name another file with --db"
+        )
+    committed = not fresh
+    try:
+        with _connect(path, write=write) as connection:
+            if fresh:
+                with transaction(connection):
+                    _create(connection)
+            else:
+                _check_schema(connection, path)
+            yield connection
+            committed = True
+    except duckdb.Error as error:
+        if (explained := _explain(error, path)) is None:
+            raise
+        raise explained from error
+    finally:
+        if not committed:
+            for leftover in (path, path.with_name(path.name + ".wal")):
+                leftover.unlink(missing_ok=True)
+
+
+def _connect(path: Path, *, write: bool) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(str(path), read_only=not write)
+    connection.execute("SET preserve_insertion_order = true; SET TimeZone = 'UTC'; SET enable_progress_bar = false")
+    return connection
+
+
+def _check_schema(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    try:
+        row = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
+    except duckdb.CatalogException:
+        row = None
+    if row is None:
+        raise UsageError(f"{path}: a DuckDB file, but not a ptpool warehouse", "name another file with --db")
+    version = int(row[0])
+    if version > SCHEMA_VERSION:
+        raise UsageError(
+            f"{path}: written by a newer ptpool (schema {version}, this one knows {SCHEMA_VERSION})",
+            "upgrade ptpool, or name another file with --db",
+        )
+    if version < SCHEMA_VERSION:
+        raise UsageError(
+            f"{path}: written by an older ptpool (schema {version}, this one needs {SCHEMA_VERSION})",
+            "import its traces again into a new file with --db",
+        )
+
+
+@contextmanager
+def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """All of the block, or nothing of it."""
+    connection.begin()
+    try:
+        yield
+    except BaseException:
+        connection.rollback()
+        raise
+    connection.commit()
+
+
+def _explain(error: duckdb.Error, path: Path) -> UsageError | None:
+    """What a user did or can mend; None: a mistake of ours, which deserves its traceback."""
+    text = str(error)
+    if "lock" in text and (holder := re.search(r"PID (\d+)", text)):
+        return UsageError(
+            f"{path}: in use by another process (PID {holder[1]})",
+            "wait for it to finish, or name another file with --db",
+        )
+    if "No space left" in text or "disk is full" in text.lower() or "Could not write" in text:
+        return UsageError(
+            f"{path}: the disk is full; nothing was changed",
+            "free some space, or put the warehouse elsewhere with --db",
+        )
+    if "not a valid DuckDB database" in text:
+        return UsageError(f"{path}: not a DuckDB file", "name another file with --db")
+    if isinstance(error, duckdb.IOException):
+        return UsageError(
+            f"{path}: {text.splitlines()[0]}",
+            "check the folder and its permissions, or put the warehouse elsewhere with --db",
+        )
+    return None
+
+
+def capture_row(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, Any]:
+    """The row of ``capture`` with this name.
+
+    Raises:
+        UsageError: there is none; the message lists those there are.
+    """
+    cursor = connection.execute("SELECT * FROM capture WHERE name = ?", [name])
+    columns = [column[0] for column in cursor.description]
+    row = cursor.fetchone()
+    if row is None:
+        raise UsageError(
+            f"no capture named {name} in this warehouse",
+            f"there are: {', '.join(capture_names(connection)) or 'none yet'}",
+        )
+    return dict(zip(columns, row, strict=True))
+
+
+def capture_names(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Names of all captures, sorted."""
+    return [name for (name,) in connection.execute("SELECT name FROM capture ORDER BY name").fetchall()]
+
+
+def delete_capture(connection: duckdb.DuckDBPyConnection, capture_id: str) -> None:
+    """Remove a capture with everything that was computed from it."""
+    for (run_id,) in connection.execute("SELECT run_id FROM run WHERE capture_id = ?", [capture_id]).fetchall():
+        delete_run(connection, run_id)
+    for table in _CAPTURE_TABLES:
+        connection.execute(f"DELETE FROM {table} WHERE capture_id = ?", [capture_id])
+
+
+def delete_run(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
+    """Remove a run from every result table."""
+    for table in _RUN_TABLES:
+        connection.execute(f"DELETE FROM {table} WHERE run_id = ?", [run_id])
