@@ -1,10 +1,150 @@
 """Commands of the ingest stage."""
 
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
 import typer
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="ingest")
+from ptpool.errors import UsageError
+from ptpool.options import DEFAULT_DB, Db, Json, Quiet, say, say_rows
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Import page-allocation traces and the snapshots beside them.",
+    epilog="Typical use: ptpool ingest trace trace.txt.zst --name boot; ptpool ingest list",
+)
 
 
-@app.callback()
-def stage() -> None:
-    """Stage ingest."""
+@app.command(epilog="Example: ptpool ingest trace data/captures/server-16g --db lab.duckdb")
+def trace(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Parts of one trace, or one bundle folder.")],
+    name: Annotated[
+        str | None, typer.Option(help="What to call the capture [default: after the folder or file].")
+    ] = None,
+    snapshots: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder with before/ and after/ [default: beside the trace].")
+    ] = None,
+    format_: Annotated[
+        str, typer.Option("--format", help="auto, ftrace, perf-script, perf-data or trace-dat.")
+    ] = "auto",
+    from_: Annotated[str, typer.Option("--from", metavar="T", help="Keep events from here on: 12.5s, 900ms.")] = "",
+    to: Annotated[
+        str, typer.Option("--to", metavar="T", help="Keep events up to here, from the start of the trace.")
+    ] = "",
+    best_effort: Annotated[
+        bool, typer.Option("--best-effort/--strict", help="Count damaged lines and use the rest, or refuse the file.")
+    ] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace another capture of this name.")] = False,
+    db: Db = DEFAULT_DB,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Import a trace: ftrace or perf script text, plain or compressed, with the snapshots that lie beside it."""
+    window = _window(from_, to)
+    from ingest.formats import NAMES
+
+    if format_ not in ("auto", *NAMES):
+        raise UsageError(f"--format {format_}: no such format", f"there are: auto, {', '.join(NAMES)}")
+    from ingest.bundle import find_bundle
+    from ingest.capture import import_capture
+    from ptpool.warehouse import open_warehouse
+
+    bundle = find_bundle(paths, name, snapshots, format_)
+    with open_warehouse(db, write=True) as connection:
+        done = import_capture(connection, bundle, window=window, best_effort=best_effort, replace=replace, quiet=quiet)
+        _report(connection, done.name, unchanged=done.unchanged, as_json=as_json)
+
+
+@app.command("list", epilog="Example: ptpool ingest list --json")
+def list_(db: Db = DEFAULT_DB, as_json: Json = False) -> None:
+    """List the captures of a warehouse."""
+    from ptpool.warehouse import open_warehouse
+
+    with open_warehouse(db) as connection:
+        cursor = connection.execute(
+            "SELECT name, format, kernel_release AS kernel, arch, cpus, events, lost_events AS lost, timing,"
+            " round((last_ns - first_ns) / 1e9, 3) AS seconds FROM capture ORDER BY name"
+        )
+        columns = [column[0] for column in cursor.description]
+        say_rows(columns, cursor.fetchall(), as_json=as_json)
+
+
+@app.command(epilog="Example: ptpool ingest remove server-16g")
+def remove(
+    name: Annotated[str, typer.Argument(help="Name of the capture.")], db: Db = DEFAULT_DB, quiet: Quiet = False
+) -> None:
+    """Remove a capture and everything that was computed from it."""
+    from ptpool.warehouse import capture_row, delete_capture, open_warehouse, transaction
+
+    if not db.exists():
+        raise UsageError(f"{db}: no such warehouse", "name it with --db")
+    with open_warehouse(db, write=True) as connection:
+        row = capture_row(connection, name)
+        with transaction(connection):
+            delete_capture(connection, row["capture_id"])
+    if not quiet:
+        say(f"removed {name}")
+
+
+@app.command(epilog="Example: ptpool ingest formats")
+def formats(as_json: Json = False) -> None:
+    """List the trace formats."""
+    from ingest.formats import FORMATS
+
+    rows = [(form.name, "yes" if form.readable else "no", form.about) for form in FORMATS]
+    say_rows(["format", "read", "what it is"], rows, as_json=as_json)
+
+
+_UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+
+
+def _window(since: str, until: str) -> tuple[int, int | None]:
+    first = _duration("--from", since) if since else 0
+    last = _duration("--to", until) if until else None
+    if last is not None and last <= first:
+        raise UsageError(f"--to {until} is not after --from {since or '0s'}", "both count from the start of the trace")
+    return first, last
+
+
+def _duration(option: str, text: str) -> int:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|ms|us|ns)", text)
+    if match is None:
+        raise UsageError(f"{option} {text}: not a time", "write it like 12.5s or 900ms, from the start of the trace")
+    return round(float(match[1]) * _UNITS[match[2]])
+
+
+def _report(connection: Any, name: str, *, unchanged: bool, as_json: bool) -> None:
+    """What is in the warehouse now, and what to know about it."""
+    events, tables, lost = connection.execute(
+        """SELECT events, count(*) FILTER (kind = 'alloc' AND consumer IN
+               ('pgtable_user', 'pgtable_kernel', 'direct_map_split', 'kvm', 'iommu')), any_value(lost_events)
+           FROM capture LEFT JOIN page_event USING (capture_id) WHERE name = ? GROUP BY events""",
+        [name],
+    ).fetchone()
+    findings = connection.execute(
+        """SELECT severity, what, sum(value)::BIGINT AS value, any_value(explanation) FROM data_quality
+           WHERE capture = ? AND severity <> 'info' GROUP BY severity, what ORDER BY severity DESC, what""",
+        [name],
+    ).fetchall()
+    if as_json:
+        keys = ("severity", "name", "value", "explanation")
+        say(
+            json.dumps(
+                {
+                    "name": name,
+                    "unchanged": unchanged,
+                    "events": events,
+                    "ptp_allocations": tables,
+                    "lost_events": lost,
+                    "findings": [dict(zip(keys, row, strict=True)) for row in findings],
+                },
+                indent=2,
+            )
+        )
+        return
+    say(f"{name}: {'unchanged, ' if unchanged else ''}{events:,} events, {tables:,} page-table allocations")
+    for severity, what, value, explanation in findings:
+        say(f"  {severity}: {what} {value:,}: {explanation}")

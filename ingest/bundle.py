@@ -1,0 +1,121 @@
+"""What belongs to a capture: the trace files, the snapshots before and after, and what describes the machine."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ingest.formats import FORMATS, Format, refusal, sniff
+from ingest.source import read_head
+from ptpool.errors import UsageError
+
+MOMENTS = ("before", "after")
+SNAPSHOTS = ("buddyinfo", "pagetypeinfo", "zoneinfo", "vmstat", "meminfo")
+MACHINE_FILES = ("uname", "cpuinfo", "iomem", "trace_clock", "ring_stats")
+
+_TRACE_NAMES = re.compile(r"(trace|perf\.script|report|perf)[\w.-]*\.(txt|text|log|trace|out)(\.(gz|xz|zst))?$")
+_BINARY_NAMES = re.compile(r"(perf\.data|trace\.dat)(\.(gz|xz|zst))?$")
+_ENDINGS = (".zst", ".xz", ".gz", ".txt", ".text", ".log", ".trace", ".out", ".script")
+
+
+@dataclass
+class Bundle:
+    """The files of one capture."""
+
+    name: str
+    traces: list[Path]
+    format: Format
+    snapshots: dict[tuple[str, str], Path] = field(default_factory=dict)  # (moment, buddyinfo or ...)
+    machine: dict[str, Path] = field(default_factory=dict)
+
+    @property
+    def files(self) -> list[Path]:
+        """Every file that is read, in a fixed order."""
+        rest = [self.snapshots[key] for key in sorted(self.snapshots)]
+        return [*self.traces, *rest, *(self.machine[key] for key in sorted(self.machine))]
+
+
+def find_bundle(paths: Sequence[Path], name: str | None, snapshots: Path | None, wanted: str = "auto") -> Bundle:
+    """Find what belongs to a capture.
+
+    Args:
+        paths: trace files that are parts of one capture, or one folder.
+        name: what to call it; None: after the folder or the first file.
+        snapshots: where before/ and after/ are; None: beside the trace.
+        wanted: the format, or auto.
+
+    Raises:
+        UsageError: something is missing, or is no trace that can be read.
+    """
+    for path in paths:
+        if not path.exists():
+            raise UsageError(f"{path}: no such file or folder", "name a trace file, or a folder that holds one")
+    if snapshots is not None and not snapshots.is_dir():
+        raise UsageError(f"{snapshots}: no such folder", "--snapshots names the folder that holds before/ and after/")
+    folders = [path for path in paths if path.is_dir()]
+    if folders and len(paths) > 1:
+        raise UsageError(
+            f"{folders[0]}: a folder among several paths",
+            "import a bundle on its own; several paths are parts of one trace",
+        )
+    forced = next((form for form in FORMATS if form.name == wanted), None)
+    if forced is not None and not forced.readable:
+        raise refusal(forced, str(paths[0]))
+    if folders:
+        folder = folders[0]
+        traces = [_trace_in(folder, forced)]
+    else:
+        folder = paths[0].absolute().parent
+        traces = list(paths)
+    forms = {form.name: form for form in (forced or sniff(read_head(path), str(path)) for path in traces)}
+    if forced is not None:  # it has to be there at least
+        for path in traces:
+            if not read_head(path):
+                sniff(b"", str(path))
+    if len(forms) > 1:
+        raise UsageError(f"{paths[0]}: parts in different formats ({', '.join(forms)})", "import them one by one")
+    bundle = Bundle(name or _name_of(paths[0]), traces, next(iter(forms.values())))
+    beside = snapshots or folder
+    for moment in MOMENTS:
+        for source in SNAPSHOTS:
+            if (path := beside / moment / source).is_file():
+                bundle.snapshots[moment, source] = path
+        found = sorted((beside / moment).glob("kpageflags*"))
+        if found:
+            bundle.snapshots[moment, "kpageflags"] = found[0]
+    for source in MACHINE_FILES:
+        for place in dict.fromkeys((folder, beside)):
+            if source not in bundle.machine and (place / source).is_file():
+                bundle.machine[source] = place / source
+    return bundle
+
+
+def _trace_in(folder: Path, forced: Format | None) -> Path:
+    """The trace of a bundle: the first file by name that is in a format we read."""
+    binary = None
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        if _TRACE_NAMES.match(path.name):
+            try:
+                form = sniff(read_head(path), str(path))
+            except UsageError:
+                continue
+            if forced is None or form == forced:
+                return path
+        elif binary is None and _BINARY_NAMES.match(path.name):
+            binary = path
+    if binary is not None:
+        form = next(form for form in FORMATS if not form.readable and form.name.replace("-", ".") in binary.name)
+        raise refusal(form, str(binary))
+    raise UsageError(
+        f"{folder}: no trace in this folder",
+        "a bundle holds trace.txt, report.txt or perf.script.txt (or .gz, .xz, .zst)",
+    )
+
+
+def _name_of(path: Path) -> str:
+    if path.is_dir():
+        return path.absolute().name
+    name = path.name
+    while name.endswith(_ENDINGS):
+        name = name.rsplit(".", 1)[0]
+    return name or path.name

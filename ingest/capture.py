@@ -1,0 +1,270 @@
+"""Import of one capture: the trace, its snapshots, its stacks and what was found, in one transaction."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from ingest import machine, scan, snapshots
+from ingest.bundle import MOMENTS, Bundle
+from ingest.load import EventStream
+from ingest.ownership import Pages, class_code
+from ingest.quality import Stat, stat
+from ptpool.errors import UsageError
+from ptpool.progress import progress
+from ptpool.provenance import code_version, identity, sha256_of, source_hash
+from ptpool.vocabulary import KIND_ALLOC_FAILED
+from ptpool.warehouse import delete_capture, transaction
+
+Window = tuple[int, int | None]
+"""From and to in ns after the first entry; to None: the end."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import did."""
+
+    capture_id: str
+    name: str
+    unchanged: bool
+
+
+def import_capture(
+    connection: duckdb.DuckDBPyConnection,
+    bundle: Bundle,
+    *,
+    window: Window = (0, None),
+    best_effort: bool = False,
+    replace: bool = False,
+    quiet: bool = False,
+) -> Imported:
+    """Import a bundle into an open warehouse.
+
+    Args:
+        connection: a warehouse open for writing.
+        bundle: the files.
+        window: which part of the trace to keep.
+        best_effort: count what is damaged and use the rest, instead of refusing the file.
+        replace: drop another capture of the same name, with everything computed from it.
+        quiet: no progress.
+
+    Raises:
+        UsageError: the input cannot be used, or another capture has its name. The warehouse is unchanged.
+    """
+    existing = connection.execute("SELECT capture_id FROM capture WHERE name = ?", [bundle.name]).fetchone()
+    with ThreadPoolExecutor(1) as pool:  # hashing takes as long as reading: both at once
+        digest = pool.submit(sha256_of, bundle.files)
+
+        def capture_id() -> str:
+            return identity(
+                name=bundle.name,
+                sha256=digest.result(),
+                window=window,
+                best_effort=best_effort,
+                code=source_hash("ingest", "ptpool"),
+            )
+
+        if existing is not None:
+            if existing[0] == capture_id():
+                return Imported(existing[0], bundle.name, unchanged=True)
+            if not replace:
+                raise UsageError(
+                    f"{bundle.name}: another capture has this name, read from other bytes or by another ptpool",
+                    "give a different --name, or replace it and its replays with --replace",
+                )
+        named: Future[str] = Future()
+        digest.add_done_callback(lambda _: named.set_result(capture_id()))
+        with transaction(connection):
+            if existing is not None:
+                delete_capture(connection, existing[0])
+            _Import(connection, bundle, named, best_effort).run(window, digest, quiet)
+        return Imported(named.result(), bundle.name, unchanged=False)
+
+
+class _Import:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, bundle: Bundle, capture_id: "Future[str]", best_effort: bool
+    ) -> None:
+        self._connection, self._bundle, self._named, self._best_effort = connection, bundle, capture_id, best_effort
+        self._pages = Pages()
+        self._damaged_snapshots = 0
+        self._values: dict[tuple[str, str], int] = {}  # (source, name) to value of the first moment there is
+
+    def run(self, window: Window, digest: "Future[str]", quiet: bool) -> None:
+        stream = EventStream(self._connection, self._bundle, self._named, self._pages, self._best_effort)
+        total = sum(path.stat().st_size for path in self._bundle.traces)
+        with progress(f"reading {self._bundle.name}", total, quiet=quiet, unit="bytes") as meter:
+            flags = {moment: self._page_flags(moment) for moment in MOMENTS}
+            self._seed(flags.get("before"))
+            stream.read(meter, window)
+        if not stream.stored:
+            held = (
+                f"{int(stream.scan.counts[scan.OTHER]):,} other events" if not stream.outside else "none in the window"
+            )
+            raise UsageError(
+                f"{self._bundle.traces[0]}: no page-allocation events ({held})",
+                "record kmem:mm_page_alloc and kmem:mm_page_free, with stacks; check --from and --to",
+            )
+        for moment in MOMENTS:
+            self._store_page_flags(moment, flags[moment])
+            self._store_snapshots(moment)
+        self._store_stacks(stream)
+        files = {name: path.read_text(errors="replace") for name, path in self._bundle.machine.items()}
+        recorded = machine.describe(files, self._values, stream.found.comments)
+        self._store_iomem(recorded.page_size)
+        losses = _losses(stream, machine.ring_losses(files.get("ring_stats", "")))
+        self._store_stats(stream, losses)
+        self._insert(
+            "capture",
+            [
+                (
+                    self._bundle.name,
+                    ", ".join(path.name for path in self._bundle.traces),
+                    digest.result(),
+                    self._bundle.format.name,
+                    recorded.kernel_release,
+                    recorded.arch,
+                    recorded.page_size,
+                    recorded.cpus or stream.highest_cpu + 1,
+                    recorded.total_pages,
+                    recorded.clock,
+                    recorded.timing,
+                    stream.first_ns,
+                    stream.last_ns,
+                    stream.stored,
+                    sum(losses.values()),
+                    bool(stream.frames),
+                    code_version(),
+                )
+            ],
+        )
+
+    # ------------------------------------------------------------------------------------------------- snapshots
+
+    def _read(self, moment: str, source: str, reader: Any) -> Any:
+        """What a reader makes of one snapshot file; None where there is none (or a damaged one, with best effort)."""
+        path = self._bundle.snapshots.get((moment, source))
+        if path is None:
+            return None
+        try:
+            return snapshots.parse(path, lambda: reader(path))
+        except UsageError:
+            if not self._best_effort:
+                raise
+            self._damaged_snapshots += 1
+            return None
+
+    def _page_flags(self, moment: str) -> Any:
+        return self._read(moment, "kpageflags", snapshots.page_flag_runs)
+
+    def _seed(self, runs: Any) -> None:
+        """Page tables alive before the recording own their pages."""
+        if runs is not None:
+            first, last, flags = runs
+            tables = flags & np.uint64(1 << snapshots.KPF_PGTABLE) != 0
+            self._pages.seed(first[tables], last[tables], class_code("pgtable_user", None, None))
+
+    def _store_page_flags(self, moment: str, runs: Any) -> None:
+        if runs is not None:
+            first, last, flags = runs
+            self._connection.register("runs", pa.table({"first": first, "last": last, "flags": flags}))
+            self._connection.execute(
+                "INSERT INTO page_flags SELECT $1, $2, first, last, flags FROM runs", [self._named.result(), moment]
+            )
+            self._connection.unregister("runs")
+
+    def _store_snapshots(self, moment: str) -> None:
+        def text(parse: Any) -> Any:
+            return lambda path: parse(snapshots.read_text(path))
+
+        if (rows := self._read(moment, "buddyinfo", text(snapshots.buddyinfo))) is not None:
+            self._insert("free_blocks", [(moment, *row) for row in rows])
+        if (found := self._read(moment, "pagetypeinfo", text(snapshots.pagetypeinfo))) is not None:
+            free, blocks = found
+            self._insert("free_blocks", [(moment, *row) for row in free])
+            self._insert("pageblocks", [(moment, *row) for row in blocks])
+        for source, parse in (
+            ("zoneinfo", snapshots.zoneinfo),
+            ("vmstat", snapshots.name_value),
+            ("meminfo", snapshots.name_value),
+        ):
+            if (rows := self._read(moment, source, text(parse))) is not None:
+                self._insert("snapshot_value", [(moment, source, *row) for row in rows])
+                for name, value in rows:
+                    self._values.setdefault((source, name), value)
+
+    def _store_iomem(self, page_size: int) -> None:
+        if path := self._bundle.machine.get("iomem"):
+            lines = snapshots.read_text(path)
+            try:
+                rows = snapshots.parse(path, lambda: snapshots.iomem(lines, page_size))
+            except UsageError:
+                if not self._best_effort:
+                    raise
+                self._damaged_snapshots += 1
+                return
+            self._insert("memory_range", rows)
+
+    # ------------------------------------------------------------------------------------------ stacks and counts
+
+    def _store_stacks(self, stream: EventStream) -> None:
+        rows = [(number, list(frames), *stream.classes[number]) for number, frames in enumerate(stream.frames)]
+        self._insert("stack", rows)
+
+    def _store_stats(self, stream: EventStream, losses: dict[int | None, int]) -> None:
+        counts, totals, found = stream.scan.counts, stream.totals, stream.found
+        values = {
+            "damaged_lines": found.damaged,
+            "damaged_compression": found.damaged_compression,
+            "cut_off": found.cut_off,
+            "damaged_snapshots": self._damaged_snapshots,
+            "stacks_without_event": int(counts[scan.ORPHANS]),
+            "classified_by_flags": stream.by_flags,
+            **stream.outcomes,
+            "failed_allocations": int(stream.kinds[KIND_ALLOC_FAILED]),
+            "batched_frees_skipped": int(counts[scan.BATCHED]),
+            "other_events": int(counts[scan.OTHER]),
+            "user_frames_dropped": int(counts[scan.USER_FRAMES]),
+            "events_back_in_time": stream.back_in_time,
+            "events_without_cpu": int(counts[scan.NO_CPU]),
+            "events_outside_window": stream.outside,
+            "unknown_gfp_words": len(found.unknown_gfp),
+            "no_frees": int(not totals["frees"]),
+            "no_allocations": int(not totals["allocations"]),
+            "no_snapshots": int(not self._bundle.snapshots),
+        }
+        if stream.frames:
+            values["allocs_without_stack"] = stream.without_stack
+        else:
+            values["no_stacks"] = stream.without_stack
+        rows: list[Stat] = [stat(name, value, totals) for name, value in values.items()]
+        rows += [
+            stat("lost_events", n, totals, cpu) for cpu, n in sorted(losses.items(), key=lambda item: str(item[0]))
+        ]
+        if not losses:
+            rows.append(stat("lost_events", 0, totals))
+        self._insert("import_stat", rows)
+
+    def _insert(self, table: str, rows: list[tuple[Any, ...]]) -> None:
+        """Insert rows that lack their capture_id, which is every table's first column."""
+        if not rows:
+            return
+        names = [f"c{i}" for i in range(len(rows[0]))]
+        columns = pa.table([pa.array(column) for column in zip(*rows, strict=True)], names=names)
+        self._connection.register("rows", columns)
+        self._connection.execute(f"INSERT INTO {table} SELECT $1, {', '.join(names)} FROM rows", [self._named.result()])
+        self._connection.unregister("rows")
+
+
+def _losses(stream: EventStream, ring: dict[int, int]) -> dict[int | None, int]:
+    """Events lost by CPU: what the text says, what ring_stats say, or what the header leaves unexplained."""
+    lost: dict[int | None, int] = {cpu: n for cpu, n in stream.found.lost.items() if n}
+    for cpu, n in ring.items():  # the same losses, seen from the other side: the larger count
+        if n > lost.get(cpu, 0):
+            lost[cpu] = n
+    if stream.found.written > sum(lost.values()):
+        lost[None] = lost.get(None, 0) + stream.found.written - sum(lost.values())
+    return lost

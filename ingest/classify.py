@@ -1,0 +1,98 @@
+"""Stacks: from the text of a trace to frames, and from frames to who asked for the page, by ingest/rules.toml."""
+
+import re
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from ptpool.vocabulary import GFP_BITS
+
+Class = tuple[str, str | None, str | None]
+"""Consumer, level and role."""
+
+UNCLASSIFIED: Class = ("other", None, None)
+BY_FLAGS: Class = ("pgtable_user", None, None)
+TABLE_FLAGS = GFP_BITS["__GFP_ZERO"] | GFP_BITS["__GFP_ACCOUNT"] | GFP_BITS["__GFP_COMP"]
+"""Flags that a user page table has from 6.12 on (GFP_PGTABLE_USER | __GFP_COMP, include/asm-generic/pgalloc.h)."""
+
+_TRACER = ("trace_event_", "__traceiter_", "perf_trace_", "__probestub_", "__bpf_trace_", "bpf_trace_run", "ftrace_")
+_FTRACE_FRAME = re.compile(r"=> (\S+)")
+_PERF_FRAME = re.compile(r"\s*(?:([0-9a-f]+) )?(.*)")
+_PERF_OBJECT = re.compile(r" \([^()]*(?:\([^()]*\))?[^()]*\)$")  # ([kernel.kallsyms]), (inlined)
+_OFFSET = re.compile(r"\+0x[0-9a-f]+(/0x[0-9a-f]+)?$")
+_SUFFIX = re.compile(r"\.(constprop|isra|part|cold|llvm)\b.*$")
+
+
+def frames_of(text: str) -> tuple[str, ...]:
+    """Function names of a stack as ftrace or perf script prints it, innermost first.
+
+    The tracer's own frames, offsets and modules are dropped; what has no symbol stays an address.
+    """
+    frames = []
+    for line in text.splitlines():
+        if match := _FTRACE_FRAME.search(line) if "=> " in line else None:
+            name = match[1].strip("<>")
+        else:
+            address, name = _PERF_FRAME.match(line.rstrip()).groups()  # type: ignore[union-attr]
+            name = _PERF_OBJECT.sub("", name).strip()
+            if name in ("", "[unknown]"):
+                name = f"0x{address}" if address else "[unknown]"
+        frames.append(_OFFSET.sub("", name))
+    first = next((i for i, frame in enumerate(frames) if not frame.startswith(_TRACER)), len(frames))
+    return tuple(frames[first:])
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule of ingest/rules.toml."""
+
+    symbols: tuple[str, ...]
+    result: Class
+    caller: tuple[str, ...]
+    callee: tuple[str, ...]
+    within: tuple[str, ...]
+
+    def holds(self, frames: Sequence[str], place: int) -> bool:
+        """Whether the rule's conditions hold for the frame at `place`, whose name is one of its symbols."""
+        outside, inside = frames[place + 1 : place + 2], frames[max(place - 1, 0) : place]
+        return (
+            (not self.caller or _any_matches(outside, self.caller))
+            and (not self.callee or _any_matches(inside, self.callee))
+            and (not self.within or _any_matches(frames[place + 1 :], self.within))
+        )
+
+
+def _any_matches(frames: Sequence[str], patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(frame, pattern) for frame in frames for pattern in patterns)
+
+
+@cache
+def rules() -> dict[str, list[Rule]]:
+    """The rules by symbol, in the order of the file."""
+    document: dict[str, Any] = tomllib.loads(files("ingest").joinpath("rules.toml").read_text(encoding="utf-8"))
+    by_symbol: dict[str, list[Rule]] = {}
+    for entry in document["rule"]:
+        rule = Rule(
+            tuple(entry["symbols"]),
+            (entry["consumer"], entry.get("level"), entry.get("role")),
+            tuple(entry.get("caller", ())),
+            tuple(entry.get("callee", ())),
+            tuple(entry.get("within", ())),
+        )
+        for symbol in rule.symbols:
+            by_symbol.setdefault(symbol, []).append(rule)
+    return by_symbol
+
+
+def classify(frames: Sequence[str]) -> Class:
+    """Who asked for the page: the first rule that holds, from the innermost frame outward."""
+    bare = [_SUFFIX.sub("", frame) for frame in frames]
+    for place, frame in enumerate(bare):
+        for rule in rules().get(frame, ()):
+            if rule.holds(bare, place):
+                return rule.result
+    return UNCLASSIFIED

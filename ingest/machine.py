@@ -1,0 +1,95 @@
+"""What the files beside a trace say about the machine that was recorded."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+DEFAULT_PAGE = 4096
+
+
+@dataclass
+class Machine:
+    """The recorded machine; None where no file says it."""
+
+    kernel_release: str | None = None
+    arch: str | None = None
+    page_size: int = DEFAULT_PAGE
+    cpus: int | None = None
+    total_pages: int | None = None
+    clock: str | None = None
+    timing: str = "unknown"
+
+
+def describe(files: Mapping[str, str], values: Mapping[tuple[str, str], int], comments: list[str]) -> Machine:
+    """Put the machine together.
+
+    Args:
+        files: text of uname, cpuinfo, trace_clock, by name, as far as they exist.
+        values: (source, name) to value of one moment's zoneinfo and meminfo.
+        comments: comment lines of the trace itself (``perf script --header``, ftrace's ``#P:``).
+    """
+    machine = Machine()
+    text = "\n".join(comments)
+    if match := re.match(
+        r"Linux (?:\(none\)|\S+) (\S+) .* (\w+) \S+$|Linux (?:\(none\)|\S+) (\S+)", files.get("uname", "").strip()
+    ):
+        machine.kernel_release, machine.arch = match[1] or match[3], match[2]
+    if match := re.search(r"^# os ?release : (\S+)", text, re.MULTILINE):
+        machine.kernel_release = machine.kernel_release or match[1]
+    if match := re.search(r"^# arch : (\S+)", text, re.MULTILINE):
+        machine.arch = machine.arch or match[1]
+    if match := re.search(r"\[(\w[\w-]*)\]", files.get("trace_clock", "")):
+        machine.clock = match[1]
+    machine.page_size = _page_size(machine.arch, values)
+    machine.cpus = _cpus(values, text)
+    present = [
+        n for (source, name), n in values.items() if source == "zoneinfo" and re.search(r"zone \w+, present$", name)
+    ]
+    if present:
+        machine.total_pages = sum(present)
+    elif ("meminfo", "MemTotal") in values:
+        machine.total_pages = values["meminfo", "MemTotal"] * 1024 // machine.page_size
+    machine.timing = _timing(files.get("cpuinfo", ""))
+    return machine
+
+
+def _page_size(arch: str | None, values: Mapping[tuple[str, str], int]) -> int:
+    """4K but on arm64 with huge pages of another size: 2M, 32M and 512M belong to granules of 4K, 16K and 64K."""
+    if arch == "aarch64":
+        return {32768: 16384, 524288: 65536}.get(values.get(("meminfo", "Hugepagesize"), 0), DEFAULT_PAGE)
+    return DEFAULT_PAGE
+
+
+def _cpus(values: Mapping[tuple[str, str], int], comments: str) -> int | None:
+    numbers = [
+        int(match[1])
+        for source, name in values
+        if source == "zoneinfo" and (match := re.search(r", cpu (\d+) count$", name))
+    ]
+    if numbers:
+        return max(numbers) + 1
+    if match := re.search(r"#P:(\d+)", comments) or re.search(r"^# nrcpus online : (\d+)", comments, re.MULTILINE):
+        return int(match[1])
+    return None
+
+
+def _timing(cpuinfo: str) -> str:
+    """Emulated under QEMU's TCG, real on a CPU that says it is no guest (x86 only), else unknown."""
+    if "QEMU TCG" in cpuinfo:
+        return "emulated"
+    flags = re.search(r"^flags\s*:(.*)$", cpuinfo, re.MULTILINE)
+    if flags and "hypervisor" not in flags[1].split():
+        return "real"
+    return "unknown"
+
+
+def ring_losses(text: str) -> dict[int, int]:
+    """Events lost by CPU: overwritten, dropped and lost on commit, from per_cpu/*/stats with ``== cpuN`` headings."""
+    losses: dict[int, int] = {}
+    cpu = 0
+    for line in text.splitlines():
+        if match := re.match(r"== *cpu(\d+)", line):
+            cpu = int(match[1])
+        elif match := re.match(r"(overrun|commit overrun|dropped events): (\d+)", line):
+            losses[cpu] = losses.get(cpu, 0) + int(match[2])
+    return losses

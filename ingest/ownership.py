@@ -1,0 +1,169 @@
+"""Who owns a page: a free inherits the class of what was allocated there.
+
+The page, not the stack of the free, says what is freed: tables are freed in batches from RCU callbacks, in pieces, or
+by another CPU (kernel.md: __tlb_remove_table, free_pages_and_swap_cache). State is one uint16 a page, held in chunks,
+so that memory follows the pages touched and not the highest page number.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingest.scan import MAX_PFN
+from ptpool.compiled import compiled
+from ptpool.vocabulary import CONSUMERS, KIND_ALLOC, KIND_ALLOC_FAILED, KIND_FREE, LEVELS, ROLES
+
+NO_CLASS = 0
+
+_CHUNK_SHIFT = 15
+_CHUNK = 1 << _CHUNK_SHIFT
+_CLASS = 0xFF  # class of the live owner; 0: free or never seen
+_HEAD_SHIFT = 8  # order + 1 on the first page of a live block
+_HEAD = 0x3F << _HEAD_SHIFT
+_SNAPSHOT = 1 << 14  # alive before the recording, by /proc/kpageflags
+_FREED = 1 << 15  # freed before, not allocated since
+_LARGEST_ORDER = 20  # gigantic folios are freed as one block of order 18
+
+(EXACT, SUB_RANGE, COVERING, UNKNOWN, DUPLICATE, OVER_LIVE, FROM_SNAPSHOT) = range(7)
+OUTCOMES = (
+    "frees_exact",
+    "frees_of_part",
+    "frees_of_several",
+    "frees_unknown",
+    "frees_twice",
+    "allocs_over_live",
+    "frees_from_snapshot",
+)
+
+
+def class_code(consumer: str, level: str | None, role: str | None) -> int:
+    """Consumer, level and role as one number from 1 to 216."""
+    level_code = len(LEVELS) if level is None else LEVELS.index(level)
+    role_code = len(ROLES) if role is None else ROLES.index(role)
+    return 1 + (CONSUMERS.index(consumer) * (len(LEVELS) + 1) + level_code) * (len(ROLES) + 1) + role_code
+
+
+def class_names() -> list[tuple[str | None, str | None, str | None]]:
+    """Consumer, level and role by class code; code 0 is nobody known."""
+    names: list[tuple[str | None, str | None, str | None]] = [(None, None, None)]
+    names += [(consumer, level, role) for consumer in CONSUMERS for level in (*LEVELS, None) for role in (*ROLES, None)]
+    return names
+
+
+class Pages:
+    """The live owner of every page seen."""
+
+    def __init__(self) -> None:
+        self.directory = np.zeros((MAX_PFN >> _CHUNK_SHIFT) + 1, np.int32)  # untouched parts cost no memory
+        self.states = np.zeros(_CHUNK, np.uint16)  # chunk 0 stays empty: pages never seen
+        self.outcomes = np.zeros(len(OUTCOMES), np.int64)
+        self._chunks = 1
+
+    def _provide(self, first: NDArray[np.int64], last: NDArray[np.int64]) -> None:
+        chunks = np.unique(np.concatenate([first, last]) >> _CHUNK_SHIFT)
+        wide = (last >> _CHUNK_SHIFT) - (first >> _CHUNK_SHIFT) > 1
+        for low, high in zip(first[wide] >> _CHUNK_SHIFT, last[wide] >> _CHUNK_SHIFT, strict=True):
+            chunks = np.union1d(chunks, np.arange(low, high + 1))
+        missing = chunks[self.directory[chunks] == 0]
+        self.directory[missing] = self._chunks + np.arange(len(missing))
+        self._chunks += len(missing)
+        if self._chunks * _CHUNK > len(self.states):
+            grown = np.zeros(max(self._chunks * _CHUNK, 2 * len(self.states)), np.uint16)
+            grown[: len(self.states)] = self.states
+            self.states = grown
+
+    def seed(self, first: NDArray[np.int64], last: NDArray[np.int64], code: int) -> None:
+        """Enter single pages [first, last] as alive before the recording."""
+        if len(first):
+            self._provide(first, last)
+            _seed(self.directory, self.states, first, last, code)
+
+    def follow(self, rows: NDArray[np.void], classes: NDArray[np.uint8], since: int, until: int) -> NDArray[np.uint8]:
+        """Follow a batch of events.
+
+        Args:
+            rows: events in order (ingest.scan.ROW).
+            classes: class of each event by its stack, used for allocations.
+            since: events before this time (ns) are followed and not counted.
+            until: events after it neither.
+
+        Returns:
+            The class of each event: an allocation's own, a free's by its page, 0 for other kinds.
+        """
+        touching = (rows["kind"] == KIND_ALLOC) | (rows["kind"] == KIND_FREE)
+        first = rows["pfn"][touching]
+        self._provide(first, first + (1 << rows["order"][touching].astype(np.int64)) - 1)
+        found = np.zeros(len(rows), np.uint8)
+        _follow(rows, classes, found, self.directory, self.states, self.outcomes, since, until)
+        return found
+
+
+@compiled
+def _slot(directory: Any, pfn: int) -> int:
+    return (np.int64(directory[pfn >> _CHUNK_SHIFT]) << _CHUNK_SHIFT) + (pfn & (_CHUNK - 1))
+
+
+@compiled
+def _seed(directory: Any, states: Any, first: Any, last: Any, code: int) -> None:
+    for run in range(first.shape[0]):
+        for pfn in range(first[run], last[run] + 1):
+            states[_slot(directory, pfn)] = code | (1 << _HEAD_SHIFT) | _SNAPSHOT
+
+
+@compiled
+def _follow(
+    rows: Any, classes: Any, found: Any, directory: Any, states: Any, outcomes: Any, since: int, until: int
+) -> None:
+    for row in range(rows.shape[0]):
+        kind = rows[row].kind
+        one = 1 if since <= rows[row].ts <= until else 0
+        if kind == KIND_ALLOC_FAILED:
+            found[row] = classes[row]
+        elif kind == KIND_ALLOC:
+            found[row] = classes[row]
+            order = np.int64(rows[row].order)
+            first = rows[row].pfn
+            live = 0
+            for pfn in range(first, first + (1 << order)):
+                slot = _slot(directory, pfn)
+                live += (states[slot] & _CLASS) != 0
+                states[slot] = classes[row]
+            states[_slot(directory, first)] |= (order + 1) << _HEAD_SHIFT
+            if live:
+                outcomes[OVER_LIVE] += one
+        elif kind == KIND_FREE:
+            found[row], outcome = _free(directory, states, rows[row].pfn, np.int64(rows[row].order))
+            outcomes[outcome] += one
+            if outcome == DUPLICATE:  # also unknown
+                outcomes[UNKNOWN] += one
+
+
+@compiled
+def _free(directory: Any, states: Any, first: int, order: int) -> tuple[int, int]:
+    """Free a block: class of its (first known) owner, and how it met what was live there."""
+    head = np.int64(states[_slot(directory, first)])
+    pages = 1 << order
+    live, heads, before, owner = 0, 0, 0, NO_CLASS
+    for pfn in range(first, first + pages):
+        slot = _slot(directory, pfn)
+        state = np.int64(states[slot])
+        if state & _CLASS:
+            live += 1
+            heads += (state & _HEAD) != 0
+            if owner == NO_CLASS:
+                owner = state & _CLASS
+        elif state & _FREED:
+            before += 1
+        states[slot] = _FREED
+    if live == 0:
+        return NO_CLASS, DUPLICATE if before else UNKNOWN
+    if live == pages and head & _HEAD == (order + 1) << _HEAD_SHIFT:
+        return owner, FROM_SNAPSHOT if head & _SNAPSHOT else EXACT
+    if live == pages and (heads == 0 or (head & _HEAD) > (order + 1) << _HEAD_SHIFT):
+        for larger in range(order + 1, _LARGEST_ORDER + 1):  # the rest of the block is no block any more
+            slot = _slot(directory, (first >> larger) << larger)
+            if states[slot] & _HEAD == (larger + 1) << _HEAD_SHIFT:
+                states[slot] &= ~_HEAD & 0xFFFF
+        return owner, SUB_RANGE
+    return owner, COVERING

@@ -1,0 +1,439 @@
+"""Byte-level helpers that the text formats share: numbers, names, fields, interning.
+
+All of them are compiled. A block of text is passed as its address (an integer: counting references to an array in every
+helper costs more than the work) and is padded with at least 32 bytes; results go to flat arrays that the Python side
+owns. A format's kernel walks the block line by line; it stops early where a table
+is nearly full, so that nothing in here allocates. Words are loaded little-endian: x86-64 and arm64.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptpool.compiled import compiled
+from ptpool.vocabulary import (
+    KIND_ALLOC,
+    KIND_ALLOC_FAILED,
+    KIND_EXTFRAG,
+    KIND_FREE,
+    KIND_PCPU_DRAIN,
+    KIND_ZONE_LOCKED,
+)
+
+from llvmlite import ir  # isort: skip  (numba reads its settings on import: ptpool.compiled has to come first)
+from numba import types  # isort: skip
+from numba.core import cgutils  # isort: skip
+from numba.extending import intrinsic  # isort: skip
+
+MAX_CPUS = 8192  # NR_CPUS of the largest x86 configuration
+CONTEXTS = 4  # task, softirq, hardirq, NMI: a CPU's events nest no deeper
+OTHER_EVENT, STORED = -1, -2  # in Scan.waiting: a stack is not wanted; its event was stored already
+NO_KIND, KIND_BATCHED = -1, 100  # an event that is no page event; one that repeats mm_page_free
+MAX_PFN = 1 << 40  # 52 physical address bits
+
+NEWLINE, TAB, SPACE, HASH, LPAREN, RPAREN, DASH, DOT, SLASH, ZERO, NINE, COLON, LESS, EQUALS = b"\n\t #()-./09:<="
+LBRACKET, RBRACKET, LOWER_A, LOWER_F, LOWER_H, LOWER_S, LOWER_X, LOWER_Z = b"[]afhsxz"
+
+# What the kernels count: indices into Scan.counts.
+(
+    ROWS,  # rows written so far
+    LINES,  # lines read so far, over all blocks of a file
+    ENTRIES,  # trace entries: lines with a header, stacks included
+    OTHER,  # events that are no page events
+    BATCHED,  # mm_page_free_batched: repeats mm_page_free
+    ORPHANS,  # stacks whose event was not found
+    USER_FRAMES,  # user-space frames passed over
+    NO_CPU,  # events without a CPU field
+    COUNTERS,  # time stamps without a fraction
+    FIRST_NS,  # time of the first entry
+    NOTES,  # notes taken in this call
+    COMMS,  # names of tasks, GFP texts and stacks numbered so far
+    GFPS,
+    STACKS,
+) = range(14)
+COUNTS = 14
+
+NOTE_COMMENT, NOTE_LOST, NOTE_DAMAGED, NOTE_STRAY = range(4)
+
+
+ROW = np.dtype(
+    [
+        ("ts", np.int64),  # ns
+        ("pfn", np.int64),  # -1: none
+        ("pid", np.int32),
+        ("comm", np.int32),  # number in Scan.comms
+        ("gfp", np.int32),  # number in Scan.gfps; -1: none
+        ("stack", np.int32),  # number in Scan.stacks; -1: none
+        ("cpu", np.int16),
+        ("kind", np.int8),  # as in ptpool.vocabulary
+        ("order", np.int8),
+        ("migratetype", np.int8),  # -1: none
+    ]
+)
+"""An event read and not yet stored."""
+
+NAME = np.dtype([("hash", np.uint64), ("start", np.int64), ("end", np.int64), ("number", np.int64)])
+"""A slot of an open-addressing table that numbers texts in order of first appearance, by their 64-bit hash.
+
+Where the text lies is an offset into the block that brought it; number -1 is an empty slot.
+"""
+
+
+class Scan(NamedTuple):
+    """Everything a format's kernel reads and writes."""
+
+    rows: NDArray[np.void]  # ROW
+    comms: NDArray[np.void]  # NAME, a power of two of slots
+    gfps: NDArray[np.void]
+    stacks: NDArray[np.void]
+    waiting: NDArray[np.int64]  # [cpu, context]: row whose stack may still come; -1: none
+    counts: NDArray[np.int64]
+    notes: NDArray[np.int64]  # [note, (what, start, end, line)]
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def load1(typing: Any, text: Any, offset: Any) -> Any:  # noqa: ARG001
+    """The byte at an offset."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        at = builder.inttoptr(builder.add(*_int64s(context, builder, signature, arguments)), ir.IntType(8).as_pointer())
+        return builder.zext(builder.load(at), ir.IntType(64))
+
+    return types.int64(text, offset), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def load8(typing: Any, text: Any, offset: Any) -> Any:  # noqa: ARG001
+    """The 8 bytes at an offset as one uint64, unaligned."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        at = builder.add(*_int64s(context, builder, signature, arguments))
+        return builder.load(builder.inttoptr(at, ir.IntType(64).as_pointer()), align=1)
+
+    return types.uint64(text, offset), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def find_byte(typing: Any, text: Any, byte: Any, start: Any, end: Any) -> Any:  # noqa: ARG001
+    """Offset of a byte in [start, end), or `end`: the C library's memchr, many bytes a cycle."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        text, byte, start, end = _int64s(context, builder, signature, arguments)
+        pointer, word, length = ir.IntType(8).as_pointer(), ir.IntType(32), ir.IntType(64)
+        memchr = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(pointer, [pointer, word, length]), "memchr"
+        )
+        at = builder.inttoptr(builder.add(text, start), pointer)
+        found = builder.call(memchr, [at, builder.trunc(byte, word), builder.sub(end, start)])
+        offset = builder.sub(builder.ptrtoint(found, length), text)
+        return builder.select(cgutils.is_null(builder, found), end, offset)
+
+    return types.int64(text, byte, start, end), generate
+
+
+def _int64s(context: Any, builder: Any, signature: Any, arguments: Any) -> list[Any]:
+    return [
+        context.cast(builder, value, kind, types.int64) for value, kind in zip(arguments, signature.args, strict=True)
+    ]
+
+
+def word(text: str) -> np.uint64:
+    """The first up to 8 bytes of a text as `load8` and a mask of that length would give them."""
+    return np.uint64(int.from_bytes(text.encode()[:8], "little"))
+
+
+_MULTIPLY = np.uint64(0x9E3779B97F4A7C15)
+_FOLD = np.uint64(29)
+_ONE = np.uint64(1)
+
+
+@compiled
+def hash_span(text: int, start: int, end: int) -> Any:
+    """64-bit hash of the bytes [start, end)."""
+    value = np.uint64(end - start) * _MULTIPLY
+    at = start
+    while at + 8 <= end:
+        value = (value ^ load8(text, at)) * _MULTIPLY
+        value ^= value >> _FOLD
+        at += 8
+    if at < end:
+        value = (value ^ (load8(text, at) & ((_ONE << np.uint64(8 * (end - at))) - _ONE))) * _MULTIPLY
+        value ^= value >> _FOLD
+    return value
+
+
+@compiled
+def intern(names: Any, counts: Any, which: int, text: int, start: int, end: int) -> int:
+    """Number of the text [start, end); a new one is entered with its place in the block."""
+    value = hash_span(text, start, end)
+    mask = names.shape[0] - 1
+    slot = np.int64(value & np.uint64(mask))
+    while names[slot].number >= 0:
+        if names[slot].hash == value:
+            return names[slot].number
+        slot = (slot + 1) & mask
+    names[slot].hash = value
+    names[slot].number = counts[which]
+    names[slot].start = start
+    names[slot].end = end
+    counts[which] += 1
+    return names[slot].number
+
+
+@compiled
+def has_room(rows: Any, comms: Any, gfps: Any, stacks: Any, notes: Any, counts: Any) -> bool:
+    """Whether one more record fits into every table; tables of names are kept half empty."""
+    return (
+        counts[ROWS] < rows.shape[0]
+        and counts[NOTES] < notes.shape[0]
+        and 2 * counts[COMMS] < comms.shape[0]
+        and 2 * counts[GFPS] < gfps.shape[0]
+        and 2 * counts[STACKS] < stacks.shape[0]
+    )
+
+
+@compiled
+def take_note(notes: Any, counts: Any, what: int, start: int, end: int) -> None:
+    """Leave a line for the Python side to look at."""
+    note = counts[NOTES]
+    notes[note, 0] = what
+    notes[note, 1] = start
+    notes[note, 2] = end
+    notes[note, 3] = counts[LINES]
+    counts[NOTES] = note + 1
+
+
+@compiled
+def is_digit(byte: int) -> bool:
+    """An ASCII decimal digit."""
+    return ZERO <= byte <= NINE
+
+
+@compiled
+def skip_blanks(text: int, at: int, end: int) -> int:
+    """First offset from `at` that is no blank."""
+    while at < end and load1(text, at) == SPACE:
+        at += 1
+    return at
+
+
+@compiled
+def skip_blanks_back(text: int, at: int, start: int) -> int:
+    """Last offset up to `at` that is no blank; `start` - 1 if all are."""
+    while at >= start and load1(text, at) == SPACE:
+        at -= 1
+    return at
+
+
+@compiled
+def number_back(text: int, at: int, start: int) -> tuple[int, int]:
+    """The decimal number that ends at `at`, and the offset before it (`at` itself if there is no digit)."""
+    value, scale = 0, 1
+    while at >= start and is_digit(load1(text, at)):
+        value += scale * (np.int64(load1(text, at)) - ZERO)
+        scale *= 10
+        at -= 1
+    return value, at
+
+
+@compiled
+def time_back(text: int, at: int, start: int) -> tuple[int, int, bool]:
+    """The time stamp that ends at `at` in ns, the offset before it (-1: none), and whether it has a fraction.
+
+    ftrace and perf print seconds with 6 or 9 decimals; clocks that count (``counter``, ``uptime``, ``x86-tsc``) print
+    a bare number (kernel/trace/trace_output.c:trace_print_lat_fmt and lat_print_timestamp, in_ns == 0).
+    """
+    fraction, before = number_back(text, at, start)
+    digits = at - before
+    if digits == 0 or digits > 18:
+        return 0, -1, False
+    if before < start or load1(text, before) != DOT:
+        return fraction, before, False
+    if digits > 9:
+        return 0, -1, False
+    for _ in range(9 - digits):
+        fraction *= 10
+    seconds, first = number_back(text, before - 1, start)
+    if first == before - 1 or before - 1 - first > 9:
+        return 0, -1, False
+    return seconds * 1_000_000_000 + fraction, first, True
+
+
+@compiled
+def cpu_back(text: int, at: int, start: int) -> tuple[int, int]:
+    """The CPU in the brackets that end at `at`, and the offset before them (-1: no such thing)."""
+    cpu, before = number_back(text, at - 1, start)
+    if before == at - 1 or before < start or load1(text, before) != LBRACKET or at - 1 - before > 5 or cpu >= MAX_CPUS:
+        return 0, -1
+    return cpu, before - 1
+
+
+_MM_PAGE = word("mm_page_")
+_MM_PAGEV = word("mm_pagev")
+_ALLOC = word("alloc")
+_FREE = word("free")
+_KMEM = word("kmem:")
+_5_BYTES = np.uint64((1 << 40) - 1)
+_4_BYTES = np.uint64((1 << 32) - 1)
+
+
+@compiled
+def event_kind(text: int, at: int, end: int) -> tuple[int, int]:
+    """Kind of the event whose name begins at `at`, and where its fields begin (include/trace/events/kmem.h)."""
+    if load8(text, at) & _5_BYTES == _KMEM:
+        at += 5
+    first = load8(text, at)
+    if first == _MM_PAGEV:
+        return KIND_BATCHED, end  # mm_pagevec_free, up to 3.2
+    if first != _MM_PAGE:
+        return NO_KIND, end
+    at += 8
+    stop = at
+    while stop < end and load1(text, stop) not in (COLON, SPACE):
+        stop += 1
+    length = stop - at
+    fields = stop
+    while fields < end and load1(text, fields) != SPACE:  # perf may add modifiers after the name
+        fields += 1
+    name = load8(text, at)
+    if name & _5_BYTES == _ALLOC:
+        if length == 5:
+            return KIND_ALLOC, fields
+        if length == 17:
+            return KIND_ZONE_LOCKED, fields
+        if length == 13:
+            return KIND_EXTFRAG, fields
+    elif name & _4_BYTES == _FREE:
+        if length in (4, 11):  # mm_page_free_direct up to 3.2
+            return KIND_FREE, fields
+        if length == 12:
+            return KIND_BATCHED, fields
+    elif length == 10:
+        return KIND_PCPU_DRAIN, fields
+    return NO_KIND, end
+
+
+@compiled
+def number_at(text: int, at: int, end: int) -> tuple[int, int]:
+    """The number at `at` (decimal, signed, or hexadecimal with 0x) and the offset after it (-1: none, or cut off)."""
+    negative = at < end and load1(text, at) == DASH
+    if negative:
+        at += 1
+    first = at
+    value = 0
+    if at + 1 < end and load1(text, at) == ZERO and load1(text, at + 1) == LOWER_X:
+        at += 2
+        first = at
+        while at < end:
+            byte = np.int64(load1(text, at))
+            if is_digit(byte):
+                value = (value << 4) | (byte - ZERO)
+            elif LOWER_A <= byte <= LOWER_F:
+                value = (value << 4) | (byte - LOWER_A + 10)
+            else:
+                break
+            at += 1
+        too_long = at - first > 16
+    else:
+        while at < end and is_digit(load1(text, at)):
+            value = value * 10 + np.int64(load1(text, at)) - ZERO
+            at += 1
+        too_long = at - first > 20
+    if at == first or too_long or (at < end and load1(text, at) != SPACE):
+        return 0, -1
+    return (-value if negative else value), at
+
+
+@compiled
+def is_null_page(text: int, at: int, end: int) -> bool:
+    """Whether ``page=`` shows a null pointer: zeros, 0x0, (null) or (nil)."""
+    if load1(text, at) == LPAREN:
+        return load1(text, at + 1) == 110  # n; (____ptrval____) is a page whose address was not yet hashed
+    while at < end and load1(text, at) != SPACE:
+        if load1(text, at) not in (ZERO, LOWER_X):
+            return False
+        at += 1
+    return True
+
+
+_PAGE = word("page=")
+_PFN = word("pfn=")
+_ORDER = word("order=")
+_MIGRATETYPE = word("migratetype")
+_GFP_FLAGS = word("gfp_flags")
+_ALLOC_ORDER = word("alloc_order")
+_ALLOC_MIGRATETYPE = word("alloc_migratetype")
+_6_BYTES = np.uint64((1 << 48) - 1)
+
+
+@compiled
+def read_fields(text: int, kind: int, at: int, end: int) -> tuple[int, int, int, int, int, int]:
+    """Read the fields of a page event by name.
+
+    A failed allocation is ``page=`` null with ``pfn=`` 0, or pfn -1 (mm_page_alloc's TP_printk, 2.6.32 to 7.0).
+
+    Returns:
+        Kind (NO_KIND: a damaged line), pfn, order, migratetype, and the bounds of the GFP text (-1: none).
+    """
+    pfn, order, migratetype, gfp, gfp_end = -2, -1, -1, -1, -1
+    null_page = False
+    while True:
+        at = skip_blanks(text, at, end)
+        if at >= end:
+            break
+        key = load8(text, at)
+        after = -2
+        if key & _4_BYTES == _PFN:
+            pfn, after = number_at(text, at + 4, end)
+        elif key & _6_BYTES == _ORDER:
+            order, after = number_at(text, at + 6, end)
+        elif key == _MIGRATETYPE:
+            migratetype, after = number_at(text, at + 12, end)
+        elif key == _GFP_FLAGS:
+            gfp = at + 10
+            gfp_end = after = find_byte(text, SPACE, gfp, end)
+            if gfp >= gfp_end:
+                after = -1
+        elif key & _5_BYTES == _PAGE:
+            null_page = is_null_page(text, at + 5, end)
+        elif kind == KIND_EXTFRAG and key == _ALLOC_ORDER:
+            order, after = number_at(text, at + 12, end)
+        elif kind == KIND_EXTFRAG and key == _ALLOC_MIGRATETYPE:
+            migratetype, after = number_at(text, at + 18, end)
+        if after == -1:
+            return NO_KIND, 0, 0, 0, 0, 0
+        at = find_byte(text, SPACE, at, end) if after == -2 else after
+    if kind == KIND_ALLOC:
+        if gfp < 0 or migratetype < 0:
+            return NO_KIND, 0, 0, 0, 0, 0
+        if pfn == -1 or (pfn == 0 and null_page):
+            kind, pfn = KIND_ALLOC_FAILED, -1
+    elif kind == KIND_FREE:
+        migratetype = -1
+    if order < 0 or order > 63 or migratetype > 127 or (kind != KIND_ALLOC_FAILED and not 0 <= pfn < MAX_PFN):
+        return NO_KIND, 0, 0, 0, 0, 0
+    return kind, pfn, order, migratetype, gfp, gfp_end
+
+
+@compiled
+def count_entry(counts: Any, ts: int, fraction: bool) -> None:
+    """Count a trace entry, whatever it is."""
+    if counts[FIRST_NS] < 0:
+        counts[FIRST_NS] = ts
+    counts[ENTRIES] += 1
+    if not fraction:
+        counts[COUNTERS] += 1
+
+
+@compiled
+def regrow(old: Any, new: Any) -> None:
+    """Enter all names of a full table into a larger, empty one."""
+    mask = new.shape[0] - 1
+    for slot in range(old.shape[0]):
+        if old[slot].number >= 0:
+            place = np.int64(old[slot].hash & np.uint64(mask))
+            while new[place].number >= 0:
+                place = (place + 1) & mask
+            new[place].hash = old[slot].hash
+            new[place].number = old[slot].number

@@ -1,0 +1,192 @@
+"""The /proc snapshots beside a capture, as rows of the warehouse's tables.
+
+Formats are those of mm/vmstat.c (buddyinfo, pagetypeinfo, zoneinfo, vmstat), fs/proc/meminfo.c, fs/proc/page.c
+(kpageflags) and kernel/resource.c (iomem), Linux 4.14 to 7.0.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingest.source import open_bytes
+from ptpool.errors import UsageError
+from ptpool.vocabulary import MIGRATETYPES
+
+KPF_PGTABLE = 26
+PAGE_FLAG_BITS = (5, 7, 10, 15, 16, 20, 23, KPF_PGTABLE)
+"""Bits of include/uapi/linux/kernel-page-flags.h that page_flags keeps; see its comment in the schema."""
+
+_KEPT = np.uint64(sum(1 << bit for bit in PAGE_FLAG_BITS))
+_KERNEL_RANGES = ("System RAM", "Kernel code", "Kernel rodata", "Kernel data", "Kernel bss")
+
+Rows = list[tuple[Any, ...]]
+
+
+class MalformedError(Exception):
+    """A line that is not what the file should hold."""
+
+    def __init__(self, line: int, text: str) -> None:
+        super().__init__(f"line {line}: {text.strip()[:60]!r}")
+
+
+def read_text(path: Path) -> list[str]:
+    """Lines of a snapshot file."""
+    return path.read_text(encoding="utf-8", errors="replace").splitlines()
+
+
+def buddyinfo(lines: list[str]) -> Rows:
+    """Rows (node, zone, migratetype None, order, blocks)."""
+    rows: Rows = []
+    for number, line in enumerate(lines, 1):
+        match = re.fullmatch(r"Node +(\d+), zone +(\S+)((?: +\d+)+) *", line)
+        if not match:
+            raise MalformedError(number, line)
+        rows += [(int(match[1]), match[2], None, order, int(n)) for order, n in enumerate(match[3].split())]
+    return rows
+
+
+def pagetypeinfo(lines: list[str]) -> tuple[Rows, Rows]:
+    """Rows (node, zone, migratetype, order, free blocks) and rows (node, zone, migratetype, pageblocks)."""
+    free: Rows = []
+    blocks: Rows = []
+    types: list[str] = []
+    for number, line in enumerate(lines, 1):
+        if match := re.fullmatch(r"Node +(\d+), zone +(\S+), type +(\S+)((?: +>?\d+)+) *", line):
+            if match[3] not in MIGRATETYPES:
+                raise MalformedError(number, line)
+            counts = [int(n.lstrip(">")) for n in match[4].split()]
+            free += [(int(match[1]), match[2], match[3], order, n) for order, n in enumerate(counts)]
+        elif line.startswith("Number of mixed blocks"):  # page_owner's table: another meaning
+            break
+        elif line.startswith("Number of blocks type"):
+            types = line.removeprefix("Number of blocks type").split()
+        elif types and (match := re.fullmatch(r"Node +(\d+), zone +(\S+)((?: +\d+)+) *", line)):
+            counts = [int(n) for n in match[3].split()]
+            if len(counts) != len(types) or not set(types) <= set(MIGRATETYPES):
+                raise MalformedError(number, line)
+            blocks += [(int(match[1]), match[2], kind, n) for kind, n in zip(types, counts, strict=True)]
+        elif line.strip() and not line.startswith(("Page block order", "Pages per block", "Free pages count")):
+            raise MalformedError(number, line)
+    return free, blocks
+
+
+def zoneinfo(lines: list[str]) -> Rows:
+    """Rows (name, value) such as ('Node 0, zone DMA32, present', 520150); statistics of the node come once, its own."""
+    rows: Rows = []
+    place, cpu, per_node = "", "", False
+    for number, line in enumerate(lines, 1):
+        text = line.strip()
+        if match := re.fullmatch(r"Node (\d+), zone +(\S+)", text):
+            place, cpu, per_node = f"Node {match[1]}, zone {match[2]}", "", False
+        elif not place:
+            raise MalformedError(number, line)
+        elif text == "per-node stats":
+            per_node = True
+        elif match := re.fullmatch(r"cpu: +(\d+)", text):
+            cpu = f"cpu {match[1]} "
+        elif match := re.fullmatch(r"protection: \(([\d, ]*)\)", text):
+            rows += [(f"{place}, protection[{i}]", int(n)) for i, n in enumerate(match[1].split(",")) if n.strip()]
+        elif match := re.fullmatch(r"(pages free|[\w ]+?):? +(-?\d+)", text):
+            name = match[1]
+            if name in ("vm stats threshold", "start_pfn", "node_unreclaimable", "all_unreclaimable"):
+                cpu = cpu if name == "vm stats threshold" else ""
+            if name == "pages free":
+                per_node = False
+            owner = place.split(",", 1)[0] if per_node else place
+            rows.append((f"{owner}, {cpu}{name}", int(match[2])))
+        elif text and text not in ("pagesets", "page_table_check") and not text.endswith("is not populated"):
+            raise MalformedError(number, line)
+    return rows
+
+
+def name_value(lines: list[str]) -> Rows:
+    """Rows (name, value) of vmstat (``name value``) or meminfo (``name: value kB``)."""
+    rows: Rows = []
+    for number, line in enumerate(lines, 1):
+        match = re.fullmatch(r"([\w()]+):? +(-?\d+)(?: kB)?", line.strip())
+        if not match:
+            raise MalformedError(number, line)
+        rows.append((match[1], int(match[2])))
+    return rows
+
+
+def iomem(lines: list[str], page_size: int) -> Rows:
+    """Rows (first_pfn, last_pfn, name) of System RAM and the kernel image: the whole pages inside each range."""
+    rows: Rows = []
+    for number, line in enumerate(lines, 1):
+        match = re.fullmatch(r" *([0-9a-f]+)-([0-9a-f]+) : (.*)", line)
+        if not match:
+            raise MalformedError(number, line)
+        if match[3] in _KERNEL_RANGES:
+            first = -(-int(match[1], 16) // page_size)
+            last = (int(match[2], 16) + 1) // page_size - 1
+            if first <= last and last > 0:  # all zero: read without root
+                rows.append((first, last, match[3]))
+    return rows
+
+
+def page_flag_runs(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]:
+    """Runs of pages with equal flags of a /proc/kpageflags dump (uint64 little-endian, entry i is pfn i).
+
+    Returns:
+        First pfn, last pfn and flags of each run.
+    """
+    firsts: list[NDArray[np.int64]] = []
+    flags: list[NDArray[np.uint64]] = []
+    pfn, last_flags = 0, None
+    for words in _words(path):
+        kept = words & _KEPT
+        change = np.empty(len(kept), bool)
+        change[0] = kept[0] != last_flags
+        np.not_equal(kept[1:], kept[:-1], out=change[1:])
+        starts = np.flatnonzero(change)
+        firsts.append(starts + pfn)
+        flags.append(kept[starts])
+        pfn += len(kept)
+        last_flags = kept[-1]
+    if not firsts:
+        raise MalformedError(0, "the file is empty")
+    first = np.concatenate(firsts)
+    return first, np.append(first[1:], pfn) - 1, np.concatenate(flags)
+
+
+def _words(path: Path) -> Iterator[NDArray[np.uint64]]:
+    stream, _ = open_bytes(path)
+    filled = 0
+    buffer = bytearray(8 << 20)
+    try:
+        while True:
+            got = stream.readinto(memoryview(buffer)[filled:])
+            filled += got or 0
+            if filled == len(buffer) or (not got and filled):
+                if filled % 8:
+                    raise MalformedError(0, "its size is not a multiple of 8 bytes")
+                yield np.frombuffer(bytes(buffer[:filled]), "<u8")
+                filled = 0
+            if not got:
+                return
+    finally:
+        stream.close()
+
+
+def parse(path: Path, reader: Callable[[], Any]) -> Any:
+    """Run a reader of one snapshot file.
+
+    Raises:
+        UsageError: the file is not what its name says, with the line.
+    """
+    try:
+        return reader()
+    except MalformedError as error:
+        raise UsageError(
+            f"{path}: not a {path.name.split('.')[0]} snapshot, {error}",
+            "take it from the recorded machine again, remove it, or skip it with --best-effort",
+        ) from error
+    except (OSError, EOFError) as error:
+        raise UsageError(
+            f"{path}: cannot be read ({error})", "copy it again, remove it, or skip it with --best-effort"
+        ) from error
