@@ -1,45 +1,49 @@
 """The one door to numba.
 
-Numba's on-disk cache looks only at the file that defines a function: an edit of a helper in another file would leave
-a stale loop in use. So the cache folder is named by a hash of every source of the house, and must be chosen before
-numba is imported. Import ``compiled`` from here and never ``njit`` from numba.
+Numba's on-disk cache looks only at the file that defines a function: an edit of a helper or a constant in another file
+would leave a stale loop in use. So the functions of a stage are cached in a folder named by a hash of all sources they
+can see, those of the stage and of the spine. Import ``compiled`` from here and never ``njit`` from numba.
 """
 
 import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import numba
+
 from ptpool.provenance import source_hash
 
-_KEEP = 3  # folders of earlier versions kept, so that switching between two checkouts does not recompile
+_KEEP = 6  # folders kept, so that switching between two checkouts does not recompile
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _cache_folder() -> Path:
+@cache
+def _cache_folder(stage: str) -> str:
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ptpool" / "compiled"
-    folder = base / source_hash()
+    folder = base / f"{stage}-{source_hash('ptpool', stage)}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         folder.touch()
         with tempfile.TemporaryFile(dir=folder):
             pass
-        others = sorted(base.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
-        for stale in others[_KEEP:]:
+        newest_first = sorted(base.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+        for stale in newest_first[_KEEP:]:
             shutil.rmtree(stale, ignore_errors=True)
     except OSError:  # a home that cannot be written: compile into a private folder of this process
-        return Path(tempfile.mkdtemp(prefix="ptpool-compiled-"))
-    return folder
-
-
-os.environ["NUMBA_CACHE_DIR"] = str(_cache_folder())
-
-from numba import njit  # noqa: E402  (the folder has to be set first)
-
-F = TypeVar("F", bound=Callable[..., Any])
+        return tempfile.mkdtemp(prefix="ptpool-compiled-")
+    return str(folder)
 
 
 def compiled(function: F) -> F:
-    """Compile a function of flat arrays to machine code, cached on disk, releasing the GIL."""
-    return cast(F, njit(cache=True, nogil=True)(function))
+    """Compile a function of flat arrays to machine code: cached on disk, inlined into its callers, free of the GIL.
+
+    Reference counting is off (measured: it made the page allocator ten times slower), so the function may read and
+    write the arrays it is given, alone or in named tuples, but not make new ones.
+    """
+    numba.config.CACHE_DIR = _cache_folder(function.__module__.partition(".")[0])
+    return cast(F, numba.njit(cache=True, nogil=True, forceinline=True, error_model="numpy", _nrt=False)(function))

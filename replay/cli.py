@@ -1,10 +1,143 @@
 """Commands of the replay stage."""
 
+from typing import Annotated
+
 import typer
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="replay")
+from ptpool.errors import UsageError
+from ptpool.options import DEFAULT_DB, Db, Json, Quiet, note, say, say_rows
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Replay captures through strategies.")
 
 
-@app.callback()
-def stage() -> None:
-    """Stage replay."""
+@app.command("run")
+def run(
+    capture: Annotated[str, typer.Option(help="A capture by name, several joined by commas, or all.")] = "all",
+    strategy: Annotated[str, typer.Option(help="A strategy, several joined by commas, or all.")] = "all",
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="STRATEGY.PARAM=VALUE", help="Set a parameter; may be given several times."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything drawn at random.")] = 0,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Replays at a time (default: one per CPU).")] = None,
+    db: Db = DEFAULT_DB,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Replay captures through strategies; runs that are in the warehouse already are kept.
+
+    Example: ptpool replay run --capture server-16g --strategy pba,reserve-block --set pba.reserve=8
+    """
+    import os
+
+    from ptpool.progress import progress
+    from ptpool.warehouse import capture_names, capture_row, open_warehouse
+    from replay.registry import configure, find
+
+    entries = find(strategy.split(","))
+    settings = _settings(setting or [], {entry.name for entry in entries})
+    configured = [(entry, configure(entry, settings.get(entry.name, {}))) for entry in entries]
+    if not db.exists():
+        raise UsageError(f"{db}: no such warehouse", "import a trace first: ptpool ingest trace FILE")
+    with open_warehouse(db, write=True) as connection:
+        from replay.runs import Wanted, replay_all
+
+        names = capture_names(connection) if capture == "all" else capture.split(",")
+        if not names:
+            raise UsageError(f"{db}: no capture to replay", "import a trace first: ptpool ingest trace FILE")
+        captures = [capture_row(connection, name) for name in names]
+        wanted = [Wanted(row, entry, chosen, seed) for row in captures for entry, chosen in configured]
+        workers = jobs or os.cpu_count() or 1
+        note(
+            f"{len(wanted)} runs of {len(captures)} captures on the recorded machine, {workers} at a time", quiet=quiet
+        )
+        with progress("replay", len(wanted), quiet=quiet, unit="runs") as meter:
+            finished = 0
+
+            def count_one(done: object) -> None:
+                nonlocal finished
+                finished += 1
+                meter(finished, f"{finished} of {len(wanted)} runs")
+
+            done = replay_all(connection, wanted, workers, count_one)
+    columns = ["capture", "strategy", "run_id", "events", "wall_s", "events_per_s", "incidents", "new"]
+    rows = [
+        (
+            item.wanted.capture["name"],
+            item.wanted.entry.name,
+            item.wanted.run_id,
+            item.events,
+            round(item.wall_s, 3),
+            round(item.events / item.wall_s) if item.wall_s else 0,
+            item.incidents,
+            item.fresh,
+        )
+        for item in done
+    ]
+    say_rows(columns, rows, as_json=as_json)
+
+
+def _settings(texts: list[str], known: set[str]) -> dict[str, dict[str, str]]:
+    settings: dict[str, dict[str, str]] = {}
+    for text in texts:
+        target, equals, value = text.partition("=")
+        name, dot, parameter = target.partition(".")
+        if not (equals and dot and name and parameter):
+            raise UsageError(
+                f"--set {text}: not of the form STRATEGY.PARAM=VALUE", "example: --set reserve-block.reserve=4"
+            )
+        if name not in known:
+            raise UsageError(
+                f"--set {text}: {name} is not among the strategies to run", f"those are: {', '.join(sorted(known))}"
+            )
+        settings.setdefault(name, {})[parameter] = value
+    return settings
+
+
+@app.command("list")
+def list_strategies(as_json: Json = False) -> None:
+    """List the strategies.
+
+    Example: ptpool replay list
+    """
+    from replay.registry import strategies
+
+    rows = [(entry.name, entry.title) for entry in strategies().values()]
+    say_rows(["strategy", "what it is"], rows, as_json=as_json)
+
+
+@app.command("describe")
+def describe(
+    name: Annotated[str, typer.Argument(metavar="STRATEGY", help="A strategy's name.")],
+    as_json: Json = False,
+) -> None:
+    """Tell what a strategy does, rule by rule, and what its parameters are.
+
+    Example: ptpool replay describe reserve-block
+    """
+    import inspect
+    import json
+
+    from replay.registry import find, parameters
+
+    (entry,) = find([name])[:1] or [None]
+    if entry is None or name == "all":
+        raise UsageError("replay describe takes one strategy", "ptpool replay list names them")
+    rows = parameters(entry)
+    rules = inspect.getdoc(entry.factory) or ""
+    if as_json:
+        described = {
+            "strategy": entry.name,
+            "title": entry.title,
+            "source": entry.source,
+            "rules": rules,
+            "parameters": rows,
+        }
+        say(json.dumps(described, indent=2))
+        return
+    say(
+        f"{entry.name}: {entry.title}\n\nSource: {entry.source}\n\n{rules}\n\nParameters (--set {entry.name}.NAME=VALUE)"
+    )
+    for row in rows:
+        default = "+".join(map(str, row["default"])) if isinstance(row["default"], tuple) else row["default"]
+        say(f"  {row['name']} = {default}   [{row['rule']}] {row['meaning']}")

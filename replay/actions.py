@@ -1,0 +1,108 @@
+"""What a strategy may ask of the machine: the words in which decisions are written.
+
+A decision is a generator. It yields one of these actions, is suspended while the machine performs it, and receives the
+result. The same generator is driven by the replay (the machine decides what happens) and can be driven by an adversary
+(every result is tried). Nothing here acts: `replay.machine` does.
+"""
+
+from collections.abc import Generator
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+
+class Chunk(NamedTuple):
+    """2^order naturally aligned pages."""
+
+    pfn: int
+    order: int
+
+    @property
+    def pages(self) -> int:
+        """How many."""
+        return 1 << self.order
+
+
+class Tables(IntEnum):
+    """Where the page tables come from that a permission change needs for splitting."""
+
+    POOL = 0
+    """From the pool, its reserve included: tables with the key."""
+    BUDDY = 1
+    """From the page allocator, order 0, without the key."""
+    BOOT = 2
+    """From memory set aside before the page allocator runs, keyed later in boot (kpkeys v6's PPA)."""
+
+
+class Alloc(NamedTuple):
+    """Ask the page allocator for 2^order unmovable pages with GFP_KERNEL. Result: a `Chunk`, or None."""
+
+    order: int
+
+
+class Free(NamedTuple):
+    """Give a chunk back to the page allocator. No result."""
+
+    chunk: Chunk
+
+
+class SetKey(NamedTuple):
+    """Set the key on a chunk in the direct map. Result: False when a split found no table (nothing was changed)."""
+
+    chunk: Chunk
+    tables: Tables
+
+
+class ResetKey(NamedTuple):
+    """Clear the key of a chunk. Result as for `SetKey`."""
+
+    chunk: Chunk
+    tables: Tables
+
+
+class Apply(NamedTuple):
+    """Carry out the permission change that another part of the kernel asked for. Result as for `SetKey`."""
+
+    change: "Change"
+    tables: Tables
+
+
+class Give(NamedTuple):
+    """Put the pages of a keyed chunk at the head of the pool's list. No result."""
+
+    chunk: Chunk
+
+
+class Take(NamedTuple):
+    """Hand out 2^order pages of the pool, the reserve included. Result: a `Chunk`, or None."""
+
+    order: int
+
+
+class Withdraw(NamedTuple):
+    """Take an idle page, or a whole idle block, out of the pool. No result."""
+
+    chunk: Chunk
+
+
+class Lock(NamedTuple):
+    """Acquire a lock that does not nest. No result; taking it twice is a deadlock."""
+
+    name: str
+
+
+class Unlock(NamedTuple):
+    """Release a lock. No result."""
+
+    name: str
+
+
+class Change(NamedTuple):
+    """A permission change of the direct map by someone other than the strategy."""
+
+    pfn: int
+    pages: int
+    attribute: int
+
+
+Action = Alloc | Free | SetKey | ResetKey | Apply | Give | Take | Withdraw | Lock | Unlock
+Decision = Generator[Action, Any, Any]

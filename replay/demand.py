@@ -1,0 +1,121 @@
+"""What a recording asks for, without what the recorded kernel did because of its own state.
+
+Dropped and made anew by the replay: tables that split the direct map. Dropped because the replay decides it anew:
+allocations that failed. Kept as they are: the frees that reclaim and compaction caused.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import numpy as np
+from numpy.typing import NDArray
+
+from ptpool.vocabulary import CONSUMERS, GFP_BITS
+from replay.kernel.page_alloc import IS_HIGH, MAY_RECLAIM, ZONE_DMA, ZONE_DMA32, ZONE_MOVABLE, ZONE_NORMAL
+from replay.stretch import ALLOC, FREE_EVENT, OUTSIDE_CHANGE, Program
+
+SELF_INFLICTED = ("secretmem_fault", "secretmem_free_folio")
+"""Functions whose permission changes the replay makes anew from the allocation they belong to."""
+
+
+@dataclass(frozen=True)
+class Demand:
+    """One capture's events as a program for the compiled loop."""
+
+    program: Program
+    first_ns: int
+    last_ns: int
+    pages: int
+    """Recorded page frame numbers run from 0 to this, exclusive."""
+    first_seen: NDArray[np.int8]
+    """(pages,) 1: the first event on the page allocates it; 0: it frees it; -1: no event."""
+    dropped: dict[str, int]
+    """What was left out, by description."""
+
+
+def load_demand(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any], max_order: int) -> Demand:
+    """Read a capture's allocations and frees as flat arrays, in the order of the trace."""
+    columns = connection.execute(
+        """
+        SELECT event.seq, ts_ns, kind::VARCHAR = 'free' AS is_free, kind::VARCHAR = 'alloc_failed' AS failed,
+               coalesce(pfn, 0) AS pfn, page_order, coalesce(migratetype, 0) AS migratetype,
+               coalesce(gfp_flags, 0) AS gfp_flags, gfp_flags IS NULL AS no_flags,
+               list_position(?, coalesce(event.consumer::VARCHAR, 'other')) - 1 AS consumer,
+               coalesce(list_has_any(frames, ?), false) AS self_inflicted
+        FROM page_event event LEFT JOIN stack
+             ON event.consumer = 'direct_map_split' AND stack.capture_id = event.capture_id AND stack.stack_id = event.stack_id
+        WHERE event.capture_id = ? AND kind IN ('alloc', 'free', 'alloc_failed')
+        ORDER BY event.seq""",
+        [list(CONSUMERS), list(SELF_INFLICTED), capture["capture_id"]],
+    ).fetchnumpy()
+    is_free, failed = _plain(columns["is_free"]), _plain(columns["failed"])
+    consumer = _plain(columns["consumer"]).astype(np.uint8)
+    splits = consumer == CONSUMERS.index("direct_map_split")
+    outside = splits & ~is_free & ~_plain(columns["self_inflicted"])
+    too_large = ~is_free & (_plain(columns["page_order"]) > max_order)
+    dropped = {
+        "tables that split the recorded direct map, made anew by the permission change that they belong to": splits
+        & ~is_free
+        & ~outside,
+        "tables that split the recorded direct map, replayed as a one-page change where the last unmovable page was "
+        "placed, because the trace does not say where": outside,
+        "tables that a recorded collapse of the direct map gave back": splits & is_free,
+        "allocations that failed on the recorded machine": failed,
+        "allocations above MAX_PAGE_ORDER, which are not the page allocator's": too_large,
+    }
+    op = np.where(outside, OUTSIDE_CHANGE, np.where(is_free, FREE_EVENT, ALLOC)).astype(np.uint8)
+    keep = ~failed & ~too_large & (~splits | outside)
+    pfn, order = _plain(columns["pfn"]).astype(np.int64), _plain(columns["page_order"]).astype(np.int8)
+    pages = int((pfn + (1 << order.astype(np.int64))).max(initial=0))
+    program = Program(
+        op=op[keep],
+        ts=_plain(columns["ts_ns"])[keep].astype(np.int64),
+        pfn=pfn[keep],
+        order=order[keep],
+        migratetype=np.minimum(_plain(columns["migratetype"]), 2).astype(np.uint8)[keep],
+        context=_contexts(_plain(columns["gfp_flags"]).astype(np.int64), _plain(columns["no_flags"]))[keep],
+        consumer=consumer[keep],
+    )
+    return Demand(
+        program, capture["first_ns"], capture["last_ns"], pages, _first_seen(program, pages), _counts(dropped)
+    )
+
+
+def _plain(column: NDArray[np.generic]) -> NDArray[np.generic]:
+    return np.asarray(column)
+
+
+def _counts(masks: dict[str, NDArray[np.bool_]]) -> dict[str, int]:
+    return {what: int(mask.sum()) for what, mask in masks.items() if mask.any()}
+
+
+def _contexts(gfp: NDArray[np.int64], unknown: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """gfp_zone() and what the request may do; without recorded flags a request counts as GFP_KERNEL."""
+
+    def has(name: str) -> NDArray[np.bool_]:
+        return (gfp & GFP_BITS[name]) != 0
+
+    zone = np.full(len(gfp), ZONE_NORMAL, np.uint8)
+    zone[has("__GFP_HIGHMEM") & has("__GFP_MOVABLE")] = ZONE_MOVABLE
+    zone[has("__GFP_DMA32")] = ZONE_DMA32
+    zone[has("__GFP_DMA")] = ZONE_DMA
+    context = (
+        zone | np.where(has("__GFP_DIRECT_RECLAIM") | unknown, MAY_RECLAIM, 0) | np.where(has("__GFP_HIGH"), IS_HIGH, 0)
+    )
+    return context.astype(np.uint8)
+
+
+def _first_seen(program: Program, pages: int) -> NDArray[np.int8]:
+    """What the first event on each page does: later writes are earlier events, so the earliest stays."""
+    seen = np.full(pages, -1, np.int8)
+    single = program.order == 0
+    wide = np.flatnonzero(~single & (program.op != OUTSIDE_CHANGE))
+    pieces = [np.arange(program.pfn[i], program.pfn[i] + (1 << int(program.order[i]))) for i in wide]
+    at = np.concatenate(
+        [np.flatnonzero(single & (program.op != OUTSIDE_CHANGE)), np.repeat(wide, [len(x) for x in pieces])]
+    )
+    pfn = np.concatenate([program.pfn[single & (program.op != OUTSIDE_CHANGE)], *pieces])
+    latest_first = np.argsort(at, kind="stable")[::-1]
+    seen[pfn[latest_first]] = program.op[at[latest_first]] == ALLOC
+    return seen

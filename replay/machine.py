@@ -1,0 +1,424 @@
+"""One run: a machine, a strategy, a program. Performs actions, makes decisions, and goes on."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ptpool.vocabulary import CONSUMERS, UNMOVABLE
+from replay import pool as pools
+from replay import stretch
+from replay.actions import (
+    Action,
+    Alloc,
+    Apply,
+    Change,
+    Chunk,
+    Decision,
+    Free,
+    Give,
+    Lock,
+    ResetKey,
+    SetKey,
+    Tables,
+    Take,
+    Unlock,
+    Withdraw,
+)
+from replay.demand import Demand
+from replay.initial_state import Machine0
+from replay.kernel import direct_map as maps
+from replay.kernel.page_alloc import (
+    KSWAPD,
+    MAY_RECLAIM,
+    POOL_IDLE,
+    POOL_USED,
+    SPLIT_TABLE,
+    TABLE_KEYED,
+    TABLE_PLAIN,
+    USED,
+    alloc_pages,
+    free_pages,
+)
+from replay.registry import PoolView, Strategy
+from replay.stretch import GFP_KERNEL_CONTEXT
+
+CAUSES = ("ptp", "refill", "shrink", "outside", "warm_up")
+"""Why the direct map was split; a cause's place in this tuple is its code in the log."""
+
+FLAGS = ("kswapd", "compact_async", "reclaim", "compact_sync", "oom_kill", "null")
+COSTLY_ORDER = 3
+"""PAGE_ALLOC_COSTLY_ORDER: above it the kernel reclaims once and gives up instead of killing."""
+
+_INCIDENT_ROWS = 1000
+_REFILL_TRIES = 8
+"""Refills for one request before it counts as refused: each refill yields at least a page more than it costs."""
+
+
+class Machine:
+    """Carries out a strategy's decisions on the simulated machine."""
+
+    def __init__(self, start: Machine0, demand: Demand, strategy: Strategy) -> None:
+        self.start, self.demand, self.strategy = start, demand, strategy
+        geometry = start.geometry
+        self.allocator = start.allocator._replace(
+            **{
+                name: value.copy()
+                for name, value in start.allocator._asdict().items()
+                if isinstance(value, np.ndarray) and name != "zones"
+            }
+        )
+        level = start.level.copy()
+        if strategy.boot_map_4k:
+            level[:] = maps.PTE
+        self.direct_map = maps.direct_map(start.mapped, level, geometry)
+        self.pool = pools.empty_pool(self.allocator)
+        pages = max(len(start.mapped), demand.pages)
+        page_of = np.full(pages, -1, np.int32)
+        used = np.flatnonzero(self.allocator.kind >= USED)
+        page_of[used] = used
+        fast = strategy.fast_path()
+        if fast.key_each and not strategy.boot_map_4k:
+            raise NotImplementedError("a key on each table needs a direct map of 4K pages")
+        protected = np.array([consumer in strategy.protects() for consumer in CONSUMERS])
+        self.tally = stretch.Tally(
+            page_of=page_of,
+            count=np.zeros(stretch.COUNTS, np.int64),
+            integral=np.zeros(4, np.float64),
+            attempts=np.zeros(geometry.max_order + 1, np.int64),
+            touched=np.zeros(len(self.allocator.block_type), np.bool_),
+            edges=np.linspace(demand.first_ns, demand.last_ns, stretch.SAMPLES).astype(np.int64),
+            samples=np.zeros((stretch.SAMPLES, len(stretch.SAMPLED)), np.float64),
+            protected=protected,
+            fast=np.array([fast.pooled, fast.reserve, fast.key_each, strategy.pgd == "bypass"], np.int64),
+        )
+        self.view = _View(self)
+        self.flags = np.zeros((geometry.max_order + 1, len(FLAGS)), np.int64)
+        self.refill_attempts = np.zeros((geometry.max_order + 1, 2), np.int64)
+        self.failures = np.zeros(geometry.max_order + 1, np.int64)
+        self.refills = 0
+        self.stalls = 0
+        self.shrunk = 0
+        self.incidents: list[tuple[int, str, int | None, str]] = []
+        self.incident_counts: dict[str, int] = {}
+        self.now = demand.first_ns
+        self.cause = CAUSES.index("warm_up")
+        self._held: set[str] = set()
+        self._reclaiming = False
+
+    # ------------------------------------------------------------------------------------------------ the run
+
+    def warm_up(self) -> None:
+        """Boot the strategy and supply the page tables that were alive before the first event; then start counting."""
+        if self.strategy.boot_map_4k:
+            self._set_aside_tables()
+        self.tally.count[stretch.CLOCK] = self.demand.first_ns
+        self._drive(self.strategy.boot(self.view))
+        for pfn in self.start.tables:
+            self._adopt(int(pfn))
+        self.warm_up_splits = int(self.direct_map.count[maps.SPLITS])
+        self._start_counting()
+
+    def replay(self, on_progress: Callable[[float], None] = lambda done: None) -> None:
+        """Replay the program to its end."""
+        program = self.demand.program
+        at, why = 0, stretch.REFILL
+        while True:
+            at, why = stretch.run(self.allocator, self.direct_map, self.pool, self.tally, program, at)
+            if why == stretch.DONE:
+                break
+            on_progress(at)
+            self.now = int(program.ts[at])
+            if why == stretch.REFILL:
+                self._supply_table(int(program.pfn[at]), int(program.order[at]))
+            elif why == stretch.RECLAIM:
+                self._serve_short_of_memory(at)
+            else:
+                self._outside_change(at)
+            at += 1
+        stretch.advance(self.allocator, self.direct_map, self.pool, self.tally, self.demand.last_ns + 1)
+
+    def _set_aside_tables(self) -> None:
+        """Take the memory of the extra tables of an all-4K direct map from what is free, a block at a time."""
+        wanted = int(self.direct_map.count[maps.TABLES])
+        wanted -= int(maps.direct_map(self.start.mapped, self.start.level, self.start.geometry).count[maps.TABLES])
+        order = self.start.geometry.pageblock_order
+        while wanted > 0:
+            order = min(order, wanted.bit_length() - 1)
+            pfn = alloc_pages(self.allocator, order, UNMOVABLE, GFP_KERNEL_CONTEXT)
+            if pfn >= 0:
+                wanted -= 1 << order
+            elif order == 0:
+                self._incident("ptp_null", 0, "no memory for the tables of an all-4K direct map")
+                return
+            else:
+                order -= 1
+
+    def _adopt(self, pfn: int) -> None:
+        """Supply a table that was alive before the recording the way this strategy would have supplied it."""
+        tally, allocator = self.tally, self.allocator
+        if tally.fast[stretch.POOLED]:
+            tally.page_of[pfn] = -1
+            free_pages(allocator, pfn, 0)
+            self._supply_table(pfn, 0)
+            return
+        kind = TABLE_PLAIN
+        if tally.fast[stretch.KEY_EACH]:
+            kind = TABLE_KEYED
+            stretch.change_key(self.direct_map, tally, pfn, 1, maps.KEYED, self.now, self.cause)
+        stretch.place_table(allocator, self.direct_map, self.pool, tally, pfn, pfn, 0, kind)
+
+    def _start_counting(self) -> None:
+        live, unkeyed, last = (
+            int(self.tally.count[i]) for i in (stretch.PTP_LIVE, stretch.UNKEYED, stretch.LAST_UNMOVABLE)
+        )
+        self.tally.count[:] = 0
+        self.tally.count[stretch.PTP_LIVE] = self.tally.count[stretch.PTP_PEAK] = live
+        self.tally.count[stretch.UNKEYED], self.tally.count[stretch.LAST_UNMOVABLE] = unkeyed, last
+        self.tally.count[stretch.CLOCK] = self.demand.first_ns
+        self.tally.integral[:] = 0
+        self.tally.attempts[:] = 0
+        self.allocator.count[:] = 0
+        self.pool.count[pools.HELD_PEAK] = self.pool.count[pools.HELD]
+        self.pool.count[pools.LOW] = self.pool.count[pools.CACHED]
+        self.flags[:] = 0
+        self.refill_attempts[:] = 0
+        self.failures[:] = 0
+        self.refills = self.stalls = self.shrunk = 0
+        self.cause = CAUSES.index("ptp")
+        self.live_start = live
+        self.pte_pages_start = int(self.direct_map.count[maps.PAGES + maps.PTE])
+        self.level_start = self.direct_map.level.copy()
+        self.keyed_start = self.keyed()
+
+    def keyed(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """(P,) pages whose leaf carries the key."""
+        shift = self.direct_map.table_shift
+        d, pages = self.direct_map, len(self.direct_map.mapped)
+        by_pmd = np.repeat(d.attr_pmd, 1 << shift)[:pages]
+        by_pud = np.repeat(d.attr_pud, 1 << 2 * shift)[:pages]
+        level = np.repeat(d.level, 1 << shift)[:pages]
+        attribute = np.where(level == maps.PUD, by_pud, np.where(level == maps.PMD, by_pmd, d.attr_pte))
+        keyed: np.ndarray[Any, np.dtype[np.bool_]] = (attribute & maps.KEYED) != 0
+        return keyed
+
+    # ----------------------------------------------------------------------------------------- decisions due
+
+    def _supply_table(self, recorded: int, order: int) -> None:
+        """Serve a page table that the pool could not: refill until it can, or the strategy refuses."""
+        for _ in range(_REFILL_TRIES):
+            served = self._with_cause("refill", self.strategy.refill(self.view, order))
+            if served is None:
+                break
+            if isinstance(served, Chunk):
+                pfn = served.pfn
+            elif self.view.cached - (1 << order) >= self.tally.fast[stretch.RESERVE]:
+                pfn = pools.take(self.allocator, self.pool, order)
+            else:
+                pfn = -1
+            if pfn >= 0:
+                stretch.place_table(
+                    self.allocator, self.direct_map, self.pool, self.tally, recorded, pfn, order, POOL_USED
+                )
+                self._count_allocation(pfn)
+                return
+        self._incident("ptp_null", order, "the pool is empty and cannot be refilled")
+        self._unplaced()
+
+    def _serve_short_of_memory(self, at: int) -> None:
+        """The slow path of an allocation of the recorded workload, or of a page table taken from the page allocator."""
+        program, tally = self.demand.program, self.tally
+        recorded, order = int(program.pfn[at]), int(program.order[at])
+        is_table = bool(tally.protected[program.consumer[at]])
+        migratetype = UNMOVABLE if is_table else int(program.migratetype[at])
+        context = GFP_KERNEL_CONTEXT if is_table else int(program.context[at])
+        pfn = self._slow_path(order, migratetype, context)
+        if pfn < 0:
+            if is_table:
+                self._incident("ptp_null", order, "the page allocator has no page for a page table")
+            self._unplaced()
+            return
+        if is_table:
+            kind = TABLE_PLAIN
+            if tally.fast[stretch.KEY_EACH] and not (order == 1 and tally.fast[stretch.PGD_BYPASS]):
+                kind = TABLE_KEYED
+                stretch.change_key(self.direct_map, tally, pfn, 1 << order, maps.KEYED, self.now, self.cause)
+            stretch.place_table(self.allocator, self.direct_map, self.pool, tally, recorded, pfn, order, kind)
+        else:
+            stretch.place(self.allocator, self.direct_map, tally, recorded, pfn, order)
+        self._count_allocation(pfn)
+        if program.consumer[at] == stretch.SECRET:
+            self._outside_change(at)
+
+    def _slow_path(self, order: int, migratetype: int, context: int) -> int:
+        """__alloc_pages_slowpath() with reclaim and compaction that free nothing but what shrinkers give back.
+
+        Returns:
+            First page frame number, or -1: NULL (order > 3, or the request may not reclaim), or an OOM kill.
+        """
+        flags = self.flags[order]
+        pfn = -1
+        if context & MAY_RECLAIM:
+            self.stalls += 1
+            flags[FLAGS.index("compact_async")] += order > 0
+            flags[FLAGS.index("reclaim")] += 1
+            while pfn < 0 and not self._reclaiming and self._shrink() > 0:
+                pfn = alloc_pages(self.allocator, order, migratetype, context)
+            flags[FLAGS.index("compact_sync")] += pfn < 0 and order > 0
+            if pfn < 0 and order <= COSTLY_ORDER:
+                flags[FLAGS.index("oom_kill")] += 1
+                self._incident("oom_kill", order, "nothing left to reclaim")
+        if pfn < 0:
+            flags[FLAGS.index("null")] += 1
+            self.failures[order] += 1
+        return pfn
+
+    def _shrink(self) -> int:
+        """Enter the strategy's shrinker, as direct reclaim does; it is not entered from within itself."""
+        self._reclaiming = True
+        freed = self._with_cause("shrink", self.strategy.shrink(self.view))
+        self._reclaiming = False
+        self.shrunk += freed
+        return int(freed)
+
+    def _outside_change(self, at: int) -> None:
+        """A permission change by another part of the kernel: secret memory, or one whose place the trace does not tell."""
+        program, tally = self.demand.program, self.tally
+        if program.op[at] == stretch.OUTSIDE_CHANGE:
+            change = Change(int(tally.count[stretch.LAST_UNMOVABLE]), 1, maps.READ_ONLY)
+        else:
+            change = Change(int(tally.page_of[program.pfn[at]]), 1 << int(program.order[at]), maps.NOT_PRESENT)
+        self._with_cause("outside", self.strategy.outside(self.view, change))
+
+    def _count_allocation(self, pfn: int) -> None:
+        count = self.tally.count
+        count[stretch.EVENTS] += 1
+        count[stretch.ALLOCS] += 1
+        count[stretch.ALLOCS_PTE] += self.direct_map.level[pfn >> self.direct_map.table_shift] == maps.PTE
+
+    def _unplaced(self) -> None:
+        self.tally.count[stretch.EVENTS] += 1
+        self.tally.count[stretch.UNPLACED] += 1
+
+    # ------------------------------------------------------------------------------------------------ actions
+
+    def _with_cause(self, cause: str, decision: Decision) -> Any:
+        before = self.cause
+        if before != CAUSES.index("warm_up"):
+            self.cause = CAUSES.index(cause)
+        result = self._drive(decision)
+        self.cause = before
+        return result
+
+    def _drive(self, decision: Decision) -> Any:
+        """Run a decision to its end, performing each action it yields; returns what the decision returns."""
+        result: Any = None
+        try:
+            while True:
+                result = self._perform(decision.send(result))
+        except StopIteration as stop:
+            return stop.value
+
+    def _perform(self, action: Action) -> Any:
+        match action:
+            case Alloc(order):
+                return self._alloc(order)
+            case Free(chunk):
+                free_pages(self.allocator, chunk.pfn, chunk.order)
+            case SetKey(chunk, tables):
+                return self._change(Change(chunk.pfn, chunk.pages, maps.KEYED), tables, own=True)
+            case ResetKey(chunk, tables):
+                return self._change(Change(chunk.pfn, chunk.pages, 0), tables, own=True)
+            case Apply(change, tables):
+                return self._change(change, tables, own=False)
+            case Give(chunk):
+                pools.give(self.allocator, self.pool, chunk.pfn, chunk.pages)
+                if chunk.order >= self.allocator.pageblock_order:
+                    self.pool.whole[chunk.pfn >> self.allocator.pageblock_order] = True
+            case Take(order):
+                pfn = pools.take(self.allocator, self.pool, order)
+                return Chunk(int(pfn), order) if pfn >= 0 else None
+            case Withdraw(chunk):
+                for page in range(chunk.pfn, chunk.pfn + chunk.pages):
+                    pools.remove(self.allocator, self.pool, page)
+                self.pool.whole[chunk.pfn >> self.allocator.pageblock_order] = False
+            case Lock(name):
+                if name in self._held:
+                    self._incident("deadlock", None, f"{name} is taken while it is held")
+                self._held.add(name)
+            case Unlock(name):
+                self._held.discard(name)
+        return None
+
+    def _alloc(self, order: int) -> Chunk | None:
+        self.tally.attempts[order] += 1
+        self.refill_attempts[order, 0] += 1
+        pfn = int(alloc_pages(self.allocator, order, UNMOVABLE, GFP_KERNEL_CONTEXT))
+        if pfn < 0:
+            pfn = self._slow_path(order, UNMOVABLE, GFP_KERNEL_CONTEXT)
+        if pfn < 0:
+            self.refill_attempts[order, 1] += 1
+            return None
+        self.refills += 1
+        return Chunk(pfn, order)
+
+    def _change(self, change: Change, tables: Tables, *, own: bool) -> bool:
+        """Plan a permission change, get the tables it needs, apply it."""
+        d, tally = self.direct_map, self.tally
+        needed = self.view.tables_needed(change)
+        if tables is Tables.POOL:
+            if needed > self.view.cached:
+                self._incident("split_starvation", None, f"{needed} tables needed, {self.view.cached} cached")
+                return False
+            for _ in range(needed):
+                pools.take_split_table(self.allocator, self.pool)
+        elif tables is Tables.BUDDY:
+            for _ in range(needed):
+                tally.attempts[0] += 1
+                pfn = int(alloc_pages(self.allocator, 0, UNMOVABLE, GFP_KERNEL_CONTEXT))
+                if pfn < 0:
+                    pfn = self._slow_path(0, UNMOVABLE, GFP_KERNEL_CONTEXT)
+                if pfn < 0:
+                    self._incident("split_starvation", 0, "the page allocator has no page for a split")
+                    return False
+                self.allocator.kind[pfn] = SPLIT_TABLE
+        if own:
+            stretch.change_key(d, tally, change.pfn, change.pages, change.attribute, self.now, self.cause)
+        else:
+            before = int(d.count[maps.SPLITS])
+            maps.apply(d, change.pfn, change.pages, change.attribute, self.now, self.cause)
+            tally.count[stretch.FLUSHES] += int(d.count[maps.SPLITS]) - before
+        return True
+
+    def _incident(self, kind: str, order: int | None, detail: str) -> None:
+        self.incident_counts[kind] = self.incident_counts.get(kind, 0) + 1
+        if self.incident_counts[kind] <= _INCIDENT_ROWS:
+            self.incidents.append((self.now, kind, order, detail))
+
+    def kswapd_wakes(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """(orders,) allocations that found no zone above its low watermark."""
+        wakes: np.ndarray[Any, np.dtype[np.int64]] = self.allocator.count[KSWAPD:]
+        return wakes
+
+
+class _View(PoolView):
+    """The pool as a decision sees it."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    @property
+    def cached(self) -> int:  # type: ignore[override]
+        return int(self._machine.pool.count[pools.CACHED])
+
+    def tables_needed(self, change: Change) -> int:
+        return int(maps.tables_needed(self._machine.direct_map, change.pfn, change.pages, change.attribute))
+
+    def idle_blocks(self) -> list[tuple[int, int, bool]]:
+        pool, shift = self._machine.pool, self._machine.pool.block_shift
+        return [(int(b) << shift, int(pool.idle[b]), bool(pool.whole[b])) for b in np.flatnonzero(pool.idle)]
+
+    def idle_pages(self, first: int) -> list[int]:
+        size = 1 << self._machine.pool.block_shift
+        kinds = self._machine.allocator.kind[first : first + size]
+        return [first + int(offset) for offset in np.flatnonzero(kinds == POOL_IDLE)]

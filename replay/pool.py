@@ -1,0 +1,125 @@
+"""The pool of keyed pages: one list, most recently used first, and the accounts of what it holds.
+
+List discipline as in kpkeys v6 (mm/kpkeys_pgtable.c of the posted tree): `list_add`, take the first. Every proposal's
+fast path is this mechanism with other parameters: hand out while more than the reserve is left, put back, keep the key.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptpool.compiled import compiled
+from replay.kernel.page_alloc import POOL_IDLE, POOL_USED, SPLIT_TABLE, PageAllocator, list_add, list_del
+
+CACHED, HELD, STRANDED, HELD_PEAK, LOW = range(5)  # places in Pool.count
+"""Pages on the list; pages of the pool; cached pages of partly used blocks; most held; fewest cached since sampled."""
+
+
+class Pool(NamedTuple):
+    """Pages that carry the key. Shapes: ``B`` pageblock-sized pieces of memory."""
+
+    ends: NDArray[np.int32]  # (1, 2) head and tail; the links are those of the page allocator
+    count: NDArray[np.int64]  # CACHED, HELD, STRANDED, HELD_PEAK, LOW
+    idle: NDArray[np.int32]  # (B,) pages of the block on the list
+    used: NDArray[np.int32]  # (B,) pages of the block handed out or spent as tables of the direct map
+    whole: NDArray[np.bool_]  # (B,) the block came in one piece and none of it was given back
+    block_shift: int
+
+
+def empty_pool(allocator: PageAllocator) -> Pool:
+    """A pool without pages for this machine."""
+    blocks = len(allocator.block_type)
+    return Pool(
+        ends=np.full((1, 2), -1, np.int32),
+        count=np.zeros(5, np.int64),
+        idle=np.zeros(blocks, np.int32),
+        used=np.zeros(blocks, np.int32),
+        whole=np.zeros(blocks, np.bool_),
+        block_shift=allocator.pageblock_order,
+    )
+
+
+@compiled
+def give(a, p, pfn, pages):
+    """Add new pages to the pool; the first page of the range becomes the head of the list."""
+    for page in range(pfn + pages - 1, pfn - 1, -1):
+        list_add(a.link, p.ends, 0, page)
+        a.kind[page] = POOL_IDLE
+        block = page >> p.block_shift
+        p.idle[block] += 1
+        p.count[STRANDED] += p.used[block] > 0
+    p.count[CACHED] += pages
+    p.count[HELD] += pages
+    p.count[HELD_PEAK] = max(p.count[HELD_PEAK], p.count[HELD])
+
+
+@compiled
+def remove(a, p, pfn):
+    """Take an idle page out of the pool for good (a shrinker gives it back)."""
+    list_del(a.link, p.ends, 0, pfn)
+    block = pfn >> p.block_shift
+    p.idle[block] -= 1
+    p.count[STRANDED] -= p.used[block] > 0
+    p.count[CACHED] -= 1
+    p.count[HELD] -= 1
+    p.count[LOW] = min(p.count[LOW], p.count[CACHED])
+
+
+@compiled
+def _hand_out(a, p, pfn, kind):
+    list_del(a.link, p.ends, 0, pfn)
+    a.kind[pfn] = kind
+    block = pfn >> p.block_shift
+    p.idle[block] -= 1
+    if p.used[block] > 0:
+        p.count[STRANDED] -= 1
+    else:
+        p.count[STRANDED] += p.idle[block]
+    p.used[block] += 1
+    p.count[CACHED] -= 1
+    p.count[LOW] = min(p.count[LOW], p.count[CACHED])
+
+
+@compiled
+def take(a, p, order):
+    """Hand out one page (order 0), or two adjacent ones, naturally aligned (order 1).
+
+    Returns:
+        First page frame number, -1 when the list has none that fits.
+    """
+    pfn = p.ends[0, 0]
+    if order == 0:
+        if pfn >= 0:
+            _hand_out(a, p, pfn, POOL_USED)
+        return pfn
+    while pfn >= 0 and a.kind[pfn ^ 1] != POOL_IDLE:
+        pfn = a.link[pfn, 0]
+    if pfn >= 0:
+        pfn &= ~1
+        _hand_out(a, p, pfn, POOL_USED)
+        _hand_out(a, p, pfn + 1, POOL_USED)
+    return pfn
+
+
+@compiled
+def take_split_table(a, p):
+    """Spend the head of the list as a page table of the direct map. The list must not be empty."""
+    pfn = p.ends[0, 0]
+    _hand_out(a, p, pfn, SPLIT_TABLE)
+    return pfn
+
+
+@compiled
+def put(a, p, pfn):
+    """Take a page table back: head of the list, the key stays."""
+    list_add(a.link, p.ends, 0, pfn)
+    a.kind[pfn] = POOL_IDLE
+    block = pfn >> p.block_shift
+    p.used[block] -= 1
+    if p.used[block] > 0:
+        p.count[STRANDED] += 1
+    else:
+        p.count[STRANDED] -= p.idle[block]
+    p.idle[block] += 1
+    p.count[CACHED] += 1

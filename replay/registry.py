@@ -1,0 +1,203 @@
+"""The registry of strategies: names, sources, typed parameters."""
+
+import dataclasses
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal, TypeVar
+
+from ptpool.errors import UsageError
+from ptpool.vocabulary import CONSUMERS
+from replay.actions import Change, Decision
+
+Rule = Literal["code", "text", "ours"]
+"""Where a rule was found: read in the posted code, in the words of the posting, or our own where it is silent."""
+
+
+def param(default: Any, meaning: str, rule: Rule) -> Any:
+    """Declare a parameter of a strategy: its default, what it means, and where the default comes from."""
+    return dataclasses.field(default=default, metadata={"meaning": meaning, "rule": rule})
+
+
+@dataclass(frozen=True)
+class FastPath:
+    """What a strategy does with most page tables, without a decision: parameters of the compiled loop."""
+
+    pooled: bool
+    """Page tables come from the pool; otherwise from the page allocator."""
+    reserve: int = 0
+    """Pages that ordinary page tables must leave in the pool."""
+    key_each: bool = False
+    """Set the key on each table when it is allocated, clear it when it is freed."""
+
+
+class PoolView:
+    """What a decision may see of the pool, as it is at that moment."""
+
+    cached: int
+    """Pages on the list, the reserve included."""
+
+    def tables_needed(self, change: Change) -> int:
+        """Page tables that a permission change would take now."""
+        raise NotImplementedError
+
+    def idle_blocks(self) -> list[tuple[int, int, bool]]:
+        """(first pfn, idle pages, came in one piece) of every 2M block with idle pages, ascending by address."""
+        raise NotImplementedError
+
+    def idle_pages(self, first: int) -> list[int]:
+        """Idle pages of the 2M block that starts at `first`, ascending."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """Parameters that every strategy has, because every posting leaves them open; and the decisions to be made."""
+
+    pgd: Literal["pair", "bypass"] = param(
+        "pair", "order-1 PGDs: two adjacent pages of the pool, or past the pool to the page allocator, unkeyed", "ours"
+    )
+    kernel_tables: bool = param(True, "protect the kernel's own page tables (vmalloc space) too", "ours")
+    secondary_tables: bool = param(False, "protect KVM and IOMMU tables too", "ours")
+
+    boot_map_4k = False
+    """Whether the direct map is forced to 4K pages at boot."""
+
+    def __post_init__(self) -> None:
+        if self.pgd not in ("pair", "bypass"):
+            raise ValueError(f"pgd is pair or bypass, not {self.pgd}")
+
+    def protects(self) -> tuple[str, ...]:
+        """The consumers whose pages must carry the key."""
+        wanted = {
+            "pgtable_user": True,
+            "pgtable_kernel": self.kernel_tables,
+            "kvm": self.secondary_tables,
+            "iommu": self.secondary_tables,
+        }
+        return tuple(consumer for consumer in CONSUMERS if wanted.get(consumer, False))
+
+    def fast_path(self) -> FastPath:
+        """The mechanism between decisions."""
+        raise NotImplementedError
+
+    def boot(self, pool: PoolView) -> Decision:
+        """Decide what is set aside at boot."""
+        return
+        yield
+
+    def refill(self, pool: PoolView, order: int) -> Decision:
+        """Decide where new pages come from when a table of 2^order pages cannot be handed out.
+
+        Returns:
+            A chunk that serves the request, True to look again, or None to refuse.
+        """
+        return None
+        yield
+
+    def outside(self, pool: PoolView, change: Change) -> Decision:
+        """Decide whose tables a permission change by another part of the kernel uses. Returns whether it was done."""
+        raise NotImplementedError
+
+    def shrink(self, pool: PoolView) -> Decision:
+        """Decide what is given back when memory is short. Returns the pages freed."""
+        return 0
+        yield
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A strategy as it is listed."""
+
+    name: str
+    title: str
+    source: str
+    factory: type[Strategy]
+
+
+_REGISTRY: dict[str, Entry] = {}
+S = TypeVar("S", bound=type[Strategy])
+
+
+def strategy(name: str, *, title: str, source: str) -> Callable[[S], S]:
+    """Register a strategy; the class's docstring is what ``replay describe`` prints."""
+
+    def register(cls: S) -> S:
+        _REGISTRY[name] = Entry(name, title, source, cls)
+        return cls
+
+    return register
+
+
+@cache
+def strategies() -> dict[str, Entry]:
+    """All strategies by name: every module of ``replay.strategies``."""
+    package = importlib.import_module("replay.strategies")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{module.name}")
+    return dict(sorted(_REGISTRY.items()))
+
+
+def find(names: Iterable[str]) -> list[Entry]:
+    """The strategies named; ``all`` names all of them.
+
+    Raises:
+        UsageError: one is unknown.
+    """
+    known = strategies()
+    wanted: list[Entry] = []
+    for name in names:
+        if name == "all":
+            wanted.extend(known.values())
+        elif name in known:
+            wanted.append(known[name])
+        else:
+            raise UsageError(f"no strategy named {name}", f"there are: {', '.join(known)}")
+    return list(dict.fromkeys(wanted))
+
+
+def parameters(entry: Entry) -> list[dict[str, Any]]:
+    """Name, type, default, meaning and rule of each parameter, the strategy's own first."""
+    fields = dataclasses.fields(entry.factory)
+    common = {field.name for field in dataclasses.fields(Strategy)}
+    own = [field for field in fields if field.name not in common]
+    return [
+        {"name": field.name, "default": field.default, **field.metadata}
+        for field in own + [field for field in fields if field.name in common]
+    ]
+
+
+def configure(entry: Entry, settings: dict[str, str]) -> Strategy:
+    """The strategy with parameters set from text.
+
+    Raises:
+        UsageError: an unknown parameter, or a value of the wrong type.
+    """
+    known = {parameter["name"]: parameter["default"] for parameter in parameters(entry)}
+    values: dict[str, Any] = {}
+    for name, text in settings.items():
+        if name not in known:
+            raise UsageError(f"{entry.name} has no parameter {name}", f"it has: {', '.join(known)}")
+        values[name] = _parse(f"{entry.name}.{name}", text, known[name])
+    try:
+        return entry.factory(**values)
+    except ValueError as error:
+        raise UsageError(
+            f"{entry.name}: {error}", f"ptpool replay describe {entry.name} tells what its parameters mean"
+        ) from error
+
+
+def _parse(name: str, text: str, default: Any) -> Any:
+    try:
+        if isinstance(default, bool):
+            return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
+        if isinstance(default, tuple):
+            return tuple(int(part) for part in text.split("+"))
+        return type(default)(text)
+    except (KeyError, ValueError):
+        shape = "9+4+2" if isinstance(default, tuple) else type(default).__name__
+        raise UsageError(
+            f"{name}={text}: not a value of this parameter", f"it takes the form {shape}; its default is {default}"
+        ) from None

@@ -1,0 +1,235 @@
+"""From a finished run to rows: metrics, orders, timelines, splits, the direct map at start and end, incidents."""
+
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ptpool.vocabulary import UNMOVABLE
+from replay import pool as pools
+from replay import stretch
+from replay.kernel import direct_map as maps
+from replay.kernel.page_alloc import EXTFRAG, HOLE, MOVABLE, USED
+from replay.machine import CAUSES, FLAGS, Machine
+
+_NS = 1e9
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """Tables of one run, without its run_id, ready for the warehouse; and how many events it replayed."""
+
+    tables: dict[str, pa.Table]
+    assumptions: list[str]
+    events: int
+
+
+@cache
+def cost_profile(arch: str) -> dict[str, float]:
+    """Constants of ``profiles/costs.toml`` for an architecture."""
+    profiles = tomllib.loads(files("replay").joinpath("profiles", "costs.toml").read_text(encoding="utf-8"))
+    return dict(profiles.get(arch) or profiles["x86_64"])
+
+
+def result_of(machine: Machine) -> RunResult:
+    """Read everything off a machine whose replay has ended."""
+    return RunResult(
+        tables={
+            "run_metric": _metrics(machine),
+            "run_order": _orders(machine),
+            "timeline": _timeline(machine),
+            "split": _splits(machine),
+            "direct_map": _direct_map(machine),
+            "incident": _incidents(machine),
+        },
+        assumptions=_assumptions(machine),
+        events=int(machine.tally.count[stretch.EVENTS]),
+    )
+
+
+def _metrics(machine: Machine) -> pa.Table:
+    count, integral = machine.tally.count, machine.tally.integral
+    d, pool, allocator = machine.direct_map, machine.pool, machine.allocator
+    duration = max(machine.demand.last_ns + 1 - machine.demand.first_ns, 1)
+    log = d.log[: d.count[maps.SPLITS]]
+    at_run_time = log[log[:, 3] != CAUSES.index("warm_up")]
+    mapped = float(d.mapped.sum())
+    pooled = bool(machine.tally.fast[stretch.POOLED])
+    all_4k = bool((machine.start.level == maps.PTE).all()) or machine.strategy.boot_map_4k
+    kernel = _kernel_memory(machine)
+    cost = cost_profile(machine.start.arch)
+    flushes = int(count[stretch.FLUSHES])
+    huge = allocator.pageblock_order
+    blocks_free = sum(
+        int(allocator.nr_free[:, order].sum()) << order - huge for order in range(huge, allocator.max_order + 1)
+    )
+    first_blocks = np.arange(len(allocator.block_type)) << huge
+    populated = allocator.kind[np.minimum(first_blocks, len(allocator.kind) - 1)] != HOLE
+    values: dict[str, float | None] = {
+        "ptp_allocs": count[stretch.PTP_ALLOCS],
+        "ptp_frees": count[stretch.PTP_FREES],
+        "ptp_live_start": machine.live_start,
+        "ptp_live_peak": count[stretch.PTP_PEAK],
+        "splits_1g": None if all_4k else (at_run_time[:, 2] == maps.PUD).sum(),
+        "splits_2m": None if all_4k else (at_run_time[:, 2] == maps.PMD).sum(),
+        "splits_warm_up": None if all_4k else len(log) - len(at_run_time),
+        "collapses": None if all_4k else 0,
+        "pte_share_start": machine.pte_pages_start / mapped,
+        "pte_share_end": d.count[maps.PAGES + maps.PTE] / mapped,
+        "pte_share_mean": integral[stretch.PTE_TIME] / duration / mapped,
+        "pte_share_kernel_end": kernel,
+        "pte_share_activity": count[stretch.ALLOCS_PTE] / max(count[stretch.ALLOCS], 1),
+        "blocks_touched": machine.tally.touched.sum(),
+        "refills": machine.refills if pooled else None,
+        "pool_pages_peak": pool.count[pools.HELD_PEAK] if pooled else None,
+        "pool_idle_pages_mean": integral[stretch.IDLE_TIME] / duration if pooled else None,
+        "stranded_pages_mean": integral[stretch.STRANDED_TIME] / duration if pooled else None,
+        "reserve_pages_min": _reserve_min(machine) if pooled else None,
+        "table_pages_direct_map": d.count[maps.TABLES],
+        "ptp_nulls": machine.incident_counts.get("ptp_null", 0),
+        "split_starvations": machine.incident_counts.get("split_starvation", 0),
+        "unkeyed_page_seconds": integral[stretch.UNKEYED_TIME] / _NS,
+        "stalls": machine.stalls,
+        "oom_kills": machine.incident_counts.get("oom_kill", 0),
+        "permission_changes": count[stretch.CHANGES],
+        "pages_permission_changed": count[stretch.PAGES_CHANGED],
+        "tlb_flushes": flushes,
+        "tlb_ipis": flushes * (machine.start.cpus - 1) if cost["ipis"] else None,
+        "conversion_ns": count[stretch.CHANGES] * cost["change_ns"]
+        + len(at_run_time) * cost["split_ns"]
+        + flushes * (cost["flush_base_ns"] + cost["flush_per_cpu_ns"] * (machine.start.cpus - 1)),
+        "shrunk_pages": machine.shrunk if pooled else None,
+        "extfrag_events": allocator.count[EXTFRAG],
+        "unmovable_pageblocks_end": ((allocator.block_type == UNMOVABLE) & populated).sum(),
+        "huge_blocks_free_end": blocks_free,
+        "unplaced_allocations": count[stretch.UNPLACED],
+    }
+    return pa.table(
+        {
+            "metric": list(values),
+            "value": pa.array([None if v is None else float(v) for v in values.values()], pa.float64()),
+        }
+    )
+
+
+def _reserve_min(machine: Machine) -> float:
+    sampled = machine.tally.samples[: machine.tally.count[stretch.SAMPLE], stretch.SAMPLED.index("reserve_low")]
+    return float(min(sampled.min(initial=np.inf), machine.pool.count[pools.LOW]))
+
+
+def _kernel_memory(machine: Machine) -> float:
+    """Share of allocated memory that is not movable (the kernel's own) mapped at 4K after the last event."""
+    kind = machine.allocator.kind
+    kernel = (kind >= USED) & (kind != USED + MOVABLE)
+    kernel[: len(machine.direct_map.mapped)] &= machine.direct_map.mapped
+    level = np.repeat(machine.direct_map.level, 1 << machine.direct_map.table_shift)[: len(kind)]
+    return float((kernel & (level == maps.PTE)).sum()) / max(float(kernel.sum()), 1.0)
+
+
+def _orders(machine: Machine) -> pa.Table:
+    attempts = machine.tally.attempts
+    used = np.flatnonzero(attempts)
+    columns: dict[str, Any] = {
+        "page_order": used.astype(np.int8),
+        "attempts": attempts[used],
+        "failures": machine.failures[used],
+        "refill_attempts": machine.refill_attempts[used, 0],
+        "refill_failures": machine.refill_attempts[used, 1],
+    }
+    for place, flag in enumerate(FLAGS):
+        columns[flag] = machine.kswapd_wakes()[used] if flag == "kswapd" else machine.flags[used, place]
+    return pa.table(columns)
+
+
+def _timeline(machine: Machine) -> pa.Table:
+    """Samples as rows; a series that never moves keeps its two ends, and unchanged stretches their edges."""
+    edges, samples = machine.tally.edges, machine.tally.samples
+    pooled = bool(machine.tally.fast[stretch.POOLED])
+    parts = []
+    for column, name in enumerate(stretch.SAMPLED):
+        if name in ("pool_held", "pool_idle", "reserve_low") and not pooled:
+            continue
+        keep = _corners(samples[:, column])
+        parts.append(
+            pa.table({"t_ns": edges[keep], "metric": pa.array([name] * len(keep)), "value": samples[keep, column]})
+        )
+    return pa.concat_tables(parts)
+
+
+def _corners(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Places of the values that differ from a neighbour, and both ends."""
+    differs = np.diff(values) != 0
+    keep = np.ones(len(values), np.bool_)
+    keep[1:-1] = differs[1:] | differs[:-1]
+    return np.flatnonzero(keep)
+
+
+def _splits(machine: Machine) -> pa.Table:
+    d, name = machine.direct_map, machine.start.geometry.leaf_name
+    log = d.log[: d.count[maps.SPLITS]]
+    return pa.table(
+        {
+            "t_ns": log[:, 0],
+            "pfn": log[:, 1],
+            "leaf": pa.array([name(int(level)) for level in log[:, 2]], pa.string()),
+            "action": pa.array(["split"] * len(log), pa.string()),
+            "cause": pa.array([CAUSES[int(cause)] for cause in log[:, 3]], pa.string()),
+        }
+    )
+
+
+def _direct_map(machine: Machine) -> pa.Table:
+    start = _runs(machine, machine.level_start, machine.keyed_start, "start")
+    return pa.concat_tables([start, _runs(machine, machine.direct_map.level, machine.keyed(), "end")])
+
+
+def _runs(machine: Machine, level: NDArray[np.uint8], keyed: NDArray[np.bool_], moment: str) -> pa.Table:
+    """Runs of mapped pages with equal leaf size and key."""
+    mapped = machine.direct_map.mapped
+    per_page = np.repeat(level, 1 << machine.direct_map.table_shift)[: len(mapped)]
+    code = np.where(mapped, per_page * 2 + keyed, 0)
+    first = np.flatnonzero(np.diff(code, prepend=-1))
+    last = np.append(first[1:], len(code)) - 1
+    first, last = first[code[first] > 0], last[code[first] > 0]
+    name = machine.start.geometry.leaf_name
+    return pa.table(
+        {
+            "moment": pa.array([moment] * len(first), pa.string()),
+            "first_pfn": first,
+            "last_pfn": last,
+            "leaf": pa.array([name(int(value)) for value in code[first] // 2], pa.string()),
+            "keyed": pa.array((code[first] % 2).astype(np.bool_)),
+        }
+    )
+
+
+def _incidents(machine: Machine) -> pa.Table:
+    times, kinds, orders, details = ([row[i] for row in machine.incidents] for i in range(4))
+    return pa.table(
+        {
+            "t_ns": pa.array(times, pa.int64()),
+            "kind": pa.array(kinds, pa.string()),
+            "page_order": pa.array(orders, pa.int8()),
+            "detail": pa.array(details, pa.string()),
+        }
+    )
+
+
+def _assumptions(machine: Machine) -> list[str]:
+    count = machine.tally.count
+    dropped = [f"Left out: {n:,} {what}." for what, n in machine.demand.dropped.items()]
+    if n := int(count[stretch.UNKNOWN_FREES]):
+        dropped.append(f"Left out: {n:,} frees of pages that nothing had allocated in the simulated machine.")
+    if n := int(count[stretch.LOST_FREES]):
+        dropped.append(f"Added: {n:,} frees of pages that were allocated again without a recorded free.")
+    model = [
+        "Per-CPU page lists are not modelled yet: every allocation and free reaches the buddy lists.",
+        "Reclaim and compaction free nothing but what the strategy's shrinker gives back; what they freed on the "
+        "recorded machine is in the trace and is freed here too.",
+    ]
+    return machine.start.assumptions + model + dropped

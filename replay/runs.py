@@ -1,0 +1,185 @@
+"""Which runs are wanted, which of them are there already, and the making of the rest."""
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from ptpool.provenance import code_version, identity
+from ptpool.warehouse import delete_run, metrics, transaction
+from replay.demand import Demand, load_demand
+from replay.initial_state import Machine0, recorded_machine
+from replay.machine import Machine
+from replay.registry import Entry, Strategy, parameters, strategies
+from replay.results import RunResult, result_of
+
+MAX_ORDER = 10
+MACHINE, MODE, COPIES = "recorded", "policy", 1
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One run: everything its identity is made of."""
+
+    capture: dict[str, Any]
+    entry: Entry
+    strategy: Strategy
+    seed: int
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """All parameters, defaults included."""
+        return asdict(self.strategy)
+
+    @property
+    def is_default(self) -> bool:
+        """Whether nothing was set."""
+        return self.strategy == self.entry.factory() and self.seed == 0
+
+    @property
+    def run_id(self) -> str:
+        """Hash of everything that determines the result."""
+        return identity(
+            capture=self.capture["capture_id"],
+            strategy=self.entry.name,
+            params=self.params,
+            machine=MACHINE,
+            mode=MODE,
+            copies=COPIES,
+            seed=self.seed,
+            code_version=code_version(),
+        )
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished run, for the table a user sees."""
+
+    wanted: Wanted
+    events: int
+    wall_s: float
+    incidents: int
+    fresh: bool
+
+
+def replay_one(machine: Machine0, demand: Demand, strategy: Strategy) -> RunResult:
+    """Replay one capture through one strategy. Nothing is shared with other runs but what is only read."""
+    run = Machine(machine, demand, strategy)
+    run.warm_up()
+    run.replay()
+    return result_of(run)
+
+
+def replay_all(
+    connection: duckdb.DuckDBPyConnection, wanted: Iterable[Wanted], jobs: int, on_done: Callable[[Done], None]
+) -> list[Done]:
+    """Replay what is not in the warehouse yet, a capture at a time, and write each run as it ends.
+
+    Args:
+        connection: a warehouse open for writing.
+        wanted: the runs.
+        jobs: threads (the compiled loop runs without the interpreter lock).
+        on_done: told of each run.
+
+    Returns:
+        All of them, in the order wanted.
+    """
+    runs = list(wanted)
+    _write_strategies(connection)
+    there = {run_id for (run_id,) in connection.execute("SELECT run_id FROM run").fetchall()}
+    done: dict[str, Done] = {}
+    for run in runs:
+        if run.run_id in there:
+            done[run.run_id] = _kept(connection, run)
+            on_done(done[run.run_id])
+    missing: dict[str, list[Wanted]] = {}
+    for run in runs:
+        if run.run_id not in done:
+            missing.setdefault(run.capture["capture_id"], []).append(run)
+    for group in missing.values():
+        capture = group[0].capture
+        demand = load_demand(connection, capture, MAX_ORDER)
+        machine = recorded_machine(connection, capture, demand)
+        with ThreadPoolExecutor(jobs) as threads:
+            futures = {threads.submit(_timed, machine, demand, run.strategy): run for run in group}
+            for future in as_completed(futures):
+                run = futures[future]
+                result, started, wall_s = future.result()
+                _write(connection, run, result, started, wall_s)
+                done[run.run_id] = Done(run, result.events, wall_s, result.tables["incident"].num_rows, fresh=True)
+                on_done(done[run.run_id])
+    return [done[run.run_id] for run in runs]
+
+
+def _timed(machine: Machine0, demand: Demand, strategy: Strategy) -> tuple[RunResult, datetime, float]:
+    started, clock = datetime.now(UTC), time.perf_counter()
+    result = replay_one(machine, demand, strategy)
+    return result, started, time.perf_counter() - clock
+
+
+def _kept(connection: duckdb.DuckDBPyConnection, run: Wanted) -> Done:
+    row = connection.execute(
+        "SELECT events_per_s * wall_s, wall_s, (SELECT count(*) FROM incident WHERE run_id = $1) FROM run_timing WHERE run_id = $1",
+        [run.run_id],
+    ).fetchone()
+    events, wall_s, incidents = row or (0, 0.0, 0)
+    return Done(run, round(events), wall_s, incidents, fresh=False)
+
+
+def _write_strategies(connection: duckdb.DuckDBPyConnection) -> None:
+    with transaction(connection):
+        connection.execute("DELETE FROM strategy")
+        for entry in strategies().values():
+            defaults = json.dumps({parameter["name"]: parameter["default"] for parameter in parameters(entry)})
+            connection.execute(
+                "INSERT INTO strategy VALUES (?, ?, ?, ?)", [entry.name, entry.title, entry.source, defaults]
+            )
+
+
+def _write(
+    connection: duckdb.DuckDBPyConnection, run: Wanted, result: RunResult, started: datetime, wall_s: float
+) -> None:
+    """Write one run whole; a run of an older version with the same settings goes."""
+    params = json.dumps(run.params, sort_keys=True)
+    with transaction(connection):
+        superseded = connection.execute(
+            """SELECT run_id FROM run WHERE capture_id = ? AND strategy = ? AND params = ?::JSON AND machine = ?
+               AND mode = ? AND copies = ? AND seed = ?""",
+            [run.capture["capture_id"], run.entry.name, params, MACHINE, MODE, COPIES, run.seed],
+        ).fetchall()
+        for (run_id,) in superseded:
+            delete_run(connection, run_id)
+        connection.execute(
+            "INSERT INTO run VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                run.run_id,
+                run.capture["capture_id"],
+                run.entry.name,
+                params,
+                run.is_default,
+                MACHINE,
+                MODE,
+                COPIES,
+                run.seed,
+                code_version(),
+                result.assumptions,
+            ],
+        )
+        units = dict(metrics(connection))
+        for name, rows in result.tables.items():
+            table = rows.append_column("run_id", pa.array([run.run_id] * rows.num_rows, pa.string()))
+            if name == "run_metric":
+                table = table.append_column("unit", pa.array([units[m] for m in rows.column("metric").to_pylist()]))
+            connection.register("rows_of_run", table)
+            connection.execute(f"INSERT INTO {name} BY NAME SELECT * FROM rows_of_run")
+            connection.unregister("rows_of_run")
+        connection.execute(
+            "INSERT INTO run_timing VALUES (?, ?, ?, ?)",
+            [run.run_id, started, wall_s, result.events / max(wall_s, 1e-9)],
+        )

@@ -1,0 +1,1 @@
+"""The strategies, one file each: what is proposed, in the words of its proposal."""

@@ -1,0 +1,126 @@
+"""kpkeys v6's page-table block allocator, PBA."""
+
+from dataclasses import dataclass
+
+from replay.actions import (
+    Alloc,
+    Apply,
+    Change,
+    Chunk,
+    Decision,
+    Free,
+    Give,
+    Lock,
+    ResetKey,
+    SetKey,
+    Tables,
+    Take,
+    Unlock,
+    Withdraw,
+)
+from replay.registry import FastPath, PoolView, Strategy, param, strategy
+
+
+@strategy(
+    "pba",
+    title="kpkeys v6: refill orders 9, 4, 2 into one list; reserve of 2 + 2 pages; shrinker",
+    source="Kevin Brodsky, kpkeys_hardened_pgtables v6, patches 14-17 of 30 (2026-02-27)",
+)
+@dataclass(frozen=True)
+class Pba(Strategy):
+    """One global list, most recently used first, refilled under a mutex.
+
+    code  A page is handed out iff more than PBA_NR_RESERVED_PAGES (4) are cached; otherwise the pool is refilled and
+          the request is served from what was added.
+    code  refill_orders[] = {PMD_ORDER, 4, 2}, each tried with plain GFP_KERNEL (no NORETRY, no NOWARN).
+    code  alloc_mutex is held while the key of the new chunk is set: one refill splits at a time. The reserve is 2 pages
+          for that split and 2 for any other (kpkeys_prepare_direct_map_split() refills while fewer than 4 are cached).
+    code  A freed table goes to the head of the list and keeps its key.
+    code  Shrinker: a whole free block goes back in one piece, if 16 pages stay; failing that the block with most free
+          pages is broken up if it has at least 64 and is worth more than the pages outside blocks; failing that pages
+          outside blocks go one by one. It never leaves fewer than 16.
+    text  One refill early in boot; its key is set later, with tables from memblock (PPA).
+    ours  The shrinker runs once per entry into direct reclaim, with its registered batch of 512 as nr_to_scan.
+    ours  `pgd`: v6 serves single pages; what becomes of order-1 PGDs is a parameter.
+    """
+
+    refill_orders: tuple[int, ...] = param((9, 4, 2), "orders tried in turn", "code")
+    reserve: int = param(4, "PBA_NR_RESERVED_PAGES: pages that ordinary requests leave", "code")
+    unshrinkable: int = param(16, "PBA_UNSHRINKABLE_PAGES: pages that the shrinker leaves", "code")
+    shrink_block_min: int = param(
+        64, "PBA_SHRINK_BLOCK_MIN_PAGES: free pages that make a block worth breaking up", "code"
+    )
+    shrink_batch: int = param(512, "batch of the registered shrinker, taken as nr_to_scan", "code")
+
+    def fast_path(self) -> FastPath:
+        """Hand out iff more than the reserve is cached."""
+        return FastPath(pooled=True, reserve=self.reserve)
+
+    def boot(self, pool: PoolView) -> Decision:
+        """pba_init() and pba_init_late(): one refill."""
+        yield from self._refill_pages(Tables.BOOT)
+
+    def refill(self, pool: PoolView, order: int) -> Decision:
+        """Refill, then take the first page of the new chunk."""
+        if (yield from self._refill_pages(Tables.POOL)) is None:
+            return None
+        return (yield Take(order))
+
+    def _refill_pages(self, tables: Tables) -> Decision:
+        """__refill_pages()."""
+        chunk = None
+        for order in self.refill_orders:
+            chunk = yield Alloc(order)
+            if chunk is not None:
+                break
+        if chunk is None:
+            return None
+        yield Lock("alloc_mutex")
+        keyed = yield SetKey(chunk, tables)
+        if keyed:
+            yield Give(chunk)
+        yield Unlock("alloc_mutex")
+        if not keyed:
+            yield Free(chunk)
+            return None
+        return True
+
+    def outside(self, pool: PoolView, change: Change) -> Decision:
+        """kpkeys_prepare_direct_map_split(), then the split takes its tables from the list."""
+        while pool.cached < self.reserve:
+            if (yield from self._refill_pages(Tables.POOL)) is None:
+                break
+        return (yield Apply(change, Tables.POOL))
+
+    def shrink(self, pool: PoolView) -> Decision:
+        """The shrinker's scan."""
+        shrinkable = pool.cached - self.unshrinkable
+        if shrinkable <= 0:
+            return 0
+        blocks = pool.idle_blocks()
+        whole = [(idle, first) for first, idle, in_block in blocks if in_block]
+        outside_blocks = sum(idle for _, idle, in_block in blocks if not in_block)
+        most, target = max(whole, default=(0, -1))
+        block_order = self.refill_orders[0]
+        if whole and most == 1 << block_order:
+            if shrinkable < most:
+                return 0
+            return (yield from self._give_back(Chunk(target, block_order)))
+        limit = min(shrinkable, self.shrink_batch)
+        if outside_blocks < most and outside_blocks < self.shrink_batch and most >= self.shrink_block_min:
+            pages = pool.idle_pages(target)
+        else:
+            pages = [page for first, _, in_block in blocks if not in_block for page in pool.idle_pages(first)]
+        freed = 0
+        for page in pages[:limit]:
+            freed += yield from self._give_back(Chunk(page, 0))
+        return freed
+
+    def _give_back(self, chunk: Chunk) -> Decision:
+        """Clear the key and free; a page whose key cannot be cleared for want of a table stays."""
+        yield Withdraw(chunk)
+        if not (yield ResetKey(chunk, Tables.POOL)):
+            yield Give(chunk)
+            return 0
+        yield Free(chunk)
+        return chunk.pages

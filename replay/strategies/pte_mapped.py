@@ -1,0 +1,33 @@
+"""The direct map forced to 4K pages at boot, one key change per page table."""
+
+from dataclasses import dataclass
+
+from replay.actions import Apply, Change, Decision, Tables
+from replay.registry import FastPath, PoolView, Strategy, strategy
+
+
+@strategy(
+    "pte-mapped",
+    title="direct map all in 4K pages, the key set on each page table and cleared when it is freed",
+    source="Rick Edgecombe, PKS tables v2 patch 17, solution 3 (2021-08-30); Kevin Brodsky, kpkeys v5 (2025-08-15) and "
+    "v7 (2026-05-05), which requires a PTE-mapped linear map",
+)
+@dataclass(frozen=True)
+class PteMapped(Strategy):
+    """Nothing is ever split, because nothing is mapped large: "This would have undesirable performance" (Rick, 2021).
+
+    text  The direct map is mapped with 4K pages at boot; its tables are allocated then and stay (about RAM/512).
+    code  Each page table comes from the page allocator, gets the key with one permission change over its own pages
+          (v7: alloc_pages() + set_memory_pkey()), and loses it with another when it is freed.
+    ours  Pages of the direct map's own tables come from memory set aside at boot (v7's PPA, page by page).
+    """
+
+    boot_map_4k = True
+
+    def fast_path(self) -> FastPath:
+        """One key change for every allocation and every free."""
+        return FastPath(pooled=False, key_each=True)
+
+    def outside(self, pool: PoolView, change: Change) -> Decision:
+        """Nothing is left to split."""
+        return (yield Apply(change, Tables.BUDDY))

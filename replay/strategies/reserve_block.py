@@ -1,0 +1,65 @@
+"""The September 2025 proposal: two pages in reserve, a 2M block, else four pages."""
+
+from dataclasses import dataclass
+
+from replay.actions import Alloc, Apply, Change, Decision, Free, Give, SetKey, Tables
+from replay.registry import FastPath, PoolView, Strategy, param, strategy
+
+
+@strategy(
+    "reserve-block",
+    title="two keyed pages in reserve; refill with a 2M block, else with four pages",
+    source="Kevin Brodsky, pool proposal on linux-mm, 2025-09-18, answering Rick Edgecombe's patch 17",
+)
+@dataclass(frozen=True)
+class ReserveBlock(Strategy):
+    """A pool that refills with a whole 2M block, and with four pages where there is none.
+
+    text  "2 pages are reserved at all times (with the appropriate pkey)".
+    text  "Try to allocate a 2M block. If needed, use a reserved page as PMD to split a PUD. If successful, set its
+          pkey - the entire block can now be used for PTPs. Replenish the reserve from the block if needed."
+    text  "If no block is available, make an order-2 allocation (4 pages). If needed, use 1-2 reserved pages to split
+          PUD/PMD. Set the pkey of the 4 pages, take 1-2 pages to replenish the reserve if needed."
+    ours  One list, most recently used first; a freed table goes back to it and keeps its key; nothing is ever given
+          back to the page allocator (the mail names no shrinker).
+    ours  A page that the refill's own split used is replaced by a page of the chunk, because the list is one: an
+          ordinary request is served only while more than the reserve is left.
+    ours  The first refill happens at boot, with tables set aside before the page allocator runs.
+    ours  Permission changes by others take their tables from the pool; the pool is refilled first, until the tables
+          they need are there on top of the reserve.
+    """
+
+    reserve: int = param(2, "keyed pages that only splits may use", "text")
+    block_order: int = param(9, "order of the first attempt: a 2M block", "text")
+    last_order: int = param(2, "order of the last attempt", "text")
+
+    def fast_path(self) -> FastPath:
+        """Hand out while more than the reserve is left."""
+        return FastPath(pooled=True, reserve=self.reserve)
+
+    def boot(self, pool: PoolView) -> Decision:
+        """Fill the reserve for the first time."""
+        yield from self._refill(Tables.BOOT)
+
+    def refill(self, pool: PoolView, order: int) -> Decision:
+        """A 2M block, else four pages; the reserve pays for the split."""
+        return (yield from self._refill(Tables.POOL))
+
+    def _refill(self, tables: Tables) -> Decision:
+        chunk = yield Alloc(self.block_order)
+        if chunk is None:
+            chunk = yield Alloc(self.last_order)
+        if chunk is None:
+            return None
+        if not (yield SetKey(chunk, tables)):
+            yield Free(chunk)
+            return None
+        yield Give(chunk)
+        return True
+
+    def outside(self, pool: PoolView, change: Change) -> Decision:
+        """Refill until the tables needed are there beyond the reserve, then split with them."""
+        while pool.cached < self.reserve + pool.tables_needed(change):
+            if (yield from self._refill(Tables.POOL)) is None:
+                break
+        return (yield Apply(change, Tables.POOL))

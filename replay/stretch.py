@@ -1,0 +1,262 @@
+"""The compiled loop: everything between two decisions, the same for all strategies.
+
+Other people's allocations and frees, and page tables that the pool or the page allocator can serve at once, run here
+over flat arrays. The loop stops where a decision is due and says which; `replay.machine` makes it and goes on.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptpool.compiled import compiled
+from ptpool.vocabulary import CONSUMERS, UNMOVABLE
+from replay import pool as pools
+from replay.kernel import direct_map as maps
+from replay.kernel.page_alloc import (
+    MAY_RECLAIM,
+    POOL_USED,
+    TABLE_KEYED,
+    TABLE_PLAIN,
+    USED,
+    ZONE_NORMAL,
+    alloc_pages,
+    free_pages,
+)
+from replay.pool import CACHED, HELD, LOW, STRANDED
+
+GFP_KERNEL_CONTEXT = ZONE_NORMAL | MAY_RECLAIM
+
+# What a recorded event asks for.
+ALLOC, FREE_EVENT, OUTSIDE_CHANGE = 0, 1, 2
+SECRET = CONSUMERS.index("secret")
+
+# Why the loop stopped.
+DONE, REFILL, RECLAIM, OUTSIDE = 0, 1, 2, 3
+
+# Places in Tally.count.
+(
+    PTP_ALLOCS,
+    PTP_FREES,
+    PTP_LIVE,
+    PTP_PEAK,
+    UNKEYED,
+    CHANGES,
+    PAGES_CHANGED,
+    FLUSHES,
+    EVENTS,
+    ALLOCS,
+    ALLOCS_PTE,
+    UNPLACED,
+    UNKNOWN_FREES,
+    LOST_FREES,
+    LAST_UNMOVABLE,
+    SAMPLE,
+    CLOCK,
+) = range(17)
+COUNTS = 17
+
+# Places in Tally.integral: value x time, page·ns.
+IDLE_TIME, STRANDED_TIME, UNKEYED_TIME, PTE_TIME = range(4)
+
+SAMPLED = ("ptp_live", "pool_held", "pool_idle", "reserve_low", "pte_pages", "free_pages")
+SAMPLES = 1000
+
+# Places in Tally.fast.
+POOLED, RESERVE, KEY_EACH, PGD_BYPASS = range(4)
+
+
+class Program(NamedTuple):
+    """The recorded events, resolved to what a replay has to do. Shape ``N`` events each."""
+
+    op: NDArray[np.uint8]
+    ts: NDArray[np.int64]
+    pfn: NDArray[np.int64]
+    order: NDArray[np.int8]
+    migratetype: NDArray[np.uint8]
+    context: NDArray[np.uint8]
+    consumer: NDArray[np.uint8]
+
+
+class Tally(NamedTuple):
+    """Where a run stands: page identities, accounts, samples."""
+
+    page_of: NDArray[np.int32]  # (recorded pages,) simulated page that stands for a recorded one, -1 when none
+    count: NDArray[np.int64]
+    integral: NDArray[np.float64]
+    attempts: NDArray[np.int64]  # (orders,) allocations asked of the page allocator
+    touched: NDArray[np.bool_]  # (blocks,) held a page table at any time
+    edges: NDArray[np.int64]  # (SAMPLES,) times of the samples
+    samples: NDArray[np.float64]  # (SAMPLES, len(SAMPLED))
+    protected: NDArray[np.bool_]  # (consumers,) whose pages are page tables that have to carry the key
+    fast: NDArray[np.int64]  # POOLED, RESERVE, KEY_EACH, PGD_BYPASS
+
+
+@compiled
+def advance(a, d, p, t, ts):
+    """Let time pass up to `ts`: integrals and samples of the state as it is now."""
+    count = t.count
+    dt = ts - count[CLOCK]
+    if dt <= 0:
+        return
+    while count[SAMPLE] < len(t.edges) and t.edges[count[SAMPLE]] <= ts:
+        row = t.samples[count[SAMPLE]]
+        row[0] = count[PTP_LIVE]
+        row[1] = p.count[HELD]
+        row[2] = p.count[CACHED]
+        row[3] = p.count[LOW]
+        row[4] = d.count[maps.PAGES + maps.PTE]
+        row[5] = a.free_pages.sum()
+        p.count[LOW] = p.count[CACHED]
+        count[SAMPLE] += 1
+    t.integral[IDLE_TIME] += float(p.count[CACHED]) * dt
+    t.integral[STRANDED_TIME] += float(p.count[STRANDED]) * dt
+    t.integral[UNKEYED_TIME] += float(count[UNKEYED]) * dt
+    t.integral[PTE_TIME] += float(d.count[maps.PAGES + maps.PTE]) * dt
+    count[CLOCK] = ts
+
+
+@compiled
+def change_key(d, t, pfn, pages, attribute, now, cause):
+    """One permission change of the strategy's own on the direct map, with its accounts; tables must be there."""
+    before = d.count[maps.SPLITS]
+    changed = maps.apply(d, pfn, pages, attribute, now, cause)
+    t.count[CHANGES] += 1
+    t.count[PAGES_CHANGED] += pages
+    t.count[FLUSHES] += d.count[maps.SPLITS] - before + (changed > 0)
+
+
+@compiled
+def place_table(a, d, p, t, recorded, pfn, order, kind):
+    """Account for a page table that was handed out: identity, liveness, blocks touched."""
+    pages = 1 << order
+    for page in range(pages):
+        t.page_of[recorded + page] = pfn + page
+        a.kind[pfn + page] = kind
+    t.touched[pfn >> a.pageblock_order] = True
+    count = t.count
+    count[PTP_ALLOCS] += 1
+    count[PTP_LIVE] += pages
+    count[PTP_PEAK] = max(count[PTP_PEAK], count[PTP_LIVE])
+    if kind == TABLE_PLAIN:
+        count[UNKEYED] += pages
+
+
+@compiled
+def place(a, d, t, recorded, pfn, order):
+    """Account for an ordinary allocation that was placed."""
+    for page in range(1 << order):
+        t.page_of[recorded + page] = pfn + page
+    if a.kind[pfn] == USED + UNMOVABLE:
+        t.count[LAST_UNMOVABLE] = pfn
+
+
+@compiled
+def _release(a, d, p, t, pfn, order, now):
+    """Free 2^order simulated pages of one kind to wherever their kind goes."""
+    kind = a.kind[pfn]
+    pages = 1 << order
+    count = t.count
+    if kind == POOL_USED:
+        for page in range(pfn + pages - 1, pfn - 1, -1):
+            pools.put(a, p, page)
+        count[PTP_FREES] += 1
+        count[PTP_LIVE] -= pages
+        return
+    if kind in (TABLE_PLAIN, TABLE_KEYED):
+        count[PTP_FREES] += 1
+        count[PTP_LIVE] -= pages
+        if kind == TABLE_KEYED:
+            change_key(d, t, pfn, pages, 0, now, 0)
+        else:
+            count[UNKEYED] -= pages
+    elif kind == USED + UNMOVABLE and maps.attribute_of(d, pfn) != 0 and maps.tables_needed(d, pfn, pages, 0) == 0:
+        maps.apply(d, pfn, pages, 0, now, 0)  # secretmem_free_folio(): back into the direct map
+    free_pages(a, pfn, order)
+
+
+@compiled
+def forget(a, d, p, t, recorded, order, now):
+    """Free the simulated pages that stand for 2^order recorded ones: in one piece if they still are one."""
+    pages = 1 << order
+    first = t.page_of[recorded]
+    uniform = first >= 0 and first & (pages - 1) == 0
+    known = 0
+    for page in range(pages):
+        pfn = t.page_of[recorded + page]
+        known += pfn >= 0
+        uniform = uniform and pfn == first + page and a.kind[pfn] == a.kind[first]
+    if uniform:
+        _release(a, d, p, t, first, order, now)
+    else:
+        for page in range(pages):
+            pfn = t.page_of[recorded + page]
+            if pfn >= 0:
+                _release(a, d, p, t, pfn, 0, now)
+    for page in range(pages):
+        t.page_of[recorded + page] = -1
+    return known
+
+
+@compiled
+def run(a, d, p, t, program, start):
+    """Replay events from `start` until a decision is due.
+
+    Args:
+        a: PageAllocator.
+        d: DirectMap.
+        p: Pool.
+        t: Tally.
+        program: Program.
+        start: first event.
+
+    Returns:
+        The event it stopped at, and why: DONE (past the end), REFILL (the pool cannot serve this page table), RECLAIM
+        (the page allocator cannot serve this request), OUTSIDE (a permission change by others is due; the allocation
+        that goes with it has been placed).
+    """
+    count, fast = t.count, t.fast
+    for i in range(start, len(program.op)):
+        op, recorded, order = program.op[i], program.pfn[i], program.order[i]
+        now = program.ts[i]
+        advance(a, d, p, t, now)
+        if op == FREE_EVENT:
+            if forget(a, d, p, t, recorded, order, now) == 0:
+                count[UNKNOWN_FREES] += 1
+            count[EVENTS] += 1
+            continue
+        if op == OUTSIDE_CHANGE:
+            return i, OUTSIDE
+        if forget(a, d, p, t, recorded, order, now) > 0:
+            count[LOST_FREES] += 1
+        consumer = program.consumer[i]
+        if t.protected[consumer]:
+            if fast[POOLED] and order <= 1 and not (order == 1 and fast[PGD_BYPASS]):
+                pfn = -1
+                if p.count[CACHED] - (1 << order) >= fast[RESERVE]:
+                    pfn = pools.take(a, p, order)
+                if pfn < 0:
+                    return i, REFILL
+                kind = POOL_USED
+            else:
+                t.attempts[order] += 1
+                pfn = alloc_pages(a, order, UNMOVABLE, GFP_KERNEL_CONTEXT)
+                if pfn < 0:
+                    return i, RECLAIM
+                kind = TABLE_PLAIN
+                if fast[KEY_EACH] and not (order == 1 and fast[PGD_BYPASS]):
+                    kind = TABLE_KEYED
+                    change_key(d, t, pfn, 1 << order, maps.KEYED, now, 0)
+            place_table(a, d, p, t, recorded, pfn, order, kind)
+        else:
+            t.attempts[order] += 1
+            pfn = alloc_pages(a, order, program.migratetype[i], program.context[i])
+            if pfn < 0:
+                return i, RECLAIM
+            place(a, d, t, recorded, pfn, order)
+        count[EVENTS] += 1
+        count[ALLOCS] += 1
+        count[ALLOCS_PTE] += d.level[pfn >> d.table_shift] == maps.PTE
+        if consumer == SECRET:
+            return i, OUTSIDE
+    return len(program.op), DONE
