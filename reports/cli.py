@@ -1,10 +1,66 @@
 """Commands of the reports stage."""
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="reports")
+from ptpool.options import DEFAULT_DB, Db, Json, Quiet, note, say
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Write what the warehouse holds as reports: Markdown with figures, or a mail.",
+)
+
+Capture = Annotated[str, typer.Option("--capture", metavar="NAME", help="One capture, or all.")]
 
 
-@app.callback()
-def stage() -> None:
-    """Stage reports."""
+@app.command()
+def build(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the report.")] = Path("report"),
+    capture: Capture = "all",
+    db: Db = DEFAULT_DB,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Write Markdown, figures (SVG and PNG) and the CSV behind them: a page per capture and an index.
+
+    Example: ptpool report build --out report
+    """
+    import json
+
+    from ptpool.progress import progress
+    from ptpool.warehouse import open_warehouse
+    from reports.build import build as build_report
+    from reports.build import replayed
+
+    with open_warehouse(db) as connection:
+        pages = len(replayed(connection, capture))
+        with progress("report", pages, quiet=quiet, unit="pages") as tell:
+            files = build_report(connection, out, capture, tell)
+    if as_json:
+        say(json.dumps([path.as_posix() for path in files], indent=2))
+    else:
+        say((out / "README.md").as_posix())
+        note(f"{len(files)} files", quiet=quiet)
+
+
+@app.command()
+def text(capture: Capture = "all", db: Db = DEFAULT_DB, quiet: Quiet = False, as_json: Json = False) -> None:  # noqa: ARG001
+    """Print a report as plain text of at most 76 columns, to paste into a mail.
+
+    Example: ptpool report text --capture server-16g
+    """
+    import json
+
+    from ptpool.warehouse import open_warehouse
+    from reports.build import replayed
+    from reports.mail import mail
+
+    with open_warehouse(db) as connection:
+        mails = {name: mail(connection, name) for name in replayed(connection, capture)}
+    if as_json:
+        say(json.dumps([{"capture": name, "text": body} for name, body in mails.items()], indent=2))
+    else:
+        say("\n\n".join(mails.values()).rstrip("\n"))

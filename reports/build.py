@@ -1,0 +1,141 @@
+"""``report build``: pages and index into a folder, all of it or nothing."""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+
+from ptpool.errors import UsageError
+from ptpool.warehouse import capture_names, capture_row
+from reports.case import load_case
+from reports.page import answer, capture_page, machine
+from reports.questions import ask
+from reports.render import file_stem, render
+from reports.tables import table
+
+MARK = "<!-- written by ptpool report build -->"
+"""First line of every page: a folder without it is not ours to replace."""
+
+
+def replayed(connection: duckdb.DuckDBPyConnection, wanted: str) -> list[str]:
+    """Names of the captures to report on.
+
+    Args:
+        connection: an open warehouse.
+        wanted: a capture's name, or ``all``.
+
+    Raises:
+        UsageError: no such capture, or nothing was replayed yet.
+    """
+    rows = connection.execute("SELECT DISTINCT capture FROM strategy_summary ORDER BY capture").fetchall()
+    done = [name for (name,) in rows]
+    if wanted != "all":
+        capture_row(connection, wanted)
+        if wanted not in done:
+            raise UsageError(f"{wanted}: not replayed yet", f"replay it first: ptpool replay run --capture {wanted}")
+        return [wanted]
+    if not capture_names(connection):
+        raise UsageError("the warehouse holds no capture", "import a trace first: ptpool ingest trace FILE")
+    if not done:
+        raise UsageError("the warehouse holds no run to report on", "replay first: ptpool replay run")
+    return done
+
+
+def build(
+    connection: duckdb.DuckDBPyConnection, out: Path, wanted: str, tell: Callable[[int, str], None]
+) -> list[Path]:
+    """Write the report, replacing an earlier one.
+
+    Args:
+        connection: an open warehouse.
+        out: folder of the report; created if there is none.
+        wanted: a capture's name, or ``all``.
+        tell: is told the number of pages done and the name of the next.
+
+    Returns:
+        The files written, sorted.
+
+    Raises:
+        UsageError: nothing to report on, or `out` cannot be written or holds something else.
+    """
+    names = replayed(connection, wanted)
+    _check(out, names)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
+            fresh = Path(scratch) / "new"
+            fresh.mkdir()
+            for i, name in enumerate(names):
+                tell(i, name)
+                _write(fresh / name, capture_page(connection, name))
+            _write(
+                fresh,
+                _index(connection, {*names, *(p.parent.name for p in out.glob("*/README.md") if _ours(p.parent))}),
+            )
+            written = sorted(path.relative_to(fresh) for path in fresh.rglob("*") if path.is_file())
+            _move(fresh, out, Path(scratch) / "old")
+    except OSError as error:
+        raise UsageError(f"{out}: {error.strerror or error}", "name another folder with --out") from error
+    return [out / path for path in written]
+
+
+def _index(connection: duckdb.DuckDBPyConnection, pages: set[str]) -> dict[str, bytes]:
+    headline = ask(connection, "index")
+    names = list(dict.fromkeys(row["capture"] for row in headline.records()))
+    entries = []
+    for name in names:
+        case = load_case(connection, name)
+        entries.append({"name": name, "machine": machine(case), "answer": answer(case), "built": name in pages})
+    count = len({row["strategy"] for row in headline.records()})
+    text = render(
+        "index.md.j2",
+        entries=entries,
+        table=table(headline),
+        strategies=f"{count} {'strategy' if count == 1 else 'strategies'}",
+    )
+    return {"README.md": text.encode(), f"{file_stem('index')}.csv": headline.csv().encode()}
+
+
+def _write(folder: Path, files: dict[str, bytes]) -> None:
+    folder.mkdir(exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+
+
+def _ours(folder: Path) -> bool:
+    page = folder / "README.md"
+    try:
+        return page.read_text(encoding="utf-8").startswith(MARK)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _check(out: Path, names: list[str]) -> None:
+    """Refuse to replace what no report of ours has written."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out}: a file, not a folder", "name another folder with --out")
+    for folder in (out, *(out / name for name in names)):
+        if folder.exists() and any(folder.iterdir()) and not _ours(folder):
+            raise UsageError(f"{folder}: holds something that is not a report", "name another folder with --out")
+
+
+def _move(fresh: Path, out: Path, old: Path) -> None:
+    """Put the new pages into place; on failure put back those they replaced."""
+    out.mkdir(exist_ok=True)
+    old.mkdir()
+    moved: list[str] = []
+    try:
+        for item in sorted(fresh.iterdir()):
+            if (out / item.name).exists():
+                shutil.move(out / item.name, old / item.name)
+            moved.append(item.name)
+            shutil.move(item, out / item.name)
+    except BaseException:
+        for name in moved:
+            if (old / name).exists():
+                if (out / name).is_dir():
+                    shutil.rmtree(out / name)
+                shutil.move(old / name, out / name)
+        raise

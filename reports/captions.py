@@ -1,0 +1,67 @@
+"""What each figure shows, said in a sentence with its numbers; also what to say where there is nothing to draw."""
+
+from reports.case import Case
+from reports.findings import run_time_splits
+from reports.formats import count, listed, number, percent
+
+
+def splits(case: Case) -> str:
+    """The finding of the splits figure."""
+    if case.all_4k:
+        return "The direct map is all 4K: splits are not applicable, and there is nothing to draw."
+    totals = {name: run_time_splits(case, name) for name in case.metrics}
+    drawn = {row["strategy"] for row in case.answers["splits_over_time"].records()}
+    none = [name for name, total in totals.items() if not total and name not in drawn]
+    text = (
+        f"Splits at run time: {listed([f'{name} {number(totals[name] or 0)}' for name in totals if name in drawn])}."
+        if drawn
+        else ""
+    )
+    text += f" No splits: {listed(none)}." if none else ""
+    warm = {
+        name: sum(n for (_, cause), n in case.splits.get(name, {}).items() if cause == "warm_up") for name in totals
+    }
+    before = [f"{name} {number(n)}" for name, n in warm.items() if n]
+    return text.strip() + (
+        f" Before the first event, while placing the tables alive then (not in the curves): {listed(before)}."
+        if before
+        else ""
+    )
+
+
+def pool(case: Case) -> str:
+    """The finding of the pool figure."""
+    dips = []
+    for name in case.pools:
+        low, reserve = case.metrics[name]["reserve_pages_min"], case.reserve.get(name)
+        if low is not None and reserve is not None:
+            dips.append(f"{name} {number(low)} of {number(reserve)}")
+        elif low is not None:
+            dips.append(f"{name} {count(low, 'page')}")
+    held = [f"{name} {number(case.metrics[name]['pool_pages_peak'])}" for name in case.pools
+            if case.metrics[name]["pool_pages_peak"] is not None]  # fmt: skip
+    text = f"Most pages held: {listed(held)}." if held else ""
+    return f"{text} Fewest pages cached, of the reserve kept for splits: {listed(dips)}." if dips else text
+
+
+def mosaic(case: Case, strategy: str) -> str:
+    """The finding of one strategy's picture of the direct map."""
+    rows = {row["moment"]: row for row in case.answers["map_coverage"].records() if row["strategy"] == strategy}
+    if "start" not in rows or "end" not in rows:
+        return f"**{strategy}**: no direct map was recorded by the replay."
+    start, end = rows["start"], rows["end"]
+    changed = [
+        f"{leaf} {percent(start[column] / start['pages'])} to {percent(end[column] / end['pages'])}"
+        for leaf, column in (("1G", "pages_1g"), ("2M", "pages_2m"), ("4K", "pages_4k"))
+        if start[column] != end[column]
+    ]
+    text = f"**{strategy}**: "
+    text += f"of the direct map's bytes, {listed(changed)}" if changed else "every leaf kept its size"
+    if end["pages_keyed"]:
+        large = end["pages_keyed"] - end["pages_keyed_4k"]
+        text += (
+            f"; {count(end['pages_keyed'], 'page')} keyed at the end, {number(large)} of them in leaves larger than 4K"
+        )
+    elif not start["pages_keyed"]:
+        text += "; nothing is keyed"
+    return text + "."

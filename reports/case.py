@@ -1,0 +1,128 @@
+"""What is known about one capture: the facts that sentences, tables and figures are made from."""
+
+import csv
+import json
+from collections import defaultdict
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import duckdb
+
+from reports.questions import Answer, ask
+
+QUESTIONS = (
+    "capture",
+    "data_quality",
+    "summary_supply",
+    "summary_map",
+    "summary_failures",
+    "refills",
+    "splits",
+    "splits_over_time",
+    "map_coverage",
+    "pool_over_time",
+    "run_order",
+    "mapping_cost",
+    "mapping_weightings",
+    "mapping_scale",
+    "published",
+    "conversion",
+    "incidents",
+    "assumptions",
+    "provenance",
+    "glossary",
+    "modelled",
+    "facts",
+)
+
+Metrics = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One capture with the runs of every strategy at default parameters.
+
+    Attributes:
+        capture: the row of ``capture.sql``.
+        metrics: by strategy, the row of ``strategy_summary``.
+        refills: by strategy and page order, requests of its refills and those of them that got nothing.
+        splits: by strategy, leaf and cause, the number of splits (cause ``warm_up``: before the first event).
+        reserve: by strategy, the pages that it keeps for splits, if its parameters say so.
+        modelled: pairs of strategy and metric that the replay wrote, NULL or not.
+        answers: every answer, by the name of its question.
+    """
+
+    capture: dict[str, Any]
+    metrics: dict[str, Metrics]
+    refills: dict[str, dict[int, tuple[int, int]]] = field(default_factory=dict)
+    splits: dict[str, dict[tuple[str, str], int]] = field(default_factory=dict)
+    reserve: dict[str, int] = field(default_factory=dict)
+    modelled: frozenset[tuple[str, str]] = frozenset()
+    answers: dict[str, Answer] = field(default_factory=dict)
+
+    @property
+    def all_4k(self) -> bool:
+        """Whether the direct map was all 4K before the first event, whatever the strategy."""
+        start = [m["pte_share_start"] for name, m in self.metrics.items() if family(name) != "per table"]
+        return bool(start) and all(share is not None and share > 0.995 for share in start)
+
+    @property
+    def pools(self) -> list[str]:
+        """Strategies that keep a pool, and whose refills were counted."""
+        return [s for s, m in self.metrics.items() if family(s) == "pool" and m["refills"] is not None]
+
+    def value(self, strategy: str, metric: str) -> Any:
+        """A metric of a strategy; None: NULL in the warehouse."""
+        return self.metrics[strategy].get(metric)
+
+    def missing(self, strategy: str, metric: str) -> str:
+        """Why a metric is NULL: the replay says that it does not apply, or it does not model it yet."""
+        return "not applicable" if (strategy, metric) in self.modelled else "not modelled yet"
+
+
+def load_case(connection: duckdb.DuckDBPyConnection, capture: str) -> Case:
+    """Ask everything about one capture.
+
+    Args:
+        connection: an open warehouse.
+        capture: name of a capture with at least one default policy run.
+    """
+    answers = {name: ask(connection, name, capture=capture) for name in QUESTIONS}
+    refills: dict[str, dict[int, tuple[int, int]]] = defaultdict(dict)
+    for row in answers["refills"].records():
+        refills[row["strategy"]][row["page_order"]] = (row["refill_attempts"], row["refill_failures"])
+    splits: dict[str, dict[tuple[str, str], int]] = defaultdict(dict)
+    for row in answers["splits"].records():
+        splits[row["strategy"]][row["leaf"], row["cause"]] = row["splits"]
+    return Case(
+        capture=answers["capture"].records()[0],
+        metrics={row["strategy"]: row for row in answers["facts"].records()},
+        refills=dict(refills),
+        splits=dict(splits),
+        reserve=_reserves(answers["provenance"]),
+        modelled=frozenset((s, m) for s, m in answers["modelled"].rows),
+        answers=answers,
+    )
+
+
+def _reserves(provenance: Answer) -> dict[str, int]:
+    found = {}
+    for row in provenance.records():
+        value = json.loads(row["params"]).get("reserve")
+        if isinstance(value, int) and value > 0:
+            found[row["strategy"]] = value
+    return found
+
+
+@cache
+def strategies() -> dict[str, dict[str, str]]:
+    """Family, colour, line and marker of every known strategy, from ``strategies.csv``."""
+    text = files("reports").joinpath("strategies.csv").read_text(encoding="utf-8")
+    return {row["strategy"]: row for row in csv.DictReader(text.splitlines())}
+
+
+def family(strategy: str) -> str:
+    """Kind of strategy: baseline, bound, per table (one key change per table) or pool; what is unknown is a pool."""
+    return strategies().get(strategy, {}).get("family", "pool")

@@ -1,0 +1,214 @@
+"""Sentences from numbers: what differs between the strategies, by how much, and why. Pure functions of a ``Case``."""
+
+from reports.case import Case, family
+from reports.formats import count, listed, number, percent
+
+MEASURED_FROM = 0.01
+"""Smallest share of the direct map at 4K that the published measurements are taken to say something about."""
+
+_FAILURES = (
+    ("ptp_nulls", "page table that could not be supplied", "page tables that could not be supplied"),
+    ("split_starvations", "split without a keyed table", "splits without a keyed table"),
+    ("oom_kills", "call of the OOM killer", "calls of the OOM killer"),
+)
+
+
+def demand(case: Case) -> str:
+    """How many page tables the recording asks for."""
+    metrics = next(iter(case.metrics.values()))
+    allocs, start, peak = (metrics[name] for name in ("ptp_allocs", "ptp_live_start", "ptp_live_peak"))
+    parts = []
+    if allocs is not None:
+        parts.append(f"The recording allocates {count(allocs, 'page table')}")
+    if peak is not None:
+        parts.append(f"{'and holds' if parts else 'The recording holds'} at most {count(peak, 'page')} of them at once")
+        parts.append(f"(enough to fill {count(-(-peak // 512), 'block')} of 2M)")
+    text = " ".join(parts)
+    return f"{text}; {number(start)} were alive before the first event." if start is not None else text + "."
+
+
+def contrast(case: Case) -> str:
+    """The one sentence on how far the pool strategies lie apart."""
+    if case.all_4k:
+        return "The direct map is all 4K from the start, so no strategy has a large page to split."
+    said = [
+        f"{name} {count(case.metrics[name]['refills'], 'refill')} and {count(splits, 'split')} of the direct map"
+        for name in case.pools
+        if (splits := run_time_splits(case, name)) is not None
+    ]
+    if not said:
+        return "No strategy with a pool was replayed."
+    text = f"The pools took, at run time: {'; '.join(said)}."
+    baseline = run_time_splits(case, "unprotected") if "unprotected" in case.metrics else None
+    return text if baseline is None else f"{text} Without any keys (unprotected) there are {count(baseline, 'split')}."
+
+
+def shortfall(case: Case) -> str:
+    """Whether any strategy ran out of anything in this recording."""
+    failed = [f"{name}: {listed(failures(case, name))}" for name in case.metrics if failures(case, name)]
+    unknown = [
+        name
+        for name in case.metrics
+        if all(case.metrics[name][metric] is None for metric, *_ in _FAILURES) and family(name) != "bound"
+    ]
+    text = (
+        f"What could not be had: {'; '.join(failed)}."
+        if failed
+        else "No strategy failed to supply a page table or a table for a split, and none called the OOM killer."
+    )
+    return text + (f" Not modelled for {listed(unknown)}." if unknown else "")
+
+
+def failures(case: Case, name: str) -> list[str]:
+    """What a strategy could not supply, each kind by itself."""
+    metrics = case.metrics[name]
+    found = [count(metrics[metric], one, many) for metric, one, many in _FAILURES if metrics[metric]]
+    if family(name) != "baseline" and metrics["unkeyed_page_seconds"]:
+        found.append(f"{number(metrics['unkeyed_page_seconds'])} page·s of tables without the key")
+    return found
+
+
+def run_time_splits(case: Case, name: str) -> float | None:
+    """Splits of 1G and 2M leaves after the first event."""
+    metrics = case.metrics[name]
+    known = [metrics[leaf] for leaf in ("splits_1g", "splits_2m") if metrics[leaf] is not None]
+    return sum(known) if known else None
+
+
+def differences(case: Case) -> list[tuple[str, str]]:
+    """For every strategy: its name, and what it did and why in two or three sentences."""
+    return [(name, _account(case, name)) for name in case.metrics]
+
+
+def _account(case: Case, name: str) -> str:
+    if name == "unprotected":
+        return _baseline(case)
+    if family(name) == "bound":
+        return "A bound, not a strategy: it sees the whole recording, and no supply can do with less."
+    if case.metrics[name]["refills"] is None:
+        return _per_table(case, name)
+    return " ".join(part for part in (_refills(case, name), _split_account(case, name), _memory(case, name)) if part)
+
+
+def _baseline(case: Case) -> str:
+    if case.all_4k:
+        return "Today's kernel, nothing keyed. The map is all 4K: splits are not applicable."
+    splits = run_time_splits(case, "unprotected")
+    if splits is None:
+        return "Today's kernel, nothing keyed."
+    if not splits:
+        return "Today's kernel, nothing keyed; nothing else in the recording splits the direct map."
+    return (
+        "Today's kernel, nothing keyed. Permission changes outside the page tables (secret memory, modules, BPF) "
+        f"split {_leaves(case, 'unprotected')}; every other strategy meets the same changes."
+    )
+
+
+def _per_table(case: Case, name: str) -> str:
+    metrics = case.metrics[name]
+    text = ""
+    if name == "pte-mapped":
+        text = "Splits are 0 by construction: the direct map is 4K from boot. Its cost is the mapping itself"
+        text += f" ({percent(metrics['pte_share_mean'])} of it at 4K)" if metrics["pte_share_mean"] is not None else ""
+        text += ". " if metrics["permission_changes"] is None else ", and "
+    else:
+        text = _split_account(case, name) + (" It makes " if metrics["permission_changes"] is not None else "")
+    if metrics["permission_changes"] is not None:
+        text += (
+            f"{count(metrics['permission_changes'], 'permission change')}, a key set per table and cleared per free."
+        )
+    return text.strip()
+
+
+def _refills(case: Case, name: str) -> str:
+    total, orders = case.metrics[name]["refills"], case.refills.get(name, {})
+    if not total:
+        return "It never refilled its pool: what it held at the start was enough."
+    served = [
+        f"{number(asked - failed)} with {_ORDERS.get(order, count(1 << order, 'page'))}"
+        for order, (asked, failed) in sorted(orders.items(), reverse=True)
+        if asked > failed
+    ]
+    missed = [
+        f"{number(failed)} of {number(asked)} requests for {_ORDERS.get(order, f'order {order}')} got nothing"
+        for order, (asked, failed) in sorted(orders.items(), reverse=True)
+        if failed
+    ]
+    text = f"It refilled its pool {_times(total)}"
+    text += f": {listed(served)}" if served else ""
+    return text + (f"; {listed(missed)}." if missed else ".")
+
+
+_ORDERS = {9: "a 2M block"}
+
+
+def _times(value: float) -> str:
+    return "once" if value == 1 else f"{number(value)} times"
+
+
+def _split_account(case: Case, name: str) -> str:
+    total = run_time_splits(case, name)
+    if case.all_4k:
+        return "Splits are not applicable on a map that is all 4K."
+    if total is None:
+        return ""
+    causes: dict[str, int] = {}
+    for (_, cause), splits in case.splits.get(name, {}).items():
+        causes[cause] = causes.get(cause, 0) + splits
+    warm_up = causes.pop("warm_up", 0)
+    before = ""
+    if warm_up:
+        before = f"; {count(warm_up, 'leaf', 'leaves')} before the first event, while placing the tables alive then"
+    if not total:
+        return f"It split nothing at run time{before}."
+    by_cause = [f"{number(n)} {CAUSES.get(cause, cause)}" for cause, n in sorted(causes.items(), key=lambda c: -c[1])]
+    text = f"It split {_leaves(case, name)} at run time"
+    text += f" ({listed(by_cause)})" if by_cause else ""
+    return f"{text}{before}.{_why(case, name, causes.get('refill', 0))}"
+
+
+CAUSES = {
+    "refill": "by its refills",
+    "ptp": "by keying single tables",
+    "shrink": "by its shrinker",
+    "outside": "from outside",
+}
+
+
+def _leaves(case: Case, name: str) -> str:
+    """Leaves split at run time: ``1 leaf of 1G and 37 of 2M``."""
+    metrics = case.metrics[name]
+    sizes = [(metrics[metric], leaf) for metric, leaf in (("splits_1g", "1G"), ("splits_2m", "2M")) if metrics[metric]]
+    first, *rest = [
+        f"{count(n, 'leaf', 'leaves') if i == 0 else number(n)} of {leaf}" for i, (n, leaf) in enumerate(sizes)
+    ]
+    return listed([first, *rest])
+
+
+def _why(case: Case, name: str, by_refills: int) -> str:
+    """Why its refills split as much as they did: small chunks cost a split where the area is still a 2M leaf."""
+    orders = case.refills.get(name, {})
+    small = sum(asked - failed for order, (asked, failed) in orders.items() if order < 9)
+    whole = sum(asked - failed for order, (asked, failed) in orders.items() if order >= 9)
+    if not small:
+        return " A whole 2M block needs no split inside a 2M leaf." if whole and not by_refills else ""
+    if not by_refills:
+        return f" {number(small)} of its refills got less than a 2M block, all where the map was 4K already."
+    return (
+        " A refill of less than a 2M block splits the 2M leaf that it falls into (and the 1G leaf around that), "
+        f"unless that is split already: {count(small, 'such refill')}, {count(by_refills, 'split')}."
+    )
+
+
+def _memory(case: Case, name: str) -> str:
+    metrics = case.metrics[name]
+    held, idle, stranded = (metrics[m] for m in ("pool_pages_peak", "pool_idle_pages_mean", "stranded_pages_mean"))
+    parts = [f"The pool held at most {count(held, 'page')}."] if held is not None else []
+    if idle is not None:
+        beside = f", {number(round(stranded))} of them stranded beside tables in use" if stranded is not None else ""
+        parts.append(f"On average {count(round(idle), 'page')} lay idle{beside}.")
+    low, reserve = metrics["reserve_pages_min"], case.reserve.get(name)
+    if low is not None:
+        of = f" (its reserve is {number(reserve)})" if reserve is not None else ""
+        parts.append(f"It was never below {count(low, 'page')} cached{of}." if low else f"It ran empty{of}.")
+    return " ".join(parts)

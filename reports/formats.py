@@ -1,0 +1,71 @@
+"""How numbers are written: one function per unit, used by tables, sentences and figures alike."""
+
+from typing import Any
+
+
+def number(value: float) -> str:
+    """A count in full with thousands separators; what is not whole with three significant digits."""
+    if float(value).is_integer() or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def percent(share: float) -> str:
+    """A share of one as a percentage with three significant digits, never rounded up to all or down to nothing."""
+    if 0.9995 <= share < 1:
+        return "> 99.9 %"
+    return "< 0.001 %" if 0 < share < 1e-5 else f"{100 * share:.3g} %"
+
+
+def points(value: float) -> str:
+    """A number that already is a percentage."""
+    return f"{value:.2f} %"
+
+
+def size(count: float) -> str:
+    """Bytes in the largest binary unit that leaves at least one."""
+    units = ["bytes", "KiB", "MiB", "GiB", "TiB"]
+    while abs(count) >= 1024 and len(units) > 1:
+        count /= 1024
+        units.pop(0)
+    return f"{number(count)} {units[0]}"
+
+
+def duration(ns: float) -> str:
+    """Nanoseconds in a unit that leaves at least one."""
+    for unit, scale in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
+        if abs(ns) >= scale:
+            return f"{ns / scale:.3g} {unit}"
+    return f"{number(ns)} ns"
+
+
+def count(value: float, one: str, many: str = "") -> str:
+    """A number with its noun: ``1 refill``, ``31 refills``, ``no refills``."""
+    noun = one if value == 1 else many or one + "s"
+    return f"{'no' if value == 0 else number(value)} {noun}"
+
+
+def listed(words: list[str], last: str = "and") -> str:
+    """Words as an English list: ``a, b and c``."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}" if words else ""
+
+
+def cell(column: str, value: Any) -> str:
+    """A value of a result column, in the unit that the column's name says."""
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if column.startswith("pte_share") or column == "share":
+        return percent(value)
+    if "_pct" in column or column == "pct_of_events":
+        return f"{value:.3g} %"
+    if column.endswith("_bytes") or column == "bytes":
+        return size(value)
+    if column.endswith("_ns"):
+        return duration(value)
+    if column.endswith("_s"):
+        return f"{value:.2f} s"
+    if column == "huge_blocks_free_delta_vs_unprotected" and value > 0:
+        return f"+{number(value)}"
+    return number(value)

@@ -1,0 +1,4 @@
+SELECT *
+FROM strategy_summary
+WHERE capture = $capture
+ORDER BY strategy <> 'unprotected', strategy;

@@ -1,0 +1,3 @@
+SELECT metric, unit, meaning
+FROM metric_glossary
+ORDER BY rowid;

@@ -1,0 +1,19 @@
+WITH piece AS (
+    -- The direct map in cells of $cell_pages pages, as runs of equal neighbours: the smallest leaf in a cell, and how much of it is keyed.
+    SELECT run_id, strategy, moment, leaf, keyed, first_pfn, last_pfn,
+           unnest(range(first_pfn // $cell_pages, last_pfn // $cell_pages + 1)) AS cell
+    FROM direct_map JOIN strategy_summary USING (run_id)
+    WHERE capture = $capture),
+cell AS (
+    SELECT strategy, moment, cell, min(CASE leaf WHEN '4K' THEN 1 WHEN '2M' THEN 2 ELSE 3 END) AS leaf,
+           coalesce(sum(least(last_pfn, (cell + 1) * $cell_pages - 1) - greatest(first_pfn, cell * $cell_pages) + 1) FILTER (keyed), 0)
+               AS keyed_pages
+    FROM piece GROUP BY strategy, moment, cell),
+kind AS (
+    SELECT strategy, moment, cell, CASE leaf WHEN 1 THEN '4K' WHEN 2 THEN '2M' ELSE '1G' END AS leaf,
+           CASE WHEN keyed_pages = 0 THEN 'none' WHEN keyed_pages < $cell_pages THEN 'part' ELSE 'all' END AS keyed
+    FROM cell)
+SELECT strategy, moment, leaf, keyed, min(cell) AS first_cell, max(cell) AS last_cell
+FROM (SELECT *, cell - row_number() OVER (PARTITION BY strategy, moment, leaf, keyed ORDER BY cell) AS island FROM kind)
+GROUP BY strategy, moment, leaf, keyed, island
+ORDER BY strategy <> 'unprotected', strategy, moment DESC, first_cell;

@@ -1,0 +1,4 @@
+SELECT strategy, run_id, params, machine, copies, seed, replayed_by
+FROM provenance
+WHERE capture = $capture AND is_default AND mode = 'policy'
+ORDER BY strategy <> 'unprotected', strategy;

@@ -1,0 +1,39 @@
+"""Jinja2: the one environment, with what templates may do to a value."""
+
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("reports", "templates"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    environment.filters["dashed"] = file_stem
+    environment.filters["plain"] = lambda text: (
+        str(text).replace("`", "").replace("*", "").replace("[", "(").replace("]", ")")
+    )
+    return environment
+
+
+def file_stem(name: str) -> str:
+    """Name of a question as the stem of its CSV file."""
+    return name.replace("_", "-")
+
+
+def render(name: str, **values: Any) -> str:
+    """Fill a template; runs of blank lines become one."""
+    lines: list[str] = []
+    for line in _environment().get_template(name).render(**values).splitlines():
+        if line.strip() or (lines and lines[-1]):
+            lines.append(line.rstrip())
+    while lines and not lines[-1]:
+        lines.pop()
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,115 @@
+"""Tables: answers of the warehouse shaped by pandas into Markdown and into aligned plain text."""
+
+import textwrap
+from dataclasses import dataclass
+
+import pandas as pd
+
+from reports.case import Case, family
+from reports.formats import cell
+from reports.questions import Answer
+
+_SPLITS = {"splits_1g", "splits_2m", "splits_warm_up"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as it stands in a report, and where it comes from."""
+
+    name: str
+    markdown: str
+    sql: str
+    empty: bool = False
+
+
+def frame(answer: Answer) -> pd.DataFrame:
+    """The rows as pandas keeps them for figures: numbers as numbers, NULL as missing."""
+    return pd.DataFrame(list(answer.rows), columns=list(answer.columns))
+
+
+def table(answer: Answer, case: Case | None = None) -> Table:
+    """An answer as a Markdown table; with a case, a NULL metric says why it is NULL."""
+    shown = _shaped(answer, case)
+    return Table(answer.name, markdown(shown, _right(answer)), answer.sql, empty=shown.empty)
+
+
+def _shaped(answer: Answer, case: Case | None) -> pd.DataFrame:
+    rows = [
+        [metric_cell(case, record["strategy"], column, value) if case and "strategy" in record else cell(column, value)
+         for column, value in record.items()]
+        for record in answer.records()
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=[heading(column) for column in answer.columns], dtype=object)
+
+
+def heading(column: str) -> str:
+    """A column's name in words, so that narrow columns can break it."""
+    return column.replace("_", " ")
+
+
+def metric_cell(case: Case, strategy: str, column: str, value: object) -> str:
+    """A metric of a strategy, or why there is none."""
+    if column in _SPLITS and case.all_4k:
+        return "not applicable"
+    if column in _SPLITS and strategy == "pte-mapped" and value == 0:
+        return "0, by construction"
+    if column == "unkeyed_page_seconds" and family(strategy) == "baseline":
+        return "all, no key"
+    if value is not None:
+        return cell(column, value)
+    return case.missing(strategy, column) if column in case.metrics[strategy] or column == "share" else ""
+
+
+def _right(answer: Answer) -> list[bool]:
+    return [
+        any(isinstance(row[i], int | float) and not isinstance(row[i], bool) for row in answer.rows)
+        for i in range(len(answer.columns))
+    ]
+
+
+def markdown(shown: pd.DataFrame, right: list[bool]) -> str:
+    """A frame of strings as a Markdown table."""
+    lines = ["| " + " | ".join(map(_escaped, shown.columns)) + " |",
+             "|" + "|".join(" ---: " if r else " --- " for r in right) + "|"]  # fmt: skip
+    lines += ["| " + " | ".join(map(_escaped, row)) + " |" for row in shown.itertuples(index=False)]
+    return "\n".join(lines)
+
+
+def _escaped(text: object) -> str:
+    return (
+        str(text).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ").replace("_", "\\_")
+    )
+
+
+def columns_of_text(shown: pd.DataFrame, width: int) -> list[str]:
+    """A frame of strings as aligned text: the first column to the left, the rest to the right.
+
+    Columns that do not fit side by side go into further blocks, each with the first column again.
+    """
+    label, *rest = list(shown.columns)
+    first = max([len(label), *shown[label].str.len()])
+    lines: list[str] = []
+    while rest:
+        block: list[tuple[str, int]] = []
+        used = first
+        while rest:
+            wide = max([len(rest[0]), *shown[rest[0]].str.len()]) + 2
+            if block and used + wide > width:
+                break
+            block.append((rest.pop(0), wide))
+            used += wide
+        lines.append((label.ljust(first) + "".join(name.rjust(wide) for name, wide in block)).rstrip())
+        lines.append("-" * used)
+        lines += [
+            (row[label].ljust(first) + "".join(row[name].rjust(wide) for name, wide in block)).rstrip()
+            for row in shown.to_dict("records")
+        ]
+        lines.append("")
+    return lines[:-1]
+
+
+def wrapped(text: str, width: int = 76, indent: str = "") -> str:
+    """A paragraph of plain text for a mail."""
+    return textwrap.fill(
+        text, width, initial_indent=indent, subsequent_indent=" " * len(indent), break_on_hyphens=False
+    )

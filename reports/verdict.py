@@ -1,0 +1,105 @@
+"""Whether a recording supports a recommendation, and which. Pure functions of a ``Case``."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from reports.case import Case
+from reports.findings import failures, run_time_splits
+from reports.formats import count, listed, number, percent
+
+TELL_APART = 10
+"""Pool strategies whose refills differ by fewer than this are not told apart by a recording."""
+
+_BOUND = " This holds for this recording and default parameters, and says nothing about the risk of running out."
+
+
+@dataclass(frozen=True)
+class _Count:
+    """Something that pools are compared by: less is better."""
+
+    what: str
+    of: Callable[[Case, str], float | None]
+    said: Callable[[float], str] = number
+
+
+COUNTS = (
+    _Count("splits at run time", run_time_splits),
+    _Count("share of the map at 4K", lambda case, name: case.metrics[name]["pte_share_mean"], percent),
+    _Count(
+        "idle pages", lambda case, name: case.metrics[name]["pool_idle_pages_mean"], lambda value: number(round(value))
+    ),
+)
+
+
+def verdict(case: Case) -> str:
+    """A recommendation where the recording supports one; otherwise that there is none, and why."""
+    if case.all_4k:
+        return (
+            "No recommendation: with a map that is all 4K, splits are not applicable, and this recording cannot tell "
+            "the strategies apart by what they do to the direct map."
+        )
+    pools = case.pools
+    if len(pools) < 2:
+        return (
+            f"No recommendation: {count(len(pools), 'strategy', 'strategies')} with a pool was replayed, "
+            "and a comparison takes two."
+        )
+    refills = {name: case.metrics[name]["refills"] for name in pools}
+    apart = max(refills.values()) - min(refills.values())
+    if apart < TELL_APART:
+        return (
+            f"No recommendation: the pool strategies differ by {count(apart, 'refill')} "
+            f"({listed([f'{name} {number(n)}' for name, n in refills.items()])}), fewer than {TELL_APART}; "
+            f"this recording cannot tell them apart{_why_so_few(case)}."
+        )
+    sound = [name for name in pools if not failures(case, name)]
+    if not sound:
+        return "No recommendation: every pool strategy failed to supply something (see what went wrong, below)."
+    return _cheapest(case, sound, refills)
+
+
+def _why_so_few(case: Case) -> str:
+    metrics = next(iter(case.metrics.values()))
+    start, peak = metrics["ptp_live_start"], metrics["ptp_live_peak"]
+    if start is None or peak is None:
+        return ""
+    grown = max(0, peak - start)
+    return f", because its page tables grow by no more than {count(grown, 'page')} ({number(grown / 512)} blocks of 2M)"
+
+
+def _cheapest(case: Case, sound: list[str], refills: dict[str, float]) -> str:
+    """Compare on what was measured for all of them; whoever is least on every count costs least."""
+    failed = [name for name in case.pools if name not in sound]
+    but = f" Left out, because it could not supply everything: {listed(failed)}." if failed else ""
+    if len(sound) == 1:
+        return f"No recommendation: nothing is left to compare {sound[0]} with.{but}"
+    counts = [c for c in COUNTS if all(c.of(case, name) is not None for name in sound)]
+    if not counts:
+        return f"No recommendation: no count was measured for all pool strategies.{but}"
+    least = {count: _least(case, sound, count) for count in counts}
+    best = [name for name in sound if all(name in names for names in least.values())]
+    if len(best) == len(sound):
+        return f"No recommendation: {listed(sound)} are equal in {listed([c.what for c in counts])}.{but}"
+    if not best:
+        said = [f"{c.what} {listed(names)} ({_against(case, sound, c)})" for c, names in least.items()]
+        return f"No single recommendation, because the counts disagree. Least on each: {'; '.join(said)}.{but}{_BOUND}"
+    near = [n for n in sound if n not in best and abs(refills[n] - refills[best[0]]) < TELL_APART]
+    if len(near) + len(best) == len(sound):
+        return f"No recommendation: {listed(sound)} are fewer than {TELL_APART} refills apart.{but}"
+    said = [f"{c.what} {_against(case, sound, c)}" for c in counts]
+    tied = f" Fewer than {TELL_APART} refills away, so not told apart from it: {listed(near)}." if near else ""
+    return f"Of the pools, {listed(best)} costs least here on every count: {'; '.join(said)}.{tied}{but}{_BOUND}"
+
+
+def _least(case: Case, names: list[str], count: _Count) -> list[str]:
+    values = {name: count.of(case, name) for name in names}
+    return [name for name, value in values.items() if value == min(v for v in values.values() if v is not None)]
+
+
+def _against(case: Case, names: list[str], count: _Count) -> str:
+    """The values of all, smallest first: ``11 (reserve-block), 38 (pba)``; two are put against each other."""
+    values = sorted({value for name in names if (value := count.of(case, name)) is not None})
+    said = list(dict.fromkeys(count.said(value) for value in values))
+    if len(said) == 1:
+        return f"{said[0]} for all"
+    return f"{said[0]} against {said[1]}" if len(said) == 2 else f"{said[0]} against {said[1]} to {said[-1]}"

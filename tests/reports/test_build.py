@@ -1,0 +1,204 @@
+"""The report as files: every SQL runs and gives its table, two builds are equal, links resolve, nothing half-written."""
+
+import csv
+import html
+import io
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ptpool.cli import run
+from ptpool.warehouse import open_warehouse
+from reports.case import load_case
+from reports.mail import mail
+from reports.tables import table
+
+
+@pytest.fixture(scope="session")
+def report(warehouse: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("built") / "report"
+    assert run(["report", "build", "--db", str(warehouse), "--out", str(out), "--quiet"]) == 0
+    return out
+
+
+def pages(report: Path) -> list[Path]:
+    return sorted(report.rglob("README.md"))
+
+
+def content(report: Path) -> dict[str, bytes]:
+    return {path.relative_to(report).as_posix(): path.read_bytes() for path in report.rglob("*") if path.is_file()}
+
+
+def test_every_sql_gives_the_csv_beside_it(report: Path, warehouse: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    checked = 0
+    for page in pages(report):
+        text = page.read_text()
+        assert text.count("<details><summary>SQL</summary>") == text.count("```sql")
+        for name, sql in re.findall(
+            r"\(([\w-]+)\.csv\)\n\n<details><summary>SQL</summary>\n\n```sql\n(.*?)\n```", text, re.S
+        ):
+            capsys.readouterr()
+            assert run(["sql", sql, "--db", str(warehouse), "--format", "csv"]) == 0, name
+            assert capsys.readouterr().out == (page.parent / f"{name}.csv").read_text(), name
+            checked += 1
+        assert checked >= text.count("```sql")
+    assert checked > 40
+
+
+def test_every_table_shows_the_rows_of_its_csv(report: Path) -> None:
+    pattern = r"((?:^\|.*\n)+)\n\[[\w-]+\.csv\]\(([\w-]+)\.csv\)"
+    for page in pages(report):
+        for shown, name in re.findall(pattern, page.read_text(), re.M):
+            rows = list(csv.reader(io.StringIO((page.parent / f"{name}.csv").read_text())))
+            cells = [
+                [html.unescape(c.strip()) for c in re.split(r"(?<!\\)\|", line)[1:-1]] for line in shown.splitlines()
+            ]
+            assert cells[0] == [column.replace("_", " ") for column in rows[0]], name
+            assert [row[0].replace("\\", "") for row in cells[2:]] == [row[0] for row in rows[1:]], name
+            assert all(len(row) == len(rows[0]) for row in cells), name
+
+
+def test_no_table_stands_without_its_sql(report: Path) -> None:
+    for page in pages(report):
+        text = page.read_text()
+        tables = re.findall(r"^\|.*\|\n\|[ :|-]+\|\n(?:\|.*\n)*\n(.*)\n\n(.*)", text, re.M)
+        assert tables
+        for link, foldout in tables:
+            assert ".csv](" in link
+            assert foldout == "<details><summary>SQL</summary>"
+
+
+def test_two_builds_are_byte_identical(report: Path, warehouse: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    assert run(["report", "build", "--db", str(warehouse), "--out", str(again), "--quiet"]) == 0
+    assert content(again) == content(report)
+
+
+def test_links_resolve_and_nothing_names_this_machine(report: Path, warehouse: Path) -> None:
+    for page in pages(report):
+        text = page.read_text()
+        for target in re.findall(r"\]\(([^)]+)\)", text):
+            if target.startswith("#"):
+                assert f"\n## {target[1:].capitalize()}\n" in text
+            else:
+                assert (page.parent / target).is_file(), target
+    for name, data in content(report).items():
+        assert str(warehouse.parent).encode() not in data, name
+        assert b"wall_s" not in data, name
+
+
+def test_figures_are_small_and_complete(report: Path) -> None:
+    for stem in ("splits-over-time", "pool-over-time", "mapping-cost", "direct-map-pba"):
+        svg, png = report / "server" / f"{stem}.svg", report / "server" / f"{stem}.png"
+        assert 1_000 < svg.stat().st_size < 1_000_000
+        assert png.read_bytes().startswith(b"\x89PNG")
+    assert not (report / "phone" / "splits-over-time.svg").exists()
+
+
+def test_an_all_4k_capture_says_so_instead_of_zero(report: Path) -> None:
+    text = (report / "phone" / "README.md").read_text()
+    row = next(line for line in text.split("### The direct map")[1].splitlines() if line.startswith("| pba"))
+    assert row.split("|")[2:5] == [" not applicable "] * 3
+    assert "No recommendation: with a map that is all 4K" in text
+    assert "Recorded on a machine" in text
+    assert "order of events is real, their rates are not" in (report / "server" / "README.md").read_text()
+
+
+def test_null_metrics_say_why(warehouse: Path) -> None:
+    with open_warehouse(warehouse) as connection:
+        case = load_case(connection, "server")
+        assert case.missing("unprotected", "refills") == "not applicable"
+        assert case.missing("pba", "ptp_alloc_p99_ns") == "not modelled yet"
+        assert "not applicable" in table(case.answers["conversion"], case).markdown
+        phone = load_case(connection, "phone")
+        assert "not modelled yet" in table(phone.answers["mapping_weightings"], phone).markdown
+
+
+@pytest.mark.parametrize("name", ["server", "phone"])
+def test_mail_fits_and_is_plain(warehouse: Path, name: str) -> None:
+    with open_warehouse(warehouse) as connection:
+        text = mail(connection, name)
+    assert max(map(len, text.splitlines())) <= 76
+    assert text.isascii()
+    assert "Assumed (all): no page flags" in text
+
+
+def test_text_command_as_json(warehouse: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["report", "text", "--db", str(warehouse), "--json"]) == 0
+    assert [entry["capture"] for entry in json.loads(capsys.readouterr().out)] == ["phone", "server"]
+
+
+def test_one_capture_leaves_the_others_pages_alone(
+    report: Path, warehouse: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert (
+        run(["report", "build", "--db", str(warehouse), "--out", str(out), "--capture", "server", "--json", "--quiet"])
+        == 0
+    )
+    listed = json.loads(capsys.readouterr().out)
+    assert sorted(listed) == sorted((out / name).as_posix() for name in content(out))
+    assert not (out / "phone").exists()
+    assert "## phone\n" in (out / "README.md").read_text()
+    assert run(["report", "build", "--db", str(warehouse), "--out", str(out), "--capture", "phone", "--quiet"]) == 0
+    assert content(out) == content(report)
+
+
+def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    assert run(arguments) == 2
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) <= 3
+    return said
+
+
+def test_what_cannot_work_is_refused_with_the_remedy(
+    warehouse: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty = tmp_path / "empty.duckdb"
+    with open_warehouse(empty, write=True):
+        pass
+    assert "ptpool ingest trace" in refused(["report", "build", "--db", str(empty)], capsys)
+    assert "ptpool ingest trace" in refused(["report", "text", "--db", str(tmp_path / "none.duckdb")], capsys)
+    assert "there are: phone, server" in refused(["report", "text", "--db", str(warehouse), "--capture", "x"], capsys)
+    file = tmp_path / "file"
+    file.write_text("mine")
+    for out in (file, file / "below"):
+        assert "--out" in refused(["report", "build", "--db", str(warehouse), "--out", str(out), "--quiet"], capsys)
+
+
+def test_a_folder_of_someone_else_is_left_alone(
+    warehouse: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "README.md").write_text("my project\n")
+    said = refused(["report", "build", "--db", str(warehouse), "--out", str(tmp_path), "--quiet"], capsys)
+    assert "not a report" in said
+    assert content(tmp_path) == {"README.md": b"my project\n"}
+
+
+def test_captures_without_runs_are_told_to_replay(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], only_capture: Callable[[Path], None]
+) -> None:
+    only_capture(tmp_path / "w.duckdb")
+    for more in ([], ["--capture", "lonely"]):
+        assert "ptpool replay run" in refused(["report", "build", "--db", str(tmp_path / "w.duckdb"), *more], capsys)
+
+
+def test_a_failure_leaves_the_old_report(
+    report: Path, warehouse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import reports.build
+
+    out = tmp_path / "out"
+    assert run(["report", "build", "--db", str(warehouse), "--out", str(out), "--quiet"]) == 0
+
+    def fail(*_: object) -> dict[str, bytes]:
+        raise RuntimeError
+
+    monkeypatch.setattr(reports.build, "_index", fail)
+    with pytest.raises(RuntimeError):
+        run(["report", "build", "--db", str(warehouse), "--out", str(out), "--quiet"])
+    assert content(out) == content(report)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]

@@ -1,0 +1,77 @@
+"""What goes into the figures: curves, cells and labels; the drawing itself is only smoke-tested."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from reports.case import strategies
+from reports.figures import mosaic, splits
+from reports.figures.style import spread
+
+DESIGN = (
+    "unprotected oracle ctor-naive pte-mapped self-split small-reserve full-reserve reserve-block reserve-block-percpu "
+    "pba pte-cache migrate-unmapped unmapped-alloc freetype generic"
+)
+
+
+def test_every_strategy_of_the_design_has_a_look_of_its_own() -> None:
+    looks = strategies()
+    assert list(looks) == DESIGN.split()
+    assert len({row["colour"] for row in looks.values()}) == len(looks)
+    assert len({(row["line"], row["marker"]) for row in looks.values()}) == len(looks)
+
+
+def test_curves_start_at_zero_and_end_with_the_recording() -> None:
+    steps = pd.DataFrame(
+        [("pba", "refill", 1.0, 2), ("pba", "outside", 1.0, 1), ("pba", "refill", 4.0, 3)],
+        columns=["strategy", "cause", "t_s", "splits"],
+    )
+    lines = splits.curves(steps, 10.0)
+    of = {cause: part[["t_s", "splits"]].to_numpy().tolist() for cause, part in lines.groupby("cause")}
+    assert of["total"] == [[0, 0], [1, 3], [4, 6], [10, 6]]
+    assert of["refill"] == [[0, 0], [1, 2], [4, 5], [10, 5]]
+    assert of["outside"] == [[0, 0], [1, 1], [10, 1]]
+
+
+def runs(*rows: tuple[str, str, str, int, int]) -> pd.DataFrame:
+    table = [("pba", *row) for row in rows]
+    return pd.DataFrame(table, columns=["strategy", "moment", "leaf", "keyed", "first_cell", "last_cell"])
+
+
+def test_holes_are_left_out_by_whole_rows() -> None:
+    table = runs(("start", "2M", "none", 0, 40), ("start", "1G", "none", 320, 351))
+    place = mosaic.layout(table, 512)
+    assert place.across == 32
+    assert place.rows == (0, 1, -1, 10)
+    codes = mosaic.grid(table, "pba", "start", place)
+    assert codes.shape == (4, 32)
+    assert (codes[1] != mosaic.HOLE).sum() == 9
+    assert (codes[2] == mosaic.HOLE).all()
+    assert set(np.unique(codes[3])) == {mosaic.KINDS.index("1G none") + 1}
+
+
+def test_cells_grow_so_that_the_picture_does_not() -> None:
+    page = 4096
+    assert mosaic.cell_pages((512 << 20) // page) == 512
+    assert mosaic.cell_pages((32 << 30) // page) == 512
+    big = mosaic.cell_pages((1 << 40) // page)
+    assert (1 << 40) // page // big == mosaic.MOST_CELLS
+
+
+def test_kinds_of_cell_look_different_in_colour_and_in_grey() -> None:
+    tiles = {}
+    for code in range(1, len(mosaic.KINDS) + 1):
+        codes = np.full((1, 1), code, dtype=np.uint8)
+        for changed in (False, True):
+            tile = mosaic.raster(codes, np.full((1, 1), changed))
+            tiles[mosaic.KINDS[code - 1], changed] = (tile @ [0.299, 0.587, 0.114]).round(-1).tobytes()
+    assert len(set(tiles.values())) == len(tiles)
+
+
+@pytest.mark.parametrize("values", [[5, 5, 5], [0, 0, 9], [1, 2, 3]])
+def test_labels_keep_apart_and_in_order(values: list[float]) -> None:
+    places = spread(values, 2, 0, 10)
+    assert places == sorted(places)
+    assert min(np.diff(places)) > 1.9
+    assert places[0] >= 0
+    assert places[-1] <= 10

@@ -1,0 +1,141 @@
+"""The sentences at their thresholds: 9 and 10 refills apart, a map that is all 4K, a share of 1 %."""
+
+from typing import Any
+
+import pytest
+
+from reports import cost, findings
+from reports.case import Case
+from reports.questions import Answer
+from reports.verdict import verdict
+
+BASE = {
+    "ptp_allocs": 1000, "ptp_live_start": 100, "ptp_live_peak": 1124, "splits_1g": 0, "splits_2m": 0, "splits_warm_up": 0,
+    "pte_share_start": 0.001, "pte_share_mean": 0.002, "refills": None, "pool_pages_peak": None, "pool_idle_pages_mean": None,
+    "stranded_pages_mean": None, "reserve_pages_min": None, "permission_changes": None, "ptp_nulls": 0,
+    "split_starvations": 0, "oom_kills": 0, "unkeyed_page_seconds": 0,
+}  # fmt: skip
+
+
+def case(refills: dict[str, dict[int, tuple[int, int]]] | None = None, **metrics: dict[str, Any]) -> Case:
+    """A case of strategies (underscores for dashes) with the named metrics changed."""
+    rows = {name.replace("_", "-"): BASE | changed for name, changed in metrics.items()}
+    return Case(capture={"timing": "real", "arch": "x86_64"}, metrics=rows, refills=refills or {})
+
+
+def pool(refills: int, splits: int = 0, idle: float = 10, share: float = 0.002, **more: Any) -> dict[str, Any]:
+    return {"refills": refills, "splits_2m": splits, "pool_idle_pages_mean": idle, "pte_share_mean": share} | more
+
+
+def test_nine_refills_apart_is_no_recommendation_and_ten_is_one() -> None:
+    nine = verdict(case(unprotected={}, pba=pool(20, 5), reserve_block=pool(11, 3)))
+    ten = verdict(case(unprotected={}, pba=pool(20, 5), reserve_block=pool(10, 3)))
+    assert nine.startswith("No recommendation: the pool strategies differ by 9 refills (pba 20 and reserve-block 11)")
+    assert "grow by no more than 1,024 pages (2 blocks of 2M)" in nine
+    assert ten.startswith("Of the pools, reserve-block costs least here on every count: splits at run time 3 against 5")
+
+
+def test_unprotected_and_per_table_strategies_are_no_pools() -> None:
+    text = verdict(case(unprotected=pool(0), pte_mapped=pool(500), pba=pool(20)))
+    assert text.startswith("No recommendation: 1 strategy with a pool")
+
+
+def test_a_map_that_is_all_4k_has_no_splits_and_no_recommendation() -> None:
+    flat = {"pte_share_start": 1.0, "pte_share_mean": 1.0}
+    arm = case(unprotected=flat, pba=pool(60) | flat, reserve_block=pool(20) | flat)
+    assert "all 4K" in verdict(arm)
+    assert verdict(arm).startswith("No recommendation")
+    assert "not applicable" in dict(findings.differences(arm))["pba"]
+    assert "splits are not applicable" in dict(findings.differences(arm))["unprotected"]
+
+
+def test_pte_mapped_alone_does_not_make_a_map_all_4k() -> None:
+    assert not case(unprotected={}, pte_mapped={"pte_share_start": 1.0}).all_4k
+
+
+def test_counts_that_disagree_name_no_winner() -> None:
+    text = verdict(case(pba=pool(60, splits=2, idle=500), reserve_block=pool(20, splits=9, idle=20)))
+    assert text.startswith("No single recommendation, because the counts disagree")
+    assert "splits at run time pba (2 against 9)" in text
+    assert "idle pages reserve-block (20 against 500)" in text
+
+
+def test_what_was_not_measured_is_not_compared() -> None:
+    text = verdict(
+        case(pba=pool(60, splits=2, idle=500), reserve_block=pool(20, splits=1) | {"pool_idle_pages_mean": None})
+    )
+    assert "idle" not in text
+    assert text.startswith("Of the pools, reserve-block costs least")
+
+
+def test_who_could_not_supply_everything_is_never_recommended() -> None:
+    text = verdict(case(pba=pool(60, 1, ptp_nulls=2), reserve_block=pool(20, 5), self_split=pool(40, 9)))
+    assert "reserve-block costs least" in text
+    assert "Left out, because it could not supply everything: pba." in text
+
+
+def test_a_strategy_near_the_best_is_said_not_to_be_told_apart() -> None:
+    text = verdict(case(pba=pool(60, 9), reserve_block=pool(20, 1), self_split=pool(29, 2)))
+    assert "Fewer than 10 refills away, so not told apart from it: self-split." in text
+
+
+def test_shortfall_names_each_kind_by_itself() -> None:
+    text = findings.shortfall(case(unprotected={}, pba=pool(20, ptp_nulls=1, split_starvations=3)))
+    assert (
+        text
+        == "What could not be had: pba: 1 page table that could not be supplied and 3 splits without a keyed table."
+    )
+    assert findings.shortfall(case(unprotected={"unkeyed_page_seconds": 9})).startswith("No strategy failed")
+
+
+def test_the_account_of_a_pool_says_why_it_split() -> None:
+    told = Case(
+        capture={}, metrics={"reserve-block": BASE | pool(31, splits=7, reserve_pages_min=1)},
+        refills={"reserve-block": {9: (31, 7), 2: (7, 0)}}, splits={"reserve-block": {("2M", "refill"): 7, ("2M", "warm_up"): 3}},
+        reserve={"reserve-block": 2},
+    )  # fmt: skip
+    text = dict(findings.differences(told))["reserve-block"]
+    assert "refilled its pool 31 times: 24 with a 2M block and 7 with 4 pages; 7 of 31 requests for a 2M block" in text
+    assert "split 7 leaves of 2M at run time (7 by its refills); 3 leaves before the first event" in text
+    assert "7 such refills, 7 splits" in text
+    assert "never below 1 page cached (its reserve is 2)" in text
+
+
+def test_pte_mapped_pays_with_the_mapping() -> None:
+    text = dict(findings.differences(case(pte_mapped={"pte_share_mean": 1.0, "permission_changes": 2000})))[
+        "pte-mapped"
+    ]
+    assert text.startswith("Splits are 0 by construction")
+    assert "2,000 permission changes" in text
+
+
+def costs(share: float, low: float | None) -> Case:
+    columns = (
+        "strategy",
+        "pte_share_mean",
+        "mapping_cost_pct_low",
+        "mapping_cost_pct_median",
+        "mapping_cost_pct_high",
+        "mapping_cost_basis",
+    )
+    answer = Answer("mapping_cost", "", columns, (("pba", share, low, low, low, "aarch64, time"),))
+    scale = Answer("mapping_scale", "", ("arch", "metric", "measurements", "low_pct", "median_pct", "high_pct", "platforms"),
+                   (("aarch64", "throughput", 3, 1.0, 1.0, 1.0, "x"), ("aarch64", "time", 4, 2.68, 3.91, 12.77, "AmpereOne")))  # fmt: skip
+    return Case(
+        capture={"arch": "x86_64"}, metrics={"pba": BASE}, answers={"mapping_cost": answer, "mapping_scale": scale}
+    )
+
+
+@pytest.mark.parametrize(("share", "low", "below"), [(0.0099, None, True), (0.01, 0.0268, False)])
+def test_below_one_percent_no_cost_is_given(share: float, low: float | None, below: bool) -> None:
+    (sentence,) = cost.mapping(costs(share, low))
+    assert ("below what anyone has measured" in sentence) == below
+    assert ("0.03 %" in sentence) != below
+    assert ("elow what anyone has measured" in cost.mapping_short(costs(share, low))) == below
+
+
+def test_the_scale_of_another_architecture_is_said_to_be_one() -> None:
+    text = cost.basis(costs(0.5, 1.0))
+    assert "2.68 % (low), 3.91 % (median) and 12.77 % (high)" in text
+    assert "another architecture's" in text
+    assert "for x86_64 nobody has published a difference in time" in text
