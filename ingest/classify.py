@@ -20,10 +20,7 @@ TABLE_FLAGS = GFP_BITS["__GFP_ZERO"] | GFP_BITS["__GFP_ACCOUNT"] | GFP_BITS["__G
 """Flags that a user page table has from 6.12 on (GFP_PGTABLE_USER | __GFP_COMP, include/asm-generic/pgalloc.h)."""
 
 _TRACER = ("trace_event_", "__traceiter_", "perf_trace_", "__probestub_", "__bpf_trace_", "bpf_trace_run", "ftrace_")
-_FTRACE_FRAME = re.compile(r"=> (\S+)")
-_PERF_FRAME = re.compile(r"\s*(?:([0-9a-f]+) )?(.*)")
-_PERF_OBJECT = re.compile(r" \([^()]*(?:\([^()]*\))?[^()]*\)$")  # ([kernel.kallsyms]), (inlined)
-_OFFSET = re.compile(r"\+0x[0-9a-f]+(/0x[0-9a-f]+)?$")
+_ADDRESS = re.compile(r"[0-9a-f]+")
 _SUFFIX = re.compile(r"\.(constprop|isra|part|cold|llvm)\b.*$")
 
 
@@ -34,14 +31,17 @@ def frames_of(text: str) -> tuple[str, ...]:
     """
     frames = []
     for line in text.splitlines():
-        if match := _FTRACE_FRAME.search(line) if "=> " in line else None:
-            name = match[1].strip("<>")
-        else:
-            address, name = _PERF_FRAME.match(line.rstrip()).groups()  # type: ignore[union-attr]
-            name = _PERF_OBJECT.sub("", name).strip()
+        _, arrow, rest = line.partition("=> ")
+        if arrow:  # ftrace: symbol, and in trace-cmd report (address)
+            name = rest.split(" ", 1)[0].strip("<>")
+        else:  # perf: address symbol (object), any of them left out by -F
+            address, _, rest = line.strip().partition(" ")
+            if not _ADDRESS.fullmatch(address):
+                address, rest = "", line.strip()
+            name = rest.split(" (", 1)[0].strip()
             if name in ("", "[unknown]"):
                 name = f"0x{address}" if address else "[unknown]"
-        frames.append(_OFFSET.sub("", name))
+        frames.append(name.split("+0x", 1)[0])
     first = next((i for i, frame in enumerate(frames) if not frame.startswith(_TRACER)), len(frames))
     return tuple(frames[first:])
 

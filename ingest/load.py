@@ -1,7 +1,7 @@
 """One capture into the warehouse: a stream of blocks through the scanner, the classifier and the page owners."""
 
 import re
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,7 +88,9 @@ class EventStream:
         self._gfp_bits: list[int] = []
         self._stack_numbers = np.zeros(0, np.int32)  # scanner's number to final number
         self._codes = np.zeros(0, np.uint8)  # class code by scanner's number
-        self._stopped_at = 0
+        self._start, self._stop = 0, -1  # the window in ns, known from the first entry on
+        self._storer = ThreadPoolExecutor(1)  # stores one batch while the next is read
+        self._storing: Future[None] | None = None
 
     def read(self, meter: Meter, window: tuple[int, int | None] = (0, None)) -> None:
         """Read all files; `window` is ns from the first entry.
@@ -97,6 +99,10 @@ class EventStream:
             UsageError: something is damaged (and it is not --best-effort), or no page event is in it.
         """
         self._window = window
+        with self._storer:
+            self._read_files(meter)
+
+    def _read_files(self, meter: Meter) -> None:
         done = 0
         for path in self._bundle.traces:
             text = Text(path)
@@ -112,7 +118,8 @@ class EventStream:
             finally:
                 text.close()
             done += path.stat().st_size
-        self._store(self.scan.counts[scan.ROWS])
+        self._store(int(self.scan.counts[scan.ROWS]))
+        self._wait()
 
     def _read_block(self, text: Text) -> None:
         counts = self.scan.counts
@@ -194,7 +201,7 @@ class EventStream:
 
     def _grow_tables(self) -> bool:
         """Double every table of names that is half full; whether one was."""
-        grown = {}
+        grown: dict[str, Any] = {}
         for name, which in (("comms", scan.COMMS), ("gfps", scan.GFPS), ("stacks", scan.STACKS)):
             table = getattr(self.scan, name)
             if 2 * self.scan.counts[which] >= len(table):
@@ -204,36 +211,51 @@ class EventStream:
         return bool(grown)
 
     def _store(self, count: int) -> None:
-        """Store the first `count` rows and move the rest to the front."""
-        if self.first_ns < 0:
-            self._start = int(self.scan.counts[scan.FIRST_NS]) + self._window[0]
-            self._stop = _FOREVER if self._window[1] is None else int(self.scan.counts[scan.FIRST_NS]) + self._window[1]
-        rows = self.scan.rows[:count]
-        if count:
-            self._insert(rows)
+        """Hand the first `count` rows to the storing thread and move the rest to the front."""
+        self._wait()
+        if self._stop < 0:
+            first = int(self.scan.counts[scan.FIRST_NS])
+            self._start = first + self._window[0]
+            self._stop = _FOREVER if self._window[1] is None else first + self._window[1]
         rest = int(self.scan.counts[scan.ROWS]) - count
+        if count:
+            batch = self.scan.rows[:count].copy()
+            self._storing = self._storer.submit(self._insert, batch, self._stack_numbers, self._codes)
         self.scan.rows[:rest] = self.scan.rows[count : count + rest]
         self.scan.counts[scan.ROWS] = rest
         waiting = self.scan.waiting
         moved = waiting - count
         waiting[:] = np.where(waiting < 0, waiting, np.where(moved < 0, scan.STORED, moved))
 
-    def _insert(self, rows: NDArray[np.void]) -> None:
+    def _wait(self) -> None:
+        """Wait until the batch before is stored."""
+        if self._storing is not None:
+            self._storing.result()
+            self._storing = None
+
+    def _insert(self, rows: NDArray[np.void], stack_numbers: NDArray[np.int32], stack_codes: NDArray[np.uint8]) -> None:
         kind, stack = rows["kind"], rows["stack"]
         gfp_bits = np.append(np.array(self._gfp_bits, np.uint32), np.uint32(0))[rows["gfp"]]
         bare = (stack < 0) & ((kind == KIND_ALLOC) | (kind == KIND_ALLOC_FAILED))
         table = bare & (rows["order"] == 0) & (rows["migratetype"] == 0) & (gfp_bits & TABLE_FLAGS == TABLE_FLAGS)
-        codes = np.append(self._codes, np.uint8(class_code(*UNCLASSIFIED)))[stack]
+        codes = np.append(stack_codes, np.uint8(class_code(*UNCLASSIFIED)))[stack]
         codes[table] = class_code(*BY_FLAGS)
         codes = self._pages.follow(rows, codes, self._start, self._stop)
         inside = (rows["ts"] >= self._start) & (rows["ts"] <= self._stop)
         if not inside.all():
             self.outside += int((~inside).sum())
-            rows, codes, bare, table, gfp_bits = (part[inside] for part in (rows, codes, bare, table, gfp_bits))
+            rows, codes, bare, table, gfp_bits = (
+                rows[inside],
+                codes[inside],
+                bare[inside],
+                table[inside],
+                gfp_bits[inside],
+            )
             if not len(rows):
                 return
         self._count(rows, bare, table)
-        self._connection.register("batch", self._arrow(rows, codes, gfp_bits))
+        stacks = np.append(stack_numbers, np.int32(-1))[rows["stack"]]
+        self._connection.register("batch", self._arrow(rows, codes, gfp_bits, stacks))
         self._connection.execute(_INSERT, [self._capture_id.result()])
         self._connection.unregister("batch")
         self.stored += len(rows)
@@ -249,9 +271,10 @@ class EventStream:
         self.by_flags += int(table.sum())
         self.kinds += np.bincount(rows["kind"], minlength=len(KINDS))
 
-    def _arrow(self, rows: NDArray[np.void], codes: NDArray[np.uint8], gfp_bits: NDArray[np.uint32]) -> pa.Table:
+    def _arrow(
+        self, rows: NDArray[np.void], codes: NDArray[np.uint8], gfp_bits: NDArray[np.uint32], stacks: NDArray[np.int32]
+    ) -> pa.Table:
         consumer, level, role = zip(*class_names(), strict=True)
-        stack = np.append(self._stack_numbers, np.int32(-1))[rows["stack"]]
         return pa.table(
             {
                 "seq": np.arange(self.stored, self.stored + len(rows)),
@@ -265,7 +288,7 @@ class EventStream:
                 "migratetype": _nullable(rows["migratetype"]),
                 "gfp_flags": pa.array(gfp_bits, mask=rows["gfp"] < 0),
                 "gfp_text": _texts(rows["gfp"], self._gfps),
-                "stack_id": _nullable(stack),
+                "stack_id": _nullable(stacks),
                 "consumer": _texts(codes, consumer),
                 "level": _texts(codes, level),
                 "role": _texts(codes, role),

@@ -100,7 +100,7 @@ class Pages:
 
 
 @compiled
-def _slot(directory: Any, pfn: int) -> int:
+def _slot(directory: Any, pfn: int) -> Any:
     return (np.int64(directory[pfn >> _CHUNK_SHIFT]) << _CHUNK_SHIFT) + (pfn & (_CHUNK - 1))
 
 
@@ -127,7 +127,7 @@ def _follow(
             live = 0
             for pfn in range(first, first + (1 << order)):
                 slot = _slot(directory, pfn)
-                live += (states[slot] & _CLASS) != 0
+                live += (states[slot] & _CLASS) != 0 and (states[slot] & _SNAPSHOT) == 0  # seen later than it
                 states[slot] = classes[row]
             states[_slot(directory, first)] |= (order + 1) << _HEAD_SHIFT
             if live:
@@ -142,9 +142,10 @@ def _follow(
 @compiled
 def _free(directory: Any, states: Any, first: int, order: int) -> tuple[int, int]:
     """Free a block: class of its (first known) owner, and how it met what was live there."""
-    head = np.int64(states[_slot(directory, first)])
+    head: Any = np.int64(states[_slot(directory, first)])
     pages = 1 << order
-    live, heads, before, owner = 0, 0, 0, NO_CLASS
+    live, heads, before = 0, 0, 0
+    owner: Any = NO_CLASS
     for pfn in range(first, first + pages):
         slot = _slot(directory, pfn)
         state = np.int64(states[slot])

@@ -6,7 +6,8 @@ owns. A format's kernel walks the block line by line; it stops early where a tab
 is nearly full, so that nothing in here allocates. Words are loaded little-endian: x86-64 and arm64.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +22,9 @@ from ptpool.vocabulary import (
     KIND_ZONE_LOCKED,
 )
 
-from llvmlite import ir  # isort: skip  (numba reads its settings on import: ptpool.compiled has to come first)
+from llvmlite import ir  # type: ignore[import-untyped]  # isort: skip  (numba reads its settings on import: ptpool.compiled has to come first)
 from numba import types  # isort: skip
-from numba.core import cgutils  # isort: skip
+from numba.core import cgutils as _cgutils  # isort: skip
 from numba.extending import intrinsic  # isort: skip
 
 MAX_CPUS = 8192  # NR_CPUS of the largest x86 configuration
@@ -92,7 +93,11 @@ class Scan(NamedTuple):
     notes: NDArray[np.int64]  # [note, (what, start, end, line)]
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+def _typed_intrinsic(function: Callable[..., Any]) -> Callable[..., Any]:
+    return cast("Callable[..., Any]", intrinsic(function))
+
+
+@_typed_intrinsic
 def load1(typing: Any, text: Any, offset: Any) -> Any:  # noqa: ARG001
     """The byte at an offset."""
 
@@ -103,7 +108,7 @@ def load1(typing: Any, text: Any, offset: Any) -> Any:  # noqa: ARG001
     return types.int64(text, offset), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_typed_intrinsic
 def load8(typing: Any, text: Any, offset: Any) -> Any:  # noqa: ARG001
     """The 8 bytes at an offset as one uint64, unaligned."""
 
@@ -114,7 +119,7 @@ def load8(typing: Any, text: Any, offset: Any) -> Any:  # noqa: ARG001
     return types.uint64(text, offset), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_typed_intrinsic
 def find_byte(typing: Any, text: Any, byte: Any, start: Any, end: Any) -> Any:  # noqa: ARG001
     """Offset of a byte in [start, end), or `end`: the C library's memchr, many bytes a cycle."""
 
@@ -143,6 +148,7 @@ def word(text: str) -> np.uint64:
     return np.uint64(int.from_bytes(text.encode()[:8], "little"))
 
 
+cgutils: Any = _cgutils  # has no types
 _MULTIPLY = np.uint64(0x9E3779B97F4A7C15)
 _FOLD = np.uint64(29)
 _ONE = np.uint64(1)
@@ -164,7 +170,7 @@ def hash_span(text: int, start: int, end: int) -> Any:
 
 
 @compiled
-def intern(names: Any, counts: Any, which: int, text: int, start: int, end: int) -> int:
+def intern(names: Any, counts: Any, which: int, text: int, start: int, end: int) -> Any:
     """Number of the text [start, end); a new one is entered with its place in the block."""
     value = hash_span(text, start, end)
     mask = names.shape[0] - 1
@@ -182,7 +188,7 @@ def intern(names: Any, counts: Any, which: int, text: int, start: int, end: int)
 
 
 @compiled
-def has_room(rows: Any, comms: Any, gfps: Any, stacks: Any, notes: Any, counts: Any) -> bool:
+def has_room(rows: Any, comms: Any, gfps: Any, stacks: Any, notes: Any, counts: Any) -> Any:
     """Whether one more record fits into every table; tables of names are kept half empty."""
     return (
         counts[ROWS] < rows.shape[0]
@@ -231,7 +237,7 @@ def number_back(text: int, at: int, start: int) -> tuple[int, int]:
     """The decimal number that ends at `at`, and the offset before it (`at` itself if there is no digit)."""
     value, scale = 0, 1
     while at >= start and is_digit(load1(text, at)):
-        value += scale * (np.int64(load1(text, at)) - ZERO)
+        value += scale * (load1(text, at) - ZERO)
         scale *= 10
         at -= 1
     return value, at
@@ -326,7 +332,7 @@ def number_at(text: int, at: int, end: int) -> tuple[int, int]:
         at += 2
         first = at
         while at < end:
-            byte = np.int64(load1(text, at))
+            byte = load1(text, at)
             if is_digit(byte):
                 value = (value << 4) | (byte - ZERO)
             elif LOWER_A <= byte <= LOWER_F:
@@ -337,7 +343,7 @@ def number_at(text: int, at: int, end: int) -> tuple[int, int]:
         too_long = at - first > 16
     else:
         while at < end and is_digit(load1(text, at)):
-            value = value * 10 + np.int64(load1(text, at)) - ZERO
+            value = value * 10 + load1(text, at) - ZERO
             at += 1
         too_long = at - first > 20
     if at == first or too_long or (at < end and load1(text, at) != SPACE):
@@ -349,7 +355,7 @@ def number_at(text: int, at: int, end: int) -> tuple[int, int]:
 def is_null_page(text: int, at: int, end: int) -> bool:
     """Whether ``page=`` shows a null pointer: zeros, 0x0, (null) or (nil)."""
     if load1(text, at) == LPAREN:
-        return load1(text, at + 1) == 110  # n; (____ptrval____) is a page whose address was not yet hashed
+        return bool(load1(text, at + 1) == 110)  # n; (____ptrval____) is a page whose address was not yet hashed
     while at < end and load1(text, at) != SPACE:
         if load1(text, at) not in (ZERO, LOWER_X):
             return False

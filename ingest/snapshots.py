@@ -75,7 +75,10 @@ def pagetypeinfo(lines: list[str]) -> tuple[Rows, Rows]:
 
 
 def zoneinfo(lines: list[str]) -> Rows:
-    """Rows (name, value) such as ('Node 0, zone DMA32, present', 520150); statistics of the node come once, its own."""
+    """Rows (name, value) such as ('Node 0, zone DMA32, present', 520150).
+
+    What the file says of the whole node, under its first zone, is left out: vmstat and meminfo have the sums.
+    """
     rows: Rows = []
     place, cpu, per_node = "", "", False
     for number, line in enumerate(lines, 1):
@@ -94,10 +97,9 @@ def zoneinfo(lines: list[str]) -> Rows:
             name = match[1]
             if name in ("vm stats threshold", "start_pfn", "node_unreclaimable", "all_unreclaimable"):
                 cpu = cpu if name == "vm stats threshold" else ""
-            if name == "pages free":
-                per_node = False
-            owner = place.split(",", 1)[0] if per_node else place
-            rows.append((f"{owner}, {cpu}{name}", int(match[2])))
+            per_node = per_node and name != "pages free"
+            if not per_node:
+                rows.append((f"{place}, {cpu}{name}", int(match[2])))
         elif text and text not in ("pagesets", "page_table_check") and not text.endswith("is not populated"):
             raise MalformedError(number, line)
     return rows

@@ -51,9 +51,9 @@ def open_bytes(path: Path) -> tuple[Stream, Callable[[], int]]:
         raise UsageError(f"{path}: {error.strerror}", "name a trace file, or a folder that holds one") from error
     kind = next((kind for start, kind in _MAGICS.items() if magic.startswith(start)), None)
     if kind is None:
-        return raw, raw.tell  # type: ignore[return-value]
+        return raw, raw.tell
     if kind == "xz":
-        return lzma.LZMAFile(raw), raw.tell  # type: ignore[return-value, arg-type]
+        return lzma.LZMAFile(raw), raw.tell
     import pyarrow as pa
 
     return pa.CompressedInputStream(pa.PythonFile(raw, "r"), kind), raw.tell

@@ -83,7 +83,7 @@ def is_frame(text: int, at: int) -> bool:
     """Whether a line is a frame of a stack: ``=>`` after at most one blank."""
     if load1(text, at) == SPACE:
         at += 1
-    return load1(text, at) == EQUALS and load1(text, at + 1) == 62
+    return bool(load1(text, at) == EQUALS and load1(text, at + 1) == 62)
 
 
 @compiled
