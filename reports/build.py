@@ -84,15 +84,15 @@ def build(
 def _index(connection: duckdb.DuckDBPyConnection, pages: set[str]) -> dict[str, bytes]:
     headline = ask(connection, "index")
     names = list(dict.fromkeys(row["capture"] for row in headline.records()))
+    cases = [load_case(connection, name) for name in names]
     entries = []
-    for name in names:
-        case = load_case(connection, name)
+    for name, case in zip(names, cases, strict=True):
         entries.append({"name": name, "machine": machine(case), "answer": answer(case), "built": name in pages})
     count = len({row["strategy"] for row in headline.records()})
     text = render(
         "index.md.j2",
         entries=entries,
-        table=table(headline),
+        table=table(headline, *cases),
         strategies=f"{count} {'strategy' if count == 1 else 'strategies'}",
     )
     return {"README.md": text.encode(), f"{file_stem('index')}.csv": headline.csv().encode()}

@@ -15,6 +15,7 @@ from reports.questions import Answer, ask
 QUESTIONS = (
     "capture",
     "data_quality",
+    "looked_for",
     "summary_supply",
     "summary_map",
     "summary_failures",

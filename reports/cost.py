@@ -21,13 +21,17 @@ def timing(case: Case) -> str:
 
 def quality(case: Case) -> str:
     """How much was lost, in one sentence."""
-    worst = [row for row in case.answers["data_quality"].records() if row["severity"] in ("data_loss", "error")]
+    rows = [row for row in case.answers["data_quality"].records() if row["value"]]
+    worst = [row for row in rows if row["severity"] in ("data_loss", "error")]
+    notices = [f"{row['what']} {number(row['value'])}" for row in rows if row["severity"] == "notice"]
+    noticed = f" Noticed: {listed(notices)}." if notices else ""
     lost, events = case.capture["lost_events"], case.capture["events"]
     if not worst and not lost:
-        return f"Nothing was lost that the recorder knows of, and none of {count(events, 'event')} was in error."
-    parts = [f"{row['what']} {number(row['value'])}" for row in worst if row["value"]]
+        return f"The recorder lost none of {count(events, 'event')} that it knows of, and none was in error.{noticed}"
+    parts = [f"{row['what']} {number(row['value'])}" for row in worst]
     text = f"The recorder lost {count(lost, 'event')} beside the {number(events)} kept" if lost else ""
-    return "; ".join(part for part in (text, f"losses and errors: {listed(parts)}" if parts else "") if part) + "."
+    said = [part for part in (text, f"losses and errors: {listed(parts)}" if parts else "") if part]
+    return f"{'; '.join(said)}.{noticed}"
 
 
 def basis(case: Case) -> str:

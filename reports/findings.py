@@ -22,9 +22,13 @@ def demand(case: Case) -> str:
         parts.append(f"The recording allocates {count(allocs, 'page table')}")
     if peak is not None:
         parts.append(f"{'and holds' if parts else 'The recording holds'} at most {count(peak, 'page')} of them at once")
-        parts.append(f"(enough to fill {count(-(-peak // 512), 'block')} of 2M)")
+        parts.append(f"(at least {count(-(-peak // 512), 'block')} of 2M)")
     text = " ".join(parts)
-    return f"{text}; {number(start)} were alive before the first event." if start is not None else text + "."
+    return (
+        f"{text}; {number(start) if start else 'none'} were alive before the first event."
+        if start is not None
+        else text + "."
+    )
 
 
 def contrast(case: Case) -> str:
@@ -100,24 +104,23 @@ def _baseline(case: Case) -> str:
         return "Today's kernel, nothing keyed; nothing else in the recording splits the direct map."
     return (
         "Today's kernel, nothing keyed. Permission changes outside the page tables (secret memory, modules, BPF) "
-        f"split {_leaves(case, 'unprotected')}; every other strategy meets the same changes."
+        f"split {_leaves(case, 'unprotected')}; every other strategy meets the same changes, at the places "
+        "that its own allocator chose."
     )
 
 
 def _per_table(case: Case, name: str) -> str:
     metrics = case.metrics[name]
-    text = ""
+    parts = [_split_account(case, name)]
     if name == "pte-mapped":
-        text = "Splits are 0 by construction: the direct map is 4K from boot. Its cost is the mapping itself"
-        text += f" ({percent(metrics['pte_share_mean'])} of it at 4K)" if metrics["pte_share_mean"] is not None else ""
-        text += ". " if metrics["permission_changes"] is None else ", and "
-    else:
-        text = _split_account(case, name) + (" It makes " if metrics["permission_changes"] is not None else "")
+        share = metrics["pte_share_mean"]
+        at_4k = f" ({percent(share)} of it at 4K, averaged over time)" if share is not None else ""
+        parts = ["Splits are 0 by construction: the direct map is made of 4K pages at boot.",
+                 f"Its cost is the mapping itself{at_4k}."]  # fmt: skip
     if metrics["permission_changes"] is not None:
-        text += (
-            f"{count(metrics['permission_changes'], 'permission change')}, a key set per table and cleared per free."
-        )
-    return text.strip()
+        changes = count(metrics["permission_changes"], "permission change")
+        parts.append(f"It makes {changes}: a key set per table allocated, and cleared per table freed.")
+    return " ".join(part for part in parts if part)
 
 
 def _refills(case: Case, name: str) -> str:
@@ -194,9 +197,10 @@ def _why(case: Case, name: str, by_refills: int) -> str:
         return " A whole 2M block needs no split inside a 2M leaf." if whole and not by_refills else ""
     if not by_refills:
         return f" {number(small)} of its refills got less than a 2M block, all where the map was 4K already."
+    others = " (the rest fell where the map was 4K already)" if by_refills < small else ""
     return (
         " A refill of less than a 2M block splits the 2M leaf that it falls into (and the 1G leaf around that), "
-        f"unless that is split already: {count(small, 'such refill')}, {count(by_refills, 'split')}."
+        f"unless that is 4K already: {count(small, 'such refill')}, {count(by_refills, 'split')}{others}."
     )
 
 

@@ -72,7 +72,8 @@ def _notes(case: Case) -> list[str]:
     ]
     notes += [f"In the table: {'; '.join(keys)}."] if keys else []
     for row in case.answers["assumptions"].records():
-        notes.append(f"Assumed ({row['strategies']}): {row['assumption']}.")
+        whose = "" if row["strategies"] == "all" else f"({row['strategies']}) "
+        notes.append(f"{whose}{row['assumption'].rstrip('.')}.")
     runs = case.answers["provenance"].records()
     notes.append(f"Recording SHA-256 {case.capture['sha256'][:16]}..., replayed by ptpool {runs[0]['replayed_by']}.")
     return notes

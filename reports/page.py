@@ -12,6 +12,7 @@ from reports.verdict import verdict
 
 _TABLES = (
     "data_quality",
+    "looked_for",
     "summary_supply",
     "summary_map",
     "summary_failures",

@@ -27,18 +27,25 @@ def frame(answer: Answer) -> pd.DataFrame:
     return pd.DataFrame(list(answer.rows), columns=list(answer.columns))
 
 
-def table(answer: Answer, case: Case | None = None) -> Table:
-    """An answer as a Markdown table; with a case, a NULL metric says why it is NULL."""
-    shown = _shaped(answer, case)
+def table(answer: Answer, *cases: Case) -> Table:
+    """An answer as a Markdown table; a metric that is NULL, or that says nothing on this machine, says why.
+
+    Args:
+        answer: what to show; with several cases, its column ``capture`` says which one a row belongs to.
+        cases: where the reasons come from.
+    """
+    shown = _shaped(answer, {case.capture["name"]: case for case in cases})
     return Table(answer.name, markdown(shown, _right(answer)), answer.sql, empty=shown.empty)
 
 
-def _shaped(answer: Answer, case: Case | None) -> pd.DataFrame:
-    rows = [
-        [metric_cell(case, record["strategy"], column, value) if case and "strategy" in record else cell(column, value)
-         for column, value in record.items()]
-        for record in answer.records()
-    ]  # fmt: skip
+def _shaped(answer: Answer, cases: dict[str, Case]) -> pd.DataFrame:
+    rows = []
+    for record in answer.records():
+        case = cases.get(record.get("capture", "")) or (next(iter(cases.values())) if len(cases) == 1 else None)
+        if case and record.get("strategy") in case.metrics:
+            rows.append([metric_cell(case, record["strategy"], *item) for item in record.items()])
+        else:
+            rows.append([cell(*item) for item in record.items()])
     return pd.DataFrame(rows, columns=[heading(column) for column in answer.columns], dtype=object)
 
 

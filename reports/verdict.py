@@ -50,7 +50,7 @@ def verdict(case: Case) -> str:
         return (
             f"No recommendation: the pool strategies differ by {count(apart, 'refill')} "
             f"({listed([f'{name} {number(n)}' for name, n in refills.items()])}), fewer than {TELL_APART}; "
-            f"this recording cannot tell them apart{_why_so_few(case)}."
+            f"this recording cannot tell them apart{_why_so_few(case, max(refills.values()))}."
         )
     sound = [name for name in pools if not failures(case, name)]
     if not sound:
@@ -58,12 +58,15 @@ def verdict(case: Case) -> str:
     return _cheapest(case, sound, refills)
 
 
-def _why_so_few(case: Case) -> str:
+def _why_so_few(case: Case, most: float) -> str:
+    """What kept the pools from differing: nothing had to be refilled, or there was too little to refill for."""
+    if not most:
+        return ", because no pool had to be refilled: what each held before the first event was enough"
     metrics = next(iter(case.metrics.values()))
     start, peak = metrics["ptp_live_start"], metrics["ptp_live_peak"]
-    if start is None or peak is None:
+    grown = (peak or 0) - (start or 0)
+    if not 0 < grown < TELL_APART * 512:
         return ""
-    grown = max(0, peak - start)
     return f", because its page tables grow by no more than {count(grown, 'page')} ({number(grown / 512)} blocks of 2M)"
 
 
@@ -76,13 +79,17 @@ def _cheapest(case: Case, sound: list[str], refills: dict[str, float]) -> str:
     counts = [c for c in COUNTS if all(c.of(case, name) is not None for name in sound)]
     if not counts:
         return f"No recommendation: no count was measured for all pool strategies.{but}"
-    least = {count: _least(case, sound, count) for count in counts}
+    least = {c: _least(case, sound, c) for c in counts}
     best = [name for name in sound if all(name in names for names in least.values())]
     if len(best) == len(sound):
         return f"No recommendation: {listed(sound)} are equal in {listed([c.what for c in counts])}.{but}"
     if not best:
-        said = [f"{c.what} {listed(names)} ({_against(case, sound, c)})" for c, names in least.items()]
-        return f"No single recommendation, because the counts disagree. Least on each: {'; '.join(said)}.{but}{_BOUND}"
+        groups = {tuple(names): [c for c in counts if least[c] == names] for names in least.values()}
+        said = [
+            f"{listed(list(names))} least in {listed([f'{c.what} ({_against(case, sound, c)})' for c in group])}"
+            for names, group in groups.items()
+        ]
+        return f"No single recommendation, because the counts disagree: {'; '.join(said)}.{but}{_BOUND}"
     near = [n for n in sound if n not in best and abs(refills[n] - refills[best[0]]) < TELL_APART]
     if len(near) + len(best) == len(sound):
         return f"No recommendation: {listed(sound)} are fewer than {TELL_APART} refills apart.{but}"

@@ -9,11 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from reports.figures.style import INK, WIDTH
+from reports.figures.style import INK
 
 MOST_CELLS = 16_384
 HOLE = 0
-_SIDE = 9  # pixels of a cell in the raster, one of them the gap to its neighbour
+_PICTURE_PX = 896  # width of one picture at 200 dpi: a whole number of pixels per cell for 32, 64 and 128 across
+_DPI = 200
+_LEFT, _BETWEEN, _RIGHT, _TOP, _BOTTOM = 0.66, 0.45, 0.15, 0.34, 0.62  # inches around the pictures
 
 _KEYED = ("none", "part", "all")
 _LEAVES = ("1G", "2M", "4K")
@@ -60,7 +62,7 @@ def layout(runs: pd.DataFrame, pages: int) -> Layout:
     rows: list[int] = []
     for row in used:
         if rows and row != rows[-1] + 1:
-            rows.append(-1)
+            rows += [-1] * max(1, across // 32)
         rows.append(row)
     return Layout(pages, across, tuple(rows))
 
@@ -82,43 +84,46 @@ def grid(runs: pd.DataFrame, strategy: str, moment: str, place: Layout) -> Grid:
 def draw(runs: pd.DataFrame, strategy: str, place: Layout, page_size: int) -> Figure:
     """Start and end of one strategy's direct map, side by side; cells that changed are framed at the end."""
     start, end = (grid(runs, strategy, moment, place) for moment in ("start", "end"))
-    side = (WIDTH - 1.45) / 2
-    height = side * len(place.rows) / place.across
-    figure = Figure(figsize=(WIDTH, height + 1.05))
-    bottom, width = 0.62 / (height + 1.05), side / WIDTH
-    for i, (codes, before, title) in enumerate(((start, start, "start of the recording"), (end, start, "end"))):
-        box = (0.66 / WIDTH + i * (width + 0.42 / WIDTH), bottom, width, height / (height + 1.05))
-        axis = figure.add_axes(box)
-        axis.imshow(
-            raster(codes, before != codes), interpolation="none", aspect="auto", extent=(0, place.across, len(codes), 0)
-        )
+    side = _PICTURE_PX // place.across
+    width, height = _PICTURE_PX / _DPI, len(place.rows) * side / _DPI
+    whole = (_LEFT + 2 * width + _BETWEEN + _RIGHT, _TOP + height + _BOTTOM)
+    figure = Figure(figsize=whole)
+    for i, (codes, title) in enumerate(((start, "start of the recording"), (end, "end"))):
+        left = _LEFT + i * (width + _BETWEEN)
+        axis = figure.add_axes((left / whole[0], _BOTTOM / whole[1], width / whole[0], height / whole[1]))
+        picture = raster(codes, codes != start, side)
+        axis.imshow(picture, interpolation="none", aspect="auto", extent=(0, place.across, len(codes), 0))
         axis.set_title(f"{strategy}, {title}")
         _addresses(axis, place, page_size, labelled=i == 0)
     _legend(figure, place, page_size, sorted(set(np.unique(start)) | set(np.unique(end))))
     return figure
 
 
-def raster(codes: Grid, changed: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
-    """Paint cells: the fill says the leaf, a mark what is keyed (bar: part; square: all), a frame that it changed."""
-    picture = np.full((codes.shape[0] * _SIDE, codes.shape[1] * _SIDE, 3), 255, dtype=np.uint8)
+def raster(codes: Grid, changed: npt.NDArray[np.bool_], side: int) -> npt.NDArray[np.uint8]:
+    """Paint cells of `side` pixels: fill for the leaf, mark for keys (bar: part; square: all), frame for change."""
+    picture = np.full((codes.shape[0] * side, codes.shape[1] * side, 3), 255, dtype=np.uint8)
     for code in range(1, len(KINDS) + 1):
         for frame in (False, True):
-            tile = _tile(code, frame=frame)
+            tile = _tile(code, side, frame=frame)
             for y, x in np.argwhere((codes == code) & (changed == frame)):
-                picture[y * _SIDE : (y + 1) * _SIDE, x * _SIDE : (x + 1) * _SIDE] = tile
+                picture[y * side : (y + 1) * side, x * side : (x + 1) * side] = tile
     return picture
 
 
-def _tile(code: int, *, frame: bool) -> npt.NDArray[np.uint8]:
+def _tile(code: int, side: int, *, frame: bool) -> npt.NDArray[np.uint8]:
     leaf, keyed = KINDS[code - 1].split()
-    tile = np.full((_SIDE, _SIDE, 3), 255, dtype=np.uint8)
-    tile[:-1, :-1] = _FILL[leaf]
+    tile = np.full((side, side, 3), 255, dtype=np.uint8)
+    cell = tile[: side - max(1, side // 14), : side - max(1, side // 14)]  # the rest is the gap to the next cell
+    size, line = len(cell), max(1, len(cell) // 8)
+    cell[:] = _FILL[leaf]
+    inset = 2 * line if frame else line
     if frame:
-        tile[:-1, [0, -2]] = tile[[0, -2], :-1] = 0
+        cell[:] = 0
+        cell[line : size - line, line : size - line] = _FILL[leaf]
     if keyed == "part":
-        tile[5:7, 1:7] = _KEY
+        cell[size * 6 // 10 : size - line, inset : size - inset] = _KEY
     elif keyed == "all":
-        tile[2:6, 2:6] = _KEY_WHOLE
+        cell[inset : size - inset, inset : size - inset] = _KEY_WHOLE
     return tile
 
 
@@ -137,9 +142,11 @@ def _addresses(axis: Axes, place: Layout, page_size: int, *, labelled: bool) -> 
         [quarter * i for i in range(5)], [f"+{_address(quarter * i * cell_mib)}" if i else "0" for i in range(5)]
     )
     for i, row in enumerate(place.rows):
-        if row == -1:
-            axis.add_patch(Rectangle((0, i), place.across, 1, color="white", linewidth=0))
-            axis.text(place.across / 2, i + 0.5, "no memory", ha="center", va="center", fontsize=6.5, color="#777777")
+        if row == -1 and place.rows[i - 1] != -1:
+            gap = max(1, place.across // 32)
+            middle = (place.across / 2, i + gap / 2)
+            axis.add_patch(Rectangle((0, i), place.across, gap, color="white", linewidth=0))
+            axis.text(*middle, "no memory", ha="center", va="center_baseline", fontsize=7, color="#777777")
     axis.tick_params(length=2, labelsize=7.5)
     axis.grid(visible=False)
     for spine in axis.spines.values():
@@ -153,19 +160,19 @@ def _address(mib: float) -> str:
 def _legend(figure: Figure, place: Layout, page_size: int, codes: list[int]) -> None:
     """Swatches of the kinds that occur, under the pictures."""
     words = {"none": "", "part": ", partly keyed", "all": ", all keyed"}
-    shown = [code for code in codes if code != HOLE]
-    strip = figure.add_axes((0.66 / WIDTH, 0.0, 1 - 0.7 / WIDTH, 0.30 / float(figure.get_figheight())))
-    strip.set(xlim=(0, WIDTH - 0.7), ylim=(0, 0.3))
+    width, height = (float(inches) for inches in figure.get_size_inches())
+    strip = figure.add_axes((_LEFT / width, 0.0, 1 - _LEFT / width, 0.30 / height))
     strip.axis("off")
     at = 0.0
-    size = place.cell_pages * page_size / (1 << 20)
-    entries = [(_tile(code, frame=False), KINDS[code - 1].split()) for code in shown]
-    for tile, (leaf, keyed) in entries:
-        strip.imshow(tile, interpolation="none", extent=(at, at + 0.15, 0.08, 0.23), aspect="auto", origin="upper")
+    for code in (code for code in codes if code != HOLE):
+        leaf, keyed = KINDS[code - 1].split()
+        extent = (at, at + 0.15, 0.08, 0.23)
+        strip.imshow(_tile(code, 28, frame=False), interpolation="none", extent=extent, aspect="auto")
         label = strip.text(at + 0.19, 0.15, f"{leaf}{words[keyed]}", va="center", fontsize=7.5, color=INK)
-        at += 0.19 + 0.066 * len(label.get_text()) + 0.2
-    strip.text(at, 0.15, f"black frame: changed; a cell is {_address(size)}", va="center", fontsize=7.5, color=INK)
-    strip.set(xlim=(0, WIDTH - 0.7), ylim=(0, 0.3))
+        at += 0.37 + 0.066 * len(label.get_text())
+    size = _address(place.cell_pages * page_size / (1 << 20))
+    strip.text(at, 0.15, f"black frame: changed; a cell is {size}", va="center", fontsize=7.5, color=INK)
+    strip.set(xlim=(0, width - _LEFT), ylim=(0, 0.3))
 
 
 def any_keyed(codes: Grid) -> bool:

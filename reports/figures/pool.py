@@ -15,6 +15,7 @@ def draw(samples: pd.DataFrame, seconds: float, reserve: dict[str, int]) -> Figu
         seconds: length of the recording.
         reserve: by strategy, the pages it keeps for splits.
     """
+    samples = carried(samples, seconds)
     names = list(dict.fromkeys(samples["strategy"]))
     figure = Figure(figsize=(WIDTH, 2.0 * len(names) + 0.4), layout="constrained")
     grid = figure.subplots(len(names), 2, squeeze=False, sharex=True, sharey="col", width_ratios=[1.15, 1])
@@ -26,6 +27,22 @@ def draw(samples: pd.DataFrame, seconds: float, reserve: dict[str, int]) -> Figu
     grid[-1, 0].set_xlim(0, seconds)
     figure.supxlabel("seconds from the start of the recording", fontsize=9)
     return figure
+
+
+def carried(samples: pd.DataFrame, seconds: float) -> pd.DataFrame:
+    """Samples with every value kept until it changes, and until the end of the recording.
+
+    The time line holds a value only where it changed; a step without a lowest level was never below what is cached.
+    """
+    parts = []
+    for _, part in samples.groupby("strategy", sort=False):
+        kept = part.sort_values("t_s")
+        kept = pd.concat([kept, kept.tail(1).assign(t_s=max(seconds, kept["t_s"].max()), reserve_low=float("nan"))])
+        state = ["ptp_live", "pool_held", "pool_idle"]
+        kept[state] = kept[state].ffill()
+        kept["reserve_low"] = kept["reserve_low"].fillna(kept["pool_idle"])
+        parts.append(kept)
+    return pd.concat(parts, ignore_index=True)
 
 
 def _pages(axis: Axes, part: pd.DataFrame, name: str, seconds: float, top: float) -> None:
@@ -62,10 +79,16 @@ def _low(axis: Axes, part: pd.DataFrame, name: str, reserve: int | None) -> None
         return
     axis.step(known["t_s"], known["reserve_low"], where="post", color=colour(name), linewidth=1.2)
     if reserve is None:
-        axis.set_title("no reserve", fontweight="normal")
+        _title(axis, "no reserve")
         return
     dips = known[known["reserve_low"] < reserve]
     axis.axhline(reserve, color=INK, linewidth=0.9, linestyle="dashed")
-    axis.plot(dips["t_s"], dips["reserve_low"], linestyle="none", marker="v", markersize=4.5, color=INK, clip_on=False)
+    if len(dips):  # an empty line with clip_on off has an extent of its own, at the corner of the figure
+        axis.plot(dips["t_s"], dips["reserve_low"], "v", markersize=4.5, color=INK, clip_on=False)
     below = f"below it in {len(dips)} of {len(known)} steps" if len(dips) else "never below it"
-    axis.set_title(f"reserve {reserve} (dashed): {below}", fontweight="normal")
+    _title(axis, f"reserve {reserve} (dashed), {below}")
+
+
+def _title(axis: Axes, text: str) -> None:
+    """A title that may be wider than its panel: left to the layout, it would push the panels to nothing."""
+    axis.set_title(text, fontweight="normal").set_in_layout(False)

@@ -42,6 +42,7 @@ def add_capture(connection: duckdb.DuckDBPyConnection, name: str, arch: str, pag
         "import_stat",
         [
             (capture_id, "events", "info", None, 123_456, "Events read"),
+            (capture_id, "cut_off", "info", None, 0, "The trace ends in the middle of a line"),
             (capture_id, "free_never_seen", "notice", None, 2_345, "Frees of pages never seen allocated | before it"),
             (capture_id, "overrun", "data_loss", 1, 12, "Events lost by the ring buffer: use a larger one"),
         ],

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from reports.case import strategies
-from reports.figures import mosaic, splits
+from reports.figures import mosaic, pool, splits
 from reports.figures.style import spread
 
 DESIGN = (
@@ -58,12 +58,13 @@ def test_cells_grow_so_that_the_picture_does_not() -> None:
     assert (1 << 40) // page // big == mosaic.MOST_CELLS
 
 
-def test_kinds_of_cell_look_different_in_colour_and_in_grey() -> None:
+@pytest.mark.parametrize("side", [7, 14, 28])
+def test_kinds_of_cell_look_different_in_grey(side: int) -> None:
     tiles = {}
     for code in range(1, len(mosaic.KINDS) + 1):
         codes = np.full((1, 1), code, dtype=np.uint8)
         for changed in (False, True):
-            tile = mosaic.raster(codes, np.full((1, 1), changed))
+            tile = mosaic.raster(codes, np.full((1, 1), changed), side)
             tiles[mosaic.KINDS[code - 1], changed] = (tile @ [0.299, 0.587, 0.114]).round(-1).tobytes()
     assert len(set(tiles.values())) == len(tiles)
 
@@ -75,3 +76,15 @@ def test_labels_keep_apart_and_in_order(values: list[float]) -> None:
     assert min(np.diff(places)) > 1.9
     assert places[0] >= 0
     assert places[-1] <= 10
+
+
+def test_pool_levels_are_kept_until_they_change() -> None:
+    nan = float("nan")
+    samples = pd.DataFrame(
+        [("pba", 1.0, 10, 512, 502, 3), ("pba", 2.0, 12, nan, 500, nan), ("pba", 3.0, nan, nan, nan, nan)],
+        columns=["strategy", "t_s", "ptp_live", "pool_held", "pool_idle", "reserve_low"],
+    )
+    kept = pool.carried(samples, 9.0)
+    assert kept["t_s"].tolist() == [1, 2, 3, 9]
+    assert kept["pool_held"].tolist() == [512] * 4
+    assert kept["reserve_low"].tolist() == [3, 500, 500, 500]

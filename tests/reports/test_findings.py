@@ -31,7 +31,9 @@ def test_nine_refills_apart_is_no_recommendation_and_ten_is_one() -> None:
     nine = verdict(case(unprotected={}, pba=pool(20, 5), reserve_block=pool(11, 3)))
     ten = verdict(case(unprotected={}, pba=pool(20, 5), reserve_block=pool(10, 3)))
     assert nine.startswith("No recommendation: the pool strategies differ by 9 refills (pba 20 and reserve-block 11)")
-    assert "grow by no more than 1,024 pages (2 blocks of 2M)" in nine
+    assert "because its page tables grow by no more than 1,024 pages (2 blocks of 2M)" in nine
+    idle = verdict(case(pba=pool(0), reserve_block=pool(0)))
+    assert "because no pool had to be refilled" in idle
     assert ten.startswith("Of the pools, reserve-block costs least here on every count: splits at run time 3 against 5")
 
 
@@ -56,8 +58,8 @@ def test_pte_mapped_alone_does_not_make_a_map_all_4k() -> None:
 def test_counts_that_disagree_name_no_winner() -> None:
     text = verdict(case(pba=pool(60, splits=2, idle=500), reserve_block=pool(20, splits=9, idle=20)))
     assert text.startswith("No single recommendation, because the counts disagree")
-    assert "splits at run time pba (2 against 9)" in text
-    assert "idle pages reserve-block (20 against 500)" in text
+    assert "pba least in splits at run time (2 against 9)" in text
+    assert "reserve-block least in idle pages (20 against 500)" in text
 
 
 def test_what_was_not_measured_is_not_compared() -> None:
@@ -97,7 +99,7 @@ def test_the_account_of_a_pool_says_why_it_split() -> None:
     text = dict(findings.differences(told))["reserve-block"]
     assert "refilled its pool 31 times: 24 with a 2M block and 7 with 4 pages; 7 of 31 requests for a 2M block" in text
     assert "split 7 leaves of 2M at run time (7 by its refills); 3 leaves before the first event" in text
-    assert "7 such refills, 7 splits" in text
+    assert "7 such refills, 7 splits." in text
     assert "never below 1 page cached (its reserve is 2)" in text
 
 
