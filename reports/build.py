@@ -10,7 +10,7 @@ import duckdb
 from ptpool.errors import UsageError
 from ptpool.warehouse import capture_names, capture_row
 from reports.case import load_case
-from reports.page import answer, capture_page, machine
+from reports.page import answer, capture_page, machine, recorded
 from reports.questions import ask
 from reports.render import file_stem, render
 from reports.tables import table
@@ -87,7 +87,15 @@ def _index(connection: duckdb.DuckDBPyConnection, pages: set[str]) -> dict[str, 
     cases = [load_case(connection, name) for name in names]
     entries = []
     for name, case in zip(names, cases, strict=True):
-        entries.append({"name": name, "machine": machine(case), "answer": answer(case), "built": name in pages})
+        entries.append(
+            {
+                "name": name,
+                "machine": machine(case),
+                "recorded": recorded(case),
+                "answer": answer(case),
+                "built": name in pages,
+            }
+        )
     count = len({row["strategy"] for row in headline.records()})
     text = render(
         "index.md.j2",

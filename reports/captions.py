@@ -35,13 +35,13 @@ def pool(case: Case) -> str:
     for name in case.pools:
         low, reserve = case.metrics[name]["reserve_pages_min"], case.reserve.get(name)
         if low is not None and reserve is not None:
-            dips.append(f"{name} {number(low)} of {number(reserve)}")
+            dips.append(f"{name} {number(low)} (reserve {number(reserve)})")
         elif low is not None:
-            dips.append(f"{name} {count(low, 'page')}")
+            dips.append(f"{name} {number(low)}")
     held = [f"{name} {number(case.metrics[name]['pool_pages_peak'])}" for name in case.pools
             if case.metrics[name]["pool_pages_peak"] is not None]  # fmt: skip
     text = f"Most pages held: {listed(held)}." if held else ""
-    return f"{text} Fewest pages cached, of the reserve kept for splits: {listed(dips)}." if dips else text
+    return f"{text} Fewest pages cached at any time: {listed(dips)}." if dips else text
 
 
 def mosaic(case: Case, strategy: str) -> str:
@@ -59,9 +59,8 @@ def mosaic(case: Case, strategy: str) -> str:
     text += f"of the direct map's bytes, {listed(changed)}" if changed else "every leaf kept its size"
     if end["pages_keyed"]:
         large = end["pages_keyed"] - end["pages_keyed_4k"]
-        text += (
-            f"; {count(end['pages_keyed'], 'page')} keyed at the end, {number(large)} of them in leaves larger than 4K"
-        )
+        of_them = number(large) if large else "none"
+        text += f"; {count(end['pages_keyed'], 'page')} keyed at the end, {of_them} of them in leaves larger than 4K"
     elif not start["pages_keyed"]:
         text += "; nothing is keyed"
     return text + "."

@@ -74,6 +74,11 @@ class Case:
         """Strategies that keep a pool, and whose refills were counted."""
         return [s for s, m in self.metrics.items() if family(s) == "pool" and m["refills"] is not None]
 
+    @property
+    def described(self) -> frozenset[str]:
+        """Metrics that the glossary describes."""
+        return frozenset(row["metric"] for row in self.answers["glossary"].records())
+
     def value(self, strategy: str, metric: str) -> Any:
         """A metric of a strategy; None: NULL in the warehouse."""
         return self.metrics[strategy].get(metric)

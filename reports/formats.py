@@ -58,8 +58,10 @@ def cell(column: str, value: Any) -> str:
         return str(value)
     if column.startswith("pte_share") or column == "share":
         return percent(value)
-    if "_pct" in column or column == "pct_of_events":
+    if column == "pct_of_events":
         return f"{value:.3g} %"
+    if "_pct" in column:
+        return points(value)
     if column.endswith("_bytes") or column == "bytes":
         return size(value)
     if column.endswith("_ns"):

@@ -5,7 +5,7 @@ import pandas as pd
 
 from reports import cost, findings
 from reports.case import Case, load_case
-from reports.page import answer, machine
+from reports.page import answer, machine, recorded
 from reports.render import render
 from reports.tables import columns_of_text, metric_cell, wrapped
 
@@ -45,7 +45,7 @@ def mail(connection: duckdb.DuckDBPyConnection, name: str) -> str:
     return render(
         "mail.txt.j2",
         title=f"{name}: direct-map splits and pools of page tables",
-        paragraphs=[wrapped(_plain(text)) for text in (machine(case) + ".", *answer(case))],
+        paragraphs=[wrapped(_plain(text)) for text in (f"{machine(case)}. {recorded(case)}", *answer(case))],
         table="\n".join(columns_of_text(_summary(case), WIDTH)),
         differences=[wrapped(_plain(f"{who}: {account}"), indent="* ") for who, account in findings.differences(case)],
         cost="\n".join(wrapped(_plain(line), indent="* ") for line in cost.mapping(case)),

@@ -46,10 +46,16 @@ def machine(case: Case) -> str:
         capture["arch"] or "architecture not recorded",
         size(capture["total_pages"] * capture["page_size"]) if capture["total_pages"] else "memory size not recorded",
         count(capture["cpus"], "CPU"),
-        f"{capture['seconds']:.1f} s",
-        count(capture["events"], "event"),
     ]
     return ", ".join(parts)
+
+
+def recorded(case: Case) -> str:
+    """What was recorded, in a sentence."""
+    capture = case.capture
+    clock = "emulated time" if capture["timing"] == "emulated" else "time"
+    stacks = "with" if capture["has_stacks"] else "without"
+    return f"{count(capture['events'], 'event')} in {capture['seconds']:.1f} s of {clock}, {stacks} kernel stacks."
 
 
 def answer(case: Case) -> list[str]:
@@ -74,6 +80,7 @@ def capture_page(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, 
         "capture.md.j2",
         capture=case.capture,
         machine=machine(case),
+        recorded=recorded(case),
         answer=answer(case),
         timing=cost.timing(case),
         quality=cost.quality(case),

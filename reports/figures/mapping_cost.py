@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reports.figures.style import INK, WIDTH, colour
+from reports.formats import percent
 
 BALLPARK_PCT = 5.0
 
@@ -30,7 +31,7 @@ def draw(costs: pd.DataFrame, scale: tuple[float, float, float], basis: str, unm
     _range(axis, 0, list(scale), "#888888", right)
     for i, row in enumerate(costs.to_dict("records"), start=1):
         share, strategy = row["pte_share_mean"], str(row["strategy"])
-        labels.append(strategy if pd.isna(share) else f"{strategy}\n{100 * share:.3g} % at 4K")
+        labels.append(strategy if pd.isna(share) else f"{strategy}\n{percent(share)} at 4K")
         values = [float(row[f"mapping_cost_pct_{end}"]) for end in ("low", "median", "high")]
         if np.isnan(values[1]):
             text = "share not modelled yet" if pd.isna(share) else unmeasured

@@ -22,7 +22,7 @@ _LEAVES = ("1G", "2M", "4K")
 KINDS = [f"{leaf} {keyed}" for leaf in _LEAVES for keyed in _KEYED]
 """What a cell can be; a kind's code is its place plus one, 0 is a hole."""
 
-_FILL = {"1G": (238, 238, 234), "2M": (190, 205, 214), "4K": (92, 99, 106)}
+_FILL = {"1G": (226, 228, 222), "2M": (190, 205, 214), "4K": (92, 99, 106)}
 _KEY = (230, 120, 0)
 _KEY_WHOLE = (140, 30, 20)
 
@@ -113,7 +113,7 @@ def raster(codes: Grid, changed: npt.NDArray[np.bool_], side: int) -> npt.NDArra
 def _tile(code: int, side: int, *, frame: bool) -> npt.NDArray[np.uint8]:
     leaf, keyed = KINDS[code - 1].split()
     tile = np.full((side, side, 3), 255, dtype=np.uint8)
-    cell = tile[: side - max(1, side // 14), : side - max(1, side // 14)]  # the rest is the gap to the next cell
+    cell = tile[: side - side // 14, : side - side // 14]  # the rest is the gap to the next cell
     size, line = len(cell), max(1, len(cell) // 8)
     cell[:] = _FILL[leaf]
     inset = 2 * line if frame else line
@@ -141,6 +141,7 @@ def _addresses(axis: Axes, place: Layout, page_size: int, *, labelled: bool) -> 
     axis.set_xticks(
         [quarter * i for i in range(5)], [f"+{_address(quarter * i * cell_mib)}" if i else "0" for i in range(5)]
     )
+    axis.get_xticklabels()[-1].set_horizontalalignment("right")
     for i, row in enumerate(place.rows):
         if row == -1 and place.rows[i - 1] != -1:
             gap = max(1, place.across // 32)

@@ -70,7 +70,7 @@ def _pages(axis: Axes, part: pd.DataFrame, name: str, seconds: float, top: float
 def _low(axis: Axes, part: pd.DataFrame, name: str, reserve: int | None) -> None:
     known = part.dropna(subset=["reserve_low"])
     axis.set_yscale("symlog", linthresh=8, linscale=1)
-    axis.set_yticks([0, 2, 4, 8, 64, 512, 4096, 32768])
+    axis.set_yticks([0, 4, 8, 64, 512, 4096, 32768])
     axis.minorticks_off()
     thousands(axis.yaxis)
     axis.set_ylabel("fewest pages cached")
