@@ -113,7 +113,7 @@ class EventStream:
                 while not text.final:
                     text.more()
                     self._read_block(text)
-                    meter(done + text.bytes_read(), f"{self.stored + self.scan.counts[scan.ROWS]:,} events")
+                    meter(done + text.consumed(), f"{self.stored + self.scan.counts[scan.ROWS]:,} events")
                 self._finish_file(text)
             finally:
                 text.close()

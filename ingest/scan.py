@@ -261,7 +261,7 @@ def time_back(text: int, at: int, start: int) -> tuple[int, int, bool]:
     for _ in range(9 - digits):
         fraction *= 10
     seconds, first = number_back(text, before - 1, start)
-    if first == before - 1 or before - 1 - first > 9:
+    if first == before - 1 or before - 1 - first > 10 or seconds >= 9_000_000_000:
         return 0, -1, False
     return seconds * 1_000_000_000 + fraction, first, True
 

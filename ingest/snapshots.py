@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.source import open_bytes
+from ingest.source import DAMAGE, Bytes
 from ptpool.errors import UsageError
 from ptpool.vocabulary import MIGRATETYPES
 
@@ -30,7 +30,8 @@ class MalformedError(Exception):
     """A line that is not what the file should hold."""
 
     def __init__(self, line: int, text: str) -> None:
-        super().__init__(f"line {line}: {text.strip()[:60]!r}")
+        shown = text.strip()[:60]
+        super().__init__(f"line {line}: {shown}" if line else shown)
 
 
 def read_text(path: Path) -> list[str]:
@@ -157,22 +158,15 @@ def page_flag_runs(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64], ND
 
 
 def _words(path: Path) -> Iterator[NDArray[np.uint64]]:
-    stream, _ = open_bytes(path)
-    filled = 0
+    data = Bytes(path)
     buffer = bytearray(8 << 20)
     try:
-        while True:
-            got = stream.readinto(memoryview(buffer)[filled:])
-            filled += got or 0
-            if filled == len(buffer) or (not got and filled):
-                if filled % 8:
-                    raise MalformedError(0, "its size is not a multiple of 8 bytes")
-                yield np.frombuffer(bytes(buffer[:filled]), "<u8")
-                filled = 0
-            if not got:
-                return
+        while filled := data.fill(memoryview(buffer)):
+            if filled % 8:
+                raise MalformedError(0, "its size is no multiple of 8 bytes")
+            yield np.frombuffer(buffer, "<u8", filled // 8)
     finally:
-        stream.close()
+        data.close()
 
 
 def parse(path: Path, reader: Callable[[], Any]) -> Any:
@@ -188,7 +182,7 @@ def parse(path: Path, reader: Callable[[], Any]) -> Any:
             f"{path}: not a {path.name.split('.')[0]} snapshot, {error}",
             "take it from the recorded machine again, remove it, or skip it with --best-effort",
         ) from error
-    except (OSError, EOFError) as error:
+    except DAMAGE as error:
         raise UsageError(
             f"{path}: cannot be read ({error})", "copy it again, remove it, or skip it with --best-effort"
         ) from error

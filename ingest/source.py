@@ -7,9 +7,8 @@ carried in front of the next one, so memory does not depend on the size of the f
 import lzma
 import queue
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,57 +23,66 @@ _AHEAD = 2  # blocks read ahead
 _MAGICS = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
-class Stream(Protocol):
-    """What blocks are filled from."""
-
-    def readinto(self, target: Any, /) -> int | None:
-        """Fill as much of the buffer as there is; 0 at the end."""
-
-    def close(self) -> None:
-        """Done."""
+DAMAGE = (OSError, EOFError, lzma.LZMAError)
+"""What reading damaged compressed data raises."""
 
 
-def open_bytes(path: Path) -> tuple[Stream, Callable[[], int]]:
-    """Open a file for reading its decompressed bytes.
-
-    Returns:
-        The stream, and a function that says how many bytes of the file itself were read so far.
+class Bytes:
+    """The decompressed bytes of a file.
 
     Raises:
         UsageError: it does not exist or may not be read.
     """
-    try:
-        raw = path.open("rb", buffering=0)
-        magic = raw.read(6)
-        raw.seek(0)
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}", "name a trace file, or a folder that holds one") from error
-    kind = next((kind for start, kind in _MAGICS.items() if magic.startswith(start)), None)
-    if kind is None:
-        return raw, raw.tell
-    if kind == "xz":
-        return lzma.LZMAFile(raw), raw.tell
-    import pyarrow as pa
 
-    return pa.CompressedInputStream(pa.PythonFile(raw, "r"), kind), raw.tell
+    def __init__(self, path: Path) -> None:
+        try:
+            self._raw = path.open("rb", buffering=0)
+            magic = self._raw.read(6)
+            self._raw.seek(0)
+        except OSError as error:
+            raise UsageError(f"{path}: {error.strerror}", "name a trace file, or a folder that holds one") from error
+        kind = next((kind for start, kind in _MAGICS.items() if magic.startswith(start)), None)
+        self._stream: Any = self._raw
+        if kind == "xz":
+            self._stream = lzma.LZMAFile(self._raw)  # noqa: SIM115
+        elif kind is not None:
+            import pyarrow as pa
+
+            self._stream = pa.CompressedInputStream(pa.PythonFile(self._raw, "r"), kind)
+
+    def fill(self, target: memoryview) -> int:
+        """Read until the buffer is full or the file ends; bytes read (any of DAMAGE: it is damaged from here on)."""
+        self.filled = 0
+        while self.filled < len(target) and (got := self._stream.readinto(target[self.filled :])):
+            self.filled += got
+        return self.filled
+
+    def consumed(self) -> int:
+        """Bytes of the file itself read so far, for progress."""
+        return self._raw.tell()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
+        self._raw.close()
 
 
 def read_head(path: Path, length: int = 1 << 18) -> bytes:
-    """The first bytes of a file, decompressed; fewer where it is shorter or damaged.
+    """The first bytes of a file, decompressed; fewer where it is shorter.
 
     Raises:
-        UsageError: it does not exist or may not be read.
+        UsageError: it does not exist, may not be read, or nothing of it can be decompressed.
     """
-    stream, _ = open_bytes(path)
+    data = Bytes(path)
     head = bytearray(length)
-    filled = 0
     try:
-        while filled < length and (got := stream.readinto(memoryview(head)[filled:])):
-            filled += got
-    except (OSError, EOFError, lzma.LZMAError):
-        pass
-    stream.close()
-    return bytes(head[:filled])
+        data.fill(memoryview(head))
+    except DAMAGE as error:
+        if not data.filled:
+            raise UsageError(f"{path}: the compressed data is damaged or cut off ({error})", "copy it again") from error
+    finally:
+        data.close()
+    return bytes(head[: data.filled])
 
 
 class Text:
@@ -88,33 +96,27 @@ class Text:
         self.at = self.end = 0  # what the scanner has not read of the buffer
         self.offset = 0  # bytes of decompressed text before buffer[0] (may be negative for the first)
         self._block = block
-        self._stream, self.bytes_read = open_bytes(path)
+        self._bytes = Bytes(path)
+        self.consumed = self._bytes.consumed
         self._full: queue.Queue[tuple[NDArray[np.uint8], int] | str] = queue.Queue(_AHEAD)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._read_ahead, daemon=True)
         self._thread.start()
 
     def _read_ahead(self) -> None:
-        try:
-            for buffer, filled in self._fill():
-                if not self._put((buffer, filled)):
-                    return
-        except (OSError, EOFError, lzma.LZMAError) as error:
-            self._put(f"{error}" or type(error).__name__)
-
-    def _fill(self) -> Iterator[tuple[NDArray[np.uint8], int]]:
-        filled = -1
-        while filled:
+        """Queue full blocks, and at last a text: what was wrong with the compressed data, empty if nothing."""
+        damage, filled = "", self._block
+        while filled == self._block and not damage:
             buffer = np.empty(LONGEST_RECORD + self._block + PADDING, np.uint8)
             view = memoryview(buffer)[LONGEST_RECORD : LONGEST_RECORD + self._block]  # type: ignore[arg-type]
-            filled = 0
             try:
-                while filled < self._block and (got := self._stream.readinto(view[filled:])):
-                    filled += got
-            except (OSError, EOFError, lzma.LZMAError):
-                yield buffer, filled
-                raise
-            yield buffer, filled
+                self._bytes.fill(view)
+            except DAMAGE as error:
+                damage = str(error) or type(error).__name__
+            filled = self._bytes.filled
+            if not self._put((buffer, filled)):
+                return
+        self._put(damage)
 
     def _put(self, item: tuple[NDArray[np.uint8], int] | str) -> bool:
         while not self._stopped.is_set():
@@ -139,16 +141,16 @@ class Text:
             )
         item = self._full.get()
         if isinstance(item, str):
-            self.damage, item = item, (np.empty(LONGEST_RECORD + PADDING, np.uint8), 0)
+            self.final, self.damage = True, item
+            item = np.empty(LONGEST_RECORD + PADDING, np.uint8), 0
         buffer, filled = item
         buffer[LONGEST_RECORD - rest : LONGEST_RECORD] = self.buffer[self.at : self.end]
         self.offset += self.end - LONGEST_RECORD
         self.buffer, self.at, self.end = buffer, LONGEST_RECORD - rest, LONGEST_RECORD + filled
         buffer[self.end : self.end + PADDING] = 0
-        self.final = filled == 0
 
     def close(self) -> None:
         """Stop reading."""
         self._stopped.set()
         self._thread.join()
-        self._stream.close()
+        self._bytes.close()

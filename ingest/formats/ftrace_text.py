@@ -163,7 +163,7 @@ def scan_block(scan: Scan, text: int, at: int, end: int, final: bool) -> int:
             while stop < end and is_frame(text, stop):
                 stop = find_byte(text, NEWLINE, stop, end) + 1
                 frames += 1
-            if stop >= end and not final:
+            if not final and (stop >= end or find_byte(text, NEWLINE, stop, end) >= end):  # more may follow
                 counts[LINES] -= 1
                 break
             stop = min(stop, end)
