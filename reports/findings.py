@@ -35,16 +35,28 @@ def contrast(case: Case) -> str:
     """The one sentence on how far the pool strategies lie apart."""
     if case.all_4k:
         return "The direct map is all 4K from the start, so no strategy has a large page to split."
-    said = [
-        f"{name} {count(case.metrics[name]['refills'], 'refill')} and {count(splits, 'split')} of the direct map"
-        for name in case.pools
-        if (splits := run_time_splits(case, name)) is not None
-    ]
-    if not said:
+    refills = {name: case.metrics[name]["refills"] for name in case.pools}
+    splits = {name: total for name in refills if (total := run_time_splits(case, name)) is not None}
+    if not splits:
         return "No strategy with a pool was replayed."
-    text = f"The pools took, at run time: {'; '.join(said)}."
+    if len(splits) > _FEW:
+        text = f"The pools took {_range(refills)} refills and {_range(splits)} splits of the direct map at run time."
+    else:
+        said = [f"{n} {count(refills[n], 'refill')} and {count(splits[n], 'split')} of the direct map" for n in splits]
+        text = f"The pools took, at run time: {'; '.join(said)}."
     baseline = run_time_splits(case, "unprotected") if "unprotected" in case.metrics else None
     return text if baseline is None else f"{text} Without any keys (unprotected) there are {count(baseline, 'split')}."
+
+
+_FEW = 3
+
+
+def _range(values: dict[str, float]) -> str:
+    """From the least to the most, each with its name: ``58 (self-split) to 128 (generic)``."""
+    least, most = min(values, key=lambda n: values[n]), max(values, key=lambda n: values[n])
+    if values[least] == values[most]:
+        return number(values[least])
+    return f"{number(values[least])} ({least}) to {number(values[most])} ({most})"
 
 
 def shortfall(case: Case) -> str:

@@ -53,9 +53,9 @@ def machine(case: Case) -> str:
 def recorded(case: Case) -> str:
     """What was recorded, in a sentence."""
     capture = case.capture
-    clock = "emulated time" if capture["timing"] == "emulated" else "time"
+    clock = " of emulated time" if capture["timing"] == "emulated" else ""
     stacks = "with" if capture["has_stacks"] else "without"
-    return f"{count(capture['events'], 'event')} in {capture['seconds']:.1f} s of {clock}, {stacks} kernel stacks."
+    return f"{count(capture['events'], 'event')} in {capture['seconds']:.1f} s{clock}, {stacks} kernel stacks."
 
 
 def answer(case: Case) -> list[str]:

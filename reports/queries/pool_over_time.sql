@@ -1,7 +1,7 @@
 WITH step AS (
-    -- At most 400 points a series: the last value of each step of the recording, and the lowest value for reserve_low.
-    SELECT strategy, metric, t_ns, value, (last_ns - first_ns) / 400e9 AS width_s,
-           least(399, floor(400 * (t_ns - first_ns) / greatest(last_ns - first_ns, 1)))::INTEGER AS step
+    -- At most 240 points a series: the last value of each step of the recording, and the lowest value for reserve_low.
+    SELECT strategy, metric, t_ns, value, (last_ns - first_ns) / 240e9 AS width_s,
+           least(239, floor(240 * (t_ns - first_ns) / greatest(last_ns - first_ns, 1)))::INTEGER AS step
     FROM timeline JOIN strategy_summary USING (run_id) JOIN capture USING (capture_id)
     WHERE capture.name = $capture AND t_ns >= first_ns AND refills IS NOT NULL
       AND metric IN ('ptp_live', 'pool_held', 'pool_idle', 'reserve_low'))

@@ -1,7 +1,7 @@
 WITH step AS (
-    -- One row per strategy, cause and step of 1/400 of the recording in which that cause split something.
-    SELECT strategy, cause, (last_ns - first_ns) / 400e9 AS width_s,
-           least(399, floor(400 * (t_ns - first_ns) / greatest(last_ns - first_ns, 1)))::INTEGER AS step, count(*) AS splits
+    -- One row per strategy, cause and step of 1/240 of the recording in which that cause split something.
+    SELECT strategy, cause, (last_ns - first_ns) / 240e9 AS width_s,
+           least(239, floor(240 * (t_ns - first_ns) / greatest(last_ns - first_ns, 1)))::INTEGER AS step, count(*) AS splits
     FROM split JOIN strategy_summary USING (run_id) JOIN capture USING (capture_id)
     WHERE capture.name = $capture AND action = 'split' AND cause <> 'warm_up' AND t_ns >= first_ns
     GROUP BY ALL)

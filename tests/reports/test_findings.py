@@ -141,3 +141,17 @@ def test_the_scale_of_another_architecture_is_said_to_be_one() -> None:
     assert "2.68 % (low), 3.91 % (median) and 12.77 % (high)" in text
     assert "another architecture's" in text
     assert "for x86_64 nobody has published a difference in time" in text
+
+
+def test_many_pools_are_said_as_a_range() -> None:
+    few = findings.contrast(case(unprotected={"splits_2m": 2}, pba=pool(20, 5), reserve_block=pool(0)))
+    assert few == (
+        "The pools took, at run time: pba 20 refills and 5 splits of the direct map; reserve-block no refills and no "
+        "splits of the direct map. Without any keys (unprotected) there are 2 splits."
+    )
+    many = findings.contrast(
+        case(pba=pool(20, 5), reserve_block=pool(9, 5), self_split=pool(30, 5), generic=pool(40, 5))
+    )
+    assert (
+        many == "The pools took 9 (reserve-block) to 40 (generic) refills and 5 splits of the direct map at run time."
+    )
