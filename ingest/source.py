@@ -20,6 +20,7 @@ LONGEST_RECORD = 1 << 20  # bytes; an event with its stack has a few KiB
 PADDING = 64  # bytes after the text that the scanner may look at
 
 _AHEAD = 2  # blocks read ahead
+_STEP = 64 << 10  # bytes decompressed at a time: what damage costs before the place that is damaged
 _MAGICS = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
@@ -42,6 +43,7 @@ class Bytes:
         except OSError as error:
             raise UsageError(f"{path}: {error.strerror}", "name a trace file, or a folder that holds one") from error
         kind = next((kind for start, kind in _MAGICS.items() if magic.startswith(start)), None)
+        self._step = BLOCK if kind is None else _STEP
         self._stream: Any = self._raw
         if kind == "xz":
             self._stream = lzma.LZMAFile(self._raw)  # noqa: SIM115
@@ -53,7 +55,10 @@ class Bytes:
     def fill(self, target: memoryview) -> int:
         """Read until the buffer is full or the file ends; bytes read (any of DAMAGE: it is damaged from here on)."""
         self.filled = 0
-        while self.filled < len(target) and (got := self._stream.readinto(target[self.filled :])):
+        while self.filled < len(target):
+            got = self._stream.readinto(target[self.filled : self.filled + self._step])
+            if not got:
+                break
             self.filled += got
         return self.filled
 
