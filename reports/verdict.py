@@ -62,6 +62,11 @@ def _why_so_few(case: Case, most: float) -> str:
     """What kept the pools from differing: nothing had to be refilled, or there was too little to refill for."""
     if not most:
         return ", because no pool had to be refilled: what each held before the first event was enough"
+    served = [
+        (order, asked - failed) for name in case.pools for order, (asked, failed) in case.refills.get(name, {}).items()
+    ]
+    if served and not any(got for order, got in served if order < 9):
+        return ", because every refill got a 2M block: what they fall back to, where they differ, never came into play"
     metrics = next(iter(case.metrics.values()))
     start, peak = metrics["ptp_live_start"], metrics["ptp_live_peak"]
     grown = (peak or 0) - (start or 0)

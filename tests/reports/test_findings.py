@@ -34,6 +34,11 @@ def test_nine_refills_apart_is_no_recommendation_and_ten_is_one() -> None:
     assert "because its page tables grow by no more than 1,024 pages (2 blocks of 2M)" in nine
     idle = verdict(case(pba=pool(0), reserve_block=pool(0)))
     assert "because no pool had to be refilled" in idle
+    blocks = {"pba": {9: (37, 0)}, "reserve-block": {9: (37, 0)}}
+    whole = verdict(case(blocks, pba=pool(37), reserve_block=pool(37)))
+    assert "because every refill got a 2M block" in whole
+    mixed = verdict(case(blocks | {"pba": {9: (37, 1), 4: (1, 0)}}, pba=pool(37), reserve_block=pool(37)))
+    assert "because every refill" not in mixed
     assert ten.startswith("Of the pools, reserve-block costs least here on every count: splits at run time 3 against 5")
 
 
