@@ -150,7 +150,12 @@ def _refills(case: Case, name: str) -> str:
         if failed
     ]
     text = f"It refilled its pool {_times(total)}"
-    text += f": {listed(served)}" if served else ""
+    if len(served) == 1:
+        text += (
+            f", each time with {served[0].split(' with ')[1]}" if total > 1 else f" with {served[0].split(' with ')[1]}"
+        )
+    else:
+        text += f": {listed(served)}" if served else ""
     return text + (f"; {listed(missed)}." if missed else ".")
 
 

@@ -160,3 +160,10 @@ def test_many_pools_are_said_as_a_range() -> None:
     assert (
         many == "The pools took 9 (reserve-block) to 40 (generic) refills and 5 splits of the direct map at run time."
     )
+
+
+def test_refills_of_one_kind_are_said_once() -> None:
+    told = case({"pba": {9: (21, 0)}}, pba=pool(21))
+    assert dict(findings.differences(told))["pba"].startswith(
+        "It refilled its pool 21 times, each time with a 2M block."
+    )
