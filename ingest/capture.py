@@ -170,11 +170,10 @@ class _Import:
     def _store_page_flags(self, moment: str, runs: Any) -> None:
         if runs is not None:
             first, last, flags = runs
-            self._connection.register("runs", pa.table({"first": first, "last": last, "flags": flags}))
+            runs = pa.table({"first": first, "last": last, "flags": flags})
             self._connection.execute(
                 "INSERT INTO page_flags SELECT $1, $2, first, last, flags FROM runs", [self._named.result(), moment]
             )
-            self._connection.unregister("runs")
 
     def _store_snapshots(self, moment: str) -> None:
         def text(parse: Any) -> Any:
@@ -253,10 +252,10 @@ class _Import:
         if not rows:
             return
         names = [f"c{i}" for i in range(len(rows[0]))]
-        columns = pa.table([pa.array(column) for column in zip(*rows, strict=True)], names=names)
-        self._connection.register("rows", columns)
-        self._connection.execute(f"INSERT INTO {table} SELECT $1, {', '.join(names)} FROM rows", [self._named.result()])
-        self._connection.unregister("rows")
+        batch = pa.table([pa.array(column) for column in zip(*rows, strict=True)], names=names)  # noqa: F841
+        self._connection.execute(
+            f"INSERT INTO {table} SELECT $1, {', '.join(names)} FROM batch", [self._named.result()]
+        )
 
 
 def _losses(stream: EventStream, ring: dict[int, int]) -> dict[int | None, int]:

@@ -255,9 +255,8 @@ class EventStream:
                 return
         self._count(rows, bare, table)
         stacks = np.append(stack_numbers, np.int32(-1))[rows["stack"]]
-        self._connection.register("batch", self._arrow(rows, codes, gfp_bits, stacks))
+        batch = self._arrow(rows, codes, gfp_bits, stacks)  # noqa: F841  (found by name: a view lives until the commit)
         self._connection.execute(_INSERT, [self._capture_id.result()])
-        self._connection.unregister("batch")
         self.stored += len(rows)
 
     def _count(self, rows: NDArray[np.void], bare: NDArray[np.bool_], table: NDArray[np.bool_]) -> None:
