@@ -11,15 +11,13 @@ import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import numba
 
 from ptpool.provenance import source_hash
 
 _KEEP = 6  # folders kept, so that switching between two checkouts does not recompile
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 @cache
@@ -39,11 +37,11 @@ def _cache_folder(stage: str) -> str:
     return str(folder)
 
 
-def compiled(function: F) -> F:
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function of flat arrays to machine code: cached on disk, inlined into its callers, free of the GIL.
 
     Reference counting is off (measured: it made the page allocator ten times slower), so the function may read and
     write the arrays it is given, alone or in named tuples, but not make new ones.
     """
     numba.config.CACHE_DIR = _cache_folder(function.__module__.partition(".")[0])
-    return cast(F, numba.njit(cache=True, nogil=True, forceinline=True, error_model="numpy", _nrt=False)(function))
+    return cast(Callable[..., Any], numba.njit(cache=True, nogil=True, forceinline=True, error_model="numpy", _nrt=False)(function))

@@ -97,11 +97,12 @@ class Unlock(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A permission change of the direct map by someone other than the strategy."""
+    """A permission change of a range of the direct map: attributes of `replay.kernel.direct_map` to set and to clear."""
 
     pfn: int
     pages: int
-    attribute: int
+    set_bits: int
+    clear_bits: int = 0
 
 
 Action = Alloc | Free | SetKey | ResetKey | Apply | Give | Take | Withdraw | Lock | Unlock

@@ -52,14 +52,7 @@ def run(
             f"{len(wanted)} runs of {len(captures)} captures on the recorded machine, {workers} at a time", quiet=quiet
         )
         with progress("replay", len(wanted), quiet=quiet, unit="runs") as meter:
-            finished = 0
-
-            def count_one(done: object) -> None:
-                nonlocal finished
-                finished += 1
-                meter(finished, f"{finished} of {len(wanted)} runs")
-
-            done = replay_all(connection, wanted, workers, count_one)
+            done = replay_all(connection, wanted, workers, lambda n: meter(n, f"{n} of {len(wanted)} runs"))
     columns = ["capture", "strategy", "run_id", "events", "wall_s", "events_per_s", "incidents", "new"]
     rows = [
         (
@@ -120,9 +113,9 @@ def describe(
 
     from replay.registry import find, parameters
 
-    (entry,) = find([name])[:1] or [None]
-    if entry is None or name == "all":
+    if name == "all":
         raise UsageError("replay describe takes one strategy", "ptpool replay list names them")
+    (entry,) = find([name])
     rows = parameters(entry)
     rules = inspect.getdoc(entry.factory) or ""
     if as_json:

@@ -44,7 +44,8 @@ def load_demand(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any], 
                list_position(?, coalesce(event.consumer::VARCHAR, 'other')) - 1 AS consumer,
                coalesce(list_has_any(frames, ?), false) AS self_inflicted
         FROM page_event event LEFT JOIN stack
-             ON event.consumer = 'direct_map_split' AND stack.capture_id = event.capture_id AND stack.stack_id = event.stack_id
+             ON event.consumer = 'direct_map_split' AND stack.capture_id = event.capture_id
+                AND stack.stack_id = event.stack_id
         WHERE event.capture_id = ? AND kind IN ('alloc', 'free', 'alloc_failed')
         ORDER BY event.seq""",
         [list(CONSUMERS), list(SELF_INFLICTED), capture["capture_id"]],
@@ -82,7 +83,7 @@ def load_demand(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any], 
     )
 
 
-def _plain(column: NDArray[np.generic]) -> NDArray[np.generic]:
+def _plain(column: Any) -> NDArray[Any]:
     return np.asarray(column)
 
 
@@ -90,11 +91,11 @@ def _counts(masks: dict[str, NDArray[np.bool_]]) -> dict[str, int]:
     return {what: int(mask.sum()) for what, mask in masks.items() if mask.any()}
 
 
-def _contexts(gfp: NDArray[np.int64], unknown: NDArray[np.generic]) -> NDArray[np.uint8]:
+def _contexts(gfp: NDArray[np.int64], unknown: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """gfp_zone() and what the request may do; without recorded flags a request counts as GFP_KERNEL."""
 
-    def has(name: str) -> NDArray[np.bool_]:
-        return (gfp & GFP_BITS[name]) != 0
+    def has(name: str) -> NDArray[Any]:
+        return np.asarray((gfp & GFP_BITS[name]) != 0)
 
     zone = np.full(len(gfp), ZONE_NORMAL, np.uint8)
     zone[has("__GFP_HIGHMEM") & has("__GFP_MOVABLE")] = ZONE_MOVABLE

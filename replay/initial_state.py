@@ -36,7 +36,7 @@ _COLD_HEADROOM = 4
 
 
 @dataclass
-class Machine0:
+class InitialState:
     """The recorded machine before the first event. Shapes: ``P`` pages, ``M`` PMD-sized pieces."""
 
     name: str
@@ -48,12 +48,12 @@ class Machine0:
     """(P,) pages in the direct map."""
     level: NDArray[np.uint8]
     """(M,) level of the leaf that maps each piece of the direct map."""
-    tables: NDArray[np.int64]
+    page_tables: NDArray[np.int64]
     """Page tables alive: their page frame numbers, ascending."""
     assumptions: list[str] = field(default_factory=list)
 
 
-def recorded_machine(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any], demand: Demand) -> Machine0:
+def recorded_machine(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any], demand: Demand) -> InitialState:
     """Rebuild the machine that a capture was recorded on, as it was before the first event."""
     arch = capture["arch"] or "x86_64"
     geometry = ARM64_4K if arch == "aarch64" else X86_64
@@ -73,7 +73,7 @@ def recorded_machine(connection: duckdb.DuckDBPyConnection, capture: dict[str, A
     _set_block_types(connection, capture_id, moment, allocator, present & ~free & ~movable, geometry, assumptions)
     build_free_lists(allocator, free & present)
     mapped, level = _direct_map(connection, capture_id, moment, arch, present, allocator, geometry, assumptions)
-    return Machine0("recorded", arch, capture["cpus"], geometry, allocator, mapped, level, tables, assumptions)
+    return InitialState("recorded", arch, capture["cpus"], geometry, allocator, mapped, level, tables, assumptions)
 
 
 _Pages = tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_], NDArray[np.int64], str]
@@ -104,8 +104,8 @@ def _pages(
                 movable &= seen < 0
                 tables = np.empty(0, np.int64)
                 assumptions.append(
-                    "No snapshot from before the recording: the state at its start is the one after it, with every page "
-                    "set back to what its first event implies; page tables alive at the start are not known."
+                    "No snapshot from before the recording: the state at its start is the one after it, with every "
+                    "page set back to what its first event implies; page tables alive at the start are not known."
                 )
             present |= free
             return present, free, movable, tables, moment
@@ -114,8 +114,8 @@ def _pages(
     seen = np.full(pages, -1, np.int8)
     seen[: demand.pages] = demand.first_seen
     assumptions.append(
-        f"No page flags beside the trace: a machine of {pages:,} pages is assumed in which every page is free but those "
-        "whose first event is a free. Such a machine is never short of memory."
+        f"No page flags beside the trace: a machine of {pages:,} pages is assumed in which every page is free but "
+        "those whose first event is a free. Such a machine is never short of memory."
     )
     present = np.ones(pages, np.bool_)
     return present, seen != 0, np.zeros(pages, np.bool_), np.empty(0, np.int64), "before"
@@ -240,17 +240,11 @@ def _direct_map(
     for g in gigas:
         level[g * pmd : (g + 1) * pmd] = PUD
     if meminfo:
-        missing = (
-            meminfo.get("DirectMap4k", 0) // kilobytes
-            - int(mapped.reshape(-1)[_pages_of(level == PTE, pmd, len(mapped))].sum())
-        ) // pmd
+        in_4k = np.repeat(level == PTE, pmd)[: len(mapped)]
+        missing = (meminfo.get("DirectMap4k", 0) // kilobytes - int(mapped[in_4k].sum())) // pmd
         for piece in _split_before(connection, capture_id, level, allocator, geometry)[: max(missing, 0)]:
             level[piece] = PTE
     return mapped, level
-
-
-def _pages_of(pieces: NDArray[np.bool_], pmd: int, pages: int) -> NDArray[np.bool_]:
-    return np.repeat(pieces, pmd)[:pages]
 
 
 def _split_before(

@@ -1,5 +1,6 @@
 """One run: a machine, a strategy, a program. Performs actions, makes decisions, and goes on."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +27,7 @@ from replay.actions import (
     Withdraw,
 )
 from replay.demand import Demand
-from replay.initial_state import Machine0
+from replay.initial_state import InitialState
 from replay.kernel import direct_map as maps
 from replay.kernel.page_alloc import (
     KSWAPD,
@@ -58,16 +59,10 @@ _REFILL_TRIES = 8
 class Machine:
     """Carries out a strategy's decisions on the simulated machine."""
 
-    def __init__(self, start: Machine0, demand: Demand, strategy: Strategy) -> None:
+    def __init__(self, start: InitialState, demand: Demand, strategy: Strategy) -> None:
         self.start, self.demand, self.strategy = start, demand, strategy
         geometry = start.geometry
-        self.allocator = start.allocator._replace(
-            **{
-                name: value.copy()
-                for name, value in start.allocator._asdict().items()
-                if isinstance(value, np.ndarray) and name != "zones"
-            }
-        )
+        self.allocator = copy.deepcopy(start.allocator)
         level = start.level.copy()
         if strategy.boot_map_4k:
             level[:] = maps.PTE
@@ -83,7 +78,7 @@ class Machine:
         protected = np.array([consumer in strategy.protects() for consumer in CONSUMERS])
         self.tally = stretch.Tally(
             page_of=page_of,
-            count=np.zeros(stretch.COUNTS, np.int64),
+            counts=np.zeros(stretch.COUNTS, np.int64),
             integral=np.zeros(4, np.float64),
             attempts=np.zeros(geometry.max_order + 1, np.int64),
             touched=np.zeros(len(self.allocator.block_type), np.bool_),
@@ -112,11 +107,11 @@ class Machine:
         """Boot the strategy and supply the page tables that were alive before the first event; then start counting."""
         if self.strategy.boot_map_4k:
             self._set_aside_tables()
-        self.tally.count[stretch.CLOCK] = self.demand.first_ns
+        self.tally.counts[stretch.CLOCK] = self.demand.first_ns
         self._drive(self.strategy.boot(self.view))
-        for pfn in self.start.tables:
+        for pfn in self.start.page_tables:
             self._adopt(int(pfn))
-        self.warm_up_splits = int(self.direct_map.count[maps.SPLITS])
+        self.warm_up_splits = int(self.direct_map.counts[maps.SPLITS])
         self._start_counting()
 
     def replay(self, on_progress: Callable[[float], None] = lambda done: None) -> None:
@@ -140,8 +135,8 @@ class Machine:
 
     def _set_aside_tables(self) -> None:
         """Take the memory of the extra tables of an all-4K direct map from what is free, a block at a time."""
-        wanted = int(self.direct_map.count[maps.TABLES])
-        wanted -= int(maps.direct_map(self.start.mapped, self.start.level, self.start.geometry).count[maps.TABLES])
+        wanted = int(self.direct_map.counts[maps.TABLES])
+        wanted -= int(maps.direct_map(self.start.mapped, self.start.level, self.start.geometry).counts[maps.TABLES])
         order = self.start.geometry.pageblock_order
         while wanted > 0:
             order = min(order, wanted.bit_length() - 1)
@@ -165,29 +160,29 @@ class Machine:
         kind = TABLE_PLAIN
         if tally.fast[stretch.KEY_EACH]:
             kind = TABLE_KEYED
-            stretch.change_key(self.direct_map, tally, pfn, 1, maps.KEYED, self.now, self.cause)
-        stretch.place_table(allocator, self.direct_map, self.pool, tally, pfn, pfn, 0, kind)
+            stretch.change_key(self.direct_map, tally, pfn, 1, maps.KEYED, 0, self.now, self.cause)
+        stretch.place_table(allocator, tally, pfn, pfn, 0, kind)
 
     def _start_counting(self) -> None:
         live, unkeyed, last = (
-            int(self.tally.count[i]) for i in (stretch.PTP_LIVE, stretch.UNKEYED, stretch.LAST_UNMOVABLE)
+            int(self.tally.counts[i]) for i in (stretch.PTP_LIVE, stretch.UNKEYED, stretch.LAST_UNMOVABLE)
         )
-        self.tally.count[:] = 0
-        self.tally.count[stretch.PTP_LIVE] = self.tally.count[stretch.PTP_PEAK] = live
-        self.tally.count[stretch.UNKEYED], self.tally.count[stretch.LAST_UNMOVABLE] = unkeyed, last
-        self.tally.count[stretch.CLOCK] = self.demand.first_ns
+        self.tally.counts[:] = 0
+        self.tally.counts[stretch.PTP_LIVE] = self.tally.counts[stretch.PTP_PEAK] = live
+        self.tally.counts[stretch.UNKEYED], self.tally.counts[stretch.LAST_UNMOVABLE] = unkeyed, last
+        self.tally.counts[stretch.CLOCK] = self.demand.first_ns
         self.tally.integral[:] = 0
         self.tally.attempts[:] = 0
-        self.allocator.count[:] = 0
-        self.pool.count[pools.HELD_PEAK] = self.pool.count[pools.HELD]
-        self.pool.count[pools.LOW] = self.pool.count[pools.CACHED]
+        self.allocator.counts[:] = 0
+        self.pool.counts[pools.HELD_PEAK] = self.pool.counts[pools.HELD]
+        self.pool.counts[pools.LOW] = self.pool.counts[pools.CACHED]
         self.flags[:] = 0
         self.refill_attempts[:] = 0
         self.failures[:] = 0
         self.refills = self.stalls = self.shrunk = 0
         self.cause = CAUSES.index("ptp")
         self.live_start = live
-        self.pte_pages_start = int(self.direct_map.count[maps.PAGES + maps.PTE])
+        self.pte_pages_start = int(self.direct_map.counts[maps.PAGES + maps.PTE])
         self.level_start = self.direct_map.level.copy()
         self.keyed_start = self.keyed()
 
@@ -205,25 +200,26 @@ class Machine:
     # ----------------------------------------------------------------------------------------- decisions due
 
     def _supply_table(self, recorded: int, order: int) -> None:
-        """Serve a page table that the pool could not: refill until it can, or the strategy refuses."""
+        """Serve a page table from the pool: refill until it can, or until the strategy refuses."""
+        pfn = self._take_above_reserve(order)
         for _ in range(_REFILL_TRIES):
+            if pfn >= 0:
+                break
             served = self._with_cause("refill", self.strategy.refill(self.view, order))
             if served is None:
                 break
-            if isinstance(served, Chunk):
-                pfn = served.pfn
-            elif self.view.cached - (1 << order) >= self.tally.fast[stretch.RESERVE]:
-                pfn = pools.take(self.allocator, self.pool, order)
-            else:
-                pfn = -1
-            if pfn >= 0:
-                stretch.place_table(
-                    self.allocator, self.direct_map, self.pool, self.tally, recorded, pfn, order, POOL_USED
-                )
-                self._count_allocation(pfn)
-                return
-        self._incident("ptp_null", order, "the pool is empty and cannot be refilled")
-        self._unplaced()
+            pfn = served.pfn if isinstance(served, Chunk) else self._take_above_reserve(order)
+        if pfn < 0:
+            self._incident("ptp_null", order, "the pool is empty and cannot be refilled")
+            self._unplaced()
+            return
+        stretch.place_table(self.allocator, self.tally, recorded, pfn, order, POOL_USED)
+        self._count_allocation(pfn)
+
+    def _take_above_reserve(self, order: int) -> int:
+        if self.view.cached - (1 << order) < self.tally.fast[stretch.RESERVE]:
+            return -1
+        return int(pools.take(self.allocator, self.pool, order))
 
     def _serve_short_of_memory(self, at: int) -> None:
         """The slow path of an allocation of the recorded workload, or of a page table taken from the page allocator."""
@@ -242,10 +238,10 @@ class Machine:
             kind = TABLE_PLAIN
             if tally.fast[stretch.KEY_EACH] and not (order == 1 and tally.fast[stretch.PGD_BYPASS]):
                 kind = TABLE_KEYED
-                stretch.change_key(self.direct_map, tally, pfn, 1 << order, maps.KEYED, self.now, self.cause)
-            stretch.place_table(self.allocator, self.direct_map, self.pool, tally, recorded, pfn, order, kind)
+                stretch.change_key(self.direct_map, tally, pfn, 1 << order, maps.KEYED, 0, self.now, self.cause)
+            stretch.place_table(self.allocator, tally, recorded, pfn, order, kind)
         else:
-            stretch.place(self.allocator, self.direct_map, tally, recorded, pfn, order)
+            stretch.place(self.allocator, tally, recorded, pfn, order)
         self._count_allocation(pfn)
         if program.consumer[at] == stretch.SECRET:
             self._outside_change(at)
@@ -282,23 +278,23 @@ class Machine:
         return int(freed)
 
     def _outside_change(self, at: int) -> None:
-        """A permission change by another part of the kernel: secret memory, or one whose place the trace does not tell."""
+        """A permission change by others: secret memory, or one whose place the trace does not tell."""
         program, tally = self.demand.program, self.tally
         if program.op[at] == stretch.OUTSIDE_CHANGE:
-            change = Change(int(tally.count[stretch.LAST_UNMOVABLE]), 1, maps.READ_ONLY)
+            change = Change(int(tally.counts[stretch.LAST_UNMOVABLE]), 1, maps.READ_ONLY)
         else:
             change = Change(int(tally.page_of[program.pfn[at]]), 1 << int(program.order[at]), maps.NOT_PRESENT)
         self._with_cause("outside", self.strategy.outside(self.view, change))
 
     def _count_allocation(self, pfn: int) -> None:
-        count = self.tally.count
+        count = self.tally.counts
         count[stretch.EVENTS] += 1
         count[stretch.ALLOCS] += 1
         count[stretch.ALLOCS_PTE] += self.direct_map.level[pfn >> self.direct_map.table_shift] == maps.PTE
 
     def _unplaced(self) -> None:
-        self.tally.count[stretch.EVENTS] += 1
-        self.tally.count[stretch.UNPLACED] += 1
+        self.tally.counts[stretch.EVENTS] += 1
+        self.tally.counts[stretch.UNPLACED] += 1
 
     # ------------------------------------------------------------------------------------------------ actions
 
@@ -328,7 +324,7 @@ class Machine:
             case SetKey(chunk, tables):
                 return self._change(Change(chunk.pfn, chunk.pages, maps.KEYED), tables, own=True)
             case ResetKey(chunk, tables):
-                return self._change(Change(chunk.pfn, chunk.pages, 0), tables, own=True)
+                return self._change(Change(chunk.pfn, chunk.pages, 0, maps.KEYED), tables, own=True)
             case Apply(change, tables):
                 return self._change(change, tables, own=False)
             case Give(chunk):
@@ -383,11 +379,11 @@ class Machine:
                     return False
                 self.allocator.kind[pfn] = SPLIT_TABLE
         if own:
-            stretch.change_key(d, tally, change.pfn, change.pages, change.attribute, self.now, self.cause)
+            stretch.change_key(d, tally, *change, self.now, self.cause)
         else:
-            before = int(d.count[maps.SPLITS])
-            maps.apply(d, change.pfn, change.pages, change.attribute, self.now, self.cause)
-            tally.count[stretch.FLUSHES] += int(d.count[maps.SPLITS]) - before
+            before = int(d.counts[maps.SPLITS])
+            maps.apply(d, *change, self.now, self.cause)
+            tally.counts[stretch.FLUSHES] += int(d.counts[maps.SPLITS]) - before
         return True
 
     def _incident(self, kind: str, order: int | None, detail: str) -> None:
@@ -397,7 +393,7 @@ class Machine:
 
     def kswapd_wakes(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         """(orders,) allocations that found no zone above its low watermark."""
-        wakes: np.ndarray[Any, np.dtype[np.int64]] = self.allocator.count[KSWAPD:]
+        wakes: np.ndarray[Any, np.dtype[np.int64]] = self.allocator.counts[KSWAPD:]
         return wakes
 
 
@@ -409,10 +405,10 @@ class _View(PoolView):
 
     @property
     def cached(self) -> int:  # type: ignore[override]
-        return int(self._machine.pool.count[pools.CACHED])
+        return int(self._machine.pool.counts[pools.CACHED])
 
     def tables_needed(self, change: Change) -> int:
-        return int(maps.tables_needed(self._machine.direct_map, change.pfn, change.pages, change.attribute))
+        return int(maps.tables_needed(self._machine.direct_map, *change))
 
     def idle_blocks(self) -> list[tuple[int, int, bool]]:
         pool, shift = self._machine.pool, self._machine.pool.block_shift

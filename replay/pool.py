@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ptpool.compiled import compiled
 from replay.kernel.page_alloc import POOL_IDLE, POOL_USED, SPLIT_TABLE, PageAllocator, list_add, list_del
 
-CACHED, HELD, STRANDED, HELD_PEAK, LOW = range(5)  # places in Pool.count
+CACHED, HELD, STRANDED, HELD_PEAK, LOW = range(5)  # places in Pool.counts
 """Pages on the list; pages of the pool; cached pages of partly used blocks; most held; fewest cached since sampled."""
 
 
@@ -20,7 +20,7 @@ class Pool(NamedTuple):
     """Pages that carry the key. Shapes: ``B`` pageblock-sized pieces of memory."""
 
     ends: NDArray[np.int32]  # (1, 2) head and tail; the links are those of the page allocator
-    count: NDArray[np.int64]  # CACHED, HELD, STRANDED, HELD_PEAK, LOW
+    counts: NDArray[np.int64]  # CACHED, HELD, STRANDED, HELD_PEAK, LOW
     idle: NDArray[np.int32]  # (B,) pages of the block on the list
     used: NDArray[np.int32]  # (B,) pages of the block handed out or spent as tables of the direct map
     whole: NDArray[np.bool_]  # (B,) the block came in one piece and none of it was given back
@@ -32,7 +32,7 @@ def empty_pool(allocator: PageAllocator) -> Pool:
     blocks = len(allocator.block_type)
     return Pool(
         ends=np.full((1, 2), -1, np.int32),
-        count=np.zeros(5, np.int64),
+        counts=np.zeros(5, np.int64),
         idle=np.zeros(blocks, np.int32),
         used=np.zeros(blocks, np.int32),
         whole=np.zeros(blocks, np.bool_),
@@ -48,10 +48,10 @@ def give(a, p, pfn, pages):
         a.kind[page] = POOL_IDLE
         block = page >> p.block_shift
         p.idle[block] += 1
-        p.count[STRANDED] += p.used[block] > 0
-    p.count[CACHED] += pages
-    p.count[HELD] += pages
-    p.count[HELD_PEAK] = max(p.count[HELD_PEAK], p.count[HELD])
+        p.counts[STRANDED] += p.used[block] > 0
+    p.counts[CACHED] += pages
+    p.counts[HELD] += pages
+    p.counts[HELD_PEAK] = max(p.counts[HELD_PEAK], p.counts[HELD])
 
 
 @compiled
@@ -60,10 +60,10 @@ def remove(a, p, pfn):
     list_del(a.link, p.ends, 0, pfn)
     block = pfn >> p.block_shift
     p.idle[block] -= 1
-    p.count[STRANDED] -= p.used[block] > 0
-    p.count[CACHED] -= 1
-    p.count[HELD] -= 1
-    p.count[LOW] = min(p.count[LOW], p.count[CACHED])
+    p.counts[STRANDED] -= p.used[block] > 0
+    p.counts[CACHED] -= 1
+    p.counts[HELD] -= 1
+    p.counts[LOW] = min(p.counts[LOW], p.counts[CACHED])
 
 
 @compiled
@@ -73,12 +73,12 @@ def _hand_out(a, p, pfn, kind):
     block = pfn >> p.block_shift
     p.idle[block] -= 1
     if p.used[block] > 0:
-        p.count[STRANDED] -= 1
+        p.counts[STRANDED] -= 1
     else:
-        p.count[STRANDED] += p.idle[block]
+        p.counts[STRANDED] += p.idle[block]
     p.used[block] += 1
-    p.count[CACHED] -= 1
-    p.count[LOW] = min(p.count[LOW], p.count[CACHED])
+    p.counts[CACHED] -= 1
+    p.counts[LOW] = min(p.counts[LOW], p.counts[CACHED])
 
 
 @compiled
@@ -88,13 +88,13 @@ def take(a, p, order):
     Returns:
         First page frame number, -1 when the list has none that fits.
     """
-    pfn = p.ends[0, 0]
+    pfn = np.int64(p.ends[0, 0])
     if order == 0:
         if pfn >= 0:
             _hand_out(a, p, pfn, POOL_USED)
         return pfn
     while pfn >= 0 and a.kind[pfn ^ 1] != POOL_IDLE:
-        pfn = a.link[pfn, 0]
+        pfn = np.int64(a.link[pfn, 0])
     if pfn >= 0:
         pfn &= ~1
         _hand_out(a, p, pfn, POOL_USED)
@@ -105,7 +105,7 @@ def take(a, p, order):
 @compiled
 def take_split_table(a, p):
     """Spend the head of the list as a page table of the direct map. The list must not be empty."""
-    pfn = p.ends[0, 0]
+    pfn = np.int64(p.ends[0, 0])
     _hand_out(a, p, pfn, SPLIT_TABLE)
     return pfn
 
@@ -118,8 +118,8 @@ def put(a, p, pfn):
     block = pfn >> p.block_shift
     p.used[block] -= 1
     if p.used[block] > 0:
-        p.count[STRANDED] += 1
+        p.counts[STRANDED] += 1
     else:
-        p.count[STRANDED] -= p.idle[block]
+        p.counts[STRANDED] -= p.idle[block]
     p.idle[block] += 1
-    p.count[CACHED] += 1
+    p.counts[CACHED] += 1

@@ -85,8 +85,7 @@ class Strategy:
 
     def boot(self, pool: PoolView) -> Decision:
         """Decide what is set aside at boot."""
-        return
-        yield
+        yield from ()
 
     def refill(self, pool: PoolView, order: int) -> Decision:
         """Decide where new pages come from when a table of 2^order pages cannot be handed out.
@@ -94,8 +93,7 @@ class Strategy:
         Returns:
             A chunk that serves the request, True to look again, or None to refuse.
         """
-        return None
-        yield
+        yield from ()
 
     def outside(self, pool: PoolView, change: Change) -> Decision:
         """Decide whose tables a permission change by another part of the kernel uses. Returns whether it was done."""
@@ -103,8 +101,8 @@ class Strategy:
 
     def shrink(self, pool: PoolView) -> Decision:
         """Decide what is given back when memory is short. Returns the pages freed."""
+        yield from ()
         return 0
-        yield
 
 
 @dataclass(frozen=True)

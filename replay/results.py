@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ptpool.vocabulary import UNMOVABLE
+from ptpool.vocabulary import MOVABLE, UNMOVABLE
 from replay import pool as pools
 from replay import stretch
 from replay.kernel import direct_map as maps
-from replay.kernel.page_alloc import EXTFRAG, HOLE, MOVABLE, USED
+from replay.kernel.page_alloc import EXTFRAG, HOLE, USED
 from replay.machine import CAUSES, FLAGS, Machine
 
 _NS = 1e9
@@ -48,15 +48,15 @@ def result_of(machine: Machine) -> RunResult:
             "incident": _incidents(machine),
         },
         assumptions=_assumptions(machine),
-        events=int(machine.tally.count[stretch.EVENTS]),
+        events=int(machine.tally.counts[stretch.EVENTS]),
     )
 
 
 def _metrics(machine: Machine) -> pa.Table:
-    count, integral = machine.tally.count, machine.tally.integral
+    count, integral = machine.tally.counts, machine.tally.integral
     d, pool, allocator = machine.direct_map, machine.pool, machine.allocator
     duration = max(machine.demand.last_ns + 1 - machine.demand.first_ns, 1)
-    log = d.log[: d.count[maps.SPLITS]]
+    log = d.log[: d.counts[maps.SPLITS]]
     at_run_time = log[log[:, 3] != CAUSES.index("warm_up")]
     mapped = float(d.mapped.sum())
     pooled = bool(machine.tally.fast[stretch.POOLED])
@@ -80,17 +80,17 @@ def _metrics(machine: Machine) -> pa.Table:
         "splits_warm_up": None if all_4k else len(log) - len(at_run_time),
         "collapses": None if all_4k else 0,
         "pte_share_start": machine.pte_pages_start / mapped,
-        "pte_share_end": d.count[maps.PAGES + maps.PTE] / mapped,
+        "pte_share_end": d.counts[maps.PAGES + maps.PTE] / mapped,
         "pte_share_mean": integral[stretch.PTE_TIME] / duration / mapped,
         "pte_share_kernel_end": kernel,
         "pte_share_activity": count[stretch.ALLOCS_PTE] / max(count[stretch.ALLOCS], 1),
         "blocks_touched": machine.tally.touched.sum(),
         "refills": machine.refills if pooled else None,
-        "pool_pages_peak": pool.count[pools.HELD_PEAK] if pooled else None,
+        "pool_pages_peak": pool.counts[pools.HELD_PEAK] if pooled else None,
         "pool_idle_pages_mean": integral[stretch.IDLE_TIME] / duration if pooled else None,
         "stranded_pages_mean": integral[stretch.STRANDED_TIME] / duration if pooled else None,
         "reserve_pages_min": _reserve_min(machine) if pooled else None,
-        "table_pages_direct_map": d.count[maps.TABLES],
+        "table_pages_direct_map": d.counts[maps.TABLES],
         "ptp_nulls": machine.incident_counts.get("ptp_null", 0),
         "split_starvations": machine.incident_counts.get("split_starvation", 0),
         "unkeyed_page_seconds": integral[stretch.UNKEYED_TIME] / _NS,
@@ -104,7 +104,7 @@ def _metrics(machine: Machine) -> pa.Table:
         + len(at_run_time) * cost["split_ns"]
         + flushes * (cost["flush_base_ns"] + cost["flush_per_cpu_ns"] * (machine.start.cpus - 1)),
         "shrunk_pages": machine.shrunk if pooled else None,
-        "extfrag_events": allocator.count[EXTFRAG],
+        "extfrag_events": allocator.counts[EXTFRAG],
         "unmovable_pageblocks_end": ((allocator.block_type == UNMOVABLE) & populated).sum(),
         "huge_blocks_free_end": blocks_free,
         "unplaced_allocations": count[stretch.UNPLACED],
@@ -118,8 +118,8 @@ def _metrics(machine: Machine) -> pa.Table:
 
 
 def _reserve_min(machine: Machine) -> float:
-    sampled = machine.tally.samples[: machine.tally.count[stretch.SAMPLE], stretch.SAMPLED.index("reserve_low")]
-    return float(min(sampled.min(initial=np.inf), machine.pool.count[pools.LOW]))
+    sampled = machine.tally.samples[: machine.tally.counts[stretch.SAMPLE], stretch.SAMPLED.index("reserve_low")]
+    return float(min(sampled.min(initial=np.inf), machine.pool.counts[pools.LOW]))
 
 
 def _kernel_memory(machine: Machine) -> float:
@@ -171,7 +171,7 @@ def _corners(values: NDArray[np.float64]) -> NDArray[np.int64]:
 
 def _splits(machine: Machine) -> pa.Table:
     d, name = machine.direct_map, machine.start.geometry.leaf_name
-    log = d.log[: d.count[maps.SPLITS]]
+    log = d.log[: d.counts[maps.SPLITS]]
     return pa.table(
         {
             "t_ns": log[:, 0],
@@ -221,7 +221,7 @@ def _incidents(machine: Machine) -> pa.Table:
 
 
 def _assumptions(machine: Machine) -> list[str]:
-    count = machine.tally.count
+    count = machine.tally.counts
     dropped = [f"Left out: {n:,} {what}." for what, n in machine.demand.dropped.items()]
     if n := int(count[stretch.UNKNOWN_FREES]):
         dropped.append(f"Left out: {n:,} frees of pages that nothing had allocated in the simulated machine.")

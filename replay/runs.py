@@ -14,7 +14,7 @@ import pyarrow as pa
 from ptpool.provenance import code_version, identity
 from ptpool.warehouse import delete_run, metrics, transaction
 from replay.demand import Demand, load_demand
-from replay.initial_state import Machine0, recorded_machine
+from replay.initial_state import InitialState, recorded_machine
 from replay.machine import Machine
 from replay.registry import Entry, Strategy, parameters, strategies
 from replay.results import RunResult, result_of
@@ -68,7 +68,7 @@ class Done:
     fresh: bool
 
 
-def replay_one(machine: Machine0, demand: Demand, strategy: Strategy) -> RunResult:
+def replay_one(machine: InitialState, demand: Demand, strategy: Strategy) -> RunResult:
     """Replay one capture through one strategy. Nothing is shared with other runs but what is only read."""
     run = Machine(machine, demand, strategy)
     run.warm_up()
@@ -77,7 +77,7 @@ def replay_one(machine: Machine0, demand: Demand, strategy: Strategy) -> RunResu
 
 
 def replay_all(
-    connection: duckdb.DuckDBPyConnection, wanted: Iterable[Wanted], jobs: int, on_done: Callable[[Done], None]
+    connection: duckdb.DuckDBPyConnection, wanted: Iterable[Wanted], jobs: int, on_done: Callable[[int], None]
 ) -> list[Done]:
     """Replay what is not in the warehouse yet, a capture at a time, and write each run as it ends.
 
@@ -85,7 +85,7 @@ def replay_all(
         connection: a warehouse open for writing.
         wanted: the runs.
         jobs: threads (the compiled loop runs without the interpreter lock).
-        on_done: told of each run.
+        on_done: told how many are there, after each.
 
     Returns:
         All of them, in the order wanted.
@@ -97,7 +97,7 @@ def replay_all(
     for run in runs:
         if run.run_id in there:
             done[run.run_id] = _kept(connection, run)
-            on_done(done[run.run_id])
+            on_done(len(done))
     missing: dict[str, list[Wanted]] = {}
     for run in runs:
         if run.run_id not in done:
@@ -113,11 +113,11 @@ def replay_all(
                 result, started, wall_s = future.result()
                 _write(connection, run, result, started, wall_s)
                 done[run.run_id] = Done(run, result.events, wall_s, result.tables["incident"].num_rows, fresh=True)
-                on_done(done[run.run_id])
+                on_done(len(done))
     return [done[run.run_id] for run in runs]
 
 
-def _timed(machine: Machine0, demand: Demand, strategy: Strategy) -> tuple[RunResult, datetime, float]:
+def _timed(machine: InitialState, demand: Demand, strategy: Strategy) -> tuple[RunResult, datetime, float]:
     started, clock = datetime.now(UTC), time.perf_counter()
     result = replay_one(machine, demand, strategy)
     return result, started, time.perf_counter() - clock
@@ -125,7 +125,8 @@ def _timed(machine: Machine0, demand: Demand, strategy: Strategy) -> tuple[RunRe
 
 def _kept(connection: duckdb.DuckDBPyConnection, run: Wanted) -> Done:
     row = connection.execute(
-        "SELECT events_per_s * wall_s, wall_s, (SELECT count(*) FROM incident WHERE run_id = $1) FROM run_timing WHERE run_id = $1",
+        """SELECT events_per_s * wall_s, wall_s, (SELECT count(*) FROM incident WHERE incident.run_id = run_timing.run_id)
+           FROM run_timing WHERE run_id = ?""",
         [run.run_id],
     ).fetchone()
     events, wall_s, incidents = row or (0, 0.0, 0)

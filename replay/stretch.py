@@ -27,6 +27,9 @@ from replay.pool import CACHED, HELD, LOW, STRANDED
 
 GFP_KERNEL_CONTEXT = ZONE_NORMAL | MAY_RECLAIM
 
+ORDINARY = maps.NOT_PRESENT | maps.READ_ONLY
+"""What is cleared when memory that others had changed is freed."""
+
 # What a recorded event asks for.
 ALLOC, FREE_EVENT, OUTSIDE_CHANGE = 0, 1, 2
 SECRET = CONSUMERS.index("secret")
@@ -34,7 +37,7 @@ SECRET = CONSUMERS.index("secret")
 # Why the loop stopped.
 DONE, REFILL, RECLAIM, OUTSIDE = 0, 1, 2, 3
 
-# Places in Tally.count.
+# Places in Tally.counts.
 (
     PTP_ALLOCS,
     PTP_FREES,
@@ -82,7 +85,7 @@ class Tally(NamedTuple):
     """Where a run stands: page identities, accounts, samples."""
 
     page_of: NDArray[np.int32]  # (recorded pages,) simulated page that stands for a recorded one, -1 when none
-    count: NDArray[np.int64]
+    counts: NDArray[np.int64]
     integral: NDArray[np.float64]
     attempts: NDArray[np.int64]  # (orders,) allocations asked of the page allocator
     touched: NDArray[np.bool_]  # (blocks,) held a page table at any time
@@ -95,46 +98,46 @@ class Tally(NamedTuple):
 @compiled
 def advance(a, d, p, t, ts):
     """Let time pass up to `ts`: integrals and samples of the state as it is now."""
-    count = t.count
+    count = t.counts
     dt = ts - count[CLOCK]
     if dt <= 0:
         return
     while count[SAMPLE] < len(t.edges) and t.edges[count[SAMPLE]] <= ts:
         row = t.samples[count[SAMPLE]]
         row[0] = count[PTP_LIVE]
-        row[1] = p.count[HELD]
-        row[2] = p.count[CACHED]
-        row[3] = p.count[LOW]
-        row[4] = d.count[maps.PAGES + maps.PTE]
+        row[1] = p.counts[HELD]
+        row[2] = p.counts[CACHED]
+        row[3] = p.counts[LOW]
+        row[4] = d.counts[maps.PAGES + maps.PTE]
         row[5] = a.free_pages.sum()
-        p.count[LOW] = p.count[CACHED]
+        p.counts[LOW] = p.counts[CACHED]
         count[SAMPLE] += 1
-    t.integral[IDLE_TIME] += float(p.count[CACHED]) * dt
-    t.integral[STRANDED_TIME] += float(p.count[STRANDED]) * dt
+    t.integral[IDLE_TIME] += float(p.counts[CACHED]) * dt
+    t.integral[STRANDED_TIME] += float(p.counts[STRANDED]) * dt
     t.integral[UNKEYED_TIME] += float(count[UNKEYED]) * dt
-    t.integral[PTE_TIME] += float(d.count[maps.PAGES + maps.PTE]) * dt
+    t.integral[PTE_TIME] += float(d.counts[maps.PAGES + maps.PTE]) * dt
     count[CLOCK] = ts
 
 
 @compiled
-def change_key(d, t, pfn, pages, attribute, now, cause):
+def change_key(d, t, pfn, pages, set_bits, clear_bits, now, cause):
     """One permission change of the strategy's own on the direct map, with its accounts; tables must be there."""
-    before = d.count[maps.SPLITS]
-    changed = maps.apply(d, pfn, pages, attribute, now, cause)
-    t.count[CHANGES] += 1
-    t.count[PAGES_CHANGED] += pages
-    t.count[FLUSHES] += d.count[maps.SPLITS] - before + (changed > 0)
+    before = d.counts[maps.SPLITS]
+    changed = maps.apply(d, pfn, pages, set_bits, clear_bits, now, cause)
+    t.counts[CHANGES] += 1
+    t.counts[PAGES_CHANGED] += pages
+    t.counts[FLUSHES] += d.counts[maps.SPLITS] - before + (changed > 0)
 
 
 @compiled
-def place_table(a, d, p, t, recorded, pfn, order, kind):
+def place_table(a, t, recorded, pfn, order, kind):
     """Account for a page table that was handed out: identity, liveness, blocks touched."""
     pages = 1 << order
     for page in range(pages):
         t.page_of[recorded + page] = pfn + page
         a.kind[pfn + page] = kind
     t.touched[pfn >> a.pageblock_order] = True
-    count = t.count
+    count = t.counts
     count[PTP_ALLOCS] += 1
     count[PTP_LIVE] += pages
     count[PTP_PEAK] = max(count[PTP_PEAK], count[PTP_LIVE])
@@ -143,12 +146,12 @@ def place_table(a, d, p, t, recorded, pfn, order, kind):
 
 
 @compiled
-def place(a, d, t, recorded, pfn, order):
+def place(a, t, recorded, pfn, order):
     """Account for an ordinary allocation that was placed."""
     for page in range(1 << order):
         t.page_of[recorded + page] = pfn + page
     if a.kind[pfn] == USED + UNMOVABLE:
-        t.count[LAST_UNMOVABLE] = pfn
+        t.counts[LAST_UNMOVABLE] = pfn
 
 
 @compiled
@@ -156,7 +159,7 @@ def _release(a, d, p, t, pfn, order, now):
     """Free 2^order simulated pages of one kind to wherever their kind goes."""
     kind = a.kind[pfn]
     pages = 1 << order
-    count = t.count
+    count = t.counts
     if kind == POOL_USED:
         for page in range(pfn + pages - 1, pfn - 1, -1):
             pools.put(a, p, page)
@@ -167,11 +170,15 @@ def _release(a, d, p, t, pfn, order, now):
         count[PTP_FREES] += 1
         count[PTP_LIVE] -= pages
         if kind == TABLE_KEYED:
-            change_key(d, t, pfn, pages, 0, now, 0)
+            change_key(d, t, pfn, pages, 0, maps.KEYED, now, 0)
         else:
             count[UNKEYED] -= pages
-    elif kind == USED + UNMOVABLE and maps.attribute_of(d, pfn) != 0 and maps.tables_needed(d, pfn, pages, 0) == 0:
-        maps.apply(d, pfn, pages, 0, now, 0)  # secretmem_free_folio(): back into the direct map
+    elif (
+        kind == USED + UNMOVABLE
+        and maps.attribute_of(d, pfn) != 0
+        and maps.tables_needed(d, pfn, pages, 0, ORDINARY) == 0
+    ):
+        maps.apply(d, pfn, pages, 0, ORDINARY, now, 0)  # secretmem_free_folio(): back into the direct map
     free_pages(a, pfn, order)
 
 
@@ -179,18 +186,18 @@ def _release(a, d, p, t, pfn, order, now):
 def forget(a, d, p, t, recorded, order, now):
     """Free the simulated pages that stand for 2^order recorded ones: in one piece if they still are one."""
     pages = 1 << order
-    first = t.page_of[recorded]
+    first = np.int64(t.page_of[recorded])
     uniform = first >= 0 and first & (pages - 1) == 0
     known = 0
     for page in range(pages):
-        pfn = t.page_of[recorded + page]
+        pfn = np.int64(t.page_of[recorded + page])
         known += pfn >= 0
         uniform = uniform and pfn == first + page and a.kind[pfn] == a.kind[first]
     if uniform:
         _release(a, d, p, t, first, order, now)
     else:
         for page in range(pages):
-            pfn = t.page_of[recorded + page]
+            pfn = np.int64(t.page_of[recorded + page])
             if pfn >= 0:
                 _release(a, d, p, t, pfn, 0, now)
     for page in range(pages):
@@ -215,9 +222,9 @@ def run(a, d, p, t, program, start):
         (the page allocator cannot serve this request), OUTSIDE (a permission change by others is due; the allocation
         that goes with it has been placed).
     """
-    count, fast = t.count, t.fast
+    count, fast = t.counts, t.fast
     for i in range(start, len(program.op)):
-        op, recorded, order = program.op[i], program.pfn[i], program.order[i]
+        op, recorded, order = program.op[i], program.pfn[i], np.int64(program.order[i])
         now = program.ts[i]
         advance(a, d, p, t, now)
         if op == FREE_EVENT:
@@ -233,7 +240,7 @@ def run(a, d, p, t, program, start):
         if t.protected[consumer]:
             if fast[POOLED] and order <= 1 and not (order == 1 and fast[PGD_BYPASS]):
                 pfn = -1
-                if p.count[CACHED] - (1 << order) >= fast[RESERVE]:
+                if p.counts[CACHED] - (1 << order) >= fast[RESERVE]:
                     pfn = pools.take(a, p, order)
                 if pfn < 0:
                     return i, REFILL
@@ -246,14 +253,14 @@ def run(a, d, p, t, program, start):
                 kind = TABLE_PLAIN
                 if fast[KEY_EACH] and not (order == 1 and fast[PGD_BYPASS]):
                     kind = TABLE_KEYED
-                    change_key(d, t, pfn, 1 << order, maps.KEYED, now, 0)
-            place_table(a, d, p, t, recorded, pfn, order, kind)
+                    change_key(d, t, pfn, 1 << order, maps.KEYED, 0, now, 0)
+            place_table(a, t, recorded, pfn, order, kind)
         else:
             t.attempts[order] += 1
-            pfn = alloc_pages(a, order, program.migratetype[i], program.context[i])
+            pfn = alloc_pages(a, order, np.int64(program.migratetype[i]), np.int64(program.context[i]))
             if pfn < 0:
                 return i, RECLAIM
-            place(a, d, t, recorded, pfn, order)
+            place(a, t, recorded, pfn, order)
         count[EVENTS] += 1
         count[ALLOCS] += 1
         count[ALLOCS_PTE] += d.level[pfn >> d.table_shift] == maps.PTE

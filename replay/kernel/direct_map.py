@@ -15,10 +15,10 @@ from replay.kernel.geometry import Geometry
 PTE, PMD, PUD = 1, 2, 3
 """Levels of a leaf: 4K, 2M, 1G on x86-64."""
 
-KEYED, NOT_PRESENT, READ_ONLY = 1, 2, 4
-"""Attributes of a leaf that are not those of ordinary memory."""
+KEYED, NOT_PRESENT, READ_ONLY, EXECUTABLE, UNCACHED = 1, 2, 4, 8, 16
+"""Attributes in which a leaf can differ from ordinary memory."""
 
-PAGES, TABLES, SPLITS = 0, 4, 5  # places in DirectMap.count: PAGES + level, TABLES, SPLITS (rows of the log)
+PAGES, TABLES, SPLITS = 0, 4, 5  # places in DirectMap.counts: PAGES + level, TABLES, SPLITS (rows of the log)
 
 
 class DirectMap(NamedTuple):
@@ -30,7 +30,7 @@ class DirectMap(NamedTuple):
     attr_pmd: NDArray[np.uint8]  # (M,) where it is PMD
     attr_pud: NDArray[np.uint8]  # (G,) where it is PUD
     log: NDArray[np.int64]  # (splits possible, 4) time, first pfn of the leaf, its level, cause
-    count: NDArray[np.int64]  # pages by level, tables, splits logged
+    counts: NDArray[np.int64]  # pages by level, tables, splits logged
     table_shift: int
 
 
@@ -59,15 +59,15 @@ def direct_map(mapped: NDArray[np.bool_], level: NDArray[np.uint8], geometry: Ge
         attr_pmd=np.zeros(pieces, np.uint8),
         attr_pud=np.zeros(puds, np.uint8),
         log=np.zeros((pieces + puds + 1, 4), np.int64),
-        count=count,
+        counts=count,
         table_shift=shift,
     )
 
 
 @compiled
-def _keeps_leaf(first, last, leaf_first, leaf_pages, now, wanted):
+def _keeps_leaf(first, last, leaf_first, leaf_pages, old, new):
     """should_split_large_page(): nothing to change, or the whole leaf is covered and is rewritten in place."""
-    return now == wanted or (first <= leaf_first and last >= leaf_first + leaf_pages - 1)
+    return old == new or (first <= leaf_first and last >= leaf_first + leaf_pages - 1)
 
 
 @compiled
@@ -82,34 +82,30 @@ def attribute_of(d, pfn):
 
 
 @compiled
-def tables_needed(d, first, pages, attribute):
-    """How many page tables a change of the pages [first, first + pages) to `attribute` takes: 0 when none splits."""
+def tables_needed(d, first, pages, set_bits, clear_bits):
+    """How many page tables it takes to set and clear attributes of the pages [first, first + pages): 0 if none splits."""
     shift = d.table_shift
     last = first + pages - 1
     needed = 0
     pfn = first
     while pfn <= last:
         piece = pfn >> shift
-        if d.level[piece] == PUD:
+        start, size = piece << shift, 1 << shift
+        if d.level[piece] == PMD:
+            old = d.attr_pmd[piece]
+            needed += not _keeps_leaf(first, last, start, size, old, old & ~clear_bits | set_bits)
+        elif d.level[piece] == PUD:
             start, size = (pfn >> 2 * shift) << 2 * shift, 1 << 2 * shift
-            now = d.attr_pud[piece >> shift]
-            if _keeps_leaf(first, last, start, size, now, attribute):
-                pfn = start + size
-                continue
-            needed += 1  # a PMD table; the PMD leaves under it inherit the attributes
-            end = min(last, start + size - 1)
-            low = pfn
-            while low <= end:
-                low_start = (low >> shift) << shift
-                if not _keeps_leaf(first, last, low_start, 1 << shift, now, attribute):
-                    needed += 1
-                low = low_start + (1 << shift)
-            pfn = start + size
-        else:
-            start, size = piece << shift, 1 << shift
-            if d.level[piece] == PMD and not _keeps_leaf(first, last, start, size, d.attr_pmd[piece], attribute):
-                needed += 1
-            pfn = start + size
+            old = d.attr_pud[piece >> shift]
+            new = old & ~clear_bits | set_bits
+            if not _keeps_leaf(first, last, start, size, old, new):
+                needed += 1  # a PMD table, and a PTE table for each end of the range that cuts one of its leaves
+                low, high = max(first, start), min(last, start + size - 1)
+                cuts_low, cuts_high = low & ((1 << shift) - 1) != 0, (high + 1) & ((1 << shift) - 1) != 0
+                needed += cuts_low + cuts_high
+                if low >> shift == high >> shift and cuts_low and cuts_high:
+                    needed -= 1
+        pfn = start + size
     return needed
 
 
@@ -123,31 +119,32 @@ def _split(d, start, level, now, cause):
         for entry in range(1 << shift):
             d.level[piece + entry] = PMD
             d.attr_pmd[piece + entry] = inherited
-        d.count[PAGES + PUD] -= 1 << 2 * shift
-        d.count[PAGES + PMD] += 1 << 2 * shift
+        d.counts[PAGES + PUD] -= 1 << 2 * shift
+        d.counts[PAGES + PMD] += 1 << 2 * shift
     else:
         d.level[piece] = PTE
         moved = 0
         for page in range(start, min(start + (1 << shift), len(d.mapped))):
             d.attr_pte[page] = d.attr_pmd[piece]
             moved += d.mapped[page]
-        d.count[PAGES + PMD] -= moved
-        d.count[PAGES + PTE] += moved
-    d.count[TABLES] += 1
-    row = d.count[SPLITS]
+        d.counts[PAGES + PMD] -= moved
+        d.counts[PAGES + PTE] += moved
+    d.counts[TABLES] += 1
+    row = d.counts[SPLITS]
     d.log[row, 0], d.log[row, 1], d.log[row, 2], d.log[row, 3] = now, start, level, cause
-    d.count[SPLITS] += 1
+    d.counts[SPLITS] += 1
 
 
 @compiled
-def apply(d, first, pages, attribute, now, cause):
-    """__change_page_attr_set_clr(): set the attribute of [first, first + pages), splitting what has to be split.
+def apply(d, first, pages, set_bits, clear_bits, now, cause):
+    """change_page_attr_set_clr(): set and clear attributes of [first, first + pages), splitting what has to be split.
 
     Args:
         d: DirectMap.
         first: first page frame number.
         pages: number of pages.
-        attribute: attributes afterwards.
+        set_bits: attributes to set.
+        clear_bits: attributes to clear.
         now: time for the log of splits, ns.
         cause: code for the log of splits.
 
@@ -160,25 +157,25 @@ def apply(d, first, pages, attribute, now, cause):
     pfn = first
     while pfn <= last:
         piece = pfn >> shift
-        if d.level[piece] == PUD:
-            start, size = (pfn >> 2 * shift) << 2 * shift, 1 << 2 * shift
-            before = d.attr_pud[piece >> shift]
-            if _keeps_leaf(first, last, start, size, before, attribute):
-                changed += before != attribute
-                d.attr_pud[piece >> shift] = attribute
-                pfn = start + size
-            else:
-                _split(d, start, PUD, now, cause)  # and look at the PMD leaf that is there now
-        elif d.level[piece] == PMD:
-            start, size = piece << shift, 1 << shift
-            if _keeps_leaf(first, last, start, size, d.attr_pmd[piece], attribute):
-                changed += d.attr_pmd[piece] != attribute
-                d.attr_pmd[piece] = attribute
-                pfn = start + size
-            else:
-                _split(d, start, PMD, now, cause)
-        else:
-            changed += d.attr_pte[pfn] != attribute
-            d.attr_pte[pfn] = attribute
+        if d.level[piece] == PTE:
+            old = d.attr_pte[pfn]
+            new = old & ~clear_bits | set_bits
+            changed += old != new
+            d.attr_pte[pfn] = new
             pfn += 1
+            continue
+        is_pud = d.level[piece] == PUD
+        start = (pfn >> 2 * shift) << 2 * shift if is_pud else piece << shift
+        size = 1 << 2 * shift if is_pud else 1 << shift
+        old = d.attr_pud[piece >> shift] if is_pud else d.attr_pmd[piece]
+        new = old & ~clear_bits | set_bits
+        if not _keeps_leaf(first, last, start, size, old, new):
+            _split(d, start, PUD if is_pud else PMD, now, cause)  # and look at the smaller leaf that is there now
+            continue
+        changed += old != new
+        if is_pud:
+            d.attr_pud[piece >> shift] = new
+        else:
+            d.attr_pmd[piece] = new
+        pfn = start + size
     return changed

@@ -32,7 +32,7 @@ WMARK_MIN, WMARK_LOW = 0, 1
 ZONE_DMA, ZONE_DMA32, ZONE_NORMAL, ZONE_MOVABLE = range(4)
 MAY_RECLAIM, IS_HIGH = 4, 8
 
-EXTFRAG, KSWAPD = 0, 1  # places in PageAllocator.count; KSWAPD + order counts wake-ups by order
+EXTFRAG, KSWAPD = 0, 1  # places in PageAllocator.counts; KSWAPD + order counts wake-ups by order
 
 
 class PageAllocator(NamedTuple):
@@ -51,7 +51,7 @@ class PageAllocator(NamedTuple):
     zones: NDArray[np.int64]  # (Z, 3) first pfn, last pfn, zone class
     wmark: NDArray[np.int64]  # (Z, 2) min and low watermark
     lowmem_reserve: NDArray[np.int64]  # (Z, 4) pages kept from requests by the class they could have used
-    count: NDArray[np.int64]  # EXTFRAG, then KSWAPD by order
+    counts: NDArray[np.int64]  # EXTFRAG, then KSWAPD by order
     pageblock_order: int
     max_order: int
 
@@ -76,7 +76,7 @@ def page_allocator(pages: int, zones: NDArray[np.int64], geometry: Geometry) -> 
         zones=zones,
         wmark=np.zeros((len(zones), 2), np.int64),
         lowmem_reserve=np.zeros((len(zones), 4), np.int64),
-        count=np.zeros(KSWAPD + orders, np.int64),
+        counts=np.zeros(KSWAPD + orders, np.int64),
         pageblock_order=geometry.pageblock_order,
         max_order=geometry.max_order,
     )
@@ -84,8 +84,8 @@ def page_allocator(pages: int, zones: NDArray[np.int64], geometry: Geometry) -> 
 
 @compiled
 def list_add(link, ends, slot, pfn):
-    """list_add(): put `pfn` at the head of list `slot`."""
-    head = ends[slot, 0]
+    """Put `pfn` at the head of list `slot` (list_add)."""
+    head = np.int64(ends[slot, 0])
     link[pfn, 0] = head
     link[pfn, 1] = -1
     if head >= 0:
@@ -97,8 +97,8 @@ def list_add(link, ends, slot, pfn):
 
 @compiled
 def list_add_tail(link, ends, slot, pfn):
-    """list_add_tail(): put `pfn` at the tail of list `slot`."""
-    tail = ends[slot, 1]
+    """Put `pfn` at the tail of list `slot` (list_add_tail)."""
+    tail = np.int64(ends[slot, 1])
     link[pfn, 1] = tail
     link[pfn, 0] = -1
     if tail >= 0:
@@ -110,8 +110,8 @@ def list_add_tail(link, ends, slot, pfn):
 
 @compiled
 def list_del(link, ends, slot, pfn):
-    """list_del(): take `pfn` off list `slot`."""
-    after, before = link[pfn, 0], link[pfn, 1]
+    """Take `pfn` off list `slot` (list_del)."""
+    after, before = np.int64(link[pfn, 0]), np.int64(link[pfn, 1])
     if before >= 0:
         link[before, 0] = after
     else:
@@ -157,15 +157,15 @@ def _remove(a, zone, pfn, order, migratetype):
 
 
 @compiled
-def _free_one_page(a, zone, pfn, order, to_tail):
+def _free_one_page(a, zone, pfn, order):
     """__free_one_page(): merge with free buddies and place the result. `order` is at most pageblock_order."""
-    migratetype = a.block_type[pfn >> a.pageblock_order]
+    migratetype = np.int64(a.block_type[pfn >> a.pageblock_order])
     first, last = a.zones[zone, 0], a.zones[zone, 1]
     while order < a.max_order:
         buddy = pfn ^ (1 << order)
         if buddy < first or buddy + (1 << order) - 1 > last or a.order[buddy] != order:
             break
-        buddy_type = a.block_type[buddy >> a.pageblock_order]
+        buddy_type = np.int64(a.block_type[buddy >> a.pageblock_order])
         if buddy_type != migratetype and (migratetype >= HIGHATOMIC or buddy_type >= HIGHATOMIC):
             break
         _remove(a, zone, buddy, order, buddy_type)
@@ -175,14 +175,15 @@ def _free_one_page(a, zone, pfn, order, to_tail):
                 a.block_type[block + offset] = migratetype
         pfn &= buddy
         order += 1
-    if not to_tail and order < a.max_order - 1:  # buddy_merge_likely()
+    to_tail = False
+    if order < a.max_order - 1:  # buddy_merge_likely()
         uncle = (pfn & ~(1 << order)) ^ (2 << order)
         to_tail = first <= uncle and uncle + (2 << order) - 1 <= last and a.order[uncle] == order + 1
     _insert(a, zone, pfn, order, migratetype, to_tail)
 
 
 @compiled
-def free_pages(a, pfn, order, to_tail=False):
+def free_pages(a, pfn, order):
     """__free_pages(): give 2^order pages back; blocks above pageblock_order go in pieces (split_large_buddy())."""
     zone = zone_of(a, pfn)
     pages = 1 << order
@@ -191,7 +192,7 @@ def free_pages(a, pfn, order, to_tail=False):
     a.free_pages[zone] += pages
     piece = min(order, a.pageblock_order)
     for base in range(pfn, pfn + pages, 1 << piece):
-        _free_one_page(a, zone, base, piece, to_tail)
+        _free_one_page(a, zone, base, piece)
 
 
 @compiled
@@ -206,7 +207,7 @@ def _expand(a, zone, pfn, low, high, migratetype):
 def _rmqueue_smallest(a, zone, order, migratetype):
     """__rmqueue_smallest()."""
     for current in range(order, a.max_order + 1):
-        pfn = a.ends[_slot(a, zone, current, migratetype), 0]
+        pfn = np.int64(a.ends[_slot(a, zone, current, migratetype), 0])
         if pfn >= 0:
             _remove(a, zone, pfn, current, migratetype)
             _expand(a, zone, pfn, order, current, migratetype)
@@ -218,7 +219,7 @@ def _rmqueue_smallest(a, zone, order, migratetype):
 def _fallback_block(a, zone, order, migratetype):
     """find_suitable_fallback(): head of the first fallback type's list at this order, -1 if all are empty."""
     for place in range(2):
-        pfn = a.ends[_slot(a, zone, order, FALLBACKS[migratetype, place]), 0]
+        pfn = np.int64(a.ends[_slot(a, zone, order, FALLBACKS[migratetype, place]), 0])
         if pfn >= 0:
             return pfn
     return -1
@@ -228,7 +229,7 @@ def _fallback_block(a, zone, order, migratetype):
 def _try_to_claim_block(a, zone, pfn, current, order, migratetype):
     """try_to_claim_block(): take the pageblock over if it is mostly free or of our kind; -1 if it is not."""
     block = pfn >> a.pageblock_order
-    from_type = a.block_type[block]
+    from_type = np.int64(a.block_type[block])
     if current >= a.pageblock_order:
         _remove(a, zone, pfn, current, from_type)
         for offset in range(1 << (current - a.pageblock_order)):
@@ -253,7 +254,7 @@ def _try_to_claim_block(a, zone, pfn, current, order, migratetype):
         return -1
     page = first
     while page <= last:  # move_freepages_block(): every free block of it to the tail of our lists
-        size = a.order[page]
+        size = np.int64(a.order[page])
         if size >= 0:
             _remove(a, zone, page, size, from_type)
             _insert(a, zone, page, size, migratetype, True)
@@ -266,7 +267,7 @@ def _try_to_claim_block(a, zone, pfn, current, order, migratetype):
 
 @compiled
 def _rmqueue(a, zone, order, migratetype, no_fragment):
-    """__rmqueue(): smallest fit, then claim a pageblock from the largest block down, then steal from the smallest up."""
+    """__rmqueue(): smallest fit, else claim a pageblock from the largest block down, else steal from the smallest up."""
     pfn = _rmqueue_smallest(a, zone, order, migratetype)
     if pfn >= 0:
         return pfn
@@ -278,17 +279,17 @@ def _rmqueue(a, zone, order, migratetype, no_fragment):
         if block >= 0:
             pfn = _try_to_claim_block(a, zone, block, current, order, migratetype)
             if pfn >= 0:
-                a.count[EXTFRAG] += 1
+                a.counts[EXTFRAG] += 1
                 return pfn
     if no_fragment:
         return -1
     for current in range(order, a.max_order + 1):
         pfn = _fallback_block(a, zone, current, migratetype)
         if pfn >= 0:
-            from_type = a.block_type[pfn >> a.pageblock_order]
+            from_type = np.int64(a.block_type[pfn >> a.pageblock_order])
             _remove(a, zone, pfn, current, from_type)
             _expand(a, zone, pfn, order, current, from_type)
-            a.count[EXTFRAG] += 1
+            a.counts[EXTFRAG] += 1
             return pfn
     return -1
 
@@ -303,10 +304,7 @@ def _watermark_ok(a, zone, order, mark, context):
             limit -= limit // 4
     if a.free_pages[zone] - ((1 << order) - 1) <= limit + a.lowmem_reserve[zone, context & 3]:
         return False
-    for current in range(order, a.max_order + 1):
-        if a.nr_free[zone, current] > 0:
-            return True
-    return False
+    return a.nr_free[zone, order:].sum() > 0
 
 
 @compiled
@@ -338,15 +336,17 @@ def alloc_pages(a, order, migratetype, context):
         First page frame number, -1 when the request would have to reclaim or fail.
     """
     top = len(a.zones) - 1
-    if a.zones[top, 2] == ZONE_NORMAL and (context & 3) >= ZONE_NORMAL and top > 0:  # alloc_flags_nofragment()
-        pfn = _get_page_from_freelist(a, order, migratetype, context, WMARK_LOW, True)
+    prefers_normal = a.zones[top, 2] == ZONE_NORMAL and (context & 3) >= ZONE_NORMAL
+    for attempt in range(3):
+        if attempt == 0 and not (prefers_normal and top > 0):  # alloc_flags_nofragment()
+            continue
+        if attempt == 2:
+            a.counts[KSWAPD + order] += 1
+        mark = WMARK_MIN if attempt == 2 else WMARK_LOW
+        pfn = _get_page_from_freelist(a, order, migratetype, context, mark, attempt == 0)
         if pfn >= 0:
             return pfn
-    pfn = _get_page_from_freelist(a, order, migratetype, context, WMARK_LOW, False)
-    if pfn >= 0:
-        return pfn
-    a.count[KSWAPD + order] += 1
-    return _get_page_from_freelist(a, order, migratetype, context, WMARK_MIN, False)
+    return np.int64(-1)
 
 
 @compiled
@@ -378,6 +378,6 @@ def build_free_lists(a, free):
                 order += 1
             for page in range(pfn, pfn + (1 << order)):
                 a.kind[page] = FREE
-            _insert(a, zone, pfn, order, a.block_type[pfn >> a.pageblock_order], True)
+            _insert(a, zone, pfn, order, np.int64(a.block_type[pfn >> a.pageblock_order]), True)
             a.free_pages[zone] += 1 << order
             pfn += 1 << order

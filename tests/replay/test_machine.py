@@ -1,0 +1,272 @@
+"""Whole replays on a toy machine: the accounts agree with the pages, and every table in use carries the key."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from toy_machine import OTHER, PGTABLE, SECRET, demand_of, finished, machine_of
+
+from replay import pool as pools
+from replay import stretch
+from replay.kernel import direct_map as maps
+from replay.kernel import page_alloc as kinds
+from replay.machine import CAUSES, FLAGS
+from replay.registry import strategies
+from replay.results import result_of
+from replay.strategies.pba import Pba
+from replay.strategies.pte_mapped import PteMapped
+from replay.strategies.reserve_block import ReserveBlock
+from replay.strategies.unprotected import Unprotected
+
+# On the toy geometry a "2M block" is order 2, so the orders of the proposals shrink with it.
+BLOCK = ReserveBlock(block_order=2, last_order=2)
+TOY_PBA = Pba(refill_orders=(2,), shrink_block_min=2, unshrinkable=4)
+SMALL = [Unprotected(), PteMapped(), BLOCK, TOY_PBA, replace(BLOCK, pgd="bypass"), replace(TOY_PBA, pgd="bypass")]
+
+
+def metrics(machine):
+    table = result_of(machine).tables["run_metric"]
+    return dict(zip(table["metric"].to_pylist(), table["value"].to_pylist(), strict=True))
+
+
+def listed(machine):
+    page, found = int(machine.pool.ends[0, 0]), []
+    while page >= 0:
+        found.append(page)
+        page = int(machine.allocator.link[page, 0])
+    return found
+
+
+def assert_consistent(machine):
+    a, p, counts = machine.allocator, machine.pool, machine.tally.counts
+    idle, used = a.kind == kinds.POOL_IDLE, (a.kind == kinds.POOL_USED) | (a.kind == kinds.SPLIT_TABLE)
+    assert sorted(listed(machine)) == np.flatnonzero(idle).tolist()
+    assert p.counts[pools.CACHED] == idle.sum()
+    size = 1 << a.pageblock_order
+    by_block = np.arange(len(a.kind)) // size
+    assert np.bincount(by_block, idle, len(p.idle)).tolist() == p.idle.tolist()
+    stranded = int(p.idle[p.used > 0].sum())
+    assert p.counts[pools.STRANDED] == stranded
+    if machine.tally.fast[stretch.POOLED]:
+        assert p.counts[pools.HELD] == idle.sum() + used.sum()
+    assert a.free_pages.sum() == (a.kind == kinds.FREE).sum()
+    tables = np.isin(a.kind, [kinds.POOL_USED, kinds.TABLE_PLAIN, kinds.TABLE_KEYED])
+    assert counts[stretch.PTP_LIVE] == tables.sum()
+    assert counts[stretch.UNKEYED] == (a.kind == kinds.TABLE_PLAIN).sum()
+    keyed = machine.keyed()
+    carries = np.isin(a.kind, [kinds.POOL_IDLE, kinds.POOL_USED, kinds.TABLE_KEYED])
+    assert keyed[carries].all()
+    assert not keyed[a.kind == kinds.FREE].any()
+    assert not keyed[a.kind == kinds.TABLE_PLAIN].any()
+    live = machine.tally.page_of[machine.tally.page_of >= 0]
+    assert len(set(live.tolist())) == len(live)  # no simulated page stands for two recorded ones
+
+
+events = st.lists(
+    st.one_of(
+        st.tuples(st.just("alloc"), st.integers(0, 120), st.just(0), st.sampled_from([OTHER, PGTABLE, SECRET])),
+        st.tuples(st.just("alloc"), st.integers(0, 30).map(lambda n: 200 + 2 * n), st.just(1), st.just(PGTABLE)),
+        st.tuples(st.just("alloc"), st.integers(0, 10).map(lambda n: 400 + 4 * n), st.just(2), st.just(OTHER)),
+        st.tuples(st.just("free"), st.integers(0, 120), st.just(0), st.just(OTHER)),
+        st.tuples(st.just("free"), st.integers(200, 262), st.just(0), st.just(OTHER)),
+        st.tuples(st.just("free"), st.integers(0, 30).map(lambda n: 200 + 2 * n), st.just(1), st.just(OTHER)),
+        st.tuples(st.just("free"), st.integers(400, 444), st.just(0), st.just(OTHER)),
+        st.tuples(st.just("change"), st.just(0), st.just(0), st.just(OTHER)),
+    ),
+    max_size=250,
+)
+
+
+@pytest.mark.parametrize("strategy", SMALL, ids=lambda strategy: f"{type(strategy).__name__}-{strategy.pgd}")
+@settings(max_examples=60, deadline=None)
+@given(events, st.sampled_from([maps.PMD, maps.PUD]), st.sampled_from([64, 256]), st.booleans())
+def test_any_program_leaves_consistent_accounts(strategy, script, level, pages, warm):
+    start = machine_of(pages, level=level, tables=(3, 9, 10) if warm else ())
+    machine = finished(start, demand_of(script), strategy)
+
+    assert_consistent(machine)
+    values = metrics(machine)
+    placed = values["ptp_allocs"] + values["ptp_nulls"]
+    assert values["ptp_live_start"] == (3 if warm else 0)
+    assert placed <= sum(1 for op, _, _, consumer in script if op == "alloc" and consumer == PGTABLE) or not warm
+
+
+@pytest.mark.parametrize("name", sorted(strategies()))
+def test_equal_runs_give_equal_tables(name):
+    script = [("alloc", page, 0, PGTABLE) for page in range(40)] + [
+        ("free", page, 0, OTHER) for page in range(0, 40, 2)
+    ]
+    factory = strategies()[name].factory
+    small = {"reserve-block": BLOCK, "pba": TOY_PBA}.get(name) or factory()
+    first, second = (result_of(finished(machine_of(), demand_of(script), small)).tables for _ in range(2))
+    assert all(first[table].equals(second[table]) for table in first)
+
+
+def test_runs_do_not_touch_the_shared_start():
+    start = machine_of()
+    before = [part.copy() for part in start.allocator if isinstance(part, np.ndarray)]
+    finished(start, demand_of([("alloc", page, 0, PGTABLE) for page in range(30)]), BLOCK)
+    after = [part for part in start.allocator if isinstance(part, np.ndarray)]
+    assert all((old == new).all() for old, new in zip(before, after, strict=True))
+
+
+def test_reserve_block_by_hand():
+    """16-page "1G" leaves, 4-page "2M" blocks. Boot keys block 0: a PMD-table split in the first leaf, from boot memory.
+
+    Three tables wanted: the pool has 4 and a reserve of 2, so two are served; the third refills with block 4..7, which
+    is a whole PMD leaf by now (the PUD leaf is split), so no table is needed: 2 + 4 pages, served, 5 left.
+    """
+    machine = finished(machine_of(64), demand_of([("alloc", page, 0, PGTABLE) for page in range(3)]), BLOCK)
+    values = metrics(machine)
+
+    assert values["splits_warm_up"] == 1
+    assert (values["splits_1g"], values["splits_2m"]) == (0, 0)
+    assert values["refills"] == 1
+    assert values["reserve_pages_min"] == 2
+    assert machine.pool.counts[pools.CACHED] == 5
+    assert values["permission_changes"] == 1
+    assert values["pages_permission_changed"] == 4
+
+
+def test_a_refill_that_crosses_into_a_new_1g_leaf_spends_one_reserved_page():
+    """The 16 pages of the first leaf hold 4 blocks; the fifth block lies in the second leaf, still one PUD leaf."""
+    wanted = 4 * 4 - 2 + 1  # all of four blocks but the reserve, and one more
+    machine = finished(machine_of(64), demand_of([("alloc", page, 0, PGTABLE) for page in range(wanted)]), BLOCK)
+    values = metrics(machine)
+
+    assert values["refills"] == 4
+    assert (values["splits_1g"], values["splits_2m"]) == (1, 0)
+    assert values["reserve_pages_min"] == 1  # the reserve of 2 paid for the PMD table
+    assert values["split_starvations"] == 0
+    rows = result_of(machine).tables["split"].to_pylist()
+    assert [(row["pfn"], row["leaf"], row["cause"]) for row in rows] == [(0, "64K", "warm_up"), (16, "64K", "refill")]
+
+
+def test_secret_memory_splits_for_every_strategy_and_for_none_on_a_4k_map():
+    script = [("alloc", 1, 0, SECRET)]
+    for strategy, expected in ((Unprotected(), (1, 1)), (BLOCK, (1, 1)), (TOY_PBA, (1, 1))):
+        start = machine_of(64, free=[page >= 32 for page in range(64)])
+        values = metrics(finished(start, demand_of(script), strategy))
+        warm = values["splits_warm_up"]
+        assert (values["splits_1g"] + (warm > 0), values["splits_2m"]) == expected, strategy
+    assert metrics(finished(machine_of(64), demand_of(script), PteMapped()))["splits_2m"] is None
+
+
+def test_a_freed_secret_page_is_ordinary_again():
+    machine = finished(machine_of(64), demand_of([("alloc", 1, 0, SECRET), ("free", 1, 0, OTHER)]), Unprotected())
+    assert not any(maps.attribute_of(machine.direct_map, page) for page in range(64))
+
+
+def test_pte_mapped_changes_the_key_once_per_allocation_and_once_per_free():
+    script = [("alloc", page, 0, PGTABLE) for page in range(5)] + [("alloc", 8, 1, PGTABLE)]
+    script += [("free", page, 0, OTHER) for page in range(3)] + [("free", 8, 1, OTHER)]
+    values = metrics(finished(machine_of(256), demand_of(script), PteMapped()))
+
+    assert values["permission_changes"] == 6 + 4
+    assert values["pages_permission_changed"] == 7 + 5
+    assert values["tlb_flushes"] == 10
+    assert values["tlb_ipis"] == 10
+    assert values["pte_share_start"] == 1
+    assert values["unkeyed_page_seconds"] == 0
+
+
+def test_tables_of_an_all_4k_map_take_memory():
+    plain, mapped = (finished(machine_of(256), demand_of([]), s) for s in (Unprotected(), PteMapped()))
+    tables = 256 // 4 + 256 // 16
+    assert metrics(mapped)["table_pages_direct_map"] == tables
+    assert (
+        plain.allocator.free_pages[0] - mapped.allocator.free_pages[0]
+        == tables - metrics(plain)["table_pages_direct_map"]
+    )
+
+
+def test_a_pool_without_memory_refuses_and_says_so():
+    start = machine_of(64, free=[page < 4 for page in range(64)])
+    machine = finished(start, demand_of([("alloc", page, 0, PGTABLE) for page in range(5)]), BLOCK)
+    values = metrics(machine)
+
+    assert values["ptp_nulls"] == 3  # four pages, two of them reserved
+    assert values["unplaced_allocations"] == 3
+    assert {kind for _, kind, _, _ in machine.incidents} == {"ptp_null", "oom_kill"}
+
+
+def test_the_flags_of_a_failed_allocation_follow_its_order():
+    start = machine_of(64, free=[page % 2 == 0 for page in range(64)])
+    machine = finished(start, demand_of([("alloc", 400, 2, OTHER)]), Unprotected())
+    flags = dict(zip(FLAGS, machine.flags[2].tolist(), strict=True))
+    assert flags == {"kswapd": 0, "compact_async": 1, "reclaim": 1, "compact_sync": 1, "oom_kill": 1, "null": 1}
+
+
+def test_the_shrinker_gives_whole_blocks_back_when_memory_is_short():
+    """Eight blocks taken for tables and freed again; then others want all of the memory."""
+    wanted = 30
+    script = [("alloc", page, 0, PGTABLE) for page in range(wanted)] + [
+        ("free", page, 0, OTHER) for page in range(wanted)
+    ]
+    script += [("alloc", 100 + page, 0, OTHER) for page in range(56)]
+    machine = finished(machine_of(64), demand_of(script), TOY_PBA)
+    values = metrics(machine)
+
+    assert values["shrunk_pages"] > 0
+    assert values["shrunk_pages"] % 4 == 0
+    assert machine.pool.counts[pools.CACHED] >= TOY_PBA.unshrinkable
+    assert values["unplaced_allocations"] == 0
+    assert_consistent(machine)
+
+
+def test_the_warm_up_counts_apart():
+    start = machine_of(256, tables=range(40, 60))
+    machine = finished(start, demand_of([("alloc", 500, 0, PGTABLE)]), BLOCK)
+    values = metrics(machine)
+
+    assert values["ptp_live_start"] == 20
+    assert values["ptp_allocs"] == 1
+    assert values["splits_warm_up"] == 2  # 22 pages with the reserve: six blocks, in two 1G leaves
+    assert values["splits_1g"] + values["splits_2m"] == 0
+    log = machine.direct_map.log[: machine.direct_map.counts[maps.SPLITS], 3]
+    assert set(log.tolist()) == {CAUSES.index("warm_up")}
+
+
+def test_integrals_are_exact():
+    """Two tables for 3 and 1 steps of a microsecond out of 5: unkeyed page-seconds add up."""
+    script = [("alloc", 0, 0, PGTABLE), ("change", 0, 0, OTHER), ("alloc", 1, 0, PGTABLE)]
+    script += [("free", 0, 0, OTHER), ("free", 1, 0, OTHER)]
+    values = metrics(finished(machine_of(64, level=maps.PTE), demand_of(script), Unprotected()))
+    assert values["unkeyed_page_seconds"] == pytest.approx(3e-6 + 2e-6)
+
+
+def test_without_a_reserve_the_refill_starves_itself():
+    """The recursion that started the discussion: a new block needs a table, and the tables are in the block."""
+    wanted = 4 * 4 + 1  # the four blocks of the first leaf, and one more
+    script = [("alloc", page, 0, PGTABLE) for page in range(wanted)]
+    machine = finished(machine_of(64), demand_of(script), replace(BLOCK, reserve=0))
+    values = metrics(machine)
+
+    assert values["split_starvations"] == 1
+    assert values["ptp_nulls"] == 1
+    assert_consistent(machine)
+
+
+def test_the_pool_is_refilled_before_others_split_with_its_tables():
+    """Two tables are cached, both reserved; secret memory needs one more, so a block is taken first."""
+    script = [("alloc", page, 0, PGTABLE) for page in range(2)] + [("alloc", 9, 0, SECRET)]
+    start = machine_of(64, free=[page < 12 or page >= 48 for page in range(64)])
+    start.allocator.block_type[:] = 0
+    machine = finished(start, demand_of(script), BLOCK)
+    values = metrics(machine)
+
+    assert values["refills"] == 1
+    assert values["split_starvations"] == 0
+    assert machine.pool.counts[pools.CACHED] >= BLOCK.reserve
+
+
+def test_the_shrinker_stops_where_a_whole_block_would_leave_too_few():
+    script = [("alloc", page, 0, PGTABLE) for page in range(2)] + [("free", page, 0, OTHER) for page in range(2)]
+    script += [("alloc", 100 + page, 0, OTHER) for page in range(60)]
+    machine = finished(machine_of(64), demand_of(script), replace(TOY_PBA, reserve=2, unshrinkable=1))
+    values = metrics(machine)
+
+    assert machine.pool.counts[pools.CACHED] == 4
+    assert values["shrunk_pages"] == 0

@@ -1,0 +1,69 @@
+"""A machine of 4-entry tables, small enough to look at, and programs for it written by hand."""
+
+import numpy as np
+
+from ptpool.vocabulary import CONSUMERS
+from replay import stretch
+from replay.demand import Demand
+from replay.initial_state import InitialState
+from replay.kernel import direct_map as maps
+from replay.kernel import page_alloc as pages_of
+from replay.kernel.geometry import TOY, Geometry
+from replay.machine import Machine
+
+PGTABLE = CONSUMERS.index("pgtable_user")
+OTHER = CONSUMERS.index("other")
+SECRET = CONSUMERS.index("secret")
+KERNEL = pages_of.ZONE_NORMAL | pages_of.MAY_RECLAIM
+
+
+def machine_of(pages=256, *, level=maps.PUD, free=None, geometry=TOY, tables=(), cpus=2, types=None) -> InitialState:
+    """A machine whose direct map is all of one level and whose pages are free unless said."""
+    zones = np.array([[0, pages - 1, pages_of.ZONE_NORMAL]], np.int64)
+    a = pages_of.page_allocator(pages, zones, geometry)
+    if types is not None:
+        a.block_type[: len(types)] = types
+    mask = np.ones(pages, np.bool_) if free is None else np.asarray(free, np.bool_)
+    a.kind[:] = pages_of.USED + 1
+    a.kind[list(tables)] = pages_of.USED
+    mask[list(tables)] = False
+    pages_of.build_free_lists(a, mask)
+    return InitialState(
+        name="toy",
+        arch="x86_64",
+        cpus=cpus,
+        geometry=geometry,
+        allocator=a,
+        mapped=np.ones(pages, np.bool_),
+        level=np.full(pages >> geometry.table_shift, level, np.uint8),
+        page_tables=np.array(sorted(tables), np.int64),
+    )
+
+
+def demand_of(events, pages=4096) -> Demand:
+    """A demand from rows ``(op, recorded page, order, consumer)``, one microsecond apart; op is alloc, free or change."""
+    codes = {"alloc": stretch.ALLOC, "free": stretch.FREE_EVENT, "change": stretch.OUTSIDE_CHANGE}
+    rows = [(codes[op], pfn, order, consumer) for op, pfn, order, consumer in events]
+    columns = np.array(rows, np.int64).reshape(-1, 4)
+    program = stretch.Program(
+        op=columns[:, 0].astype(np.uint8),
+        ts=np.arange(len(rows), dtype=np.int64) * 1000,
+        pfn=columns[:, 1].copy(),
+        order=columns[:, 2].astype(np.int8),
+        migratetype=np.where(columns[:, 3] == OTHER, 1, 0).astype(np.uint8),
+        context=np.full(len(rows), KERNEL, np.uint8),
+        consumer=columns[:, 3].astype(np.uint8),
+    )
+    return Demand(program, 0, max(len(rows), 1) * 1000, pages, np.full(pages, -1, np.int8), {})
+
+
+def finished(start, demand, strategy) -> Machine:
+    """A machine after its replay."""
+    machine = Machine(start, demand, strategy)
+    machine.warm_up()
+    machine.replay()
+    return machine
+
+
+def toy_geometry(pageblock_order=2, max_order=3) -> Geometry:
+    return Geometry(table_shift=2, pageblock_order=pageblock_order, max_order=max_order)
