@@ -75,8 +75,7 @@ def import_capture(
                     f"{bundle.name}: another capture has this name, read from other bytes or by another ptpool",
                     "give a different --name, or replace it and its replays with --replace",
                 )
-        named: Future[str] = Future()
-        digest.add_done_callback(lambda _: named.set_result(capture_id()))
+        named = pool.submit(capture_id)
         with transaction(connection):
             if existing is not None:
                 delete_capture(connection, existing[0])

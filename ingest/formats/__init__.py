@@ -71,6 +71,8 @@ def sniff(head: bytes, where: str) -> Format:
     found = [(match.start(), form) for form in FORMATS if form.line and (match := form.line.search(head))]
     if found:
         return min(found, key=lambda place: place[0])[1]
+    if b"/* mm_page_" in head:
+        raise UsageError(f"{where}: function_graph output is not read yet", "record with current_tracer set to nop")
     if head.startswith(b"# tracer:"):
         return FORMATS[0]
     kind = "binary data" if b"\0" in head else "text without a trace line"

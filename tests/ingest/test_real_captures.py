@@ -10,6 +10,8 @@ CAPTURES = Path(__file__).parents[2] / "data" / "captures"
 TABLES = {  # pgd, pud, pmd, pte (copy_huge_pmd deposits among them), huge-page deposits, kernel pte, direct-map splits
     "boot-512m": (201, 402, 404, 861, 0, 6, 8),
     "server-16g": (549, 1633, 2214, 9859, 520, 35, 29),
+    "sharedmem-8g": (1762, 3533, 7098, 59260, 1, 25, 0),
+    "sharedmem-frag-1g": (139, 289, 440, 31312, 0, 0, 0),  # STATS.txt, pairing stacks by adjacency, misses 35 of pte
 }
 
 
