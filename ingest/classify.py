@@ -20,7 +20,7 @@ TABLE_FLAGS = GFP_BITS["__GFP_ZERO"] | GFP_BITS["__GFP_ACCOUNT"] | GFP_BITS["__G
 """Flags that a user page table has from 6.12 on (GFP_PGTABLE_USER | __GFP_COMP, include/asm-generic/pgalloc.h)."""
 
 _TRACER = ("trace_event_", "__traceiter_", "perf_trace_", "__probestub_", "__bpf_trace_", "bpf_trace_run", "ftrace_")
-_ADDRESS = re.compile(r"[0-9a-f]+")
+_ADDRESS = re.compile(r"[0-9a-f]{16}")
 _SUFFIX = re.compile(r"\.(constprop|isra|part|cold|llvm)\b.*$")
 
 

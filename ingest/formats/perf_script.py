@@ -56,14 +56,17 @@ _PERF_RECORD = word("PERF_REC")
 
 @compiled
 def is_user_frame(text: int, at: int, end: int) -> bool:
-    """Whether a frame line shows an address with the top bit clear; a line without an address counts as kernel."""
-    at = skip_blanks(text, at + 1, end)
-    first = at
-    while at < end and (is_digit(load1(text, at)) or LOWER_A <= load1(text, at) <= LOWER_F):
-        at += 1
-    if at == first or (at < end and load1(text, at) != SPACE):
+    """Whether a frame line shows an address with the top bit clear; a line without an address counts as kernel.
+
+    Addresses are printed ``%16lx`` (tools/perf/util/evsel_fprintf.c:sample__fprintf_callchain).
+    """
+    first = skip_blanks(text, at + 1, end)
+    after = first
+    while after < end and (is_digit(load1(text, after)) or LOWER_A <= load1(text, after) <= LOWER_F):
+        after += 1
+    if after != at + 17 or (after < end and load1(text, after) != SPACE):
         return False
-    return at - first < 16 or load1(text, first) < 56  # 16 digits of which the first is 8 or more: a kernel address
+    return bool(after - first < 16 or load1(text, first) < 56)  # 16 digits, the first 8 or more: a kernel address
 
 
 @compiled

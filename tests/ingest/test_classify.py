@@ -1,0 +1,79 @@
+"""Stacks and the rules file."""
+
+import pytest
+
+from ingest.classify import classify, frames_of, rules
+from ingest.machine import describe, ring_losses
+from ingest.quality import meanings, stat
+from ptpool.vocabulary import CONSUMERS, LEVELS, ROLES
+
+ALLOC = ("__alloc_pages_noprof", "alloc_pages_mpol_noprof", "alloc_pages_noprof")
+
+
+@pytest.mark.parametrize(
+    ("frames", "expected"),
+    [
+        (("pte_alloc_one", "__pte_alloc", "copy_page_range"), ("pgtable_user", "pte", "linked")),
+        (("pte_alloc_one", "do_fault_around"), ("pgtable_user", "pte", "preallocated")),
+        (("pte_alloc_one", "do_huge_pmd_anonymous_page"), ("pgtable_user", "pte", "deposited")),
+        (("pte_alloc_one", "copy_huge_pmd", "copy_page_range"), ("pgtable_user", "pte", "deposited")),
+        (("do_huge_pmd_anonymous_page", "__handle_mm_fault"), ("pgtable_user", "pte", "deposited")),  # arm64, inlined
+        (("__do_fault", "do_fault"), ("pgtable_user", "pte", "preallocated")),
+        (("__pmd_alloc", "__handle_mm_fault"), ("pgtable_user", "pmd", "linked")),
+        (("__pmd_alloc", "vmap_pages_range_noflush", "vmap"), ("pgtable_kernel", "pmd", "linked")),
+        (("__pte_alloc_kernel", "vmap_small_pages_range_noflush"), ("pgtable_kernel", "pte", "linked")),
+        (("get_free_pages_noprof", "pgd_alloc", "mm_init"), ("pgtable_user", "pgd", "linked")),
+        (("__change_page_attr", "__change_page_attr_set_clr"), ("direct_map_split", None, None)),
+        (("__pgd_pgtable_alloc", "split_pmd", "split_kernel_leaf_mapping"), ("direct_map_split", None, None)),
+        (("tlb_remove_table", "___pte_free_tlb", "free_pgd_range"), ("other", None, None)),
+        (("allocate_slab.isra.0", "kmem_cache_alloc", "pgd_alloc"), ("other", None, None)),
+        (("secretmem_fault", "__do_fault", "do_fault"), ("secret", None, None)),
+        (("mmu_memory_cache_alloc_obj", "__kvm_mmu_topup_memory_cache"), ("kvm", None, None)),
+        (("do_anonymous_page", "__handle_mm_fault"), ("other", None, None)),
+    ],
+)
+def test_classify(frames: tuple[str, ...], expected: tuple[str, str | None, str | None]) -> None:
+    assert classify((*ALLOC, *frames)) == expected
+
+
+def test_the_huge_page_itself_is_no_table() -> None:
+    assert classify(("folio_alloc_mpol_noprof", "vma_alloc_folio_noprof", "do_huge_pmd_anonymous_page"))[0] == "other"
+
+
+def test_rules_use_the_vocabulary() -> None:
+    found = {rule.result for entries in rules().values() for rule in entries}
+    assert {consumer for consumer, _, _ in found} == set(CONSUMERS)
+    assert {level for _, level, _ in found} == {*LEVELS, None}
+    assert {role for _, _, role in found} == {*ROLES, None}
+
+
+def test_frames_of_every_spelling() -> None:
+    ftrace = (
+        " => trace_event_raw_event_mm_page_alloc\n => a+0x5c/0x88\n => b (ffffffff8136c2a3)\n => 0xffffffffc0123456\n"
+    )
+    assert frames_of(ftrace) == ("a", "b", "0xffffffffc0123456")
+    perf = "\tffffffff813bdb88 a+0x228 ([kernel.kallsyms])\n\tffffffff813bdb89 [unknown] ([ext4])\n\tb ([kernel.kallsyms])\n\tc+0x1\n"
+    assert frames_of(perf) == ("a", "0xffffffff813bdb89", "b", "c")
+
+
+def test_severity_follows_the_share() -> None:
+    totals = {"allocations": 100_000, "frees": 100}
+    assert stat("allocs_without_stack", 3, totals)[1] == "notice"
+    assert stat("allocs_without_stack", 3000, totals)[1] == "error"
+    assert stat("lost_events", 1, totals)[1] == "data_loss"
+    assert stat("lost_events", 0, totals)[1] == "info"
+    assert all(entry["meaning"].endswith(".") for entry in meanings().values())
+
+
+def test_machine() -> None:
+    files = {
+        "uname": "Linux (none) 6.12.95+deb12-cloud-arm64 #1 SMP Debian 6.12.95-1 (2026-07-05) aarch64 GNU/Linux",
+        "trace_clock": "[local] global mono\n",
+        "cpuinfo": "flags\t\t: fpu vme sse\n",
+    }
+    machine = describe(files, {("meminfo", "Hugepagesize"): 524288, ("meminfo", "MemTotal"): 6400}, ["#P:8"])
+    assert (machine.kernel_release, machine.arch) == ("6.12.95+deb12-cloud-arm64", "aarch64")
+    assert (machine.page_size, machine.total_pages, machine.cpus) == (65536, 100, 8)
+    assert (machine.clock, machine.timing) == ("local", "real")
+    assert describe({"cpuinfo": "flags : fpu hypervisor\n"}, {}, []).timing == "unknown"
+    assert ring_losses("== cpu0\noverrun: 2\ndropped events: 1\n== cpu3\ncommit overrun: 4\n") == {0: 3, 3: 4}
