@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help report test check bench clean
+.PHONY: help report test check wheel bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,8 +26,17 @@ check: $(READY) ## format, lint, types, tests: what has to be green before a cha
 	@$(BIN)/mypy
 	@$(BIN)/pytest
 
+wheel: $(READY) ## build the wheel and run the tests against it, installed outside the checkout
+	@rm -rf dist $(VENV)/wheel
+	@$(BIN)/python -m build --wheel --no-isolation --outdir dist . > /dev/null
+	@$(PYTHON) -m venv $(VENV)/wheel
+	@$(VENV)/wheel/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(VENV)/wheel/bin/pip install --quiet --disable-pip-version-check --no-deps dist/*.whl
+	@cd $(VENV)/wheel && bin/python -c 'import ptpool; assert "site-packages" in ptpool.__file__, ptpool.__file__'
+	@cd $(VENV)/wheel && bin/pytest -p no:cacheprovider -c $(CURDIR)/pyproject.toml --rootdir $(CURDIR) $(CURDIR)/tests
+
 bench: $(READY) ## throughput of ingest and replay beside what one would otherwise run, as ratios
-	@$(BIN)/python -m tests.bench.run
+	@$(BIN)/python tests/bench/run.py
 
 clean: ## remove the virtual environment, the warehouse and the report
 	rm -rf $(VENV) $(DB) $(DB).wal $(OUT) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -110,7 +110,8 @@ def _create_strategy_summary(connection: duckdb.DuckDBPyConnection) -> None:
              JOIN pivoted USING (run_id) LEFT JOIN huge USING (run_id)
         ORDER BY capture, strategy""")
     connection.execute(
-        "COMMENT ON VIEW strategy_summary IS 'One row per capture and strategy at default parameters, one column per metric'"
+        "COMMENT ON VIEW strategy_summary IS "
+        "'One row per capture and strategy at default parameters; a column per metric'"
     )
     for column, meaning in {**_SUMMARY_COLUMNS, **dict(glossary)}.items():
         quoted = meaning.replace("'", "''")

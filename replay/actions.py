@@ -97,7 +97,7 @@ class Unlock(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A permission change of a range of the direct map: attributes of `replay.kernel.direct_map` to set and to clear."""
+    """A change of a range of the direct map: attributes of `replay.kernel.direct_map` to set and to clear."""
 
     pfn: int
     pages: int

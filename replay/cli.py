@@ -129,7 +129,8 @@ def describe(
         say(json.dumps(described, indent=2))
         return
     say(
-        f"{entry.name}: {entry.title}\n\nSource: {entry.source}\n\n{rules}\n\nParameters (--set {entry.name}.NAME=VALUE)"
+        f"{entry.name}: {entry.title}\n\nSource: {entry.source}\n\n{rules}\n\n"
+        f"Parameters (--set {entry.name}.NAME=VALUE)"
     )
     for row in rows:
         default = "+".join(map(str, row["default"])) if isinstance(row["default"], tuple) else row["default"]

@@ -222,7 +222,7 @@ def _direct_map(
     kilobytes = 1 << geometry.page_shift - 10
     gigas = [g for g in range(pieces // pmd) if (level[g * pmd : (g + 1) * pmd] == PMD).all()]
     if meminfo:
-        # Every range of the top-down mapping is counted anew where a larger leaf covers it already: the sum exceeds RAM.
+        # Where the top-down mapping meets a larger leaf that covers a range already, it counts it again: sum > RAM.
         excess = max(sum(meminfo.values()) // kilobytes - int(mapped.sum()), 0)
         wanted = round(max(meminfo.get("DirectMap1G", 0) // kilobytes - excess, 0) / pud)
         if len(gigas) > wanted:  # what boot splits lies low (first allocations) and at the top (kernel data)
@@ -256,7 +256,8 @@ def _split_before(
 ) -> list[int]:
     """2M pieces in the order in which they are taken to have been split before the recording."""
     edges = connection.execute(
-        "SELECT first_pfn, last_pfn + 1 FROM memory_range WHERE capture_id = ? AND name LIKE 'Kernel%' ORDER BY first_pfn",
+        """SELECT first_pfn, last_pfn + 1 FROM memory_range
+           WHERE capture_id = ? AND name LIKE 'Kernel%' ORDER BY first_pfn""",
         [capture_id],
     ).fetchall()
     image = [pfn >> geometry.table_shift for edge in edges for pfn in edge if pfn % geometry.pmd_pages]

@@ -81,7 +81,7 @@ def _metrics(machine: Machine) -> pa.Table:
         "collapses": None if all_4k else 0,
         "pte_share_start": machine.pte_pages_start / mapped,
         "pte_share_end": d.counts[maps.PAGES + maps.PTE] / mapped,
-        "pte_share_mean": integral[stretch.PTE_TIME] / duration / mapped,
+        "pte_share_mean": round(integral[stretch.PTE_TIME] / duration / mapped, 12),
         "pte_share_kernel_end": kernel,
         "pte_share_activity": count[stretch.ALLOCS_PTE] / max(count[stretch.ALLOCS], 1),
         "blocks_touched": machine.tally.touched.sum(),

@@ -125,7 +125,8 @@ def _timed(machine: InitialState, demand: Demand, strategy: Strategy) -> tuple[R
 
 def _kept(connection: duckdb.DuckDBPyConnection, run: Wanted) -> Done:
     row = connection.execute(
-        """SELECT events_per_s * wall_s, wall_s, (SELECT count(*) FROM incident WHERE incident.run_id = run_timing.run_id)
+        """SELECT events_per_s * wall_s, wall_s,
+                  (SELECT count(*) FROM incident WHERE incident.run_id = run_timing.run_id)
            FROM run_timing WHERE run_id = ?""",
         [run.run_id],
     ).fetchone()

@@ -188,18 +188,18 @@ def forget(a, d, p, t, recorded, order, now):
     pages = 1 << order
     first = np.int64(t.page_of[recorded])
     uniform = first >= 0 and first & (pages - 1) == 0
-    known = 0
+    known = np.int64(0)
     for page in range(pages):
-        pfn = np.int64(t.page_of[recorded + page])
-        known += pfn >= 0
-        uniform = uniform and pfn == first + page and a.kind[pfn] == a.kind[first]
+        here = np.int64(t.page_of[recorded + page])
+        known += here >= 0
+        uniform = uniform and here == first + page and a.kind[here] == a.kind[first]
     if uniform:
         _release(a, d, p, t, first, order, now)
     else:
         for page in range(pages):
-            pfn = np.int64(t.page_of[recorded + page])
-            if pfn >= 0:
-                _release(a, d, p, t, pfn, 0, now)
+            here = np.int64(t.page_of[recorded + page])
+            if here >= 0:
+                _release(a, d, p, t, here, 0, now)
     for page in range(pages):
         t.page_of[recorded + page] = -1
     return known

@@ -83,7 +83,7 @@ def attribute_of(d, pfn):
 
 @compiled
 def tables_needed(d, first, pages, set_bits, clear_bits):
-    """How many page tables it takes to set and clear attributes of the pages [first, first + pages): 0 if none splits."""
+    """How many page tables it takes to set and clear attributes of [first, first + pages): 0 if nothing splits."""
     shift = d.table_shift
     last = first + pages - 1
     needed = 0

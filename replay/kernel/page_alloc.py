@@ -267,7 +267,7 @@ def _try_to_claim_block(a, zone, pfn, current, order, migratetype):
 
 @compiled
 def _rmqueue(a, zone, order, migratetype, no_fragment):
-    """__rmqueue(): smallest fit, else claim a pageblock from the largest block down, else steal from the smallest up."""
+    """__rmqueue(): smallest fit, else claim a pageblock (largest block first), else steal (smallest block first)."""
     pfn = _rmqueue_smallest(a, zone, order, migratetype)
     if pfn >= 0:
         return pfn

@@ -2,7 +2,7 @@ WITH share AS (
     -- The same scale under three readings of "share at 4K"; a share that no run_metric row gives is NULL.
     SELECT strategy, capture.arch, weighting, value AS share
     FROM strategy_summary JOIN capture USING (capture_id)
-    CROSS JOIN (VALUES (1, 'all memory', 'pte_share_mean'), (2, 'allocated kernel memory', 'pte_share_kernel_mean'),
+    CROSS JOIN (VALUES (1, 'all memory', 'pte_share_mean'), (2, 'allocated kernel memory', 'pte_share_kernel_end'),
                        (3, 'allocation activity', 'pte_share_activity')) AS w (place, weighting, metric)
     LEFT JOIN run_metric ON run_metric.run_id = strategy_summary.run_id AND run_metric.metric = w.metric
     WHERE capture.name = $capture),

@@ -264,7 +264,7 @@ def test_the_pool_is_refilled_before_others_split_with_its_tables():
 
 def test_the_shrinker_stops_where_a_whole_block_would_leave_too_few():
     script = [("alloc", page, 0, PGTABLE) for page in range(2)] + [("free", page, 0, OTHER) for page in range(2)]
-    script += [("alloc", 100 + page, 0, OTHER) for page in range(60)]
+    script += [("alloc", 100 + page, 0, OTHER) for page in range(63)]
     machine = finished(machine_of(64), demand_of(script), replace(TOY_PBA, reserve=2, unshrinkable=1))
     values = metrics(machine)
 

@@ -186,7 +186,7 @@ def write_pair(path: Path) -> None:
         for strategy in STRATEGIES:
             more = strategy == "pba"
             add_run(connection, server, strategy, 1_048_576, refills=58 if more else 31, blocks=24,
-                    extra={"pte_share_kernel_mean": 0.02, "pte_share_activity": 0.4})  # fmt: skip
+                    extra={"pte_share_kernel_end": 0.02, "pte_share_activity": 0.4})  # fmt: skip
             add_run(connection, phone, strategy, 262_144, all_4k=True, refills=12, blocks=10)
 
 

@@ -34,7 +34,7 @@ class ReferenceAllocator:
         return sum(len(blocks) << order for (where, order, _), blocks in self.lists.items() if where == zone)
 
     def is_free_block(self, zone, page, order):
-        return 0 <= page and any(page in self.lists[zone, order, kind] for kind in (UNMOVABLE, MOVABLE, RECLAIMABLE))
+        return page >= 0 and any(page in self.lists[zone, order, kind] for kind in (UNMOVABLE, MOVABLE, RECLAIMABLE))
 
     def free(self, page, order):
         for each in range(page, page + (1 << order)):

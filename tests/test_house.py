@@ -1,0 +1,209 @@
+"""The house itself: which way imports run, what is documented, what a wheel holds, what stays out of the tree."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from ptpool import __version__
+from ptpool.cli import run
+from ptpool.compiled import _cache_folder
+from ptpool.provenance import identity, source_hash
+from ptpool.warehouse import SCHEMA_VERSION, open_warehouse
+
+ROOT = Path(__file__).parents[1]
+STAGES = ("ingest", "replay", "reports")
+SOURCES = [path for stage in ("ptpool", *STAGES) for path in sorted((ROOT / stage).rglob("*.py"))]
+
+
+def imported(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_stages_import_the_spine_and_never_each_other(path):
+    here = path.relative_to(ROOT).parts[0]
+    stages = {name.partition(".")[0] for name in imported(path)} & set(STAGES) - {here}
+    assert not stages or path == ROOT / "ptpool" / "cli.py"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_file_needs_a_map(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 500
+
+
+def test_numba_is_reached_through_one_door():
+    users = {path for path in SOURCES for name in imported(path) if name.partition(".")[0] == "numba"}
+    assert users <= {ROOT / "ptpool" / "compiled.py", ROOT / "ingest" / "scan.py"}  # scan.py: intrinsics
+
+
+def test_help_is_light():
+    heavy = "{'numba', 'polars', 'duckdb', 'matplotlib', 'pandas', 'pyarrow', 'numpy'}"
+    code = f"import sys, ptpool.cli; print(sorted({heavy} & set(sys.modules)))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
+
+
+COMMANDS = [
+    ["ingest", "trace"],
+    ["ingest", "list"],
+    ["ingest", "remove"],
+    ["ingest", "formats"],
+    ["replay", "run"],
+    ["replay", "list"],
+    ["replay", "describe"],
+    ["report", "build"],
+    ["report", "text"],
+    ["sql"],
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_help_with_an_example(command, capsys):
+    assert run([*command, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert f"Example: ptpool {' '.join(command)}" in " ".join(shown.split())
+
+
+def test_version(capsys):
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"ptpool {__version__}\n"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["version"] == __version__
+
+
+def test_everything_in_the_warehouse_has_a_comment(tmp_path):
+    with open_warehouse(tmp_path / "new.duckdb", write=True) as connection:
+        bare = connection.execute("""
+            SELECT table_name, column_name FROM duckdb_columns() WHERE comment IS NULL AND NOT internal
+            UNION ALL SELECT table_name, NULL FROM duckdb_tables() WHERE comment IS NULL AND NOT internal
+            UNION ALL SELECT view_name, NULL FROM duckdb_views() WHERE comment IS NULL AND NOT internal""").fetchall()
+    assert bare == []
+
+
+def test_the_contracts_tables_and_metrics_are_there(tmp_path):
+    tables = {
+        "capture", "page_event", "stack", "import_stat", "free_blocks", "snapshot_value", "strategy", "run", "run_timing",
+        "run_metric", "run_order", "timeline", "split", "direct_map", "incident", "latency", "risk", "validation",
+        "published_measurement", "strategy_summary", "ptp_lifetime", "data_quality", "provenance",
+    }  # fmt: skip
+    with open_warehouse(tmp_path / "new.duckdb", write=True) as connection:
+        there = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+        there |= {name for (name,) in connection.execute("SELECT view_name FROM duckdb_views()").fetchall()}
+        summary = {column[0] for column in connection.execute("FROM strategy_summary").description}
+        version = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
+    assert tables <= there
+    assert {"block_failures", "huge_blocks_free_delta_vs_unprotected", "mapping_cost_pct_median", "refills"} <= summary
+    assert version == (str(SCHEMA_VERSION),)
+
+
+def test_a_warehouse_that_nothing_was_written_to_is_not_left_behind(tmp_path):
+    path = tmp_path / "new.duckdb"
+    with pytest.raises(ZeroDivisionError), open_warehouse(path, write=True):
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["bogus"], "No such command"),
+        (["replay", "bogus"], "No such command"),
+        (["sql", "--bogus"], "No such option"),
+        (["sql"], "needs a query"),
+        (["sql", "FROM capture", "--db", "missing.duckdb"], "no such warehouse"),
+        (["replay", "run", "--db", "missing.duckdb"], "no such warehouse"),
+        (["replay", "run", "--strategy", "nope"], "no strategy named nope"),
+        (["replay", "run", "--set", "pba.nope=1"], "has no parameter nope"),
+        (["replay", "run", "--set", "pba.reserve=many"], "not a value"),
+        (["replay", "run", "--set", "reserve"], "STRATEGY.PARAM=VALUE"),
+        (["replay", "run", "--strategy", "pba", "--set", "reserve-block.reserve=1"], "not among the strategies"),
+        (["replay", "describe", "nope"], "no strategy named nope"),
+        (["report", "build", "--db", "missing.duckdb"], "no such warehouse"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_refusals_are_short_plain_and_exit_2(arguments, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) == 2
+    captured = capsys.readouterr()
+    assert words in captured.err
+    assert len(captured.err.splitlines()) <= 3
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("SELECT nope FROM capture", "nope"),
+        ("FROM captures", "capture"),
+        ("SELEC 1", "syntax error"),
+        ("DELETE FROM capture", "read-only"),
+    ],
+)
+def test_sql_errors_name_what_is_wrong(query, words, capsys, tmp_path):
+    path = tmp_path / "new.duckdb"
+    with open_warehouse(path, write=True):
+        pass
+    assert run(["sql", query, "--db", str(path)]) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert len(error.splitlines()) <= 3
+
+
+def test_identity_does_not_depend_on_the_order_of_its_parts():
+    assert identity(a=1, b={"x": [1, 2], "y": None}) == identity(b={"y": None, "x": [1, 2]}, a=1)
+    assert identity(a=1) != identity(a="1")
+
+
+def test_the_compiled_cache_is_keyed_by_the_sources(tmp_path, monkeypatch):
+    house = tmp_path / "house"
+    for package in ("ptpool", "replay"):
+        (house / package).mkdir(parents=True)
+        (house / package / "a.py").write_text("A = 1\n", encoding="utf-8")
+    monkeypatch.setattr("ptpool.provenance._HOUSE", house)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folders = []
+    for text in ("A = 1\n", "A = 2\n"):
+        (house / "ptpool" / "a.py").write_text(text, encoding="utf-8")
+        source_hash.cache_clear()
+        _cache_folder.cache_clear()
+        folders.append(_cache_folder("replay"))
+    source_hash.cache_clear()
+    _cache_folder.cache_clear()
+    assert folders[0] != folders[1]
+
+
+def test_the_wheel_holds_the_code_and_its_data_and_nothing_else(tmp_path):
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {name.partition("/")[0] for name in names if ".dist-info" not in name} == {"ptpool", *STAGES}
+    tracked = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files", "ptpool", *STAGES], check=True, capture_output=True, text=True
+    ).stdout.split()
+    assert set(tracked) <= names
+
+
+def test_no_registry_and_no_machine_is_named():
+    hosts = ["pypi" + ".org", "python" + "hosted", "registry.npm" + "js", "deb.debian" + ".org"]
+    words = "|".join([*(host.replace(".", r"\.") for host in hosts), r"(^|[^A-Za-z0-9_.])/(work|farm|root)/"])
+    found = subprocess.run(
+        ["git", "-C", str(ROOT), "grep", "-nIE", words, "--", ".", ":!tests/test_house.py"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.stdout == ""
