@@ -43,9 +43,6 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     Reference counting is off (measured: it made the page allocator ten times slower), so the function may read and
     write the arrays it is given, alone or in named tuples, but not make new ones.
     """
-    config: Any = numba.config
-    config.CACHE_DIR = _cache_folder(function.__module__.partition(".")[0])
-    return cast(
-        Callable[..., Any],
-        numba.njit(cache=True, nogil=True, forceinline=True, error_model="numpy", _nrt=False)(function),
-    )
+    numba.config.CACHE_DIR = _cache_folder(function.__module__.partition(".")[0])  # type: ignore[attr-defined]
+    decorate = numba.njit(cache=True, nogil=True, forceinline=True, error_model="numpy", _nrt=False)  # type: ignore[call-overload]
+    return cast(Callable[..., Any], decorate(function))
