@@ -37,6 +37,11 @@ def _cache_folder(stage: str) -> str:
     return str(folder)
 
 
+def is_cached(stage: str) -> bool:
+    """Whether a stage has been compiled before: if not, the first use takes tens of seconds."""
+    return any(Path(_cache_folder(stage)).rglob("*.nbi"))
+
+
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function of flat arrays to machine code: cached on disk, inlined into its callers, free of the GIL.
 

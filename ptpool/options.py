@@ -34,11 +34,17 @@ def say_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, as_json: 
         say(aligned(columns, rows))
 
 
+def _shown(cell: Any) -> str:
+    if isinstance(cell, bool):
+        return "yes" if cell else "no"
+    if isinstance(cell, int | float):
+        return f"{cell:,}"
+    return "" if cell is None else str(cell)
+
+
 def aligned(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """A plain table: text to the left, numbers to the right, no trailing blanks."""
-    cells = [
-        ["" if cell is None else f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows
-    ]
+    cells = [[_shown(cell) for cell in row] for row in rows]
     widths = [max([len(name), *(len(row[i]) for row in cells)]) for i, name in enumerate(columns)]
     right = [
         all(isinstance(row[i], int | float) or row[i] is None for row in rows) and bool(rows)

@@ -40,6 +40,7 @@ def run(
     if not db.exists():
         raise UsageError(f"{db}: no such warehouse", "import a trace first: ptpool ingest trace FILE")
     with open_warehouse(db, write=True) as connection:
+        from ptpool.compiled import is_cached
         from replay.runs import Wanted, replay_all
 
         names = capture_names(connection) if capture == "all" else capture.split(",")
@@ -51,6 +52,8 @@ def run(
         note(
             f"{len(wanted)} runs of {len(captures)} captures on the recorded machine, {workers} at a time", quiet=quiet
         )
+        if not is_cached("replay"):
+            note("compiling the replay loop: half a minute, once for each version", quiet=quiet)
         with progress("replay", len(wanted), quiet=quiet, unit="runs") as meter:
             done = replay_all(connection, wanted, workers, lambda n: meter(n, f"{n} of {len(wanted)} runs"))
     columns = ["capture", "strategy", "run_id", "events", "wall_s", "events_per_s", "incidents", "new"]

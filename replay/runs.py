@@ -9,15 +9,20 @@ from datetime import UTC, datetime
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from ptpool.provenance import code_version, identity
 from ptpool.warehouse import delete_run, metrics, transaction
 from replay.demand import Demand, load_demand
 from replay.initial_state import InitialState, recorded_machine
+from replay.kernel.direct_map import PMD, PTE
+from replay.kernel.geometry import X86_64
+from replay.kernel.page_alloc import ZONE_NORMAL, build_free_lists, page_allocator
 from replay.machine import Machine
 from replay.registry import Entry, Strategy, parameters, strategies
 from replay.results import RunResult, result_of
+from replay.stretch import Program
 
 MAX_ORDER = 10
 MACHINE, MODE, COPIES = "recorded", "policy", 1
@@ -76,6 +81,23 @@ def replay_one(machine: InitialState, demand: Demand, strategy: Strategy) -> Run
     return result_of(run)
 
 
+def compile_ahead() -> None:
+    """Compile the loop, or load it from the cache, so that no run's time holds the compiler's."""
+    zones = np.array([[0, 1023, ZONE_NORMAL]], np.int64)
+    allocator = page_allocator(1024, zones, X86_64)
+    free = np.ones(1024, np.bool_)
+    build_free_lists(allocator, free)
+    machine = InitialState(
+        "", "x86_64", 1, X86_64, allocator, free, np.array([PTE, PMD], np.uint8), np.empty(0, np.int64)
+    )
+    types = (np.uint8, np.int64, np.int64, np.int8, np.uint8, np.uint8, np.uint8)
+    empty: list[Any] = [np.empty(0, dtype) for dtype in types]
+    program = Program(*empty)
+    demand = Demand(program, 0, 0, 0, np.empty(0, np.int8), {})
+    for entry in strategies().values():
+        replay_one(machine, demand, entry.factory())
+
+
 def replay_all(
     connection: duckdb.DuckDBPyConnection, wanted: Iterable[Wanted], jobs: int, on_done: Callable[[int], None]
 ) -> list[Done]:
@@ -98,6 +120,8 @@ def replay_all(
         if run.run_id in there:
             done[run.run_id] = _kept(connection, run)
             on_done(len(done))
+    if len(done) < len(runs):
+        compile_ahead()
     missing: dict[str, list[Wanted]] = {}
     for run in runs:
         if run.run_id not in done:
