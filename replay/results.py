@@ -226,7 +226,10 @@ def _assumptions(machine: Machine) -> list[str]:
     if n := int(count[stretch.UNKNOWN_FREES]):
         dropped.append(f"Left out: {n:,} frees of pages that nothing had allocated in the simulated machine.")
     if n := int(count[stretch.LOST_FREES]):
-        dropped.append(f"Added: {n:,} frees of pages that were allocated again without a recorded free.")
+        dropped.append(
+            f"Added: {n:,} frees of pages in use that the recording allocates: at the start they waited on per-CPU "
+            "lists, or their free was not recorded."
+        )
     model = [
         "Per-CPU page lists are not modelled yet: every allocation and free reaches the buddy lists.",
         "Reclaim and compaction free nothing but what the strategy's shrinker gives back; what they freed on the "

@@ -24,6 +24,7 @@ QUESTIONS = (
     "splits_over_time",
     "map_coverage",
     "pool_over_time",
+    "agreement",
     "run_order",
     "mapping_cost",
     "mapping_weightings",

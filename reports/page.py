@@ -19,6 +19,7 @@ _TABLES = (
     "refills",
     "splits",
     "map_coverage",
+    "agreement",
     "run_order",
     "mapping_cost",
     "mapping_weightings",

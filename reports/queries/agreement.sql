@@ -1,0 +1,30 @@
+WITH counted AS (
+    -- What the recorded machine's own files said before and after the recording.
+    SELECT 1 AS place, 'free pages' AS quantity, moment, sum(blocks << page_order) AS value
+    FROM free_blocks JOIN capture USING (capture_id) WHERE name = $capture AND migratetype IS NULL GROUP BY moment
+    UNION ALL SELECT 2, 'free 2M blocks', moment, sum(blocks << (page_order - 9))
+    FROM free_blocks JOIN capture USING (capture_id)
+    WHERE name = $capture AND migratetype IS NULL AND page_order >= 9 GROUP BY moment
+    UNION ALL SELECT 3, 'Unmovable pageblocks', moment, sum(blocks)
+    FROM pageblocks JOIN capture USING (capture_id) WHERE name = $capture AND migratetype = 'Unmovable' GROUP BY moment
+    UNION ALL SELECT CASE snapshot_value.name WHEN 'direct_map_level2_splits' THEN 4 ELSE 5 END,
+                     CASE snapshot_value.name WHEN 'direct_map_level2_splits' THEN '2M splits since boot'
+                                              ELSE '1G splits since boot' END, moment, value
+    FROM snapshot_value JOIN capture USING (capture_id)
+    WHERE capture.name = $capture AND snapshot_value.name IN ('direct_map_level2_splits', 'direct_map_level3_splits')),
+recorded AS (
+    SELECT place, quantity, max(value) FILTER (moment = 'before') AS recorded_before,
+           max(value) FILTER (moment = 'after') AS recorded_after
+    FROM counted GROUP BY ALL),
+baseline AS (
+    SELECT * FROM strategy_summary WHERE capture = $capture AND strategy = 'unprotected')
+SELECT quantity, recorded_before::BIGINT AS recorded_before, recorded_after::BIGINT AS recorded_after,
+       CASE place WHEN 1 THEN (SELECT arg_max(value, t_ns) FROM timeline JOIN baseline USING (run_id)
+                               WHERE metric = 'free_pages')
+                  WHEN 2 THEN (SELECT huge_blocks_free_end FROM baseline)
+                  WHEN 3 THEN (SELECT unmovable_pageblocks_end FROM baseline)
+                  WHEN 4 THEN recorded_before + (SELECT splits_2m FROM baseline)
+                  ELSE recorded_before + (SELECT splits_1g FROM baseline) END::BIGINT AS replayed_after
+FROM recorded
+WHERE recorded_before IS NOT NULL AND recorded_after IS NOT NULL
+ORDER BY place;
