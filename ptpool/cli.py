@@ -1,6 +1,10 @@
 """The root command: the only file that knows all stages."""
 
+import errno
+import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -43,21 +47,49 @@ def root(
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit status: 0 done, 1 does not hold, 2 unusable input or arguments."""
+    """Run the command line and return the exit status: 0 done, 1 does not hold, 2 unusable input or arguments.
+
+    An interrupt ends with 130, whatever exception the library that was interrupted makes of it.
+    """
+    interrupted = _watch_interrupts()
     try:
         status = app(list(arguments) if arguments is not None else None, standalone_mode=False)
+        sys.stdout.flush()
     except UsageError as error:
         return _refuse(str(error))
     except typer.TyperException as error:
         return _refuse(f"{error.format_message()}\nptpool --help lists commands and options")
     except typer.Exit as stop:
-        return stop.exit_code
-    except (typer.Abort, KeyboardInterrupt):
+        status = stop.exit_code
+    except SystemExit:  # what typer makes of a closed pipe: nobody reads on, which is not our failure
+        status = 0
+    except MemoryError as error:
+        return _refuse(f"not enough memory: {error}\nreplay a smaller machine, or fewer at a time with --jobs 1")
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        return _refuse("the output cannot be written: no space left on the device")
+    except BaseException:
+        if not interrupted:
+            raise
+    if interrupted:
         return _refuse("interrupted; nothing half-written was kept", status=130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
     return status if isinstance(status, int) else 0
+
+
+def _watch_interrupts() -> list[int]:
+    """Note every Ctrl-C; the second one ends the process at once, should a library have swallowed the first."""
+    seen: list[int] = []
+
+    def note(_number: int, _frame: object) -> None:
+        if seen:
+            os._exit(130)
+        seen.append(signal.SIGINT)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, note)
+    return seen
 
 
 def _refuse(message: str, status: int = 2) -> int:

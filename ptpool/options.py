@@ -1,6 +1,7 @@
 """Options that many commands share, and how a command prints a table."""
 
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,16 +30,23 @@ def note(text: str, *, quiet: bool = False) -> None:
 def say_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, as_json: bool = False) -> None:
     """Print rows as an aligned table, or as a JSON list of objects."""
     if as_json:
-        say(json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=2, default=str))
+        plain = [[_jsonable(cell) for cell in row] for row in rows]
+        say(json.dumps([dict(zip(columns, row, strict=True)) for row in plain], indent=2, default=str))
     else:
         say(aligned(columns, rows))
+
+
+def _jsonable(cell: Any) -> Any:
+    return None if isinstance(cell, float) and not math.isfinite(cell) else cell
 
 
 def _shown(cell: Any) -> str:
     if isinstance(cell, bool):
         return "yes" if cell else "no"
-    if isinstance(cell, int | float):
-        return f"{cell:,}"
+    if isinstance(cell, int) or (isinstance(cell, float) and abs(cell) >= 1e6):
+        return f"{cell:,.0f}"
+    if isinstance(cell, float):
+        return f"{cell:,.6g}"
     return "" if cell is None else str(cell)
 
 

@@ -3,12 +3,12 @@
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ptpool.errors import UsageError
-from ptpool.options import DEFAULT_DB, Db, say, say_rows
+from ptpool.options import DEFAULT_DB, Db, Json, say, say_rows
 
 
 class Format(StrEnum):
@@ -22,31 +22,21 @@ class Format(StrEnum):
 
 def sql(
     query: Annotated[str | None, typer.Argument(help="One or more SQL statements; - reads standard input.")] = None,
-    file: Annotated[Path | None, typer.Option("--file", "-f", help="Read the query from a file.")] = None,
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="Read the query from a file; - as above.")] = None,
     output: Annotated[Format, typer.Option("--format", help="How to print the rows.")] = Format.table,
     db: Db = DEFAULT_DB,
+    as_json: Json = False,
 ) -> None:
-    """Ask the warehouse in SQL (read-only).
+    """Ask the warehouse in SQL; it is opened read-only.
 
     Example: ptpool sql "SELECT capture, strategy, refills, splits_2m FROM strategy_summary"
     """
-    import duckdb
-
     from ptpool.warehouse import open_warehouse
 
     text = _read(query, file)
     with open_warehouse(db) as connection:
-        try:
-            cursor = connection.execute(text)
-            columns = [column[0] for column in cursor.description or []]
-            rows = cursor.fetchall()
-        except duckdb.Error as error:
-            first, *rest = str(error).splitlines()
-            hint = next(
-                (line for line in rest if line.startswith(("Did you mean", "Candidate"))),
-                "SHOW TABLES lists tables and views; FROM duckdb_columns() their columns",
-            )
-            raise UsageError(first, hint) from error
+        columns, rows = _answer(connection, text)
+    output = Format.json if as_json else output
     if output is Format.csv:
         import csv
 
@@ -60,14 +50,43 @@ def sql(
         say_rows(columns, rows, as_json=output is Format.json)
 
 
+def _answer(connection: Any, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Columns, made unique, and rows of the last statement."""
+    import duckdb
+
+    try:
+        relation = connection.sql(text)
+        if relation is None:
+            return [], []
+        table = relation.to_arrow_table()
+    except duckdb.Error as error:
+        first, *rest = str(error).splitlines()
+        hint = next((line for line in rest if line.startswith(("Did you mean", "Candidate"))), "")
+        if "read-only" in first:
+            hint = "ptpool sql only reads; ptpool ingest and ptpool replay write"
+        hint = hint or "SHOW TABLES lists tables and views; FROM duckdb_columns() their columns"
+        raise UsageError(first, hint) from error
+    columns: list[str] = []
+    for name in table.column_names:
+        taken = sum(1 for column in columns if column == name or column.startswith(f"{name}:"))
+        columns.append(f"{name}:{taken}" if taken else name)
+    return columns, list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+
+
 def _read(query: str | None, file: Path | None) -> str:
     if (query is None) == (file is None):
         raise UsageError(
             "ptpool sql needs a query or -f FILE, one of the two", 'example: ptpool sql "FROM strategy_summary"'
         )
-    if file is not None:
+    if query == "-" or (file is not None and str(file) == "-"):
+        text = sys.stdin.read()
+    elif file is not None:
         try:
-            return file.read_text(encoding="utf-8")
+            text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"{file}: {error}", "name a readable file with SQL in it") from error
-    return sys.stdin.read() if query == "-" else str(query)
+    else:
+        text = str(query)
+    if not text.strip():
+        raise UsageError("ptpool sql: the query is empty", 'example: ptpool sql "FROM strategy_summary"')
+    return text

@@ -161,12 +161,12 @@ def _connect(path: Path, *, write: bool) -> duckdb.DuckDBPyConnection:
 
 def _check_schema(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     try:
-        row = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
+        rows = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchall()
     except duckdb.CatalogException:
-        row = None
-    if row is None:
+        rows = []
+    if not rows:
         raise UsageError(f"{path}: a DuckDB file, but not a ptpool warehouse", "name another file with --db")
-    version = int(row[0])
+    version = int(rows[0][0])
     if version > SCHEMA_VERSION:
         raise UsageError(
             f"{path}: written by a newer ptpool (schema {version}, this one knows {SCHEMA_VERSION})",

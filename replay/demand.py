@@ -1,7 +1,7 @@
 """What a recording asks for, without what the recorded kernel did because of its own state.
 
-Dropped and made anew by the replay: tables that split the direct map. Dropped because the replay decides it anew:
-allocations that failed. Kept as they are: the frees that reclaim and compaction caused.
+Dropped and made anew by the replay: tables that split the direct map. Dropped because nobody knows when they would have
+been freed: allocations that failed. Kept as they are: the frees that reclaim and compaction caused.
 """
 
 from dataclasses import dataclass
@@ -11,9 +11,22 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
+from ptpool.errors import UsageError
 from ptpool.vocabulary import CONSUMERS, GFP_BITS
-from replay.kernel.page_alloc import IS_HIGH, MAY_RECLAIM, ZONE_DMA, ZONE_DMA32, ZONE_MOVABLE, ZONE_NORMAL
-from replay.stretch import ALLOC, FREE_EVENT, OUTSIDE_CHANGE, Program
+from replay.kernel.geometry import X86_64
+from replay.kernel.page_alloc import (
+    IS_HIGH,
+    MAY_RECLAIM,
+    WAKES_KSWAPD,
+    ZONE_DMA,
+    ZONE_DMA32,
+    ZONE_MOVABLE,
+    ZONE_NORMAL,
+)
+from replay.stretch import ALLOC, FREE_EVENT, OUTSIDE_CHANGE, Program, first_seen
+
+MOST_PAGES = 1 << 30
+"""4 TiB in 4K pages: the arrays of a larger machine do not fit into the memory of an ordinary one."""
 
 SELF_INFLICTED = ("secretmem_fault", "secretmem_free_folio")
 """Functions whose permission changes the replay makes anew from the allocation they belong to."""
@@ -34,7 +47,7 @@ class Demand:
     """What was left out, by description."""
 
 
-def load_demand(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any], max_order: int) -> Demand:
+def load_demand(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any]) -> Demand:
     """Read a capture's allocations and frees as flat arrays, in the order of the trace."""
     columns = connection.execute(
         """
@@ -54,7 +67,7 @@ def load_demand(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any], 
     consumer = _plain(columns["consumer"]).astype(np.uint8)
     splits = consumer == CONSUMERS.index("direct_map_split")
     outside = splits & ~is_free & ~_plain(columns["self_inflicted"])
-    too_large = ~is_free & (_plain(columns["page_order"]) > max_order)
+    too_large = ~is_free & (_plain(columns["page_order"]) > X86_64.max_order)
     dropped = {
         "tables that split the recorded direct map, made anew by the permission change that they belong to": splits
         & ~is_free
@@ -62,13 +75,18 @@ def load_demand(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any], 
         "tables that split the recorded direct map, replayed as a one-page change where the last unmovable page was "
         "placed, because the trace does not say where": outside,
         "tables that a recorded collapse of the direct map gave back": splits & is_free,
-        "allocations that failed on the recorded machine": failed,
+        "requests that failed on the recorded machine: nobody knows when they would have been freed": failed,
         "allocations above MAX_PAGE_ORDER, which are not the page allocator's": too_large,
     }
     op = np.where(outside, OUTSIDE_CHANGE, np.where(is_free, FREE_EVENT, ALLOC)).astype(np.uint8)
     keep = ~failed & ~too_large & (~splits | outside)
     pfn, order = _plain(columns["pfn"]).astype(np.int64), _plain(columns["page_order"]).astype(np.int8)
     pages = int((pfn + (1 << order.astype(np.int64))).max(initial=0))
+    if pages > MOST_PAGES:
+        raise UsageError(
+            f"capture {capture['name']}: page frame number {pages - 1:#x} lies beyond any machine that is simulated",
+            "a damaged line, or another field read as pfn: mend the trace and import it again",
+        )
     program = Program(
         op=op[keep],
         ts=_plain(columns["ts_ns"])[keep].astype(np.int64),
@@ -79,7 +97,12 @@ def load_demand(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any], 
         consumer=consumer[keep],
     )
     return Demand(
-        program, capture["first_ns"], capture["last_ns"], pages, _first_seen(program, pages), _counts(dropped)
+        program,
+        capture["first_ns"],
+        capture["last_ns"],
+        pages,
+        first_seen(program, np.full(pages, -1, np.int8)),
+        _counts(dropped),
     )
 
 
@@ -101,22 +124,7 @@ def _contexts(gfp: NDArray[np.int64], unknown: NDArray[np.bool_]) -> NDArray[np.
     zone[has("__GFP_HIGHMEM") & has("__GFP_MOVABLE")] = ZONE_MOVABLE
     zone[has("__GFP_DMA32")] = ZONE_DMA32
     zone[has("__GFP_DMA")] = ZONE_DMA
-    context = (
-        zone | np.where(has("__GFP_DIRECT_RECLAIM") | unknown, MAY_RECLAIM, 0) | np.where(has("__GFP_HIGH"), IS_HIGH, 0)
-    )
-    return context.astype(np.uint8)
-
-
-def _first_seen(program: Program, pages: int) -> NDArray[np.int8]:
-    """What the first event on each page does: later writes are earlier events, so the earliest stays."""
-    seen = np.full(pages, -1, np.int8)
-    single = program.order == 0
-    wide = np.flatnonzero(~single & (program.op != OUTSIDE_CHANGE))
-    pieces = [np.arange(program.pfn[i], program.pfn[i] + (1 << int(program.order[i]))) for i in wide]
-    at = np.concatenate(
-        [np.flatnonzero(single & (program.op != OUTSIDE_CHANGE)), np.repeat(wide, [len(x) for x in pieces])]
-    )
-    pfn = np.concatenate([program.pfn[single & (program.op != OUTSIDE_CHANGE)], *pieces])
-    latest_first = np.argsort(at, kind="stable")[::-1]
-    seen[pfn[latest_first]] = program.op[at[latest_first]] == ALLOC
-    return seen
+    for bit, name in ((MAY_RECLAIM, "__GFP_DIRECT_RECLAIM"), (WAKES_KSWAPD, "__GFP_KSWAPD_RECLAIM")):
+        zone |= np.where(has(name) | unknown, bit, 0).astype(np.uint8)
+    zone |= np.where(has("__GFP_HIGH"), IS_HIGH, 0).astype(np.uint8)
+    return zone

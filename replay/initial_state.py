@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ptpool.errors import UsageError
 from ptpool.vocabulary import MIGRATETYPES, MOVABLE, UNMOVABLE
 from replay.demand import Demand
-from replay.kernel.direct_map import PMD, PTE, PUD
+from replay.direct_map_layout import lay_out
 from replay.kernel.geometry import ARM64_4K, X86_64, Geometry
 from replay.kernel.page_alloc import (
     HOLE,
@@ -31,8 +31,8 @@ LRU, BUDDY, NOPAGE, OFFLINE, PGTABLE = 1 << 5, 1 << 10, 1 << 20, 1 << 23, 1 << 2
 """include/uapi/linux/kernel-page-flags.h"""
 
 _ZONE_CLASS = {"DMA": ZONE_DMA, "DMA32": ZONE_DMA32, "Normal": ZONE_NORMAL, "Movable": ZONE_MOVABLE}
-_COLD_HEADROOM = 4
-"""A trace without any snapshot gets a machine this many times the pages it touches, at least."""
+_COLD_HEADROOM, _COLD_PAGES = 4, 1 << 22
+"""A trace without any snapshot gets a machine this many times the highest page it touches, below 16 GiB."""
 
 
 @dataclass
@@ -50,6 +50,10 @@ class InitialState:
     """(M,) level of the leaf that maps each piece of the direct map."""
     page_tables: NDArray[np.int64]
     """Page tables alive: their page frame numbers, ascending."""
+    page_tables_elsewhere: int = 0
+    """Page tables alive of which only the number is known."""
+    page_tables_known: bool = True
+    """Whether anything tells how many were alive."""
     assumptions: list[str] = field(default_factory=list)
 
 
@@ -72,8 +76,41 @@ def recorded_machine(connection: duckdb.DuckDBPyConnection, capture: dict[str, A
     allocator.kind[:] = np.where(present, np.where(movable, USED + MOVABLE, USED + UNMOVABLE), HOLE)
     _set_block_types(connection, capture_id, moment, allocator, present & ~free & ~movable, geometry, assumptions)
     build_free_lists(allocator, free & present)
-    mapped, level = _direct_map(connection, capture_id, moment, arch, present, allocator, geometry, assumptions)
-    return InitialState("recorded", arch, capture["cpus"], geometry, allocator, mapped, level, tables, assumptions)
+    mapped, level = lay_out(connection, capture_id, moment, arch, present, allocator, geometry, assumptions)
+    state = InitialState(
+        "recorded", arch, capture["cpus"], geometry, allocator, mapped, level, tables, assumptions=assumptions
+    )
+    if moment == "after" or not _has_page_flags(connection, capture_id):
+        _count_page_tables(connection, capture_id, state)
+    if capture.get("window_from_ns") is not None:
+        assumptions.append(
+            "A window of the recording: page states were brought forward to its start; pageblock types and the leaves "
+            "of the direct map are those of the start of the recording."
+        )
+    return state
+
+
+def _has_page_flags(connection: duckdb.DuckDBPyConnection, capture_id: str) -> bool:
+    row = connection.execute("SELECT count(*) FROM page_flags WHERE capture_id = ?", [capture_id]).fetchone()
+    return bool(row and row[0])
+
+
+def _count_page_tables(connection: duckdb.DuckDBPyConnection, capture_id: str, state: InitialState) -> None:
+    """Without kpageflags from before, only nr_page_table_pages can tell how many page tables were alive."""
+    row = connection.execute(
+        """SELECT value FROM snapshot_value
+           WHERE capture_id = ? AND moment = 'before' AND source = 'vmstat' AND name = 'nr_page_table_pages'""",
+        [capture_id],
+    ).fetchone()
+    state.page_tables_known = row is not None
+    if row is None:
+        state.assumptions.append("How many page tables were alive at the start is not recorded: none are replayed.")
+    else:
+        state.page_tables_elsewhere = int(row[0])
+        state.assumptions.append(
+            f"{row[0]:,} pages of page tables were alive at the start (nr_page_table_pages), nobody knows where: they "
+            "are supplied anew before the first event and never freed."
+        )
 
 
 _Pages = tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_], NDArray[np.int64], str]
@@ -105,17 +142,19 @@ def _pages(
                 tables = np.empty(0, np.int64)
                 assumptions.append(
                     "No snapshot from before the recording: the state at its start is the one after it, with every "
-                    "page set back to what its first event implies; page tables alive at the start are not known."
+                    "page set back to what its first event implies."
                 )
             present |= free
             return present, free, movable, tables, moment
-    pages = capture["total_pages"] or demand.pages * _COLD_HEADROOM
-    pages = max(int(pages), demand.pages)
+    pages = max(int(capture["total_pages"] or 0), demand.pages)
+    if not capture["total_pages"] and pages < _COLD_PAGES:
+        pages *= _COLD_HEADROOM
     seen = np.full(pages, -1, np.int8)
     seen[: demand.pages] = demand.first_seen
     assumptions.append(
         f"No page flags beside the trace: a machine of {pages:,} pages is assumed in which every page is free but "
-        "those whose first event is a free. Such a machine is never short of memory."
+        "those whose first event is a free. Such a machine is hardly ever short of memory; buddyinfo alone does not "
+        "change that."
     )
     present = np.ones(pages, np.bool_)
     return present, seen != 0, np.zeros(pages, np.bool_), np.empty(0, np.int64), "before"
@@ -180,92 +219,3 @@ def _set_block_types(
             wanted = counts.get((name, migratetype), 0)
             allocator.block_type[ranked[done : done + wanted]] = MIGRATETYPES.index(migratetype)
             done += wanted
-
-
-def _direct_map(
-    connection: duckdb.DuckDBPyConnection,
-    capture_id: str,
-    moment: str,
-    arch: str,
-    present: NDArray[np.bool_],
-    allocator: PageAllocator,
-    geometry: Geometry,
-    assumptions: list[str],
-) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
-    """Leaves of the direct map, after arch/x86/mm/init.c (6.18) and the DirectMap counters of /proc/meminfo."""
-    ram = connection.execute(
-        "SELECT first_pfn, last_pfn FROM memory_range WHERE capture_id = ? AND name = 'System RAM'", [capture_id]
-    ).fetchall()
-    mapped = present.copy()
-    if ram:
-        mapped[:] = False
-        for first, last in ram:
-            mapped[first : min(last + 1, len(mapped))] = True
-        mapped[: 1 << 20 - geometry.page_shift] = True  # init_mem_mapping() maps the first megabyte always
-    pmd, pud = geometry.pmd_pages, geometry.pud_pages
-    pieces = -(-len(mapped) // pmd)
-    whole = np.zeros(pieces, np.bool_)
-    whole[: len(mapped) // pmd] = mapped[: len(mapped) // pmd * pmd].reshape(-1, pmd).all(axis=1)
-    level = np.where(whole, PMD, PTE).astype(np.uint8)
-    if arch == "aarch64":
-        assumptions.append("arm64 without BBML2 maps the whole linear map with 4K pages (rodata=full, the default).")
-        level[:] = PTE
-        return mapped, level
-    level[0] = PTE  # the ISA hole
-    meminfo = dict(
-        connection.execute(
-            """SELECT name, value FROM snapshot_value
-               WHERE capture_id = ? AND moment = ? AND source = 'meminfo' AND name LIKE 'DirectMap%'""",
-            [capture_id, moment],
-        ).fetchall()
-    )
-    kilobytes = 1 << geometry.page_shift - 10
-    gigas = [g for g in range(pieces // pmd) if (level[g * pmd : (g + 1) * pmd] == PMD).all()]
-    if meminfo:
-        # Where the top-down mapping meets a larger leaf that covers a range already, it counts it again: sum > RAM.
-        excess = max(sum(meminfo.values()) // kilobytes - int(mapped.sum()), 0)
-        wanted = round(max(meminfo.get("DirectMap1G", 0) // kilobytes - excess, 0) / pud)
-        if len(gigas) > wanted:  # what boot splits lies low (first allocations) and at the top (kernel data)
-            keep = sorted(gigas[1:] + gigas[:1], key=lambda g: (g == gigas[0], g == gigas[-1], g))
-            gigas = sorted(keep[:wanted])
-        assumptions.append(
-            "The direct map is laid out by the rules of init_mem_mapping() and the DirectMap counters; which 2M and 1G "
-            "leaves were split before the recording is not recorded: the kernel image's edges and the lowest blocks of "
-            "the highest zone with unmovable pages are taken."
-        )
-    else:
-        assumptions.append(
-            "No DirectMap counters beside the trace: every aligned 1G and 2M of memory is taken as one leaf."
-        )
-    for g in gigas:
-        level[g * pmd : (g + 1) * pmd] = PUD
-    if meminfo:
-        in_4k = np.repeat(level == PTE, pmd)[: len(mapped)]
-        missing = (meminfo.get("DirectMap4k", 0) // kilobytes - int(mapped[in_4k].sum())) // pmd
-        for piece in _split_before(connection, capture_id, level, allocator, geometry)[: max(missing, 0)]:
-            level[piece] = PTE
-    return mapped, level
-
-
-def _split_before(
-    connection: duckdb.DuckDBPyConnection,
-    capture_id: str,
-    level: NDArray[np.uint8],
-    allocator: PageAllocator,
-    geometry: Geometry,
-) -> list[int]:
-    """2M pieces in the order in which they are taken to have been split before the recording."""
-    edges = connection.execute(
-        """SELECT first_pfn, last_pfn + 1 FROM memory_range
-           WHERE capture_id = ? AND name LIKE 'Kernel%' ORDER BY first_pfn""",
-        [capture_id],
-    ).fetchall()
-    image = [pfn >> geometry.table_shift for edge in edges for pfn in edge if pfn % geometry.pmd_pages]
-    first, last = allocator.zones[-1, 0] >> geometry.table_shift, allocator.zones[-1, 1] >> geometry.table_shift
-    size = geometry.pmd_pages
-    low = [
-        piece
-        for piece in range(int(first), int(last) + 1)
-        if (allocator.kind[piece * size : (piece + 1) * size] == USED + UNMOVABLE).any()
-    ]
-    return [piece for piece in dict.fromkeys(image + low) if piece < len(level) and level[piece] == PMD]

@@ -39,6 +39,7 @@ from replay.kernel.page_alloc import (
     TABLE_PLAIN,
     USED,
     alloc_pages,
+    alloc_pages_after_reclaim,
     free_pages,
 )
 from replay.registry import PoolView, Strategy
@@ -69,9 +70,10 @@ class Machine:
         self.direct_map = maps.direct_map(start.mapped, level, geometry)
         self.pool = pools.empty_pool(self.allocator)
         pages = max(len(start.mapped), demand.pages)
-        page_of = np.full(pages, -1, np.int32)
+        page_of = np.full(pages + start.page_tables_elsewhere, -1, np.int32)
         used = np.flatnonzero(self.allocator.kind >= USED)
         page_of[used] = used
+        unmovable = np.flatnonzero(self.allocator.kind == USED + UNMOVABLE)
         fast = strategy.fast_path()
         if fast.key_each and not strategy.boot_map_4k:
             raise NotImplementedError("a key on each table needs a direct map of 4K pages")
@@ -87,11 +89,13 @@ class Machine:
             protected=protected,
             fast=np.array([fast.pooled, fast.reserve, fast.key_each, strategy.pgd == "bypass"], np.int64),
         )
+        self.tally.counts[stretch.LAST_UNMOVABLE] = unmovable[-1] if len(unmovable) else 0
         self.view = _View(self)
         self.flags = np.zeros((geometry.max_order + 1, len(FLAGS)), np.int64)
         self.refill_attempts = np.zeros((geometry.max_order + 1, 2), np.int64)
         self.failures = np.zeros(geometry.max_order + 1, np.int64)
         self.refills = 0
+        self._new: set[Chunk] = set()
         self.stalls = 0
         self.shrunk = 0
         self.incidents: list[tuple[int, str, int | None, str]] = []
@@ -111,6 +115,8 @@ class Machine:
         self._drive(self.strategy.boot(self.view))
         for pfn in self.start.page_tables:
             self._adopt(int(pfn))
+        for nth in range(self.start.page_tables_elsewhere):
+            self._supply(len(self.tally.page_of) - 1 - nth)
         self.warm_up_splits = int(self.direct_map.counts[maps.SPLITS])
         self._start_counting()
 
@@ -151,17 +157,27 @@ class Machine:
 
     def _adopt(self, pfn: int) -> None:
         """Supply a table that was alive before the recording the way this strategy would have supplied it."""
-        tally, allocator = self.tally, self.allocator
-        if tally.fast[stretch.POOLED]:
-            tally.page_of[pfn] = -1
-            free_pages(allocator, pfn, 0)
+        if self.tally.fast[stretch.POOLED]:
+            self.tally.page_of[pfn] = -1
+            free_pages(self.allocator, pfn, 0)
             self._supply_table(pfn, 0)
-            return
+        else:
+            self._place_table(pfn, pfn, 0)
+
+    def _supply(self, recorded: int) -> None:
+        """Supply a table of which only the existence is known."""
+        if self.tally.fast[stretch.POOLED]:
+            self._supply_table(recorded, 0)
+        elif (pfn := int(alloc_pages(self.allocator, 0, UNMOVABLE, GFP_KERNEL_CONTEXT))) >= 0:
+            self._place_table(recorded, pfn, 0)
+
+    def _place_table(self, recorded: int, pfn: int, order: int) -> None:
+        """Put a page table on pages of the page allocator, with its key where each table gets one."""
         kind = TABLE_PLAIN
-        if tally.fast[stretch.KEY_EACH]:
+        if self.tally.fast[stretch.KEY_EACH] and not (order == 1 and self.tally.fast[stretch.PGD_BYPASS]):
             kind = TABLE_KEYED
-            stretch.change_key(self.direct_map, tally, pfn, 1, maps.KEYED, 0, self.now, self.cause)
-        stretch.place_table(allocator, tally, pfn, pfn, 0, kind)
+            stretch.change_key(self.direct_map, self.tally, pfn, 1 << order, maps.KEYED, 0, self.now, self.cause)
+        stretch.place_table(self.allocator, self.tally, recorded, pfn, order, kind)
 
     def _start_counting(self) -> None:
         live, unkeyed, last = (
@@ -180,6 +196,9 @@ class Machine:
         self.refill_attempts[:] = 0
         self.failures[:] = 0
         self.refills = self.stalls = self.shrunk = 0
+        self.missing_start = self.incident_counts.get("ptp_null", 0)
+        self.incidents.clear()
+        self.incident_counts.clear()
         self.cause = CAUSES.index("ptp")
         self.live_start = live
         self.pte_pages_start = int(self.direct_map.counts[maps.PAGES + maps.PTE])
@@ -235,11 +254,7 @@ class Machine:
             self._unplaced()
             return
         if is_table:
-            kind = TABLE_PLAIN
-            if tally.fast[stretch.KEY_EACH] and not (order == 1 and tally.fast[stretch.PGD_BYPASS]):
-                kind = TABLE_KEYED
-                stretch.change_key(self.direct_map, tally, pfn, 1 << order, maps.KEYED, 0, self.now, self.cause)
-            stretch.place_table(self.allocator, tally, recorded, pfn, order, kind)
+            self._place_table(recorded, pfn, order)
         else:
             stretch.place(self.allocator, tally, recorded, pfn, order)
         self._count_allocation(pfn)
@@ -258,8 +273,10 @@ class Machine:
             self.stalls += 1
             flags[FLAGS.index("compact_async")] += order > 0
             flags[FLAGS.index("reclaim")] += 1
-            while pfn < 0 and not self._reclaiming and self._shrink() > 0:
-                pfn = alloc_pages(self.allocator, order, migratetype, context)
+            again = not self._reclaiming
+            while pfn < 0 and again and self._shrink() > 0:
+                pfn = int(alloc_pages_after_reclaim(self.allocator, order, migratetype, context))
+                again = order <= COSTLY_ORDER  # a costly request reclaims once, others while it helps
             flags[FLAGS.index("compact_sync")] += pfn < 0 and order > 0
             if pfn < 0 and order <= COSTLY_ORDER:
                 flags[FLAGS.index("oom_kill")] += 1
@@ -320,6 +337,7 @@ class Machine:
             case Alloc(order):
                 return self._alloc(order)
             case Free(chunk):
+                self._new.discard(chunk)
                 free_pages(self.allocator, chunk.pfn, chunk.order)
             case SetKey(chunk, tables):
                 return self._change(Change(chunk.pfn, chunk.pages, maps.KEYED), tables, own=True)
@@ -328,6 +346,8 @@ class Machine:
             case Apply(change, tables):
                 return self._change(change, tables, own=False)
             case Give(chunk):
+                self.refills += chunk in self._new  # not when a shrinker puts back what it could not free
+                self._new.discard(chunk)
                 pools.give(self.allocator, self.pool, chunk.pfn, chunk.pages)
                 if chunk.order >= self.allocator.pageblock_order:
                     self.pool.whole[chunk.pfn >> self.allocator.pageblock_order] = True
@@ -355,8 +375,8 @@ class Machine:
         if pfn < 0:
             self.refill_attempts[order, 1] += 1
             return None
-        self.refills += 1
-        return Chunk(pfn, order)
+        self._new.add(chunk := Chunk(pfn, order))
+        return chunk
 
     def _change(self, change: Change, tables: Tables, *, own: bool) -> bool:
         """Plan a permission change, get the tables it needs, apply it."""

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 from ptpool.errors import UsageError
 from ptpool.vocabulary import CONSUMERS
 from replay.actions import Change, Decision
+from replay.kernel.geometry import X86_64
 
 Rule = Literal["code", "text", "ours"]
 """Where a rule was found: read in the posted code, in the words of the posting, or our own where it is silent."""
@@ -19,6 +20,12 @@ Rule = Literal["code", "text", "ours"]
 def param(default: Any, meaning: str, rule: Rule) -> Any:
     """Declare a parameter of a strategy: its default, what it means, and where the default comes from."""
     return dataclasses.field(default=default, metadata={"meaning": meaning, "rule": rule})
+
+
+MAX_ORDER = X86_64.max_order
+"""MAX_PAGE_ORDER of the machines that are simulated."""
+MOST_PAGES = 1 << 20
+"""No parameter counts more pages than this."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +73,15 @@ class Strategy:
     """Whether the direct map is forced to 4K pages at boot."""
 
     def __post_init__(self) -> None:
+        """Refuse values that mean nothing, whatever the strategy: orders and page counts have their range."""
         if self.pgd not in ("pair", "bypass"):
             raise ValueError(f"pgd is pair or bypass, not {self.pgd}")
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            most = MAX_ORDER if "order" in field.name else MOST_PAGES
+            for number in value if isinstance(value, tuple) else (value,):
+                if isinstance(number, int) and not 0 <= number <= most:
+                    raise ValueError(f"{field.name}={number} is not within 0 to {most}")
 
     def protects(self) -> tuple[str, ...]:
         """The consumers whose pages must carry the key."""

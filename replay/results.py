@@ -73,7 +73,7 @@ def _metrics(machine: Machine) -> pa.Table:
     values: dict[str, float | None] = {
         "ptp_allocs": count[stretch.PTP_ALLOCS],
         "ptp_frees": count[stretch.PTP_FREES],
-        "ptp_live_start": machine.live_start,
+        "ptp_live_start": machine.live_start if machine.start.page_tables_known else None,
         "ptp_live_peak": count[stretch.PTP_PEAK],
         "splits_1g": None if all_4k else (at_run_time[:, 2] == maps.PUD).sum(),
         "splits_2m": None if all_4k else (at_run_time[:, 2] == maps.PMD).sum(),
@@ -230,6 +230,8 @@ def _assumptions(machine: Machine) -> list[str]:
             f"Added: {n:,} frees of pages in use that the recording allocates: at the start they waited on per-CPU "
             "lists, or their free was not recorded."
         )
+    if n := machine.missing_start:
+        dropped.append(f"Left out: {n:,} pages of page tables alive at the start that the strategy could not supply.")
     model = [
         "Per-CPU page lists are not modelled yet: every allocation and free reaches the buddy lists.",
         "Reclaim and compaction free nothing but what the strategy's shrinker gives back; what they freed on the "

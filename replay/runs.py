@@ -24,7 +24,6 @@ from replay.registry import Entry, Strategy, parameters, strategies
 from replay.results import RunResult, result_of
 from replay.stretch import Program
 
-MAX_ORDER = 10
 MACHINE, MODE, COPIES = "recorded", "policy", 1
 
 
@@ -128,7 +127,7 @@ def replay_all(
             missing.setdefault(run.capture["capture_id"], []).append(run)
     for group in missing.values():
         capture = group[0].capture
-        demand = load_demand(connection, capture, MAX_ORDER)
+        demand = load_demand(connection, capture)
         machine = recorded_machine(connection, capture, demand)
         with ThreadPoolExecutor(jobs) as threads:
             futures = {threads.submit(_timed, machine, demand, run.strategy): run for run in group}
@@ -142,7 +141,7 @@ def replay_all(
 
 
 def _timed(machine: InitialState, demand: Demand, strategy: Strategy) -> tuple[RunResult, datetime, float]:
-    started, clock = datetime.now(UTC), time.perf_counter()
+    started, clock = datetime.now(UTC).replace(tzinfo=None), time.perf_counter()
     result = replay_one(machine, demand, strategy)
     return result, started, time.perf_counter() - clock
 

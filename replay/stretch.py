@@ -19,13 +19,14 @@ from replay.kernel.page_alloc import (
     TABLE_KEYED,
     TABLE_PLAIN,
     USED,
+    WAKES_KSWAPD,
     ZONE_NORMAL,
     alloc_pages,
     free_pages,
 )
 from replay.pool import CACHED, HELD, LOW, STRANDED
 
-GFP_KERNEL_CONTEXT = ZONE_NORMAL | MAY_RECLAIM
+GFP_KERNEL_CONTEXT = ZONE_NORMAL | MAY_RECLAIM | WAKES_KSWAPD
 
 ORDINARY = maps.NOT_PRESENT | maps.READ_ONLY
 """What is cleared when memory that others had changed is freed."""
@@ -93,6 +94,16 @@ class Tally(NamedTuple):
     samples: NDArray[np.float64]  # (SAMPLES, len(SAMPLED))
     protected: NDArray[np.bool_]  # (consumers,) whose pages are page tables that have to carry the key
     fast: NDArray[np.int64]  # POOLED, RESERVE, KEY_EACH, PGD_BYPASS
+
+
+@compiled
+def first_seen(program, seen):
+    """Fill in what the first event on each page does: 1 allocates it, 0 frees it; pages without an event stay as is."""
+    for i in range(len(program.op) - 1, -1, -1):
+        if program.op[i] != OUTSIDE_CHANGE:
+            for page in range(program.pfn[i], program.pfn[i] + (1 << np.int64(program.order[i]))):
+                seen[page] = program.op[i] == ALLOC
+    return seen
 
 
 @compiled

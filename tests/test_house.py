@@ -1,8 +1,12 @@
 """The house itself: which way imports run, what is documented, what a wheel holds, what stays out of the tree."""
 
 import ast
+import io
+import json
+import signal
 import subprocess
 import sys
+import time
 import tomllib
 import zipfile
 from pathlib import Path
@@ -207,3 +211,73 @@ def test_no_registry_and_no_machine_is_named():
         check=False,
     )
     assert found.stdout == ""
+
+
+@pytest.fixture
+def empty_warehouse(tmp_path):
+    path = tmp_path / "new.duckdb"
+    with open_warehouse(path, write=True):
+        pass
+    return path
+
+
+def test_sql_prints_valid_json_with_unique_names(empty_warehouse, capsys):
+    query = "SELECT 1 AS a, 2 AS a, 'nan'::DOUBLE AS n, now() IS NULL AS t"
+    assert run(["sql", query, "--json", "--db", str(empty_warehouse)]) == 0
+    assert json.loads(capsys.readouterr().out) == [{"a": 1, "a:1": 2, "n": None, "t": False}]
+
+
+def test_sql_reads_files_and_standard_input(empty_warehouse, tmp_path, capsys, monkeypatch):
+    file = tmp_path / "query.sql"
+    file.write_text("SELECT 41 + 1 AS answer", encoding="utf-8")
+    for arguments in (["-f", str(file)], ["-"], ["-f", "-"]):
+        monkeypatch.setattr(sys, "stdin", io.StringIO("SELECT 42 AS answer"))
+        assert run(["sql", *arguments, "--format", "csv", "--db", str(empty_warehouse)]) == 0
+        assert capsys.readouterr().out == "answer\n42\n"
+
+
+@pytest.mark.parametrize("query", ["", "  \n"])
+def test_an_empty_query_is_refused(query, empty_warehouse, capsys):
+    assert run(["sql", query, "--db", str(empty_warehouse)]) == 2
+    assert "empty" in capsys.readouterr().err
+
+
+def test_run_timing_can_be_read_without_a_time_zone_library(empty_warehouse):
+    with open_warehouse(empty_warehouse, write=True) as connection:
+        connection.execute("INSERT INTO run_timing VALUES ('r', TIMESTAMP '2026-01-01', 1, 1)")
+    assert run(["sql", "FROM run_timing", "--db", str(empty_warehouse)]) == 0
+
+
+def spoken(process):
+    _, error = process.communicate(timeout=60)
+    return process.returncode, error
+
+
+def test_an_interrupt_ends_with_130_and_one_line(empty_warehouse):
+    query = "SELECT count(*) FROM range(100000000000) a WHERE a.range % 3 = 1"
+    command = [sys.executable, "-m", "ptpool", "sql", query, "--db", str(empty_warehouse)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    time.sleep(3)
+    process.send_signal(signal.SIGINT)
+    assert spoken(process) == (130, "ptpool: interrupted; nothing half-written was kept\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_a_full_disk_under_the_output_is_one_line(empty_warehouse):
+    command = [sys.executable, "-m", "ptpool", "sql", "FROM metric_glossary", "--db", str(empty_warehouse)]
+    with Path("/dev/full").open("w") as full:
+        process = subprocess.Popen(command, stdout=full, stderr=subprocess.PIPE, text=True)
+        status, error = spoken(process)
+    assert status == 2
+    assert error == "ptpool: the output cannot be written: no space left on the device\n"
+
+
+def test_a_reader_that_stops_early_is_not_a_failure(empty_warehouse):
+    command = [sys.executable, "-m", "ptpool", "sql", "SELECT repeat('x', 100) FROM range(100000)", "--format", "csv"]
+    process = subprocess.Popen(
+        [*command, "--db", str(empty_warehouse)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() != ""
+    process.stdout.close()
+    process.stdout = None
+    assert spoken(process) == (0, "")

@@ -30,7 +30,7 @@ WMARK_MIN, WMARK_LOW = 0, 1
 
 # Context of a request, packed from its GFP flags: zone class in the low two bits, then what it may do.
 ZONE_DMA, ZONE_DMA32, ZONE_NORMAL, ZONE_MOVABLE = range(4)
-MAY_RECLAIM, IS_HIGH = 4, 8
+MAY_RECLAIM, IS_HIGH, WAKES_KSWAPD = 4, 8, 16
 
 EXTFRAG, KSWAPD = 0, 1  # places in PageAllocator.counts; KSWAPD + order counts wake-ups by order
 
@@ -298,7 +298,7 @@ def _rmqueue(a, zone, order, migratetype, no_fragment):
 def _watermark_ok(a, zone, order, mark, context):
     """__zone_watermark_ok() without highatomic and CMA reserves."""
     limit = a.wmark[zone, mark]
-    if context & IS_HIGH:  # __GFP_HIGH: ALLOC_MIN_RESERVE, and ALLOC_NON_BLOCK where it may not reclaim
+    if mark == WMARK_MIN and context & IS_HIGH:  # ALLOC_MIN_RESERVE; ALLOC_NON_BLOCK where it may not reclaim
         limit -= limit // 2
         if not context & MAY_RECLAIM:
             limit -= limit // 4
@@ -330,7 +330,7 @@ def alloc_pages(a, order, migratetype, context):
         a: PageAllocator.
         order: log2 of the pages wanted.
         migratetype: 0, 1 or 2.
-        context: zone class, MAY_RECLAIM, IS_HIGH.
+        context: zone class, MAY_RECLAIM, IS_HIGH, WAKES_KSWAPD.
 
     Returns:
         First page frame number, -1 when the request would have to reclaim or fail.
@@ -340,13 +340,19 @@ def alloc_pages(a, order, migratetype, context):
     for attempt in range(3):
         if attempt == 0 and not (prefers_normal and top > 0):  # alloc_flags_nofragment()
             continue
-        if attempt == 2:
+        if attempt == 2 and context & WAKES_KSWAPD:
             a.counts[KSWAPD + order] += 1
         mark = WMARK_MIN if attempt == 2 else WMARK_LOW
         pfn = _get_page_from_freelist(a, order, migratetype, context, mark, attempt == 0)
         if pfn >= 0:
             return pfn
     return np.int64(-1)
+
+
+@compiled
+def alloc_pages_after_reclaim(a, order, migratetype, context):
+    """get_page_from_freelist() at the min watermark, as the slow path tries it again after direct reclaim."""
+    return _get_page_from_freelist(a, order, migratetype, context, WMARK_MIN, False)
 
 
 @compiled

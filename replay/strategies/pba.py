@@ -39,8 +39,10 @@ class Pba(Strategy):
     code  Shrinker: a whole free block goes back in one piece, if 16 pages stay; failing that the block with most free
           pages is broken up if it has at least 64 and is worth more than the pages outside blocks; failing that pages
           outside blocks go one by one. It never leaves fewer than 16.
-    text  One refill early in boot; its key is set later, with tables from memblock (PPA).
-    ours  The shrinker runs once per entry into direct reclaim, with its registered batch of 512 as nr_to_scan.
+    code  One refill early in boot; its key is set later, with tables from memblock (PPA; its own 2M chunks, which hold
+          the tables of the direct map, are not modelled).
+    ours  The shrinker scans once per round of direct reclaim, with its registered batch of 512 as nr_to_scan; a costly
+          request reclaims once, others while it helps. The kernel's shrinker core would defer small scans.
     ours  `pgd`: v6 serves single pages; what becomes of order-1 PGDs is a parameter.
     """
 

@@ -28,7 +28,7 @@ from replay import stretch
 from replay.demand import Demand, load_demand
 from replay.initial_state import recorded_machine
 from replay.registry import strategies
-from replay.runs import MAX_ORDER, replay_one
+from replay.runs import replay_one
 
 CAPTURES = Path(__file__).parents[2] / "data" / "captures"
 REPEATS = 3
@@ -201,7 +201,7 @@ def bench_replay(folder: Path) -> list[tuple[Any, ...]]:
         for name in ("sharedmem-8g", "sharedmem-frag-1g", "server-16g"):
             import_capture(connection, find_bundle([CAPTURES / name], None, None), quiet=True)
         for name in capture_names(connection):
-            once = load_demand(connection, capture_row(connection, name), MAX_ORDER)
+            once = load_demand(connection, capture_row(connection, name))
             machine = recorded_machine(connection, capture_row(connection, name), once)
             demand = repeated(once, REPLAY_EVENTS)
             for entry in strategies().values():

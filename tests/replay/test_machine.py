@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toy_machine import OTHER, PGTABLE, SECRET, demand_of, finished, machine_of
+from toy_machine import OTHER, PGTABLE, SECRET, demand_of, finished, machine_of, toy_geometry
 
+from ptpool.errors import UsageError
 from replay import pool as pools
 from replay import stretch
 from replay.kernel import direct_map as maps
 from replay.kernel import page_alloc as kinds
 from replay.machine import CAUSES, FLAGS
-from replay.registry import strategies
+from replay.registry import configure, strategies
 from replay.results import result_of
 from replay.strategies.pba import Pba
 from replay.strategies.pte_mapped import PteMapped
@@ -214,6 +215,70 @@ def test_the_shrinker_gives_whole_blocks_back_when_memory_is_short():
     assert machine.pool.counts[pools.CACHED] >= TOY_PBA.unshrinkable
     assert values["unplaced_allocations"] == 0
     assert_consistent(machine)
+
+
+def test_what_the_warm_up_could_not_supply_is_not_counted_as_a_failure_of_the_run():
+    start = machine_of(64, free=[page < 8 for page in range(64)], tables=range(20, 30))
+    start.allocator.wmark[:] = 4
+    machine = finished(start, demand_of([]), BLOCK)
+    values = metrics(machine)
+
+    assert machine.missing_start > 0
+    assert values["ptp_nulls"] == 0
+    assert machine.incidents == []
+    assert any("that the strategy could not supply" in line for line in result_of(machine).assumptions)
+
+
+@pytest.mark.parametrize("strategy", SMALL, ids=lambda strategy: f"{type(strategy).__name__}-{strategy.pgd}")
+def test_tables_of_which_only_the_number_is_known_are_supplied(strategy):
+    start = machine_of(256)
+    start.page_tables_elsewhere = 7
+    machine = finished(start, demand_of([("alloc", 1, 0, PGTABLE)]), strategy)
+
+    assert metrics(machine)["ptp_live_start"] == 7
+    assert metrics(machine)["ptp_live_peak"] == 8
+    assert_consistent(machine)
+
+
+def test_an_unknown_number_of_tables_at_the_start_is_not_zero():
+    start = machine_of(64)
+    start.page_tables_known = False
+    assert metrics(finished(start, demand_of([]), Unprotected()))["ptp_live_start"] is None
+
+
+def test_refills_count_only_what_reached_the_pool():
+    wanted = 4 * 4 + 1
+    script = [("alloc", page, 0, PGTABLE) for page in range(wanted)]
+    values = metrics(finished(machine_of(64), demand_of(script), replace(BLOCK, reserve=0)))
+    assert values["refills"] == 3  # the fourth block could not be keyed and went back
+
+
+def test_a_costly_request_enters_the_shrinker_once():
+    script = [("alloc", page, 0, PGTABLE) for page in range(30)] + [("free", page, 0, OTHER) for page in range(30)]
+    calls = []
+
+    class Counting(Pba):
+        def shrink(self, pool):
+            calls.append(pool.cached)
+            return (yield from super().shrink(pool))
+
+    start = machine_of(64, geometry=toy_geometry(max_order=5))
+    demand = demand_of([*script, ("alloc", 300, 0, OTHER), ("alloc", 400, 5, OTHER)])
+    machine = finished(start, demand, Counting(refill_orders=(2,), shrink_block_min=2, unshrinkable=4))
+    assert machine.failures[5] == 1
+    assert len(calls) == 1
+
+
+def test_a_change_whose_place_is_unknown_is_made_on_an_unmovable_page():
+    start = machine_of(64, tables=(40,))
+    values = metrics(finished(start, demand_of([("change", 0, 0, OTHER)]), Unprotected()))
+    assert (values["splits_1g"], values["splits_2m"]) == (1, 1)
+
+
+@pytest.mark.parametrize("setting", [{"reserve": "-1"}, {"block_order": "11"}, {"pgd": "maybe"}, {"last_order": "-2"}])
+def test_parameters_that_mean_nothing_are_refused(setting):
+    with pytest.raises(UsageError):
+        configure(strategies()["reserve-block"], setting)
 
 
 def test_the_warm_up_counts_apart():

@@ -116,12 +116,23 @@ def test_freeing_everything_merges_everything(orders):
 def test_an_allocation_below_the_min_watermark_is_refused_and_kswapd_is_woken_below_low():
     a, _ = both("one", [True], [1])
     taken = 0
-    while compiled.alloc_pages(a, 0, 1, 2) >= 0:
+    while compiled.alloc_pages(a, 0, 1, 2 | compiled.WAKES_KSWAPD) >= 0:
         taken += 1
 
     assert a.free_pages[0] == 2  # min: the request that would leave less is refused
     assert taken == 126
     assert a.counts[compiled.KSWAPD] == 2 + 1  # the last two served below low, and the refused one
+    assert compiled.alloc_pages(a, 0, 1, 2) < 0
+    assert a.counts[compiled.KSWAPD] == 3  # without __GFP_KSWAPD_RECLAIM nobody is woken
+
+
+def test_high_priority_requests_reach_below_the_min_watermark():
+    a, _ = both("one", [True], [1])
+    while compiled.alloc_pages(a, 0, 1, 2) >= 0:
+        pass
+    left = int(a.free_pages[0])
+    assert compiled.alloc_pages(a, 0, 1, 2 | compiled.IS_HIGH) >= 0  # __GFP_HIGH: half of it
+    assert a.free_pages[0] == left - 1
 
 
 def test_large_free_goes_in_pieces_that_merge_again():

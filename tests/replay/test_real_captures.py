@@ -9,7 +9,7 @@ from ptpool.cli import run
 from ptpool.warehouse import capture_row, open_warehouse
 from replay.demand import load_demand
 from replay.initial_state import recorded_machine
-from replay.runs import MAX_ORDER
+from replay.registry import MAX_ORDER
 
 CAPTURES = Path(__file__).parents[2] / "data" / "captures"
 SNAPSHOT = ["sharedmem-frag-1g", "sharedmem-8g", "server-16g"]
@@ -35,7 +35,7 @@ def test_free_blocks_at_the_start_are_those_of_buddyinfo(warehouse, name):
     """The allocator rebuilt from kpageflags has exactly the free blocks that /proc/buddyinfo counted."""
     with open_warehouse(warehouse) as connection:
         capture = capture_row(connection, name)
-        machine = recorded_machine(connection, capture, load_demand(connection, capture, MAX_ORDER))
+        machine = recorded_machine(connection, capture, load_demand(connection, capture))
     predicted = {
         (zone, order): int(machine.allocator.nr_free[place, order])
         for place, zone in enumerate(("DMA", "DMA32", "Normal")[: len(machine.allocator.zones)])
