@@ -133,7 +133,7 @@ def open_warehouse(path: Path, *, write: bool = False) -> Iterator[duckdb.DuckDB
         raise UsageError(
             f"{path}: the folder for the warehouse does not exist", "create it, or name another file with --db"
         )
-    committed = not fresh
+    finished = not fresh
     try:
         with _connect(path, write=write) as connection:
             if fresh:
@@ -142,15 +142,24 @@ def open_warehouse(path: Path, *, write: bool = False) -> Iterator[duckdb.DuckDB
             else:
                 _check_schema(connection, path)
             yield connection
-            committed = True
+            finished = True
     except duckdb.Error as error:
         if (explained := _explain(error, path)) is None:
             raise
         raise explained from error
     finally:
-        if not committed:
+        if not finished and _is_empty(path):
             for leftover in (path, path.with_name(path.name + ".wal")):
                 leftover.unlink(missing_ok=True)
+
+
+def _is_empty(path: Path) -> bool:
+    """Whether a new file holds no capture, or could not even be created whole."""
+    try:
+        with duckdb.connect(str(path), read_only=True) as connection:
+            return connection.execute("SELECT count(*) FROM capture").fetchall() == [(0,)]
+    except duckdb.Error:
+        return True
 
 
 def _connect(path: Path, *, write: bool) -> duckdb.DuckDBPyConnection:

@@ -17,7 +17,7 @@ from ptpool import __version__
 from ptpool.cli import run
 from ptpool.compiled import _cache_folder
 from ptpool.provenance import identity, source_hash
-from ptpool.warehouse import SCHEMA_VERSION, open_warehouse
+from ptpool.warehouse import SCHEMA_VERSION, open_warehouse, transaction
 
 ROOT = Path(__file__).parents[1]
 STAGES = ("ingest", "replay", "reports")
@@ -115,6 +115,20 @@ def test_a_warehouse_that_nothing_was_written_to_is_not_left_behind(tmp_path):
     with pytest.raises(ZeroDivisionError), open_warehouse(path, write=True):
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_committed_stays_when_something_fails_afterwards(tmp_path):
+    path = tmp_path / "new.duckdb"
+    with pytest.raises(BrokenPipeError), open_warehouse(path, write=True) as connection:
+        with transaction(connection):
+            connection.execute(
+                "INSERT INTO capture BY NAME SELECT 'c' AS capture_id, 'n' AS name, 's' AS source, 'h' AS sha256, "
+                "'ftrace' AS format, 4096 AS page_size, 1 AS cpus, 'unknown' AS timing, 0 AS first_ns, 0 AS last_ns, "
+                "0 AS events, 0 AS lost_events, false AS has_stacks, 'v' AS code_version"
+            )
+        raise BrokenPipeError
+    with open_warehouse(path) as connection:
+        assert connection.execute("SELECT name FROM capture").fetchall() == [("n",)]
 
 
 @pytest.mark.parametrize(
