@@ -1,5 +1,6 @@
 """``report build``: pages and index into a folder, all of it or nothing."""
 
+import errno
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -17,6 +18,9 @@ from reports.tables import table
 
 MARK = "<!-- written by ptpool report build -->"
 """First line of every page: a folder without it is not ours to replace."""
+
+_ELSEWHERE = "name another folder with --out"
+_NO_FOLDERS = ("", ".", "..", "README.md", "index.csv")
 
 
 def replayed(connection: duckdb.DuckDBPyConnection, wanted: str) -> list[str]:
@@ -77,7 +81,8 @@ def build(
             written = sorted(path.relative_to(fresh) for path in fresh.rglob("*") if path.is_file())
             _move(fresh, out, Path(scratch) / "old")
     except OSError as error:
-        raise UsageError(f"{out}: {error.strerror or error}", "name another folder with --out") from error
+        remedy = "free some space, or name another folder with --out" if error.errno == errno.ENOSPC else _ELSEWHERE
+        raise UsageError(f"{out}: {error.strerror or error}", remedy) from error
     return [out / path for path in written]
 
 
@@ -121,29 +126,43 @@ def _ours(folder: Path) -> bool:
 
 
 def _check(out: Path, names: list[str]) -> None:
-    """Refuse to replace what no report of ours has written."""
+    """Refuse to write outside of `out`, and to replace what no report of ours has written."""
+    for name in names:
+        if name in _NO_FOLDERS or any(sign in name for sign in "/\\\0"):
+            raise UsageError(f"capture {name!r}: not a name for a folder", "import it again with another --name")
     if out.exists() and not out.is_dir():
-        raise UsageError(f"{out}: a file, not a folder", "name another folder with --out")
+        raise UsageError(f"{out}: a file, not a folder", _ELSEWHERE)
     for folder in (out, *(out / name for name in names)):
         if folder.exists() and any(folder.iterdir()) and not _ours(folder):
-            raise UsageError(f"{folder}: holds something that is not a report", "name another folder with --out")
+            raise UsageError(f"{folder}: holds something that is not a report", _ELSEWHERE)
 
 
 def _move(fresh: Path, out: Path, old: Path) -> None:
-    """Put the new pages into place; on failure put back those they replaced."""
+    """Put the new pages into place; on failure or interrupt, leave `out` as it was."""
+    created = not out.exists()
     out.mkdir(exist_ok=True)
     old.mkdir()
-    moved: list[str] = []
+    begun: list[tuple[str, bool]] = []
     try:
         for item in sorted(fresh.iterdir()):
-            if (out / item.name).exists():
+            begun.append((item.name, (out / item.name).exists()))
+            if begun[-1][1]:
                 shutil.move(out / item.name, old / item.name)
-            moved.append(item.name)
             shutil.move(item, out / item.name)
     except BaseException:
-        for name in moved:
-            if (old / name).exists():
-                if (out / name).is_dir():
-                    shutil.rmtree(out / name)
+        for name, replaced in begun:
+            if replaced and not (old / name).exists():
+                continue
+            _remove(out / name)
+            if replaced:
                 shutil.move(old / name, out / name)
+        if created:
+            out.rmdir()
         raise
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -5,19 +5,26 @@ from reports.findings import run_time_splits
 from reports.formats import count, listed, number, percent
 
 
+def time_unit(case: Case) -> str:
+    """What the time axes count."""
+    return "emulated seconds" if case.capture["timing"] == "emulated" else "seconds"
+
+
 def splits(case: Case) -> str:
     """The finding of the splits figure."""
     if case.all_4k:
         return "The direct map is all 4K: splits are not applicable, and there is nothing to draw."
     totals = {name: run_time_splits(case, name) for name in case.metrics}
     drawn = {row["strategy"] for row in case.answers["splits_over_time"].records()}
-    none = [name for name, total in totals.items() if not total and name not in drawn]
+    none = [name for name, total in totals.items() if total == 0 and name not in drawn]
+    flat = [name for name, total in totals.items() if total is None and name not in drawn]
     text = (
         f"Splits at run time: {listed([f'{name} {number(totals[name] or 0)}' for name in totals if name in drawn])}."
         if drawn
         else ""
     )
     text += f" No splits: {listed(none)}." if none else ""
+    text += f" Not applicable: {listed(flat)}." if flat else ""
     warm = {
         name: sum(n for (_, cause), n in case.splits.get(name, {}).items() if cause == "warm_up") for name in totals
     }

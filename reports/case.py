@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -51,6 +51,8 @@ class Case:
         metrics: by strategy, the row of ``strategy_summary``.
         refills: by strategy and page order, requests of its refills and those of them that got nothing.
         splits: by strategy, leaf and cause, the number of splits (cause ``warm_up``: before the first event).
+        failed_allocations: by strategy, requests of any order that got nothing.
+        quality: by name, what the import counted.
         reserve: by strategy, the pages that it keeps for splits, if its parameters say so.
         modelled: pairs of strategy and metric that the replay wrote, NULL or not.
         answers: every answer, by the name of its question.
@@ -60,6 +62,8 @@ class Case:
     metrics: dict[str, Metrics]
     refills: dict[str, dict[int, tuple[int, int]]] = field(default_factory=dict)
     splits: dict[str, dict[tuple[str, str], int]] = field(default_factory=dict)
+    failed_allocations: dict[str, int] = field(default_factory=dict)
+    quality: dict[str, int] = field(default_factory=dict)
     reserve: dict[str, int] = field(default_factory=dict)
     modelled: frozenset[tuple[str, str]] = frozenset()
     answers: dict[str, Answer] = field(default_factory=dict)
@@ -74,6 +78,11 @@ class Case:
     def pools(self) -> list[str]:
         """Strategies that keep a pool, and whose refills were counted."""
         return [s for s, m in self.metrics.items() if family(s) == "pool" and m["refills"] is not None]
+
+    @property
+    def agreement(self) -> list[dict[str, Any]]:
+        """What the recorded machine counted before and after, beside the replay of `unprotected`."""
+        return self.answers["agreement"].records() if "agreement" in self.answers else []
 
     @property
     def described(self) -> frozenset[str]:
@@ -103,11 +112,19 @@ def load_case(connection: duckdb.DuckDBPyConnection, capture: str) -> Case:
     splits: dict[str, dict[tuple[str, str], int]] = defaultdict(dict)
     for row in answers["splits"].records():
         splits[row["strategy"]][row["leaf"], row["cause"]] = row["splits"]
+    failed: Counter[str] = Counter()
+    for row in answers["run_order"].records():
+        failed[row["strategy"]] += row["failures"]
+    quality: Counter[str] = Counter()
+    for row in answers["data_quality"].records():  # a row per CPU, or one for all
+        quality[row["what"]] += row["value"]
     return Case(
         capture=answers["capture"].records()[0],
         metrics={row["strategy"]: row for row in answers["facts"].records()},
         refills=dict(refills),
         splits=dict(splits),
+        failed_allocations=dict(failed),
+        quality=dict(quality),
         reserve=_reserves(answers["provenance"]),
         modelled=frozenset((s, m) for s, m in answers["modelled"].rows),
         answers=answers,

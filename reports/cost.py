@@ -27,7 +27,7 @@ def quality(case: Case) -> str:
     noticed = f" Noticed: {listed(notices)}." if notices else ""
     lost, events = case.capture["lost_events"], case.capture["events"]
     if not worst and not lost:
-        return f"The recorder lost none of {count(events, 'event')} that it knows of, and none was in error.{noticed}"
+        return f"The recorder knows of no lost event, and none was in error.{noticed}"
     parts = [f"{row['what']} {number(row['value'])}" for row in worst]
     text = f"The recorder lost {count(lost, 'event')} beside the {number(events)} kept" if lost else ""
     said = [part for part in (text, f"losses and errors: {listed(parts)}" if parts else "") if part]

@@ -17,18 +17,20 @@ def demand(case: Case) -> str:
     """How many page tables the recording asks for."""
     metrics = next(iter(case.metrics.values()))
     allocs, start, peak = (metrics[name] for name in ("ptp_allocs", "ptp_live_start", "ptp_live_peak"))
+    if allocs == 0:
+        return "The recording allocates no page tables."
     parts = []
     if allocs is not None:
         parts.append(f"The recording allocates {count(allocs, 'page table')}")
     if peak is not None:
         parts.append(f"{'and holds' if parts else 'The recording holds'} at most {count(peak, 'page')} of them at once")
-        parts.append(f"(at least {count(-(-peak // 512), 'block')} of 2M)")
+        parts += [f"(at least {count(-(-peak // 512), 'block')} of 2M)"] if peak else []
+    if start is None:
+        before = "how many page tables were alive before the first event is not recorded"
+    else:
+        before = f"{number(start) if start else 'none'} {'was' if start == 1 else 'were'} alive before the first event"
     text = " ".join(parts)
-    return (
-        f"{text}; {number(start) if start else 'none'} were alive before the first event."
-        if start is not None
-        else text + "."
-    )
+    return f"{text}; {before}." if text else f"{before[0].upper()}{before[1:]}."
 
 
 def contrast(case: Case) -> str:
@@ -40,18 +42,47 @@ def contrast(case: Case) -> str:
     if not splits:
         return "No strategy with a pool was replayed."
     if len(splits) > _FEW:
-        text = f"The pools took {_range(refills)} refills and {_range(splits)} splits of the direct map at run time."
+        text = f"The pools took {span(refills)} refills and {span(splits)} splits of the direct map at run time."
     else:
         said = [f"{n} {count(refills[n], 'refill')} and {count(splits[n], 'split')} of the direct map" for n in splits]
         text = f"The pools took, at run time: {'; '.join(said)}."
     baseline = run_time_splits(case, "unprotected") if "unprotected" in case.metrics else None
-    return text if baseline is None else f"{text} Without any keys (unprotected) there are {count(baseline, 'split')}."
+    if baseline is None:
+        return text
+    text += f" Without any keys (unprotected) there {'is' if baseline == 1 else 'are'} {count(baseline, 'split')}"
+    return text + _against_recorded(case, {name: abs(splits[name] - baseline) for name in splits})
+
+
+def _against_recorded(case: Case, away: dict[str, float]) -> str:
+    """What the recorded machine counted, and which pools are no further from `unprotected` than the model from it."""
+    rows = [row for row in case.agreement if row["quantity"].endswith("splits since boot")]
+    counted = {row["quantity"][:2]: row["recorded_after"] - row["recorded_before"] for row in rows}
+    if not counted:
+        return "."
+    of = [f"{number(splits)} of {leaf}" for leaf, splits in counted.items() if splits]
+    total = sum(counted.values())
+    text = (
+        f"; the recorded machine counted {number(total)} ({listed(of)})."
+        if total
+        else ("; the recorded machine counted none.")
+    )
+    if any(row["replayed_after"] is None for row in rows):
+        return text
+    error = sum(abs(row["replayed_after"] - row["recorded_after"]) for row in rows)
+    within = [name for name, splits in away.items() if splits <= error]
+    if not error or not within:
+        return text
+    who = "every pool strategy" if len(within) == len(away) else listed(within)
+    return (
+        f"{text} The model is {count(error, 'split')} away from the recorded machine, "
+        f"and the difference between {who} and unprotected is within that error."
+    )
 
 
 _FEW = 3
 
 
-def _range(values: dict[str, float]) -> str:
+def span(values: dict[str, float]) -> str:
     """From the least to the most, each with its name: ``58 (self-split) to 128 (generic)``."""
     least, most = min(values, key=lambda n: values[n]), max(values, key=lambda n: values[n])
     if values[least] == values[most]:
@@ -68,11 +99,40 @@ def shortfall(case: Case) -> str:
         if all(case.metrics[name][metric] is None for metric, *_ in _FAILURES) and family(name) != "bound"
     ]
     text = (
-        f"What could not be had: {'; '.join(failed)}."
+        f"What could not be had in the replay: {'; '.join(failed)}."
         if failed
-        else "No strategy failed to supply a page table or a table for a split, and none called the OOM killer."
+        else "In the replay, no strategy failed to supply a page table or a table for a split, "
+        "and none called the OOM killer."
     )
-    return text + (f" Not modelled for {listed(unknown)}." if unknown else "")
+    text += f" Not modelled for {listed(unknown)}." if unknown else ""
+    return text + _excess(case) + _failed_when_recorded(case)
+
+
+def _excess(case: Case) -> str:
+    """Failed allocations and stalls that a strategy has and `unprotected` has not."""
+    if "unprotected" not in case.metrics:
+        return ""
+    said: dict[str, list[str]] = {}
+    for name in case.metrics:
+        failed = case.failed_allocations.get(name, 0) - case.failed_allocations.get("unprotected", 0)
+        stalls = (case.metrics[name]["stalls"] or 0) - (case.metrics["unprotected"]["stalls"] or 0)
+        more = [count(failed, "more failed allocation")] if failed > 0 else []
+        more += [count(stalls, "more stall")] if stalls > 0 else []
+        if more:
+            said.setdefault(listed(more), []).append(name)
+    worse = [f"{listed(names)} {more}" for more, names in said.items()]
+    return f" Against unprotected, its own requests included: {'; '.join(worse)}." if worse else ""
+
+
+def _failed_when_recorded(case: Case) -> str:
+    failed = case.quality.get("failed_allocations", 0)
+    if not failed:
+        return ""
+    those = "that request" if failed == 1 else "those requests"
+    return (
+        f" The recorded machine itself failed {count(failed, 'allocation')}; the replay leaves {those} out, "
+        f"because nobody knows when {'it' if failed == 1 else 'they'} would have been freed."
+    )
 
 
 def failures(case: Case, name: str) -> list[str]:
@@ -127,7 +187,7 @@ def _per_table(case: Case, name: str) -> str:
     if name == "pte-mapped":
         share = metrics["pte_share_mean"]
         at_4k = f" ({percent(share)} of it at 4K, averaged over time)" if share is not None else ""
-        parts = ["Splits are 0 by construction: the direct map is made of 4K pages at boot.",
+        parts = ["The direct map is made of 4K pages at boot: there is no large page to split.",
                  f"Its cost is the mapping itself{at_4k}."]  # fmt: skip
     if metrics["permission_changes"] is not None:
         changes = count(metrics["permission_changes"], "permission change")
@@ -182,6 +242,7 @@ def _split_account(case: Case, name: str) -> str:
     if not total:
         return f"It split nothing at run time{before}."
     by_cause = [f"{number(n)} {CAUSES.get(cause, cause)}" for cause, n in sorted(causes.items(), key=lambda c: -c[1])]
+    by_cause = by_cause if len(causes) > 1 else [CAUSES.get(cause, cause) for cause in causes]
     text = f"It split {_leaves(case, name)} at run time"
     text += f" ({listed(by_cause)})" if by_cause else ""
     return f"{text}{before}.{_why(case, name, causes.get('refill', 0))}"
@@ -211,7 +272,7 @@ def _why(case: Case, name: str, by_refills: int) -> str:
     small = sum(asked - failed for order, (asked, failed) in orders.items() if order < 9)
     whole = sum(asked - failed for order, (asked, failed) in orders.items() if order >= 9)
     if not small:
-        return " A whole 2M block needs no split inside a 2M leaf." if whole and not by_refills else ""
+        return " A refill with a whole 2M block needs no split of a 2M leaf." if whole and not by_refills else ""
     if not by_refills:
         return f" {number(small)} of its refills got less than a 2M block, all where the map was 4K already."
     others = " (the rest fell where the map was 4K already)" if by_refills < small else ""
@@ -226,7 +287,8 @@ def _memory(case: Case, name: str) -> str:
     held, idle, stranded = (metrics[m] for m in ("pool_pages_peak", "pool_idle_pages_mean", "stranded_pages_mean"))
     parts = [f"The pool held at most {count(held, 'page')}."] if held is not None else []
     if idle is not None:
-        beside = f", {number(round(stranded))} of them stranded beside tables in use" if stranded is not None else ""
+        of_them = "all" if stranded == idle else f"{number(round(stranded))}" if stranded else "none"
+        beside = f", {of_them} of them stranded beside tables in use" if stranded is not None and round(idle) else ""
         parts.append(f"On average {count(round(idle), 'page')} lay idle{beside}.")
     low, reserve = metrics["reserve_pages_min"], case.reserve.get(name)
     if low is not None:

@@ -12,7 +12,7 @@ def number(value: float) -> str:
 
 def percent(share: float) -> str:
     """A share of one as a percentage with three significant digits, never rounded up to all or down to nothing."""
-    if 0.9995 <= share < 1:
+    if 0.9995 <= share < 1 - 1e-9:  # nearer to 1 is what is left of adding up floats
         return "> 99.9 %"
     return "< 0.001 %" if 0 < share < 1e-5 else f"{100 * share:.3g} %"
 

@@ -1,7 +1,10 @@
 """Jinja2: the one environment, with what templates may do to a value."""
 
+import re
+import shlex
 from functools import cache
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -17,6 +20,9 @@ def _environment() -> Environment:
         autoescape=False,
     )
     environment.filters["dashed"] = file_stem
+    environment.filters["link"] = quote
+    environment.filters["shell"] = shlex.quote
+    environment.filters["text"] = lambda text: re.sub(r"([\\`*_\[\]<>|])", r"\\\1", str(text))
     environment.filters["plain"] = lambda text: (
         str(text).replace("`", "").replace("*", "").replace("[", "(").replace("]", ")")
     )

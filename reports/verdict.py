@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from reports.case import Case
-from reports.findings import failures, run_time_splits
+from reports.findings import failures, run_time_splits, span
 from reports.formats import count, listed, number, percent
 
 TELL_APART = 10
@@ -38,6 +38,8 @@ def verdict(case: Case) -> str:
             "No recommendation: with a map that is all 4K, splits are not applicable, and this recording cannot tell "
             "the strategies apart by what they do to the direct map."
         )
+    if all(metrics["ptp_allocs"] == 0 for metrics in case.metrics.values()):
+        return "No recommendation: without page tables there is nothing to supply."
     pools = case.pools
     if len(pools) < 2:
         return (
@@ -47,32 +49,56 @@ def verdict(case: Case) -> str:
     refills = {name: case.metrics[name]["refills"] for name in pools}
     apart = max(refills.values()) - min(refills.values())
     if apart < TELL_APART:
-        return (
-            f"No recommendation: the pool strategies differ by {count(apart, 'refill')} "
-            f"({listed([f'{name} {number(n)}' for name, n in refills.items()])}), fewer than {TELL_APART}; "
-            f"this recording cannot tell them apart{_why_so_few(case, max(refills.values()))}."
+        took = (
+            f"differ by {count(apart, 'refill')} ({listed([f'{name} {number(n)}' for name, n in refills.items()])}), "
+            f"fewer than {TELL_APART}"
+            if apart
+            else f"took equally many refills ({number(max(refills.values()))} each)"
         )
+        elsewhere = _elsewhere(case)
+        why = _why_so_few(case, max(refills.values()), elsewhere=bool(elsewhere))
+        text = f"No recommendation: the pool strategies {took}; this recording cannot tell them apart"
+        return f"{text} by refills{why}. They did differ in {elsewhere}." if elsewhere else f"{text}{why}."
     sound = [name for name in pools if not failures(case, name)]
     if not sound:
         return "No recommendation: every pool strategy failed to supply something (see what went wrong, below)."
     return _cheapest(case, sound, refills)
 
 
-def _why_so_few(case: Case, most: float) -> str:
+def _elsewhere(case: Case) -> str:
+    """In what the pools differed beside refills: their shrinkers, their permission changes, requests for a block."""
+    differ = []
+    for what, metric in _BESIDE:
+        values = {name: case.metrics[name][metric] or 0 for name in case.pools}
+        if len(set(values.values())) > 1:
+            differ.append(f"{what}: {span(values)}")
+    return "; ".join(differ)
+
+
+_BESIDE = (
+    ("pages given back by a shrinker", "shrunk_pages"),
+    ("permission changes", "permission_changes"),
+    ("failed 2M allocations", "block_failures"),
+)
+
+
+def _why_so_few(case: Case, most: float, *, elsewhere: bool) -> str:
     """What kept the pools from differing: nothing had to be refilled, or there was too little to refill for."""
     if not most:
         return ", because no pool had to be refilled: what each held before the first event was enough"
+    shrunk = any(case.metrics[name]["shrunk_pages"] for name in case.pools)
     served = [
         (order, asked - failed) for name in case.pools for order, (asked, failed) in case.refills.get(name, {}).items()
     ]
-    if served and not any(got for order, got in served if order < 9):
+    if served and not (elsewhere or shrunk or any(got for order, got in served if order < 9)):
         return ", because every refill got a 2M block: what they fall back to, where they differ, never came into play"
     metrics = next(iter(case.metrics.values()))
     start, peak = metrics["ptp_live_start"], metrics["ptp_live_peak"]
     grown = (peak or 0) - (start or 0)
     if not 0 < grown < TELL_APART * 512:
         return ""
-    return f", because its page tables grow by no more than {count(grown, 'page')} ({number(grown / 512)} blocks of 2M)"
+    blocks = "less than a 2M block" if grown < 512 else f"{number(grown / 512)} blocks of 2M"
+    return f", because its page tables grow by no more than {count(grown, 'page')} ({blocks})"
 
 
 def _cheapest(case: Case, sound: list[str], refills: dict[str, float]) -> str:

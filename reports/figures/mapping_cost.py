@@ -47,7 +47,7 @@ def draw(costs: pd.DataFrame, scale: tuple[float, float, float], basis: str, unm
     axis.set(xlim=(0, right), ylim=(rows - 0.4, -0.6))
     axis.tick_params(axis="y", length=0)
     axis.grid(visible=False, axis="y")
-    axis.set_xlabel("run time that large pages would save, % (if linear in the bytes mapped at 4K)")
+    axis.set_xlabel(f"run time that large pages would save, % ({basis} scale; if linear in the bytes mapped at 4K)")
     return figure
 
 

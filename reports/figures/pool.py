@@ -7,13 +7,14 @@ from matplotlib.figure import Figure
 from reports.figures.style import INK, WIDTH, colour, spread, thousands
 
 
-def draw(samples: pd.DataFrame, seconds: float, reserve: dict[str, int]) -> Figure:
+def draw(samples: pd.DataFrame, seconds: float, reserve: dict[str, int], unit: str) -> Figure:
     """A row per strategy: pages over time on the left, the pool's lowest level on the right.
 
     Args:
         samples: strategy, t_s, ptp_live, pool_held, pool_idle, reserve_low (any may be missing in a row).
         seconds: length of the recording.
         reserve: by strategy, the pages it keeps for splits.
+        unit: what a second is: seconds, or emulated seconds.
     """
     samples = carried(samples, seconds)
     names = list(dict.fromkeys(samples["strategy"]))
@@ -25,7 +26,7 @@ def draw(samples: pd.DataFrame, seconds: float, reserve: dict[str, int]) -> Figu
         _low(right, part, name, reserve.get(name))
     grid[0, 1].set_ylim(0, max(2.0, float(samples["reserve_low"].max())) * 1.6)
     grid[-1, 0].set_xlim(0, seconds)
-    figure.supxlabel("seconds from the start of the recording", fontsize=9)
+    figure.supxlabel(f"{unit} from the start of the recording", fontsize=9)
     return figure
 
 

@@ -30,8 +30,14 @@ def curves(steps: pd.DataFrame, seconds: float) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def draw(steps: pd.DataFrame, seconds: float) -> Figure:
-    """One panel per strategy that split anything: its total, each cause, and the others' totals in the background."""
+def draw(steps: pd.DataFrame, seconds: float, unit: str) -> Figure:
+    """One panel per strategy that split anything: its total, each cause, and the others' totals in the background.
+
+    Args:
+        steps: as for ``curves``.
+        seconds: length of the recording.
+        unit: what a second is: seconds, or emulated seconds.
+    """
     lines = curves(steps, seconds)
     names = list(dict.fromkeys(steps["strategy"]))
     top = int(lines["splits"].max())
@@ -66,7 +72,7 @@ def draw(steps: pd.DataFrame, seconds: float) -> Figure:
                 color=ink, fontsize=8.5, annotation_clip=False,
             )  # fmt: skip
         thousands(axis.yaxis)
-    figure.supxlabel("seconds from the start of the recording", fontsize=9)
+    figure.supxlabel(f"{unit} from the start of the recording", fontsize=9)
     figure.supylabel("leaves split so far", fontsize=9)
     return figure
 

@@ -1,17 +1,20 @@
-WITH counted AS (
+WITH whole AS (
+    -- Of a capture that was imported in part, the files tell of other moments than its first and last event.
+    SELECT capture_id FROM capture WHERE name = $capture AND window_from_ns IS NULL AND window_to_ns IS NULL),
+counted AS (
     -- What the recorded machine's own files said before and after the recording.
     SELECT 1 AS place, 'free pages' AS quantity, moment, sum(blocks << page_order) AS value
-    FROM free_blocks JOIN capture USING (capture_id) WHERE name = $capture AND migratetype IS NULL GROUP BY moment
+    FROM free_blocks JOIN whole USING (capture_id) WHERE migratetype IS NULL GROUP BY moment
     UNION ALL SELECT 2, 'free 2M blocks', moment, sum(blocks << (page_order - 9))
-    FROM free_blocks JOIN capture USING (capture_id)
-    WHERE name = $capture AND migratetype IS NULL AND page_order >= 9 GROUP BY moment
+    FROM free_blocks JOIN whole USING (capture_id)
+    WHERE migratetype IS NULL AND page_order >= 9 GROUP BY moment
     UNION ALL SELECT 3, 'Unmovable pageblocks', moment, sum(blocks)
-    FROM pageblocks JOIN capture USING (capture_id) WHERE name = $capture AND migratetype = 'Unmovable' GROUP BY moment
-    UNION ALL SELECT CASE snapshot_value.name WHEN 'direct_map_level2_splits' THEN 4 ELSE 5 END,
-                     CASE snapshot_value.name WHEN 'direct_map_level2_splits' THEN '2M splits since boot'
+    FROM pageblocks JOIN whole USING (capture_id) WHERE migratetype = 'Unmovable' GROUP BY moment
+    UNION ALL SELECT CASE name WHEN 'direct_map_level2_splits' THEN 4 ELSE 5 END,
+                     CASE name WHEN 'direct_map_level2_splits' THEN '2M splits since boot'
                                               ELSE '1G splits since boot' END, moment, value
-    FROM snapshot_value JOIN capture USING (capture_id)
-    WHERE capture.name = $capture AND snapshot_value.name IN ('direct_map_level2_splits', 'direct_map_level3_splits')),
+    FROM snapshot_value JOIN whole USING (capture_id)
+    WHERE name IN ('direct_map_level2_splits', 'direct_map_level3_splits')),
 recorded AS (
     SELECT place, quantity, max(value) FILTER (moment = 'before') AS recorded_before,
            max(value) FILTER (moment = 'after') AS recorded_after

@@ -1,13 +1,16 @@
 """The report as files: every SQL runs and gives its table, two builds are equal, links resolve, nothing half-written."""
 
 import csv
+import errno
 import html
 import io
 import json
 import re
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -81,7 +84,7 @@ def test_two_builds_are_byte_identical(report: Path, warehouse: Path, tmp_path: 
 def test_links_resolve_and_nothing_names_this_machine(report: Path, warehouse: Path) -> None:
     for page in pages(report):
         text = page.read_text()
-        for target in re.findall(r"\]\(([^)]+)\)", text):
+        for target in map(unquote, re.findall(r"\]\(([^)]+)\)", text)):
             if target.startswith("#"):
                 assert f"\n## {target[1:].capitalize()}\n" in text
             else:
@@ -208,3 +211,106 @@ def test_a_failure_leaves_the_old_report(
         run(["report", "build", "--db", str(warehouse), "--out", str(out), "--capture", "phone", "--quiet"])
     assert content(out) == content(report)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+
+def renamed(warehouse: Path, path: Path, name: str) -> Path:
+    """A copy of the warehouse with its capture phone under another name."""
+    shutil.copy(warehouse, path)
+    with open_warehouse(path, write=True) as connection:
+        connection.execute("UPDATE capture SET name = ? WHERE name = 'phone'", [name])
+    return path
+
+
+def test_a_name_with_blanks_is_linked_and_quoted(warehouse: Path, tmp_path: Path) -> None:
+    db, out = renamed(warehouse, tmp_path / "w.duckdb", "my [old] phone"), tmp_path / "out"
+    assert run(["report", "build", "--db", str(db), "--out", str(out), "--quiet"]) == 0
+    assert "## [my \\[old\\] phone](my%20%5Bold%5D%20phone/README.md)" in (out / "README.md").read_text()
+    assert "--capture 'my [old] phone' --strategy" in (out / "my [old] phone" / "README.md").read_text()
+    test_links_resolve_and_nothing_names_this_machine(out, db)
+
+
+@pytest.mark.parametrize("name", ["../escaped", "..", ".", "a/b", "README.md"])
+def test_a_name_that_is_no_folder_writes_nothing(
+    warehouse: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    db = renamed(warehouse, tmp_path / "w.duckdb", name)
+    for capture in (name, "all"):
+        arguments = ["report", "build", "--db", str(db), "--out", str(tmp_path / "out"), "--capture", capture]
+        assert "not a name for a folder" in refused([*arguments, "--quiet"], capsys)
+    assert [path.name for path in tmp_path.iterdir()] == ["w.duckdb"]
+
+
+class Fails:
+    """Stands for a function that works `after` times and then does not."""
+
+    def __init__(self, works: Callable[..., object], after: int, fail: Callable[[], None]) -> None:
+        self.works, self.left, self.fail = works, after, fail
+
+    def __call__(self, *arguments: object) -> object:
+        self.left -= 1
+        if self.left == -1:
+            self.fail()
+        return self.works(*arguments)
+
+
+def ctrl_c() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def full_disk() -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("fail", [ctrl_c, full_disk])
+@pytest.mark.parametrize("before", [True, False])
+def test_an_interrupt_or_a_full_disk_leaves_all_as_it_was(
+    warehouse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fail: Callable[[], None], before: bool
+) -> None:
+    import reports.build
+
+    monkeypatch.setattr(reports.build, "capture_page", lambda _, name: {"README.md": f"{name}, new".encode()})
+    monkeypatch.setattr(reports.build, "_index", lambda *_: {"README.md": b"new", "index.csv": b"new"})
+    out = tmp_path / "out"
+    if before:
+        for page in (out, out / "server"):  # phone is new, server and the index replace older ones
+            page.mkdir()
+            (page / "README.md").write_text(f"{reports.build.MARK} old")
+    old = content(tmp_path)
+    command = ["report", "build", "--db", str(warehouse), "--out", str(out), "--quiet"]
+    for module, name, calls in ((shutil, "move", 6 if before else 4), (reports.build, "_write", 3)):
+        works = getattr(module, name)
+        for after in range(calls):
+            monkeypatch.setattr(module, name, Fails(works, after, fail))
+            assert run(command) == (130 if fail is ctrl_c else 2), (name, after)
+            assert content(tmp_path) == old, (name, after)
+            assert [path.name for path in tmp_path.iterdir()] == (["out"] if before else []), (name, after)
+        monkeypatch.setattr(module, name, works)
+    assert run(command) == 0
+    assert content(out).keys() == {"README.md", "index.csv", "phone/README.md", "server/README.md"}
+
+
+def test_a_full_disk_is_said_with_the_remedy(
+    warehouse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import reports.build
+
+    monkeypatch.setattr(reports.build, "capture_page", Fails(lambda *_: {}, 0, full_disk))
+    said = refused(["report", "build", "--db", str(warehouse), "--out", str(tmp_path / "out"), "--quiet"], capsys)
+    assert "No space left on device" in said
+    assert "free some space" in said
+
+
+def test_a_capture_imported_in_part_is_not_held_against_its_snapshots(warehouse: Path, tmp_path: Path) -> None:
+    db = tmp_path / "w.duckdb"
+    shutil.copy(warehouse, db)
+    with open_warehouse(db, write=True) as connection:
+        connection.execute(
+            "INSERT INTO snapshot_value (capture_id, moment, source, name, value) VALUES "
+            "('id-of-server', 'before', 'vmstat', 'direct_map_level2_splits', 5), "
+            "('id-of-server', 'after', 'vmstat', 'direct_map_level2_splits', 9)"
+        )
+        assert [row["recorded_after"] for row in load_case(connection, "server").agreement] == [9]
+        for column in ("window_from_ns", "window_to_ns"):
+            connection.execute(f"UPDATE capture SET {column} = first_ns WHERE name = 'server'")
+            assert load_case(connection, "server").agreement == []
+            connection.execute(f"UPDATE capture SET {column} = NULL WHERE name = 'server'")

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reports.case import strategies
-from reports.figures import mosaic, pool, splits
+from reports import captions
+from reports.case import Case, strategies
+from reports.figures import mapping_cost, mosaic, pool, splits
 from reports.figures.style import spread
 
 DESIGN = (
@@ -88,3 +89,20 @@ def test_pool_levels_are_kept_until_they_change() -> None:
     assert kept["t_s"].tolist() == [1, 2, 3, 9]
     assert kept["pool_held"].tolist() == [512] * 4
     assert kept["reserve_low"].tolist() == [3, 500, 500, 500]
+
+
+@pytest.mark.parametrize(("timing", "unit"), [("emulated", "emulated seconds"), ("real", "seconds")])
+def test_time_axes_say_whose_seconds_they_count(timing: str, unit: str) -> None:
+    said = captions.time_unit(Case({"timing": timing}, {}))
+    steps = pd.DataFrame([("pba", "refill", 1.0, 2)], columns=["strategy", "cause", "t_s", "splits"])
+    levels = pd.DataFrame([("pba", 1.0, 10.0, 512.0, 502.0, 3.0)],
+                          columns=["strategy", "t_s", "ptp_live", "pool_held", "pool_idle", "reserve_low"])  # fmt: skip
+    for figure in (splits.draw(steps, 9.0, said), pool.draw(levels, 9.0, {}, said)):
+        assert figure.get_supxlabel() == f"{unit} from the start of the recording"
+
+
+def test_the_axis_of_costs_says_whose_scale_it_is() -> None:
+    costs = pd.DataFrame([("pba", 0.5, 1.3, 2.0, 6.4)], columns=["strategy", "pte_share_mean", *(
+        f"mapping_cost_pct_{end}" for end in ("low", "median", "high"))])  # fmt: skip
+    (axis,) = mapping_cost.draw(costs, (2.6, 3.9, 12.8), "aarch64", "unmeasured").axes
+    assert "% (aarch64 scale; if linear in the bytes mapped at 4K)" in axis.get_xlabel()

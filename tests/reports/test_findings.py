@@ -1,11 +1,13 @@
 """The sentences at their thresholds: 9 and 10 refills apart, a map that is all 4K, a share of 1 %."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from reports import cost, findings
 from reports.case import Case
+from reports.formats import percent
 from reports.questions import Answer
 from reports.verdict import verdict
 
@@ -13,7 +15,7 @@ BASE = {
     "ptp_allocs": 1000, "ptp_live_start": 100, "ptp_live_peak": 1124, "splits_1g": 0, "splits_2m": 0, "splits_warm_up": 0,
     "pte_share_start": 0.001, "pte_share_mean": 0.002, "refills": None, "pool_pages_peak": None, "pool_idle_pages_mean": None,
     "stranded_pages_mean": None, "reserve_pages_min": None, "permission_changes": None, "ptp_nulls": 0,
-    "split_starvations": 0, "oom_kills": 0, "unkeyed_page_seconds": 0,
+    "split_starvations": 0, "oom_kills": 0, "unkeyed_page_seconds": 0, "stalls": 0, "shrunk_pages": None, "block_failures": 0,
 }  # fmt: skip
 
 
@@ -90,9 +92,11 @@ def test_shortfall_names_each_kind_by_itself() -> None:
     text = findings.shortfall(case(unprotected={}, pba=pool(20, ptp_nulls=1, split_starvations=3)))
     assert (
         text
-        == "What could not be had: pba: 1 page table that could not be supplied and 3 splits without a keyed table."
+        == "What could not be had in the replay: pba: 1 page table that could not be supplied and 3 splits without a keyed table."
     )
-    assert findings.shortfall(case(unprotected={"unkeyed_page_seconds": 9})).startswith("No strategy failed")
+    none = findings.shortfall(case(unprotected={"unkeyed_page_seconds": 9}))
+    assert none.startswith("In the replay, no strategy failed")
+    assert none.endswith("none called the OOM killer.")
 
 
 def test_the_account_of_a_pool_says_why_it_split() -> None:
@@ -103,7 +107,7 @@ def test_the_account_of_a_pool_says_why_it_split() -> None:
     )  # fmt: skip
     text = dict(findings.differences(told))["reserve-block"]
     assert "refilled its pool 31 times: 24 with a 2M block and 7 with 4 pages; 7 of 31 requests for a 2M block" in text
-    assert "split 7 leaves of 2M at run time (7 by its refills); 3 leaves before the first event" in text
+    assert "split 7 leaves of 2M at run time (by its refills); 3 leaves before the first event" in text
     assert "7 such refills, 7 splits." in text
     assert "never below 1 page cached (its reserve is 2)" in text
 
@@ -112,7 +116,7 @@ def test_pte_mapped_pays_with_the_mapping() -> None:
     text = dict(findings.differences(case(pte_mapped={"pte_share_mean": 1.0, "permission_changes": 2000})))[
         "pte-mapped"
     ]
-    assert text.startswith("Splits are 0 by construction")
+    assert text.startswith("The direct map is made of 4K pages at boot: there is no large page to split.")
     assert "2,000 permission changes" in text
 
 
@@ -167,3 +171,97 @@ def test_refills_of_one_kind_are_said_once() -> None:
     assert dict(findings.differences(told))["pba"].startswith(
         "It refilled its pool 21 times, each time with a 2M block."
     )
+
+
+def test_what_more_than_the_baseline_failed_is_named() -> None:
+    told = replace(
+        case(unprotected={"stalls": 3}, pba={"stalls": 7}, reserve_block={"stalls": 2}, generic={"stalls": 3}),
+        failed_allocations={"unprotected": 13, "pba": 14, "reserve-block": 13, "generic": 14},
+    )
+    text = findings.shortfall(told)
+    assert "Against unprotected, its own requests included: pba 1 more failed allocation and 4 more stalls;" in text
+    assert text.endswith("; generic 1 more failed allocation.")
+    assert "Against" not in findings.shortfall(case(pba={"stalls": 7}))
+
+
+def test_what_the_recorded_machine_failed_is_left_out_and_said() -> None:
+    many = findings.shortfall(replace(case(pba={}), quality={"failed_allocations": 57}))
+    assert "The recorded machine itself failed 57 allocations; the replay leaves those requests out" in many
+    one = findings.shortfall(replace(case(pba={}), quality={"failed_allocations": 1}))
+    assert "failed 1 allocation; the replay leaves that request out" in one
+    assert "recorded machine" not in findings.shortfall(replace(case(pba={}), quality={"failed_allocations": 0}))
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, "; none were alive before the first event."),
+        ({"ptp_live_start": 1}, "; 1 was alive before the first event."),
+        ({"ptp_live_start": None}, "; how many page tables were alive before the first event is not recorded."),
+    ],
+)
+def test_page_tables_before_the_first_event(changed: dict[str, Any], said: str) -> None:
+    assert findings.demand(case(unprotected={"ptp_live_start": 0} | changed)).endswith(said)
+
+
+def test_a_recording_without_page_tables_says_that_and_stops() -> None:
+    nothing = {"ptp_allocs": 0, "ptp_live_peak": 0, "ptp_live_start": 12}
+    told = case(unprotected=nothing, pba=pool(0) | nothing, reserve_block=pool(0) | nothing)
+    assert findings.demand(told) == "The recording allocates no page tables."
+    assert verdict(told) == "No recommendation: without page tables there is nothing to supply."
+
+
+def recorded(splits_2m: tuple[int, int, int], splits_1g: tuple[int, int, int]) -> dict[str, Answer]:
+    columns = ("quantity", "recorded_before", "recorded_after", "replayed_after")
+    rows = (("free pages", 9, 8, 1), ("2M splits since boot", *splits_2m), ("1G splits since boot", *splits_1g))
+    return {"agreement": Answer("agreement", "", columns, rows)}
+
+
+def test_splits_stand_beside_those_of_the_recorded_machine() -> None:
+    told = case(unprotected={"splits_2m": 25}, pba=pool(5, 21), reserve_block=pool(5, 20))
+    text = findings.contrast(replace(told, answers=recorded((5, 33, 30), (0, 1, 0))))
+    assert "there are 25 splits; the recorded machine counted 29 (28 of 2M and 1 of 1G). " in text
+    assert text.endswith(
+        "The model is 4 splits away from the recorded machine, "
+        "and the difference between pba and unprotected is within that error."
+    )
+    exact = findings.contrast(replace(told, answers=recorded((5, 30, 30), (0, 0, 0))))
+    assert exact.endswith("there are 25 splits; the recorded machine counted 25 (25 of 2M).")
+    none = findings.contrast(replace(told, answers=recorded((5, 5, 5), (0, 0, 0))))
+    assert none.endswith("the recorded machine counted none.")
+
+
+def test_errors_of_opposite_sign_do_not_cancel() -> None:
+    told = case(unprotected={"splits_2m": 25}, pba=pool(5, 23))
+    text = findings.contrast(replace(told, answers=recorded((0, 24, 25), (0, 1, 0))))
+    assert "The model is 2 splits away" in text
+    assert "every pool strategy and unprotected is within that error" in text
+
+
+def test_blocks_alone_are_no_reason_where_something_else_differs() -> None:
+    blocks = {"pba": {9: (1, 0)}, "reserve-block": {9: (1, 0)}}
+    quiet = {"ptp_live_peak": 400, "permission_changes": 1, "shrunk_pages": 0}
+    text = verdict(
+        case(
+            blocks,
+            pba=pool(1) | quiet | {"permission_changes": 230, "shrunk_pages": 229},
+            reserve_block=pool(1) | quiet | {"block_failures": 1},
+        )
+    )
+    assert "never came into play" not in text
+    assert text.startswith("No recommendation: the pool strategies took equally many refills (1 each)")
+    assert text.endswith(
+        "They did differ in pages given back by a shrinker: 0 (reserve-block) to 229 (pba); permission changes: "
+        "1 (reserve-block) to 230 (pba); failed 2M allocations: 0 (pba) to 1 (reserve-block)."
+    )
+    shrunk = quiet | {"shrunk_pages": 4}
+    same = verdict(case(blocks, pba=pool(1) | shrunk, reserve_block=pool(1) | shrunk))
+    assert "never came into play" not in same
+    assert "never came into play" in verdict(case(blocks, pba=pool(1) | quiet, reserve_block=pool(1) | quiet))
+
+
+@pytest.mark.parametrize(
+    ("share", "said"), [(1 - 1e-12, "100 %"), (1 - 1e-8, "> 99.9 %"), (0.9995, "> 99.9 %"), (0.9994, "99.9 %")]
+)
+def test_only_float_noise_is_rounded_up_to_all(share: float, said: str) -> None:
+    assert percent(share) == said
