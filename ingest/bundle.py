@@ -1,6 +1,7 @@
 """What belongs to a capture: the trace files, the snapshots before and after, and what describes the machine."""
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ MACHINE_FILES = ("uname", "cpuinfo", "iomem", "trace_clock", "ring_stats")
 
 _TRACE_NAMES = re.compile(r"(trace|perf\.script|report|perf)[\w.-]*\.(txt|text|log|trace|out)(\.(gz|xz|zst))?$")
 _BINARY_NAMES = re.compile(r"(perf\.data|trace\.dat)(\.(gz|xz|zst))?$")
+_LONGEST_NAME = 200  # bytes; a file system takes 255
 _ENDINGS = (".zst", ".xz", ".gz", ".txt", ".text", ".log", ".trace", ".out", ".script")
 
 
@@ -47,6 +49,11 @@ def find_bundle(paths: Sequence[Path], name: str | None, snapshots: Path | None,
     Raises:
         UsageError: something is missing, or is no trace that can be read.
     """
+    if name is not None and not _is_name(name):
+        raise UsageError(
+            f"--name {name!r}: not a name for a capture",
+            f"use letters and digits, after the first also . _ + - (at most {_LONGEST_NAME} bytes, and not all)",
+        )
     for path in paths:
         if not path.exists():
             raise UsageError(f"{path}: no such file or folder", "name a trace file, or a folder that holds one")
@@ -112,10 +119,24 @@ def _trace_in(folder: Path, forced: Format | None) -> Path:
     )
 
 
+def _is_name(name: str) -> bool:
+    """Whether a capture can be called so: reports make a folder of it, and commands take several joined by commas."""
+    return (
+        all(map(_may_be_in_name, name)) and name[:1].isalnum() and name != "all" and len(name.encode()) <= _LONGEST_NAME
+    )
+
+
+def _may_be_in_name(character: str) -> bool:
+    return character in "._+-" or unicodedata.category(character)[0] in "LMN"  # letters, their marks, digits
+
+
 def _name_of(path: Path) -> str:
-    if path.is_dir():
-        return path.absolute().name
-    name = path.name
-    while name.endswith(_ENDINGS):
-        name = name.rsplit(".", 1)[0]
-    return name or path.name
+    """What to call a capture after its folder or first file."""
+    name = path.name if path.name not in ("", "..") else path.resolve().name
+    if not path.is_dir():
+        while name.endswith(_ENDINGS):
+            name = name.rsplit(".", 1)[0]
+        name = name or path.name
+    name = "".join(character if _may_be_in_name(character) else "-" for character in name)
+    name = re.sub(r"^[\W_]+", "", name)
+    return name if _is_name(name) else "capture"

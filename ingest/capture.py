@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from ingest import machine, scan, snapshots
 from ingest.bundle import MOMENTS, Bundle
-from ingest.load import EventStream
+from ingest.load import EventStream, Window
 from ingest.ownership import Pages, class_code
 from ingest.quality import Stat, stat
 from ptpool.errors import UsageError
@@ -18,9 +18,6 @@ from ptpool.progress import progress
 from ptpool.provenance import code_version, identity, sha256_of, source_hash
 from ptpool.vocabulary import KIND_ALLOC_FAILED
 from ptpool.warehouse import delete_capture, transaction
-
-Window = tuple[int, int | None]
-"""From and to in ns after the first entry; to None: the end."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ def import_capture(
     connection: duckdb.DuckDBPyConnection,
     bundle: Bundle,
     *,
-    window: Window = (0, None),
+    window: Window = (None, None),
     best_effort: bool = False,
     replace: bool = False,
     quiet: bool = False,
@@ -97,12 +94,16 @@ class _Import:
         total = sum(path.stat().st_size for path in self._bundle.traces)
         with progress(f"reading {self._bundle.name}", total, quiet=quiet, unit="bytes") as meter:
             flags = {moment: self._page_flags(moment) for moment in MOMENTS}
-            self._seed(flags.get("before"))
+            self._seed(flags["before"])
+            if window[0] is not None and flags["before"] is not None:
+                first, last, before = flags["before"]
+                stream.page_flags = np.repeat(before, last - first + 1)
             stream.read(meter, window)
+            if stream.page_flags is not None:
+                flags["before"] = snapshots.runs_of([stream.page_flags])
         if not stream.stored:
-            held = (
-                f"{int(stream.scan.counts[scan.OTHER]):,} other events" if not stream.outside else "none in the window"
-            )
+            other = int(stream.scan.counts[scan.OTHER])
+            held = "none in the window" if sum(stream.outside.values()) else f"{other:,} other events"
             raise UsageError(
                 f"{self._bundle.traces[0]}: no page-allocation events ({held})",
                 "record kmem:mm_page_alloc and kmem:mm_page_free, with stacks; check --from and --to",
@@ -136,6 +137,7 @@ class _Import:
                     stream.stored,
                     sum(losses.values()),
                     bool(stream.frames),
+                    *stream.edges,
                     code_version(),
                 )
             ],
@@ -228,7 +230,8 @@ class _Import:
             "user_frames_dropped": int(counts[scan.USER_FRAMES]),
             "events_back_in_time": stream.back_in_time,
             "events_without_cpu": int(counts[scan.NO_CPU]),
-            "events_outside_window": stream.outside,
+            "events_outside_window": sum(stream.outside.values()),
+            "snapshots_outside_window": self._snapshots_outside(stream),
             "unknown_gfp_words": len(found.unknown_gfp),
             "no_frees": int(not totals["frees"]),
             "no_allocations": int(not totals["allocations"]),
@@ -244,7 +247,32 @@ class _Import:
         ]
         if not losses:
             rows.append(stat("lost_events", 0, totals))
+        if (memory_end := self._memory_end()) is not None:
+            rows.append(stat("events_beyond_memory", self._events_from(memory_end), totals))
         self._insert("import_stat", rows)
+
+    def _snapshots_outside(self, stream: EventStream) -> int:
+        """How many moments have snapshots of another time than the window's edge; page flags are rolled forward."""
+        kept_up = {("before", "kpageflags")} if stream.page_flags is not None else set()
+        return len({moment for moment, _ in self._bundle.snapshots.keys() - kept_up if stream.outside[moment]})
+
+    def _memory_end(self) -> int | None:
+        """The page after the machine's last one, by zoneinfo; None where no snapshot says it."""
+        starts = {
+            name.removesuffix("start_pfn"): value
+            for (source, name), value in self._values.items()
+            if source == "zoneinfo" and name.endswith(", start_pfn")
+        }
+        return max(
+            (first + self._values.get(("zoneinfo", f"{zone}spanned"), 0) for zone, first in starts.items()),
+            default=None,
+        )
+
+    def _events_from(self, pfn: int) -> int:
+        found = self._connection.execute(
+            "SELECT count(*) FROM page_event WHERE capture_id = ? AND pfn >= ?", [self._named.result(), pfn]
+        ).fetchone()
+        return int(found[0]) if found else 0
 
     def _insert(self, table: str, rows: list[tuple[Any, ...]]) -> None:
         """Insert rows that lack their capture_id, which is every table's first column."""

@@ -30,9 +30,14 @@ def trace(
     format_: Annotated[
         str, typer.Option("--format", help="auto, ftrace, perf-script, perf-data or trace-dat.")
     ] = "auto",
-    from_: Annotated[str, typer.Option("--from", metavar="T", help="Keep events from here on: 12.5s, 900ms.")] = "",
+    from_: Annotated[
+        str,
+        typer.Option(
+            "--from", metavar="T", help="Keep events from T after the first entry of the trace on: 12.5s, 900ms."
+        ),
+    ] = "",
     to: Annotated[
-        str, typer.Option("--to", metavar="T", help="Keep events up to here, from the start of the trace.")
+        str, typer.Option("--to", metavar="T", help="Keep events up to T after the first entry of the trace.")
     ] = "",
     best_effort: Annotated[
         bool, typer.Option("--best-effort/--strict", help="Count damaged lines and use the rest, or refuse the file.")
@@ -101,18 +106,20 @@ def formats(as_json: Json = False) -> None:
 _UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 
 
-def _window(since: str, until: str) -> tuple[int, int | None]:
-    first = _duration("--from", since) if since else 0
+def _window(since: str, until: str) -> tuple[int | None, int | None]:
+    first = _duration("--from", since) if since else None
     last = _duration("--to", until) if until else None
-    if last is not None and last <= first:
-        raise UsageError(f"--to {until} is not after --from {since or '0s'}", "both count from the start of the trace")
+    if last is not None and last <= (first or 0):
+        raise UsageError(
+            f"--to {until} is not after --from {since or '0s'}", "both count from the first entry of the trace"
+        )
     return first, last
 
 
 def _duration(option: str, text: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|ms|us|ns)", text)
     if match is None:
-        raise UsageError(f"{option} {text}: not a time", "write it like 12.5s or 900ms, from the start of the trace")
+        raise UsageError(f"{option} {text}: not a time", "write it like 12.5s or 900ms after the first entry")
     return round(float(match[1]) * _UNITS[match[2]])
 
 
@@ -145,6 +152,11 @@ def _report(connection: Any, name: str, *, unchanged: bool, as_json: bool) -> No
             )
         )
         return
-    say(f"{name}: {'unchanged, ' if unchanged else ''}{events:,} events, {tables:,} page-table allocations")
+    held = f"{_counted(events, 'event')}, {_counted(tables, 'page-table allocation')}"
+    say(f"{name}: {'unchanged, ' if unchanged else ''}{held}")
     for severity, what, value, explanation in findings:
         say(f"  {severity}: {what} {value:,}: {explanation}")
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -3,6 +3,7 @@
 import re
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -11,10 +12,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ingest import scan
-from ingest.bundle import Bundle
+from ingest.bundle import MOMENTS, Bundle
 from ingest.classify import BY_FLAGS, TABLE_FLAGS, UNCLASSIFIED, Class, classify, frames_of
 from ingest.formats import ftrace_text, perf_script
-from ingest.ownership import OUTCOMES, Pages, class_code, class_names
+from ingest.ownership import OUTCOMES, Pages, class_code, class_names, roll_forward
 from ingest.source import Text
 from ptpool.errors import UsageError
 from ptpool.progress import Meter
@@ -25,7 +26,7 @@ BATCH = 4 * ROW_GROUP
 KEPT_BACK = ROW_GROUP  # rows whose stack may still come
 
 _SCANNERS = {"ftrace": ftrace_text.scan_block, "perf-script": perf_script.scan_block}
-_FOREVER = np.iinfo(np.int64).max
+_ALWAYS, _FOREVER = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 _ANNOUNCED = re.compile(r"entries-in-buffer/entries-written: (\d+)/(\d+)")
 _LOST = (
     re.compile(r"CPU:(?P<cpu>\d+) \[(?:LOST )?(?P<n>\d+) EVENTS(?: DROPPED)?\]"),
@@ -34,6 +35,10 @@ _LOST = (
     re.compile(r"LOST (?P<n>\d+) events", re.IGNORECASE),
 )
 _HARMLESS = re.compile(r"^(cpus=\d+|version = .*|CPU \d+ is empty|.*PERF_RECORD_\w+.*|\s*\[\.\.\.\]\s*)$")
+
+
+Window = tuple[int | None, int | None]
+"""From and to in ns after the first entry of the trace; None: everything on that side."""
 
 
 @dataclass
@@ -76,10 +81,12 @@ class EventStream:
             notes=np.zeros((1 << 12, 4), np.int64),
         )
         self.found = Found()
-        self.stored = self.outside = self.back_in_time = 0
+        self.page_flags: NDArray[np.uint64] | None = None  # by pfn: to be rolled forward to the start of the window
+        self.outside = dict.fromkeys(MOMENTS, 0)  # events before and after the window
+        self.stored = self.back_in_time = 0
         self.without_stack = self.by_flags = 0
         self.kinds = np.zeros(len(KINDS), np.int64)
-        self.first_ns = self.last_ns = -1
+        self.first_ns = self.last_ns = self._previous_ns = -1
         self.highest_cpu = 0
         self.frames: dict[tuple[str, ...], int] = {}  # stack to its final number
         self.classes: list[Class] = []  # by final number
@@ -88,12 +95,14 @@ class EventStream:
         self._gfp_bits: list[int] = []
         self._stack_numbers = np.zeros(0, np.int32)  # scanner's number to final number
         self._codes = np.zeros(0, np.uint8)  # class code by scanner's number
-        self._start, self._stop = 0, -1  # the window in ns, known from the first entry on
+        self._window: Window = (None, None)
+        self._origin = 0  # ns of the first entry of the trace, from which the window counts
+        self._began: dict[Path, int] = {}  # ns of the first entry of each file
         self._storer = ThreadPoolExecutor(1)  # stores one batch while the next is read
         self._storing: Future[None] | None = None
 
-    def read(self, meter: Meter, window: tuple[int, int | None] = (0, None)) -> None:
-        """Read all files; `window` is ns from the first entry.
+    def read(self, meter: Meter, window: Window = (None, None)) -> None:
+        """Read all files and keep the events in the window.
 
         Raises:
             UsageError: something is damaged (and it is not --best-effort), or no page event is in it.
@@ -108,6 +117,7 @@ class EventStream:
             text = Text(path)
             self.scan.counts[scan.LINES] = 0
             self.scan.counts[scan.ENTRIES] = 0
+            self.scan.counts[scan.FIRST_NS] = -1
             self.found.announced = 0
             try:
                 while not text.final:
@@ -126,6 +136,8 @@ class EventStream:
         while True:
             text.at = self._scanner(self.scan, text.buffer.ctypes.data, text.at, text.end, text.final)
             self._take_names(text.buffer)
+            if counts[scan.FIRST_NS] >= 0 and text.path not in self._began:
+                self._begin(text.path, int(counts[scan.FIRST_NS]))
             noted = int(counts[scan.NOTES])
             if noted:
                 self._take_notes(text, noted)
@@ -139,6 +151,24 @@ class EventStream:
                 self._store(BATCH)
             if not (full or noted == len(self.scan.notes) or self._grow_tables()):
                 return
+
+    def _begin(self, path: Path, first_ns: int) -> None:
+        if self._began:
+            before, began = list(self._began.items())[-1]
+            if first_ns < began:
+                raise UsageError(
+                    f"{path}: begins {(began - first_ns) / 1e9:.6f} s before {before}, which was named before it",
+                    "name the parts of a trace in the order of time; import different traces one by one",
+                )
+        else:
+            self._origin = first_ns
+        self._began[path] = first_ns
+
+    @property
+    def edges(self) -> tuple[int | None, int | None]:
+        """The window on the capture's clock; None: everything on that side."""
+        since, until = self._window
+        return None if since is None else self._origin + since, None if until is None else self._origin + until
 
     def _finish_file(self, text: Text) -> None:
         found, entries = self.found, int(self.scan.counts[scan.ENTRIES])
@@ -213,10 +243,6 @@ class EventStream:
     def _store(self, count: int) -> None:
         """Hand the first `count` rows to the storing thread and move the rest to the front."""
         self._wait()
-        if self._stop < 0:
-            first = int(self.scan.counts[scan.FIRST_NS])
-            self._start = first + self._window[0]
-            self._stop = _FOREVER if self._window[1] is None else first + self._window[1]
         rest = int(self.scan.counts[scan.ROWS]) - count
         if count:
             batch = self.scan.rows[:count].copy()
@@ -240,10 +266,16 @@ class EventStream:
         table = bare & (rows["order"] == 0) & (rows["migratetype"] == 0) & (gfp_bits & TABLE_FLAGS == TABLE_FLAGS)
         codes = np.append(stack_codes, np.uint8(class_code(*UNCLASSIFIED)))[stack]
         codes[table] = class_code(*BY_FLAGS)
-        codes = self._pages.follow(rows, codes, self._start, self._stop)
-        inside = (rows["ts"] >= self._start) & (rows["ts"] <= self._stop)
+        since, until = self.edges
+        start, stop = _ALWAYS if since is None else since, _FOREVER if until is None else until
+        codes = self._pages.follow(rows, codes, start, stop)
+        before, after = rows["ts"] < start, rows["ts"] > stop
+        inside = ~(before | after)
         if not inside.all():
-            self.outside += int((~inside).sum())
+            if self.page_flags is not None:
+                roll_forward(self.page_flags, rows[before], codes[before])
+            self.outside["before"] += int(before.sum())
+            self.outside["after"] += int(after.sum())
             rows, codes, bare, table, gfp_bits = (
                 rows[inside],
                 codes[inside],
@@ -261,7 +293,8 @@ class EventStream:
 
     def _count(self, rows: NDArray[np.void], bare: NDArray[np.bool_], table: NDArray[np.bool_]) -> None:
         ts = rows["ts"]
-        self.back_in_time += int((np.diff(ts, prepend=self.last_ns if self.stored else ts[0]) < 0).sum())
+        self.back_in_time += int((np.diff(ts, prepend=self._previous_ns if self.stored else ts[0]) < 0).sum())
+        self._previous_ns = int(ts[-1])
         if not self.stored:
             self.first_ns = int(ts.min())
         self.first_ns, self.last_ns = min(self.first_ns, int(ts.min())), max(self.last_ns, int(ts.max()))

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.scan import MAX_PFN
+from ingest.scan import MAX_ORDER, MAX_PFN
+from ingest.snapshots import KPF_BUDDY, KPF_LRU, KPF_PGTABLE
 from ptpool.compiled import compiled
-from ptpool.vocabulary import CONSUMERS, KIND_ALLOC, KIND_ALLOC_FAILED, KIND_FREE, LEVELS, ROLES
+from ptpool.vocabulary import CONSUMERS, KIND_ALLOC, KIND_ALLOC_FAILED, KIND_FREE, LEVELS, MOVABLE, ROLES
 
 NO_CLASS = 0
 
@@ -23,7 +24,6 @@ _HEAD_SHIFT = 8  # order + 1 on the first page of a live block
 _HEAD = 0x3F << _HEAD_SHIFT
 _SNAPSHOT = 1 << 14  # alive before the recording, by /proc/kpageflags
 _FREED = 1 << 15  # freed before, not allocated since
-_LARGEST_ORDER = 20  # gigantic folios are freed as one block of order 18
 
 (EXACT, SUB_RANGE, COVERING, UNKNOWN, DUPLICATE, OVER_LIVE, FROM_SNAPSHOT) = range(7)
 OUTCOMES = (
@@ -49,6 +49,20 @@ def class_names() -> list[tuple[str | None, str | None, str | None]]:
     names: list[tuple[str | None, str | None, str | None]] = [(None, None, None)]
     names += [(consumer, level, role) for consumer in CONSUMERS for level in (*LEVELS, None) for role in (*ROLES, None)]
     return names
+
+
+_TABLE_CODES = np.array([consumer in ("pgtable_user", "pgtable_kernel") for consumer, _, _ in class_names()])
+
+
+def roll_forward(page_flags: NDArray[np.uint64], rows: NDArray[np.void], classes: NDArray[np.uint8]) -> None:
+    """Bring the page flags of a snapshot, by pfn, forward over events; pages beyond the snapshot are passed over.
+
+    An allocation makes its pages page tables, LRU where movable, or neither; a free makes them free.
+    """
+    flags = np.where(rows["migratetype"] == MOVABLE, 1 << KPF_LRU, 0).astype(np.uint64)
+    flags[_TABLE_CODES[classes]] = 1 << KPF_PGTABLE
+    flags[rows["kind"] == KIND_FREE] = 1 << KPF_BUDDY
+    _roll_forward(page_flags, rows, flags)
 
 
 class Pages:
@@ -102,6 +116,15 @@ class Pages:
 @compiled
 def _slot(directory: Any, pfn: int) -> Any:
     return (np.int64(directory[pfn >> _CHUNK_SHIFT]) << _CHUNK_SHIFT) + (pfn & (_CHUNK - 1))
+
+
+@compiled
+def _roll_forward(page_flags: Any, rows: Any, flags: Any) -> None:
+    for row in range(rows.shape[0]):
+        if rows[row].kind in (KIND_ALLOC, KIND_FREE):
+            first = rows[row].pfn
+            for pfn in range(first, min(first + (1 << np.int64(rows[row].order)), page_flags.shape[0])):
+                page_flags[pfn] = flags[row]
 
 
 @compiled
@@ -162,7 +185,7 @@ def _free(directory: Any, states: Any, first: int, order: int) -> tuple[int, int
     if live == pages and head & _HEAD == (order + 1) << _HEAD_SHIFT:
         return owner, FROM_SNAPSHOT if head & _SNAPSHOT else EXACT
     if live == pages and (heads == 0 or (head & _HEAD) > (order + 1) << _HEAD_SHIFT):
-        for larger in range(order + 1, _LARGEST_ORDER + 1):  # the rest of the block is no block any more
+        for larger in range(order + 1, MAX_ORDER + 1):  # the rest of the block is no block any more
             slot = _slot(directory, (first >> larger) << larger)
             if states[slot] & _HEAD == (larger + 1) << _HEAD_SHIFT:
                 states[slot] &= ~_HEAD & 0xFFFF

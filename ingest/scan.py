@@ -32,6 +32,7 @@ CONTEXTS = 4  # task, softirq, hardirq, NMI: a CPU's events nest no deeper
 OTHER_EVENT, STORED = -1, -2  # in Scan.waiting: a stack is not wanted; its event was stored already
 NO_KIND, KIND_BATCHED = -1, 100  # an event that is no page event; one that repeats mm_page_free
 MAX_PFN = 1 << 40  # 52 physical address bits
+MAX_ORDER = 20  # gigantic folios are of order 18
 
 NEWLINE, TAB, SPACE, HASH, LPAREN, RPAREN, DASH, DOT, SLASH, ZERO, NINE, COLON, LESS, EQUALS = b"\n\t #()-./09:<="
 LBRACKET, RBRACKET, LOWER_A, LOWER_F, LOWER_H, LOWER_S, LOWER_X, LOWER_Z = b"[]afhsxz"
@@ -417,9 +418,32 @@ def read_fields(text: int, kind: int, at: int, end: int) -> tuple[int, int, int,
             kind, pfn = KIND_ALLOC_FAILED, -1
     elif kind == KIND_FREE:
         migratetype = -1
-    if order < 0 or order > 63 or migratetype > 127 or (kind != KIND_ALLOC_FAILED and not 0 <= pfn < MAX_PFN):
+    if not 0 <= order <= MAX_ORDER or migratetype > 127:
+        return NO_KIND, 0, 0, 0, 0, 0
+    if kind != KIND_ALLOC_FAILED and not 0 <= pfn <= MAX_PFN - (1 << order):
         return NO_KIND, 0, 0, 0, 0, 0
     return kind, pfn, order, migratetype, gfp, gfp_end
+
+
+@compiled
+def add_row(
+    scan: Scan, text: int, ts: int, cpu: int, pid: int, comm: int, comm_end: int, fields: Any, stack: int
+) -> None:
+    """Add an event; `fields` is what `read_fields` returned."""
+    rows, counts = scan.rows, scan.counts
+    kind, pfn, order, migratetype, gfp, gfp_end = fields
+    row = counts[ROWS]
+    rows[row].ts = ts
+    rows[row].pfn = pfn
+    rows[row].pid = pid
+    rows[row].comm = intern(scan.comms, counts, COMMS, text, comm, comm_end)
+    rows[row].gfp = -1 if gfp < 0 else intern(scan.gfps, counts, GFPS, text, gfp, gfp_end)
+    rows[row].stack = stack
+    rows[row].cpu = cpu
+    rows[row].kind = kind
+    rows[row].order = order
+    rows[row].migratetype = migratetype
+    counts[ROWS] = row + 1
 
 
 @compiled

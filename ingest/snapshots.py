@@ -5,7 +5,7 @@ Formats are those of mm/vmstat.c (buddyinfo, pagetypeinfo, zoneinfo, vmstat), fs
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,16 @@ from ingest.source import DAMAGE, Bytes
 from ptpool.errors import UsageError
 from ptpool.vocabulary import MIGRATETYPES
 
-KPF_PGTABLE = 26
-PAGE_FLAG_BITS = (5, 7, 10, 15, 16, 20, 23, KPF_PGTABLE)
+KPF_LRU, KPF_BUDDY, KPF_PGTABLE = 5, 10, 26
+PAGE_FLAG_BITS = (KPF_LRU, 7, KPF_BUDDY, 15, 16, 20, 23, KPF_PGTABLE)
 """Bits of include/uapi/linux/kernel-page-flags.h that page_flags keeps; see its comment in the schema."""
 
 _KEPT = np.uint64(sum(1 << bit for bit in PAGE_FLAG_BITS))
 _KERNEL_RANGES = ("System RAM", "Kernel code", "Kernel rodata", "Kernel data", "Kernel bss")
 
 Rows = list[tuple[Any, ...]]
+Runs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]
+"""First pfn, last pfn and flags of runs of pages with equal flags, from pfn 0 without gaps."""
 
 
 class MalformedError(Exception):
@@ -132,16 +134,17 @@ def iomem(lines: list[str], page_size: int) -> Rows:
     return rows
 
 
-def page_flag_runs(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]:
-    """Runs of pages with equal flags of a /proc/kpageflags dump (uint64 little-endian, entry i is pfn i).
+def page_flag_runs(path: Path) -> Runs:
+    """Runs of a /proc/kpageflags dump (uint64 little-endian, entry i is pfn i)."""
+    return runs_of(_words(path))
 
-    Returns:
-        First pfn, last pfn and flags of each run.
-    """
+
+def runs_of(pieces: Iterable[NDArray[np.uint64]]) -> Runs:
+    """Runs of page flags, given piece by piece from pfn 0."""
     firsts: list[NDArray[np.int64]] = []
     flags: list[NDArray[np.uint64]] = []
     pfn, last_flags = 0, None
-    for words in _words(path):
+    for words in pieces:
         kept = words & _KEPT
         change = np.empty(len(kept), bool)
         change[0] = kept[0] != last_flags

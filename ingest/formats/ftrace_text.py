@@ -11,11 +11,9 @@ from typing import Any
 from ingest.scan import (
     BATCHED,
     COLON,
-    COMMS,
     CONTEXTS,
     DASH,
     EQUALS,
-    GFPS,
     HASH,
     KIND_BATCHED,
     LESS,
@@ -39,6 +37,7 @@ from ingest.scan import (
     STACKS,
     USER_FRAMES,
     Scan,
+    add_row,
     count_entry,
     cpu_back,
     event_kind,
@@ -187,23 +186,12 @@ def scan_block(scan: Scan, text: int, at: int, end: int, final: bool) -> int:
             count_entry(counts, ts, fraction)
             at = line_end + 1
             continue
-        kind, pfn, order, migratetype, gfp, gfp_end = read_fields(text, kind, fields, line_end)
-        if kind == NO_KIND:
+        found = read_fields(text, kind, fields, line_end)
+        if found[0] == NO_KIND:
             take_note(notes, counts, NOTE_DAMAGED, at, line_end)
         else:
             _await_stack(waiting, cpu, context, counts[ROWS])
-            row = counts[ROWS]
-            rows[row].ts = ts
-            rows[row].pfn = pfn
-            rows[row].pid = pid
-            rows[row].comm = intern(comms, counts, COMMS, text, comm, comm_end)
-            rows[row].gfp = -1 if gfp < 0 else intern(gfps, counts, GFPS, text, gfp, gfp_end)
-            rows[row].stack = -1
-            rows[row].cpu = cpu
-            rows[row].kind = kind
-            rows[row].order = order
-            rows[row].migratetype = migratetype
-            counts[ROWS] = row + 1
+            add_row(scan, text, ts, cpu, pid, comm, comm_end, found, -1)
         count_entry(counts, ts, fraction)
         at = line_end + 1
     return at

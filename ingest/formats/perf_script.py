@@ -8,9 +8,7 @@ first, each after a tab, up to an empty line; user-space frames come last and ar
 from ingest.scan import (
     BATCHED,
     COLON,
-    COMMS,
     DASH,
-    GFPS,
     HASH,
     KIND_BATCHED,
     LINES,
@@ -25,13 +23,13 @@ from ingest.scan import (
     NOTE_STRAY,
     OTHER,
     RBRACKET,
-    ROWS,
     SLASH,
     SPACE,
     STACKS,
     TAB,
     USER_FRAMES,
     Scan,
+    add_row,
     count_entry,
     cpu_back,
     event_kind,
@@ -169,8 +167,8 @@ def scan_block(scan: Scan, text: int, at: int, end: int, final: bool) -> int:
             counts[USER_FRAMES] += user
             at = stop
             continue
-        kind, pfn, order, migratetype, gfp, gfp_end = read_fields(text, kind, fields, line_end)
-        if kind == NO_KIND:
+        found = read_fields(text, kind, fields, line_end)
+        if found[0] == NO_KIND:
             take_note(notes, counts, NOTE_DAMAGED, at, line_end)
         else:
             stack = -1
@@ -178,18 +176,7 @@ def scan_block(scan: Scan, text: int, at: int, end: int, final: bool) -> int:
                 stack = intern(stacks, counts, STACKS, text, first, kernel_end)
             if cpu < 0:
                 counts[NO_CPU] += 1
-            row = counts[ROWS]
-            rows[row].ts = ts
-            rows[row].pfn = pfn
-            rows[row].pid = tid
-            rows[row].comm = intern(comms, counts, COMMS, text, comm, comm_end)
-            rows[row].gfp = -1 if gfp < 0 else intern(gfps, counts, GFPS, text, gfp, gfp_end)
-            rows[row].stack = stack
-            rows[row].cpu = max(cpu, 0)
-            rows[row].kind = kind
-            rows[row].order = order
-            rows[row].migratetype = migratetype
-            counts[ROWS] = row + 1
+            add_row(scan, text, ts, max(cpu, 0), tid, comm, comm_end, found, stack)
         counts[LINES] += frames
         counts[USER_FRAMES] += user
         at = stop

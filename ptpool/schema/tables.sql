@@ -19,7 +19,8 @@ CREATE TABLE capture (
     capture_id VARCHAR NOT NULL, name VARCHAR NOT NULL, source VARCHAR NOT NULL, sha256 VARCHAR NOT NULL,
     format VARCHAR NOT NULL, kernel_release VARCHAR, arch VARCHAR, page_size INTEGER NOT NULL, cpus INTEGER NOT NULL,
     total_pages BIGINT, clock VARCHAR, timing VARCHAR NOT NULL, first_ns BIGINT NOT NULL, last_ns BIGINT NOT NULL,
-    events BIGINT NOT NULL, lost_events BIGINT NOT NULL, has_stacks BOOLEAN NOT NULL, code_version VARCHAR NOT NULL
+    events BIGINT NOT NULL, lost_events BIGINT NOT NULL, has_stacks BOOLEAN NOT NULL,
+    window_from_ns BIGINT, window_to_ns BIGINT, code_version VARCHAR NOT NULL
 );
 COMMENT ON TABLE capture IS 'One recording: a trace and the snapshots beside it';
 COMMENT ON COLUMN capture.capture_id IS 'Hash of name, input bytes, time window and the code that read them';
@@ -39,6 +40,8 @@ COMMENT ON COLUMN capture.last_ns IS 'Time of the last event kept';
 COMMENT ON COLUMN capture.events IS 'Rows in page_event';
 COMMENT ON COLUMN capture.lost_events IS 'Events that the recorder says it lost';
 COMMENT ON COLUMN capture.has_stacks IS 'Whether any event carries a kernel stack';
+COMMENT ON COLUMN capture.window_from_ns IS 'Start of the part that was kept (--from): page_flags before are those of this time, other snapshots before are older; NULL: from the start of the recording';
+COMMENT ON COLUMN capture.window_to_ns IS 'End of the part that was kept (--to): snapshots after are of a later time; NULL: to the end of the recording';
 COMMENT ON COLUMN capture.code_version IS 'Version and source hash of the ptpool that imported it';
 
 CREATE TABLE page_event (

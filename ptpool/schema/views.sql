@@ -59,7 +59,11 @@ COMMENT ON COLUMN ptp_lifetime.lifetime_ns IS 'freed_ns - allocated_ns';
 
 CREATE VIEW data_quality AS
 SELECT capture.name AS capture, severity, import_stat.name AS what, cpu, value,
-       round(100.0 * value / nullif(events, 0), 3) AS pct_of_events, explanation
+       CASE WHEN value <= events AND what IN (
+           'lost_events', 'allocs_without_stack', 'no_stacks', 'classified_by_flags', 'frees_exact', 'frees_from_snapshot',
+           'frees_of_part', 'frees_of_several', 'frees_unknown', 'frees_twice', 'allocs_over_live', 'failed_allocations',
+           'events_back_in_time', 'events_without_cpu', 'events_beyond_memory'
+       ) THEN round(100.0 * value / nullif(events, 0), 3) END AS pct_of_events, explanation
 FROM import_stat JOIN capture USING (capture_id)
 ORDER BY capture, severity DESC, what, cpu;
 COMMENT ON VIEW data_quality IS 'What was lost, odd or left out in each capture, worst first';
@@ -68,7 +72,7 @@ COMMENT ON COLUMN data_quality.severity IS 'info, notice, error, or data_loss';
 COMMENT ON COLUMN data_quality.what IS 'Name of the count';
 COMMENT ON COLUMN data_quality.cpu IS 'CPU it concerns; NULL: all';
 COMMENT ON COLUMN data_quality.value IS 'The count';
-COMMENT ON COLUMN data_quality.pct_of_events IS 'The count as a percentage of the events kept';
+COMMENT ON COLUMN data_quality.pct_of_events IS 'The count as a percentage of the events kept; NULL where it counts something else, or more than there are events';
 COMMENT ON COLUMN data_quality.explanation IS 'What it means and what to do about it';
 
 CREATE VIEW provenance AS

@@ -38,6 +38,8 @@ DAMAGED = {  # name: (bytes, what the message says)
     "no-pfn.txt": (GOOD.replace("pfn=0x10 order=0\n", "order=0\n").encode(), "line 5"),
     "bad-pfn.txt": (GOOD.replace("pfn=0x10 order=0 mig", "pfn=0xzz order=0 mig").encode(), "line 1"),
     "huge-pfn.txt": (GOOD.replace("pfn=0x10", "pfn=0xfffffffffffff").encode(), "line 1"),
+    "beyond-any-pfn.txt": (GOOD.replace("pfn=0x10 order=0", "pfn=0xffffffffff order=1").encode(), "line 1"),
+    "huge-order.txt": (GOOD.replace("order=0", "order=40").encode(), "line 1"),
     "cut-in-order.txt": (GOOD.replace("order=0 mig", "mig").encode(), "line 1"),
     "counter.txt": (GOOD.replace("17.284", "17284").encode(), "counts, not seconds"),
     "endless.txt": ((GOOD + "x" * (3 << 20)).encode(), "no end of line"),
@@ -122,6 +124,25 @@ def test_best_effort_uses_the_rest(
         (["good.txt", "--format", "perf-data"], "not read yet"),
         (["good.txt", "--snapshots", "nowhere"], "no such folder"),
         (["good.txt", "--nonsense"], "nonsense"),
+        *(
+            (["good.txt", f"--name={name}"], "letters and digits")
+            for name in (
+                "",
+                ".",
+                "..",
+                "../../x",
+                "a/b",
+                "a,b",
+                "all",
+                "a b",
+                " a",
+                "-a",
+                "_a",
+                "a\n",
+                "a\0",
+                "x" * 201,
+            )
+        ),
     ],
 )
 def test_arguments(
@@ -171,6 +192,17 @@ def test_malformed_snapshot(
     assert not db.exists()
     assert ingest(bundle, "--best-effort") == 0
     assert query("SELECT value FROM import_stat WHERE name = 'damaged_snapshots'") == [(1,)]
+
+
+def test_parts_in_the_wrong_order(
+    tmp_path: Path, ingest: Callable[..., int], db: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "p1.txt").write_text(GOOD)
+    (tmp_path / "p2.txt").write_text(GOOD.replace("17.28", "17.29"))
+    assert ingest(tmp_path / "p2.txt", tmp_path / "p1.txt") == 2
+    complains(capsys, "p1.txt", "p2.txt", "in the order of time")
+    assert not db.exists()
+    assert ingest(tmp_path / "p1.txt", tmp_path / "p2.txt") == 0
 
 
 def everything(query: Callable[..., list[tuple[object, ...]]]) -> list[object]:

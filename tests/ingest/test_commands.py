@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ingest.quality import meanings
 from ptpool.cli import run
 
 Query = Callable[..., list[tuple[object, ...]]]
@@ -55,6 +56,52 @@ def test_window_counts_from_the_first_entry(tmp_path: Path, ingest: Callable[...
     assert query("SELECT value FROM import_stat WHERE name = 'events_outside_window'") == [(1,)]
 
 
+def early_and_late() -> str:
+    """GOOD with its middle event first: what follows is 1.5 s earlier, then 1.5 s later."""
+    first, second, third = GOOD.splitlines(keepends=True)
+    return second + first + third
+
+
+@pytest.mark.parametrize(
+    ("window", "kept"),
+    [
+        ([], [0x11, 0x10, 0x10]),
+        (["--to", "100ms"], [0x11, 0x10]),
+        (["--from", "0s"], [0x11, 0x10]),
+        (["--from", "100ms"], [0x10]),
+    ],
+)
+def test_what_is_earlier_than_the_first_entry_is_dropped_only_by_from(
+    window: list[str], kept: list[int], tmp_path: Path, ingest: Callable[..., int], query: Query
+) -> None:
+    (tmp_path / "swapped.txt").write_text(early_and_late())
+    assert ingest(tmp_path / "swapped.txt", *window) == 0
+    assert query("SELECT list(pfn ORDER BY seq) FROM page_event") == [(kept,)]
+    found = dict(query("SELECT name, value FROM import_stat"))
+    assert found["events_outside_window"] == 3 - len(kept)
+    assert found["events_back_in_time"] == (kept[:2] == [0x11, 0x10] and window[:1] != ["--from"])
+
+
+def test_window_edges_are_stored(tmp_path: Path, ingest: Callable[..., int], query: Query) -> None:
+    (tmp_path / "good.txt").write_text(GOOD)
+    for name, window in {"a": [], "b": ["--from", "1s"], "c": ["--to", "2s"]}.items():
+        assert ingest(tmp_path / "good.txt", "--name", name, *window) == 0
+    assert query("SELECT name, window_from_ns, window_to_ns FROM capture ORDER BY name") == [
+        ("a", None, None),
+        ("b", 18_000_000_000, None),
+        ("c", None, 19_000_000_000),
+    ]
+
+
+def test_parts_may_overlap(tmp_path: Path, ingest: Callable[..., int], query: Query) -> None:
+    first, second, third = GOOD.splitlines(keepends=True)
+    (tmp_path / "a.txt").write_text(first + third)
+    (tmp_path / "b.txt").write_text(second)
+    assert ingest(tmp_path / "a.txt", tmp_path / "b.txt") == 0
+    assert query("SELECT list(pfn ORDER BY seq) FROM page_event") == [([0x10, 0x10, 0x11],)]
+    assert query("SELECT value FROM import_stat WHERE name = 'events_back_in_time'") == [(1,)]
+
+
 def test_parts_are_one_capture(tmp_path: Path, ingest: Callable[..., int], query: Query) -> None:
     first, second, third = GOOD.splitlines(keepends=True)
     (tmp_path / "a.txt").write_text(first + second)
@@ -88,3 +135,70 @@ def test_json_report(tmp_path: Path, ingest: Callable[..., int], capsys: pytest.
     report = json.loads(capsys.readouterr().out)
     assert report["events"] == 3
     assert {"no_stacks", "no_snapshots"} <= {finding["name"] for finding in report["findings"]}
+
+
+def test_summary_of_one_event(tmp_path: Path, ingest: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "one.txt").write_text(GOOD.splitlines(keepends=True)[0])
+    assert ingest(tmp_path / "one.txt") == 0
+    assert capsys.readouterr().out.startswith("one: 1 event, 0 page-table allocations\n")
+
+
+def test_names_of_any_script(tmp_path: Path, ingest: Callable[..., int], query: Query) -> None:
+    (tmp_path / "good.txt").write_text(GOOD)
+    names = ["6.12+deb_x-1.2", "\u043b\u043e\u0433", "\u0939\u093f\u0928\u094d\u0926\u0940", "e\u0301t\u00e9"]
+    for name in names:
+        assert ingest(tmp_path / "good.txt", "--name", name) == 0
+    assert query("SELECT name FROM capture ORDER BY name") == [(name,) for name in sorted(names)]
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("trace.txt", "trace"),
+        ("trace.txt.zst", "trace"),
+        ("perf.script.txt.xz", "perf"),
+        ("my trace (2).txt", "my-trace--2-"),
+        ("a,b.txt", "a-b"),
+        ("..-_x.txt", "x"),
+        (".txt", "txt"),
+        ("all.txt", "capture"),
+        ("--.txt", "capture"),
+        ("some folder/", "some-folder"),
+        ("server-16g/", "server-16g"),
+        ("server-16g/../server-16g", "server-16g"),
+        ("server-16g/before/..", "server-16g"),
+    ],
+)
+def test_default_name(path: str, name: str, tmp_path: Path, ingest: Callable[..., int], query: Query) -> None:
+    folder, slash, _ = path.partition("/")
+    if slash:
+        (tmp_path / folder / "before").mkdir(parents=True)
+    (tmp_path / (f"{folder}/trace.txt" if slash else path)).write_text(GOOD)
+    assert ingest(f"{tmp_path}/{path}") == 0
+    assert query("SELECT name FROM capture") == [(name,)]
+
+
+def test_default_name_of_the_folder_one_is_in(
+    tmp_path: Path, ingest: Callable[..., int], query: Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here" / "below").mkdir(parents=True)
+    (tmp_path / "here" / "trace.txt").write_text(GOOD)
+    monkeypatch.chdir(tmp_path / "here" / "below")
+    assert ingest("..") == 0
+    monkeypatch.chdir(tmp_path / "here")
+    assert ingest(".") == 0
+    assert query("SELECT name FROM capture") == [("here",)]
+
+
+def test_percentages_are_of_events(tmp_path: Path, ingest: Callable[..., int], query: Query) -> None:
+    user = "".join(f"\t{address:16x} f ([kernel.kallsyms])\n" for address in range(1, 9))
+    line = "a 1 [000] 1.000001: kmem:mm_page_alloc: page=0x1 pfn=0x10 order=0 migratetype=0 gfp_flags=GFP_KERNEL\n"
+    (tmp_path / "perf.script.txt").write_text(line + user + "\n")
+    assert ingest(tmp_path / "perf.script.txt") == 0
+    rows = dict(query("SELECT what, pct_of_events FROM data_quality"))
+    assert query("SELECT value FROM data_quality WHERE what = 'user_frames_dropped'") == [(8,)]
+    assert rows["user_frames_dropped"] is None
+    assert rows["no_snapshots"] is None
+    assert rows["no_stacks"] == 100
+    assert rows["frees_unknown"] == 0
+    assert {what for what, share in rows.items() if share is not None} <= meanings().keys()

@@ -93,4 +93,7 @@ def test_snapshots(ingest: Callable[..., int], query: Callable[..., list[tuple[o
     ((tables_alive,),) = query(
         "SELECT sum(last_pfn - first_pfn + 1) FROM page_flags WHERE moment = 'before' AND flags & (1 << 26) <> 0"
     )
-    assert tables_alive == 193  # nr_page_table_pages of before/vmstat
+    assert query(
+        "SELECT value FROM snapshot_value WHERE moment = 'before' AND source = 'vmstat' AND name = 'nr_page_table_pages'"
+    ) == [(tables_alive,)]
+    assert tables_alive == 193
