@@ -66,7 +66,7 @@ def mosaic(case: Case, strategy: str) -> str:
     text += f"of the direct map's bytes, {listed(changed)}" if changed else "every leaf kept its size"
     if end["pages_keyed"]:
         large = end["pages_keyed"] - end["pages_keyed_4k"]
-        of_them = number(large) if large else "none"
+        of_them = "all" if large == end["pages_keyed"] else number(large) if large else "none"
         text += f"; {count(end['pages_keyed'], 'page')} keyed at the end, {of_them} of them in leaves larger than 4K"
     elif not start["pages_keyed"]:
         text += "; nothing is keyed"

@@ -88,6 +88,8 @@ def mapping_short(case: Case) -> str:
     above = [row for row in rows if row["pte_share_mean"] >= MEASURED_FROM]
     text = [f"{row['strategy']} {points(row['mapping_cost_pct_median'])}" for row in above]
     parts = []
+    if len(text) > 1 and not below and len({row["mapping_cost_pct_median"] for row in above}) == 1:
+        text = [f"{points(above[0]['mapping_cost_pct_median'])} for every strategy"]
     if text:
         parts.append(f"At the median of the published scale: {listed(text)}")
     if below:

@@ -44,7 +44,7 @@ def figures(connection: duckdb.DuckDBPyConnection, case: Case) -> dict[str, list
 
 def _splits(case: Case) -> Drawn:
     answer, caption = case.answers["splits_over_time"], captions.splits(case)
-    if not answer.rows or case.all_4k:
+    if not answer.rows or case.all_4k or not case.capture["seconds"]:
         return Drawn(caption)
     images = written(splits.draw(frame(answer), case.capture["seconds"], captions.time_unit(case)))
     return Drawn(caption, "splits-over-time", answer, "splits-over-time", images)
@@ -54,6 +54,8 @@ def _pool(case: Case) -> Drawn:
     answer = case.answers["pool_over_time"]
     if not answer.rows:
         return Drawn("No strategy with a pool has a time line: there is nothing to draw.")
+    if not case.capture["seconds"]:
+        return Drawn(f"{captions.pool(case)} All events are of one moment: there is nothing to draw over time.")
     samples = frame(answer).astype(_FLOATS)
     images = written(pool.draw(samples, case.capture["seconds"], case.reserve, captions.time_unit(case)))
     return Drawn(captions.pool(case), "pool-over-time", answer, "pool-over-time", images)

@@ -23,14 +23,14 @@ def demand(case: Case) -> str:
     if allocs is not None:
         parts.append(f"The recording allocates {count(allocs, 'page table')}")
     if peak is not None:
-        parts.append(f"{'and holds' if parts else 'The recording holds'} at most {count(peak, 'page')} of them at once")
-        parts += [f"(at least {count(-(-peak // 512), 'block')} of 2M)"] if peak else []
+        blocks = f" (at least {count(-(-peak // 512), 'block')} of 2M)" if peak else ""
+        parts.append(f"{'at' if parts else 'At'} most {count(peak, 'page')} of page tables are in use at once{blocks}")
     if start is None:
         before = "how many page tables were alive before the first event is not recorded"
     else:
         before = f"{number(start) if start else 'none'} {'was' if start == 1 else 'were'} alive before the first event"
-    text = " ".join(parts)
-    return f"{text}; {before}." if text else f"{before[0].upper()}{before[1:]}."
+    text = "; ".join(parts)
+    return f"{text}, and {before}." if text else f"{before[0].upper()}{before[1:]}."
 
 
 def contrast(case: Case) -> str:
@@ -121,7 +121,7 @@ def _excess(case: Case) -> str:
         if more:
             said.setdefault(listed(more), []).append(name)
     worse = [f"{listed(names)} {more}" for more, names in said.items()]
-    return f" Against unprotected, its own requests included: {'; '.join(worse)}." if worse else ""
+    return f" Against unprotected, with the strategies' own requests: {'; '.join(worse)}." if worse else ""
 
 
 def _failed_when_recorded(case: Case) -> str:
@@ -189,6 +189,8 @@ def _per_table(case: Case, name: str) -> str:
         at_4k = f" ({percent(share)} of it at 4K, averaged over time)" if share is not None else ""
         parts = ["The direct map is made of 4K pages at boot: there is no large page to split.",
                  f"Its cost is the mapping itself{at_4k}."]  # fmt: skip
+        if case.all_4k:
+            parts = ["The map is all 4K for every strategy here: it differs by its permission changes alone."]
     if metrics["permission_changes"] is not None:
         changes = count(metrics["permission_changes"], "permission change")
         parts.append(f"It makes {changes}: a key set per table allocated, and cleared per table freed.")
@@ -287,8 +289,11 @@ def _memory(case: Case, name: str) -> str:
     held, idle, stranded = (metrics[m] for m in ("pool_pages_peak", "pool_idle_pages_mean", "stranded_pages_mean"))
     parts = [f"The pool held at most {count(held, 'page')}."] if held is not None else []
     if idle is not None:
-        of_them = "all" if stranded == idle else f"{number(round(stranded))}" if stranded else "none"
-        beside = f", {of_them} of them stranded beside tables in use" if stranded is not None and round(idle) else ""
+        beside = ""
+        if stranded is not None and round(idle):
+            nearly = "all" if stranded == idle else "nearly all"
+            of_them = nearly if round(stranded) == round(idle) else number(round(stranded)) if stranded else "none"
+            beside = f", {of_them} of them stranded beside tables in use"
         parts.append(f"On average {count(round(idle), 'page')} lay idle{beside}.")
     low, reserve = metrics["reserve_pages_min"], case.reserve.get(name)
     if low is not None:

@@ -66,7 +66,7 @@ def _notes(case: Case) -> list[str]:
              (metric_cell(case, strategy, metric, case.value(strategy, metric)) for metric in _ROWS)}  # fmt: skip
     notes = [cost.timing(case), cost.quality(case), cost.basis(case)]
     keys = [
-        f"{_SHORT[cell]} {cell}"
+        f"{_SHORT[cell]} is {cell}"
         for cell in ("not applicable", "not modelled yet", "0, by construction")
         if cell in cells
     ]

@@ -5,7 +5,7 @@ import duckdb
 from reports import cost, findings
 from reports.case import Case, load_case
 from reports.draw import figures
-from reports.formats import count, size
+from reports.formats import count, duration, size
 from reports.render import file_stem, render
 from reports.tables import table
 from reports.verdict import verdict
@@ -55,8 +55,13 @@ def recorded(case: Case) -> str:
     """What was recorded, in a sentence."""
     capture = case.capture
     clock = " of emulated time" if capture["timing"] == "emulated" else ""
+    clock += ", a part of the recording" if capture["in_part"] else ""
     stacks = "with" if capture["has_stacks"] else "without"
-    return f"{count(capture['events'], 'event')} in {capture['seconds']:.1f} s{clock}, {stacks} kernel stacks."
+    return f"{count(capture['events'], 'event')} in {_span(capture['seconds'])}{clock}, {stacks} kernel stacks."
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 1 else duration(seconds * 1e9)
 
 
 def answer(case: Case) -> list[str]:
@@ -88,6 +93,7 @@ def capture_page(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, 
         basis=cost.basis(case),
         unmeasured=cost.UNMEASURED,
         differences=findings.differences(case),
+        baseline="unprotected" in case.metrics,
         mosaic_key=_MOSAIC_KEY if any(figure.name for figure in drawn["mosaic"]) else "",
         figures=drawn,
         tables=tables,

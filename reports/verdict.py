@@ -39,11 +39,11 @@ def verdict(case: Case) -> str:
             "the strategies apart by what they do to the direct map."
         )
     if all(metrics["ptp_allocs"] == 0 for metrics in case.metrics.values()):
-        return "No recommendation: without page tables there is nothing to supply."
+        return "No recommendation: no page table is allocated, so there is nothing to supply."
     pools = case.pools
     if len(pools) < 2:
         return (
-            f"No recommendation: {count(len(pools), 'strategy', 'strategies')} with a pool was replayed, "
+            f"No recommendation: {count(len(pools), 'strategy', 'strategy')} with a pool was replayed, "
             "and a comparison takes two."
         )
     refills = {name: case.metrics[name]["refills"] for name in pools}

@@ -18,7 +18,7 @@ from ptpool.cli import run
 from ptpool.warehouse import open_warehouse
 from reports.case import load_case
 from reports.mail import mail
-from reports.tables import table
+from reports.tables import heading, table
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +60,7 @@ def test_every_table_shows_the_rows_of_its_csv(report: Path) -> None:
             cells = [
                 [html.unescape(c.strip()) for c in re.split(r"(?<!\\)\|", line)[1:-1]] for line in shown.splitlines()
             ]
-            assert cells[0] == [column.replace("_", " ") for column in rows[0]], name
+            assert cells[0] == [heading(column) for column in rows[0]], name
             assert [row[0].replace("\\", "") for row in cells[2:]] == [row[0] for row in rows[1:]], name
             assert all(len(row) == len(rows[0]) for row in cells), name
 
@@ -314,3 +314,43 @@ def test_a_capture_imported_in_part_is_not_held_against_its_snapshots(warehouse:
             connection.execute(f"UPDATE capture SET {column} = first_ns WHERE name = 'server'")
             assert load_case(connection, "server").agreement == []
             connection.execute(f"UPDATE capture SET {column} = NULL WHERE name = 'server'")
+
+
+def test_headings_are_words(report: Path) -> None:
+    assert (
+        "| strategy | 1G splits | 2M splits | splits before the first event |"
+        in (report / "server" / "README.md").read_text()
+    )
+    assert (report / "server" / "summary-map.csv").read_text().startswith("strategy,splits_1g,splits_2m,splits_warm_up")
+
+
+def changed(warehouse: Path, tmp_path: Path, *statements: str) -> str:
+    """The page of the capture phone after changes to the warehouse."""
+    db, out = tmp_path / "w.duckdb", tmp_path / "out"
+    shutil.copy(warehouse, db)
+    with open_warehouse(db, write=True) as connection:
+        for statement in statements:
+            connection.execute(statement)
+    build = ["report", "build", "--db", str(db), "--out", str(out), "--capture", "phone", "--quiet"]
+    assert run(build) == 0
+    return (out / "phone" / "README.md").read_text()
+
+
+def test_a_recording_of_one_moment_and_a_part_of_one(warehouse: Path, tmp_path: Path) -> None:
+    moment = "SET last_ns = first_ns, events = 1, window_to_ns = first_ns"
+    text = changed(warehouse, tmp_path, f"UPDATE capture {moment} WHERE name = 'phone'")
+    assert "1 event in 0 ns, a part of the recording, with kernel stacks." in text
+    assert "All events are of one moment" in text
+
+
+def test_strategies_that_were_not_replayed_are_not_missed(warehouse: Path, tmp_path: Path) -> None:
+    text = changed(
+        warehouse,
+        tmp_path,
+        "DELETE FROM run WHERE capture_id = 'id-of-phone' AND strategy <> 'pte-mapped'",
+        "INSERT INTO snapshot_value (capture_id, moment, source, name, value) VALUES "
+        "('id-of-phone', 'before', 'vmstat', 'direct_map_level2_splits', 5), "
+        "('id-of-phone', 'after', 'vmstat', 'direct_map_level2_splits', 9)",
+    )
+    assert "No recommendation: no strategy with a pool was replayed" in text
+    assert "`unprotected` was not replayed, so the last column is empty." in text

@@ -179,7 +179,10 @@ def test_what_more_than_the_baseline_failed_is_named() -> None:
         failed_allocations={"unprotected": 13, "pba": 14, "reserve-block": 13, "generic": 14},
     )
     text = findings.shortfall(told)
-    assert "Against unprotected, its own requests included: pba 1 more failed allocation and 4 more stalls;" in text
+    assert (
+        "Against unprotected, with the strategies' own requests: pba 1 more failed allocation and 4 more stalls;"
+        in text
+    )
     assert text.endswith("; generic 1 more failed allocation.")
     assert "Against" not in findings.shortfall(case(pba={"stalls": 7}))
 
@@ -195,9 +198,9 @@ def test_what_the_recorded_machine_failed_is_left_out_and_said() -> None:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({}, "; none were alive before the first event."),
-        ({"ptp_live_start": 1}, "; 1 was alive before the first event."),
-        ({"ptp_live_start": None}, "; how many page tables were alive before the first event is not recorded."),
+        ({}, ", and none were alive before the first event."),
+        ({"ptp_live_start": 1}, ", and 1 was alive before the first event."),
+        ({"ptp_live_start": None}, ", and how many page tables were alive before the first event is not recorded."),
     ],
 )
 def test_page_tables_before_the_first_event(changed: dict[str, Any], said: str) -> None:
@@ -208,7 +211,7 @@ def test_a_recording_without_page_tables_says_that_and_stops() -> None:
     nothing = {"ptp_allocs": 0, "ptp_live_peak": 0, "ptp_live_start": 12}
     told = case(unprotected=nothing, pba=pool(0) | nothing, reserve_block=pool(0) | nothing)
     assert findings.demand(told) == "The recording allocates no page tables."
-    assert verdict(told) == "No recommendation: without page tables there is nothing to supply."
+    assert verdict(told) == "No recommendation: no page table is allocated, so there is nothing to supply."
 
 
 def recorded(splits_2m: tuple[int, int, int], splits_1g: tuple[int, int, int]) -> dict[str, Answer]:
