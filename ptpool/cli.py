@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -46,12 +47,16 @@ def root(
     """Options before the stage."""
 
 
+_INTERRUPTED = "interrupted; nothing half-written was kept"
+_PATIENCE_S = 3.0
+_interrupts: list[int] = []
+
+
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status: 0 done, 1 does not hold, 2 unusable input or arguments.
 
     An interrupt ends with 130, whatever exception the library that was interrupted makes of it.
     """
-    interrupted = _watch_interrupts()
     try:
         status = app(list(arguments) if arguments is not None else None, standalone_mode=False)
         sys.stdout.flush()
@@ -70,26 +75,34 @@ def run(arguments: Sequence[str] | None = None) -> int:
             raise
         return _refuse("the output cannot be written: no space left on the device")
     except BaseException:
-        if not interrupted:
+        if not _interrupts:
             raise
-    if interrupted:
-        return _refuse("interrupted; nothing half-written was kept", status=130)
+    if _interrupts:
+        return _refuse(_INTERRUPTED, status=130)
     return status if isinstance(status, int) else 0
 
 
-def _watch_interrupts() -> list[int]:
-    """Note every Ctrl-C; the second one ends the process at once, should a library have swallowed the first."""
-    seen: list[int] = []
+def _watch_interrupts() -> None:
+    """Note every Ctrl-C; should a library swallow it, end the process a few seconds later all the same.
 
-    def note(_number: int, _frame: object) -> None:
-        if seen:
-            os._exit(130)
-        seen.append(signal.SIGINT)
+    Transactions that were not committed are undone by the database when it is next opened.
+    """
+
+    def note(number: int, _frame: object) -> None:
+        _interrupts.append(number)
         raise KeyboardInterrupt
 
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, note)
-    return seen
+    def insist() -> None:
+        os.read(reader, 1)
+        time.sleep(_PATIENCE_S)
+        _refuse(_INTERRUPTED)
+        os._exit(130)
+
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.signal(signal.SIGINT, note)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    threading.Thread(target=insist, daemon=True).start()
 
 
 def _refuse(message: str, status: int = 2) -> int:
@@ -100,4 +113,5 @@ def _refuse(message: str, status: int = 2) -> int:
 
 def main() -> None:
     """Entry point of the installed command."""
+    _watch_interrupts()
     sys.exit(run())
