@@ -172,10 +172,10 @@ COMMENT ON COLUMN run.seed IS 'Seed of everything drawn at random';
 COMMENT ON COLUMN run.code_version IS 'Version and source hash of the ptpool that ran it';
 COMMENT ON COLUMN run.assumptions IS 'What had to be assumed about this capture: initial state, direct map, placement of outside changes';
 
-CREATE TABLE run_timing (run_id VARCHAR NOT NULL, started_at TIMESTAMPTZ NOT NULL, wall_s DOUBLE NOT NULL, events_per_s DOUBLE NOT NULL);
+CREATE TABLE run_timing (run_id VARCHAR NOT NULL, started_at TIMESTAMP NOT NULL, wall_s DOUBLE NOT NULL, events_per_s DOUBLE NOT NULL);
 COMMENT ON TABLE run_timing IS 'How long a replay took: the only result that differs between two equal runs';
 COMMENT ON COLUMN run_timing.run_id IS 'Run';
-COMMENT ON COLUMN run_timing.started_at IS 'Wall-clock start';
+COMMENT ON COLUMN run_timing.started_at IS 'Wall-clock start, UTC';
 COMMENT ON COLUMN run_timing.wall_s IS 'Seconds';
 COMMENT ON COLUMN run_timing.events_per_s IS 'Allocation and free events replayed per second';
 
