@@ -82,7 +82,9 @@ def recorded_machine(connection: duckdb.DuckDBPyConnection, capture: dict[str, A
     )
     if moment == "after" or not _has_page_flags(connection, capture_id):
         _count_page_tables(connection, capture_id, state)
-    if capture.get("window_from_ns") is not None:
+    if moment == "after" and capture["window_to_ns"] is not None:
+        assumptions.append("The snapshot is from after the recording, later than the window's end.")
+    if capture["window_from_ns"] is not None:
         assumptions.append(
             "A window of the recording: page states were brought forward to its start; pageblock types and the leaves "
             "of the direct map are those of the start of the recording."
