@@ -193,7 +193,8 @@ def _per_table(case: Case, name: str) -> str:
             parts = ["The map is all 4K for every strategy here: it differs by its permission changes alone."]
     if metrics["permission_changes"] is not None:
         changes = count(metrics["permission_changes"], "permission change")
-        parts.append(f"It makes {changes}: a key set per table allocated, and cleared per table freed.")
+        how = ": a key set per table allocated, and cleared per table freed" if metrics["permission_changes"] else ""
+        parts.append(f"It makes {changes}{how}.")
     return " ".join(part for part in parts if part)
 
 

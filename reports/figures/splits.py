@@ -3,6 +3,7 @@
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from reports.figures.style import INK, QUIET, colour, panels, spread, thousands
 
@@ -71,6 +72,7 @@ def draw(steps: pd.DataFrame, seconds: float, unit: str) -> Figure:
                 f"{label} {end:,}", (seconds, place), xytext=(4, 0), textcoords="offset points", va="center",
                 color=ink, fontsize=8.5, annotation_clip=False,
             )  # fmt: skip
+        axis.yaxis.set_major_locator(MaxNLocator("auto", integer=True))  # there is no half a leaf
         thousands(axis.yaxis)
     figure.supxlabel(f"{unit} from the start of the recording", fontsize=9)
     figure.supylabel("leaves split so far", fontsize=9)

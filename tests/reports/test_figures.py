@@ -106,3 +106,9 @@ def test_the_axis_of_costs_says_whose_scale_it_is() -> None:
         f"mapping_cost_pct_{end}" for end in ("low", "median", "high"))])  # fmt: skip
     (axis,) = mapping_cost.draw(costs, (2.6, 3.9, 12.8), "aarch64", "unmeasured").axes
     assert "% (aarch64 scale; if linear in the bytes mapped at 4K)" in axis.get_xlabel()
+
+
+def test_leaves_are_counted_whole() -> None:
+    steps = pd.DataFrame([("pba", "refill", 1.0, 3)], columns=["strategy", "cause", "t_s", "splits"])
+    (axis,) = splits.draw(steps, 9.0, "seconds").axes
+    assert all(float(tick).is_integer() for tick in axis.get_yticks())
