@@ -109,6 +109,7 @@ def test_the_axis_of_costs_says_whose_scale_it_is() -> None:
 
 
 def test_leaves_are_counted_whole() -> None:
-    steps = pd.DataFrame([("pba", "refill", 1.0, 3)], columns=["strategy", "cause", "t_s", "splits"])
+    rows = [("pba", "refill", 1.0, 1)]
+    steps = pd.DataFrame(rows, columns=["strategy", "cause", "t_s", "splits"])
     (axis,) = splits.draw(steps, 9.0, "seconds").axes
     assert all(float(tick).is_integer() for tick in axis.get_yticks())
