@@ -10,11 +10,12 @@ counted AS (
     WHERE migratetype IS NULL AND page_order >= 9 GROUP BY moment
     UNION ALL SELECT 3, 'Unmovable pageblocks', moment, sum(blocks)
     FROM pageblocks JOIN whole USING (capture_id) WHERE migratetype = 'Unmovable' GROUP BY moment
-    UNION ALL SELECT CASE name WHEN 'direct_map_level2_splits' THEN 4 ELSE 5 END,
-                     CASE name WHEN 'direct_map_level2_splits' THEN '2M splits since boot'
-                                              ELSE '1G splits since boot' END, moment, value
+    UNION ALL SELECT place, quantity, moment, value
     FROM snapshot_value JOIN whole USING (capture_id)
-    WHERE name IN ('direct_map_level2_splits', 'direct_map_level3_splits')),
+    JOIN (VALUES ('direct_map_level2_splits', 4, '2M splits since boot'),
+                 ('direct_map_level3_splits', 5, '1G splits since boot'),
+                 ('oom_kill', 6, 'OOM kills since boot')) AS vmstat (name, place, quantity) USING (name)
+    WHERE source = 'vmstat'),
 recorded AS (
     SELECT place, quantity, max(value) FILTER (moment = 'before') AS recorded_before,
            max(value) FILTER (moment = 'after') AS recorded_after
@@ -27,7 +28,8 @@ SELECT quantity, recorded_before::BIGINT AS recorded_before, recorded_after::BIG
                   WHEN 2 THEN (SELECT huge_blocks_free_end FROM baseline)
                   WHEN 3 THEN (SELECT unmovable_pageblocks_end FROM baseline)
                   WHEN 4 THEN recorded_before + (SELECT splits_2m FROM baseline)
-                  ELSE recorded_before + (SELECT splits_1g FROM baseline) END::BIGINT AS replayed_after
+                  WHEN 5 THEN recorded_before + (SELECT splits_1g FROM baseline)
+                  ELSE recorded_before + (SELECT oom_kills FROM baseline) END::BIGINT AS replayed_after
 FROM recorded
 WHERE recorded_before IS NOT NULL AND recorded_after IS NOT NULL
 ORDER BY place;
