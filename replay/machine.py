@@ -1,7 +1,6 @@
 """One run: a machine, a strategy, a program. Performs actions, makes decisions, and goes on."""
 
 import copy
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -117,18 +116,16 @@ class Machine:
             self._adopt(int(pfn))
         for nth in range(self.start.page_tables_elsewhere):
             self._supply(len(self.tally.page_of) - 1 - nth)
-        self.warm_up_splits = int(self.direct_map.counts[maps.SPLITS])
         self._start_counting()
 
-    def replay(self, on_progress: Callable[[float], None] = lambda done: None) -> None:
+    def replay(self) -> None:
         """Replay the program to its end."""
         program = self.demand.program
-        at, why = 0, stretch.REFILL
+        at = 0
         while True:
             at, why = stretch.run(self.allocator, self.direct_map, self.pool, self.tally, program, at)
             if why == stretch.DONE:
                 break
-            on_progress(at)
             self.now = int(program.ts[at])
             if why == stretch.REFILL:
                 self._supply_table(int(program.pfn[at]), int(program.order[at]))
