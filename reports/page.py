@@ -3,34 +3,12 @@
 import duckdb
 
 from reports import cost, findings
-from reports.case import Case, load_case
+from reports.case import TABLES, Case, load_case
 from reports.draw import figures
 from reports.formats import count, duration, size
 from reports.render import file_stem, render
 from reports.tables import table
 from reports.verdict import verdict
-
-_TABLES = (
-    "data_quality",
-    "looked_for",
-    "summary_supply",
-    "summary_map",
-    "summary_failures",
-    "refills",
-    "splits",
-    "map_coverage",
-    "agreement",
-    "run_order",
-    "mapping_cost",
-    "mapping_weightings",
-    "mapping_scale",
-    "published",
-    "conversion",
-    "incidents",
-    "assumptions",
-    "provenance",
-    "glossary",
-)
 
 _MOSAIC_KEY = (
     "One cell per 2M of physical memory (more on large machines: the legend says how much), row by row from address 0; "
@@ -81,7 +59,7 @@ def capture_page(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, 
     """
     case = load_case(connection, name)
     drawn = figures(connection, case)
-    tables = {question: table(case.answers[question], case) for question in _TABLES}
+    tables = {question: table(case.answers[question], case) for question in TABLES}
     text = render(
         "capture.md.j2",
         capture=case.capture,
@@ -99,7 +77,7 @@ def capture_page(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, 
         tables=tables,
     )
     files = {"README.md": text.encode()}
-    files |= {f"{file_stem(question)}.csv": case.answers[question].csv().encode() for question in _TABLES}
+    files |= {f"{file_stem(question)}.csv": case.answers[question].csv().encode() for question in TABLES}
     for figure in (figure for section in drawn.values() for figure in section if figure.answer):
         files |= {f"{figure.name}.{suffix}": image for suffix, image in figure.images.items()}
         if figure.answer:
