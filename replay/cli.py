@@ -26,6 +26,8 @@ def run(
 ) -> None:
     """Replay captures through strategies; runs that are in the warehouse already are kept.
 
+    Exit status 1: a strategy failed; the others finished and are kept.
+
     Example: ptpool replay run --capture server-16g --strategy pba,reserve-block --set pba.reserve=8
     """
     import os
@@ -55,7 +57,7 @@ def run(
         if not is_cached("replay"):
             note("compiling the replay loop: half a minute, once for each version", quiet=quiet)
         with progress("replay", len(wanted), quiet=quiet, unit="runs") as meter:
-            done = replay_all(connection, wanted, workers, lambda n: meter(n, f"{n} of {len(wanted)} runs"))
+            done, failed = replay_all(connection, wanted, workers, lambda n: meter(n, f"{n} of {len(wanted)} runs"))
     columns = ["capture", "strategy", "run_id", "events", "wall_s", "events_per_s", "incidents", "new"]
     rows = [
         (
@@ -71,6 +73,10 @@ def run(
         for item in done
     ]
     say_rows(columns, rows, as_json=as_json)
+    for run_failed in failed:
+        note(f"ptpool: {run_failed.wanted.capture['name']}, {run_failed.wanted.entry.name}: {run_failed.reason}")
+    if failed:
+        raise typer.Exit(1)
 
 
 def _settings(texts: list[str], known: set[str]) -> dict[str, dict[str, str]]:

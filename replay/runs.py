@@ -2,10 +2,12 @@
 
 import json
 import time
+import traceback
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -72,6 +74,14 @@ class Done:
     fresh: bool
 
 
+@dataclass(frozen=True)
+class Failed:
+    """A run that its strategy (or we) broke off, and where."""
+
+    wanted: Wanted
+    reason: str
+
+
 def replay_one(machine: InitialState, demand: Demand, strategy: Strategy) -> RunResult:
     """Replay one capture through one strategy. Nothing is shared with other runs but what is only read."""
     run = Machine(machine, demand, strategy)
@@ -93,28 +103,29 @@ def compile_ahead() -> None:
     empty: list[Any] = [np.empty(0, dtype) for dtype in types]
     program = Program(*empty)
     demand = Demand(program, 0, 0, 0, np.empty(0, np.int8), {})
-    for entry in strategies().values():
-        replay_one(machine, demand, entry.factory())
+    for name in ("unprotected", "reserve-block"):
+        replay_one(machine, demand, strategies()[name].factory())
 
 
 def replay_all(
     connection: duckdb.DuckDBPyConnection, wanted: Iterable[Wanted], jobs: int, on_done: Callable[[int], None]
-) -> list[Done]:
+) -> tuple[list[Done], list[Failed]]:
     """Replay what is not in the warehouse yet, a capture at a time, and write each run as it ends.
 
     Args:
         connection: a warehouse open for writing.
         wanted: the runs.
         jobs: threads (the compiled loop runs without the interpreter lock).
-        on_done: told how many are there, after each.
+        on_done: told how many are settled, after each.
 
     Returns:
-        All of them, in the order wanted.
+        Those that are there, in the order wanted, and those that failed; a failure leaves the others alone.
     """
     runs = list(wanted)
     _write_strategies(connection)
     there = {run_id for (run_id,) in connection.execute("SELECT run_id FROM run").fetchall()}
     done: dict[str, Done] = {}
+    failed: list[Failed] = []
     for run in runs:
         if run.run_id in there:
             done[run.run_id] = _kept(connection, run)
@@ -133,11 +144,20 @@ def replay_all(
             futures = {threads.submit(_timed, machine, demand, run.strategy): run for run in group}
             for future in as_completed(futures):
                 run = futures[future]
-                result, started, wall_s = future.result()
-                _write(connection, run, result, started, wall_s)
-                done[run.run_id] = Done(run, result.events, wall_s, result.tables["incident"].num_rows, fresh=True)
-                on_done(len(done))
-    return [done[run.run_id] for run in runs]
+                if (error := future.exception()) is not None:
+                    failed.append(Failed(run, _where(error)))
+                else:
+                    result, started, wall_s = future.result()
+                    _write(connection, run, result, started, wall_s)
+                    done[run.run_id] = Done(run, result.events, wall_s, result.tables["incident"].num_rows, fresh=True)
+                on_done(len(done) + len(failed))
+    return [done[run.run_id] for run in runs if run.run_id in done], failed
+
+
+def _where(error: BaseException) -> str:
+    """An exception in a line, with the place it came from."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({Path(frame.filename).name}, line {frame.lineno})"
 
 
 def _timed(machine: InitialState, demand: Demand, strategy: Strategy) -> tuple[RunResult, datetime, float]:

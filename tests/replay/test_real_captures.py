@@ -197,3 +197,22 @@ def test_runs_that_are_there_are_kept_and_others_are_added(warehouse, capsys):
 
         delete_run(connection, added["run_id"])
     assert result_rows(warehouse) == before
+
+
+def test_a_strategy_that_fails_leaves_the_others_alone(warehouse, tmp_path, capsys, monkeypatch):
+    def broken(self, pool):
+        raise ZeroDivisionError("a mistake in the strategy")
+
+    monkeypatch.setattr("replay.strategies.pba.Pba.boot", broken)
+    path = tmp_path / "new.duckdb"
+    assert run(["ingest", "trace", str(CAPTURES / "boot-512m"), "--quiet", "--db", str(path)]) == 0
+    capsys.readouterr()
+
+    assert run(["replay", "run", "--quiet", "--db", str(path)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(
+        "ptpool: boot-512m, pba: ZeroDivisionError: a mistake in the strategy (test_real_captures.py"
+    )
+    assert len(error.splitlines()) == 1
+    there = {name for (name,) in rows(path, "SELECT strategy FROM run")}
+    assert there == {"pte-mapped", "reserve-block", "unprotected"}
