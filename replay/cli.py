@@ -18,7 +18,12 @@ def run(
         list[str] | None,
         typer.Option("--set", metavar="STRATEGY.PARAM=VALUE", help="Set a parameter; may be given several times."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of everything drawn at random.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0, max=2**63 - 1, help="Seed of what is drawn at random (nothing yet); part of a run's identity."
+        ),
+    ] = 0,
     jobs: Annotated[int | None, typer.Option(min=1, help="Replays at a time (default: one per CPU).")] = None,
     db: Db = DEFAULT_DB,
     quiet: Quiet = False,
