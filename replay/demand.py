@@ -51,7 +51,7 @@ def load_demand(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any]) 
     """Read a capture's allocations and frees as flat arrays, in the order of the trace."""
     columns = connection.execute(
         """
-        SELECT event.seq, ts_ns, kind::VARCHAR = 'free' AS is_free, kind::VARCHAR = 'alloc_failed' AS failed,
+        SELECT ts_ns, kind::VARCHAR = 'free' AS is_free, kind::VARCHAR = 'alloc_failed' AS failed,
                coalesce(pfn, 0) AS pfn, page_order, coalesce(migratetype, 0) AS migratetype,
                coalesce(gfp_flags, 0) AS gfp_flags, gfp_flags IS NULL AS no_flags,
                list_position(?, coalesce(event.consumer::VARCHAR, 'other')) - 1 AS consumer,

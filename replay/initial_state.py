@@ -39,7 +39,6 @@ _COLD_HEADROOM, _COLD_PAGES = 4, 1 << 22
 class InitialState:
     """The recorded machine before the first event. Shapes: ``P`` pages, ``M`` PMD-sized pieces."""
 
-    name: str
     arch: str
     cpus: int
     geometry: Geometry
@@ -77,10 +76,9 @@ def recorded_machine(connection: duckdb.DuckDBPyConnection, capture: dict[str, A
     _set_block_types(connection, capture_id, moment, allocator, present & ~free & ~movable, geometry, assumptions)
     build_free_lists(allocator, free & present)
     mapped, level = lay_out(connection, capture_id, moment, arch, present, allocator, geometry, assumptions)
-    state = InitialState(
-        "recorded", arch, capture["cpus"], geometry, allocator, mapped, level, tables, assumptions=assumptions
-    )
-    if moment == "after" or not _has_page_flags(connection, capture_id):
+    known = np.empty(0, np.int64) if tables is None else tables
+    state = InitialState(arch, capture["cpus"], geometry, allocator, mapped, level, known, assumptions=assumptions)
+    if tables is None:
         _count_page_tables(connection, capture_id, state)
     if moment == "after" and capture["window_to_ns"] is not None:
         assumptions.append("The snapshot is from after the recording, later than the window's end.")
@@ -90,11 +88,6 @@ def recorded_machine(connection: duckdb.DuckDBPyConnection, capture: dict[str, A
             "of the direct map are those of the start of the recording."
         )
     return state
-
-
-def _has_page_flags(connection: duckdb.DuckDBPyConnection, capture_id: str) -> bool:
-    row = connection.execute("SELECT count(*) FROM page_flags WHERE capture_id = ?", [capture_id]).fetchone()
-    return bool(row and row[0])
 
 
 def _count_page_tables(connection: duckdb.DuckDBPyConnection, capture_id: str, state: InitialState) -> None:
@@ -115,13 +108,16 @@ def _count_page_tables(connection: duckdb.DuckDBPyConnection, capture_id: str, s
         )
 
 
-_Pages = tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_], NDArray[np.int64], str]
+_Pages = tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_], NDArray[np.int64] | None, str]
 
 
 def _pages(
     connection: duckdb.DuckDBPyConnection, capture: dict[str, Any], demand: Demand, assumptions: list[str]
 ) -> _Pages:
-    """Present, free and movable pages, page tables alive, and the moment whose snapshots describe this state."""
+    """Present, free and movable pages, page tables alive, and the moment whose snapshots describe this state.
+
+    Page tables are None where nothing tells which pages they were.
+    """
     for moment in ("before", "after"):
         runs = connection.execute(
             "SELECT first_pfn, last_pfn, flags FROM page_flags WHERE capture_id = ? AND moment = ? ORDER BY first_pfn",
@@ -135,13 +131,13 @@ def _pages(
             present = (page_flags & (NOPAGE | OFFLINE)) == 0
             free = (page_flags & BUDDY) != 0
             movable = (page_flags & LRU) != 0
-            tables = np.flatnonzero(page_flags & PGTABLE)
+            tables: NDArray[np.int64] | None = np.flatnonzero(page_flags & PGTABLE)
             if moment == "after":
                 seen = np.full(len(page_flags), -1, np.int8)
                 seen[: demand.pages] = demand.first_seen
                 free = np.where(seen >= 0, seen == 1, free)
                 movable &= seen < 0
-                tables = np.empty(0, np.int64)
+                tables = None
                 assumptions.append(
                     "No snapshot from before the recording: the state at its start is the one after it, with every "
                     "page set back to what its first event implies."
@@ -159,7 +155,7 @@ def _pages(
         "change that."
     )
     present = np.ones(pages, np.bool_)
-    return present, seen != 0, np.zeros(pages, np.bool_), np.empty(0, np.int64), "before"
+    return present, seen != 0, np.zeros(pages, np.bool_), None, "before"
 
 
 def _zones(

@@ -34,8 +34,6 @@ from replay.kernel.page_alloc import (
     POOL_IDLE,
     POOL_USED,
     SPLIT_TABLE,
-    TABLE_KEYED,
-    TABLE_PLAIN,
     USED,
     alloc_pages,
     alloc_pages_after_reclaim,
@@ -165,16 +163,15 @@ class Machine:
         """Supply a table of which only the existence is known."""
         if self.tally.fast[stretch.POOLED]:
             self._supply_table(recorded, 0)
-        elif (pfn := int(alloc_pages(self.allocator, 0, UNMOVABLE, GFP_KERNEL_CONTEXT))) >= 0:
+        elif (pfn := self._kernel_pages(0)) >= 0:
             self._place_table(recorded, pfn, 0)
+        else:
+            self._incident("ptp_null", 0, "the page allocator has no page for a page table")
 
     def _place_table(self, recorded: int, pfn: int, order: int) -> None:
-        """Put a page table on pages of the page allocator, with its key where each table gets one."""
-        kind = TABLE_PLAIN
-        if self.tally.fast[stretch.KEY_EACH] and not (order == 1 and self.tally.fast[stretch.PGD_BYPASS]):
-            kind = TABLE_KEYED
-            stretch.change_key(self.direct_map, self.tally, pfn, 1 << order, maps.KEYED, 0, self.now, self.cause)
-        stretch.place_table(self.allocator, self.tally, recorded, pfn, order, kind)
+        stretch.place_table_on_pages(
+            self.allocator, self.direct_map, self.tally, recorded, pfn, order, self.now, self.cause
+        )
 
     def _start_counting(self) -> None:
         live, unkeyed, last = (
@@ -217,25 +214,23 @@ class Machine:
 
     def _supply_table(self, recorded: int, order: int) -> None:
         """Serve a page table from the pool: refill until it can, or until the strategy refuses."""
-        pfn = self._take_above_reserve(order)
+        pfn = int(stretch.take_above_reserve(self.allocator, self.pool, self.tally, order))
         for _ in range(_REFILL_TRIES):
             if pfn >= 0:
                 break
             served = self._with_cause("refill", self.strategy.refill(self.view, order))
             if served is None:
                 break
-            pfn = served.pfn if isinstance(served, Chunk) else self._take_above_reserve(order)
+            if isinstance(served, Chunk):
+                pfn = served.pfn
+            else:
+                pfn = int(stretch.take_above_reserve(self.allocator, self.pool, self.tally, order))
         if pfn < 0:
             self._incident("ptp_null", order, "the pool is empty and cannot be refilled")
             self._unplaced()
             return
         stretch.place_table(self.allocator, self.tally, recorded, pfn, order, POOL_USED)
-        self._count_allocation(pfn)
-
-    def _take_above_reserve(self, order: int) -> int:
-        if self.view.cached - (1 << order) < self.tally.fast[stretch.RESERVE]:
-            return -1
-        return int(pools.take(self.allocator, self.pool, order))
+        stretch.count_allocation(self.direct_map, self.tally, pfn)
 
     def _serve_short_of_memory(self, at: int) -> None:
         """The slow path of an allocation of the recorded workload, or of a page table taken from the page allocator."""
@@ -254,7 +249,7 @@ class Machine:
             self._place_table(recorded, pfn, order)
         else:
             stretch.place(self.allocator, tally, recorded, pfn, order)
-        self._count_allocation(pfn)
+        stretch.count_allocation(self.direct_map, tally, pfn)
         if program.consumer[at] == stretch.SECRET:
             self._outside_change(at)
 
@@ -299,12 +294,6 @@ class Machine:
         else:
             change = Change(int(tally.page_of[program.pfn[at]]), 1 << int(program.order[at]), maps.NOT_PRESENT)
         self._with_cause("outside", self.strategy.outside(self.view, change))
-
-    def _count_allocation(self, pfn: int) -> None:
-        count = self.tally.counts
-        count[stretch.EVENTS] += 1
-        count[stretch.ALLOCS] += 1
-        count[stretch.ALLOCS_PTE] += self.direct_map.level[pfn >> self.direct_map.table_shift] == maps.PTE
 
     def _unplaced(self) -> None:
         self.tally.counts[stretch.EVENTS] += 1
@@ -364,16 +353,19 @@ class Machine:
         return None
 
     def _alloc(self, order: int) -> Chunk | None:
-        self.tally.attempts[order] += 1
         self.refill_attempts[order, 0] += 1
-        pfn = int(alloc_pages(self.allocator, order, UNMOVABLE, GFP_KERNEL_CONTEXT))
-        if pfn < 0:
-            pfn = self._slow_path(order, UNMOVABLE, GFP_KERNEL_CONTEXT)
+        pfn = self._kernel_pages(order)
         if pfn < 0:
             self.refill_attempts[order, 1] += 1
             return None
         self._new.add(chunk := Chunk(pfn, order))
         return chunk
+
+    def _kernel_pages(self, order: int) -> int:
+        """alloc_pages(GFP_KERNEL, order), slow path included; first page frame number, or -1."""
+        self.tally.attempts[order] += 1
+        pfn = int(alloc_pages(self.allocator, order, UNMOVABLE, GFP_KERNEL_CONTEXT))
+        return pfn if pfn >= 0 else self._slow_path(order, UNMOVABLE, GFP_KERNEL_CONTEXT)
 
     def _change(self, change: Change, tables: Tables, *, own: bool) -> bool:
         """Plan a permission change, get the tables it needs, apply it."""
@@ -387,10 +379,7 @@ class Machine:
                 pools.take_split_table(self.allocator, self.pool)
         elif tables is Tables.BUDDY:
             for _ in range(needed):
-                tally.attempts[0] += 1
-                pfn = int(alloc_pages(self.allocator, 0, UNMOVABLE, GFP_KERNEL_CONTEXT))
-                if pfn < 0:
-                    pfn = self._slow_path(0, UNMOVABLE, GFP_KERNEL_CONTEXT)
+                pfn = self._kernel_pages(0)
                 if pfn < 0:
                     self._incident("split_starvation", 0, "the page allocator has no page for a split")
                     return False
@@ -421,7 +410,7 @@ class _View(PoolView):
         self._machine = machine
 
     @property
-    def cached(self) -> int:  # type: ignore[override]
+    def cached(self) -> int:
         return int(self._machine.pool.counts[pools.CACHED])
 
     def tables_needed(self, change: Change) -> int:

@@ -43,8 +43,10 @@ class FastPath:
 class PoolView:
     """What a decision may see of the pool, as it is at that moment."""
 
-    cached: int
-    """Pages on the list, the reserve included."""
+    @property
+    def cached(self) -> int:
+        """Pages on the list, the reserve included."""
+        raise NotImplementedError
 
     def tables_needed(self, change: Change) -> int:
         """Page tables that a permission change would take now."""

@@ -96,9 +96,8 @@ def compile_ahead() -> None:
     allocator = page_allocator(1024, zones, X86_64)
     free = np.ones(1024, np.bool_)
     build_free_lists(allocator, free)
-    machine = InitialState(
-        "", "x86_64", 1, X86_64, allocator, free, np.array([PTE, PMD], np.uint8), np.empty(0, np.int64)
-    )
+    level = np.array([PTE, PMD], np.uint8)
+    machine = InitialState("x86_64", 1, X86_64, allocator, free, level, np.empty(0, np.int64))
     types = (np.uint8, np.int64, np.int64, np.int8, np.uint8, np.uint8, np.uint8)
     empty: list[Any] = [np.empty(0, dtype) for dtype in types]
     program = Program(*empty)

@@ -157,6 +157,32 @@ def place_table(a, t, recorded, pfn, order, kind):
 
 
 @compiled
+def place_table_on_pages(a, d, t, recorded, pfn, order, now, cause):
+    """Put a page table on pages of the page allocator, with its key where each table gets one."""
+    kind = TABLE_PLAIN
+    if t.fast[KEY_EACH] and not (order == 1 and t.fast[PGD_BYPASS]):
+        kind = TABLE_KEYED
+        change_key(d, t, pfn, 1 << order, maps.KEYED, 0, now, cause)
+    place_table(a, t, recorded, pfn, order, kind)
+
+
+@compiled
+def take_above_reserve(a, p, t, order):
+    """Hand out a table of 2^order pages if the pool keeps its reserve; -1 if it would not, or has none that fits."""
+    if p.counts[CACHED] - (1 << order) < t.fast[RESERVE]:
+        return np.int64(-1)
+    return pools.take(a, p, order)
+
+
+@compiled
+def count_allocation(d, t, pfn):
+    """Count an allocation that was placed, and whether its page is mapped at 4K."""
+    t.counts[EVENTS] += 1
+    t.counts[ALLOCS] += 1
+    t.counts[ALLOCS_PTE] += d.level[pfn >> d.table_shift] == maps.PTE
+
+
+@compiled
 def place(a, t, recorded, pfn, order):
     """Account for an ordinary allocation that was placed."""
     for page in range(1 << order):
@@ -250,31 +276,23 @@ def run(a, d, p, t, program, start):
         consumer = program.consumer[i]
         if t.protected[consumer]:
             if fast[POOLED] and order <= 1 and not (order == 1 and fast[PGD_BYPASS]):
-                pfn = -1
-                if p.counts[CACHED] - (1 << order) >= fast[RESERVE]:
-                    pfn = pools.take(a, p, order)
+                pfn = take_above_reserve(a, p, t, order)
                 if pfn < 0:
                     return i, REFILL
-                kind = POOL_USED
+                place_table(a, t, recorded, pfn, order, POOL_USED)
             else:
                 t.attempts[order] += 1
                 pfn = alloc_pages(a, order, UNMOVABLE, GFP_KERNEL_CONTEXT)
                 if pfn < 0:
                     return i, RECLAIM
-                kind = TABLE_PLAIN
-                if fast[KEY_EACH] and not (order == 1 and fast[PGD_BYPASS]):
-                    kind = TABLE_KEYED
-                    change_key(d, t, pfn, 1 << order, maps.KEYED, 0, now, 0)
-            place_table(a, t, recorded, pfn, order, kind)
+                place_table_on_pages(a, d, t, recorded, pfn, order, now, 0)
         else:
             t.attempts[order] += 1
             pfn = alloc_pages(a, order, np.int64(program.migratetype[i]), np.int64(program.context[i]))
             if pfn < 0:
                 return i, RECLAIM
             place(a, t, recorded, pfn, order)
-        count[EVENTS] += 1
-        count[ALLOCS] += 1
-        count[ALLOCS_PTE] += d.level[pfn >> d.table_shift] == maps.PTE
+        count_allocation(d, t, pfn)
         if consumer == SECRET:
             return i, OUTSIDE
     return len(program.op), DONE

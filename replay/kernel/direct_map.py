@@ -15,7 +15,7 @@ from replay.kernel.geometry import Geometry
 PTE, PMD, PUD = 1, 2, 3
 """Levels of a leaf: 4K, 2M, 1G on x86-64."""
 
-KEYED, NOT_PRESENT, READ_ONLY, EXECUTABLE, UNCACHED = 1, 2, 4, 8, 16
+KEYED, NOT_PRESENT, READ_ONLY = 1, 2, 4
 """Attributes in which a leaf can differ from ordinary memory."""
 
 PAGES, TABLES, SPLITS = 0, 4, 5  # places in DirectMap.counts: PAGES + level, TABLES, SPLITS (rows of the log)

@@ -40,11 +40,6 @@ def line(strategy: str) -> str:
     return strategies().get(strategy, {}).get("line", "solid")
 
 
-def marker(strategy: str) -> str:
-    """The strategy's marker."""
-    return strategies().get(strategy, {}).get("marker", "o")
-
-
 def panels(count: int, *, height: float = 2.1, columns: int = 2) -> tuple[Figure, list[Axes]]:
     """A figure with `count` equal panels on common axes, row by row; places left over stay empty."""
     columns = min(columns, count)

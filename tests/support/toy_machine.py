@@ -29,7 +29,6 @@ def machine_of(pages=256, *, level=maps.PUD, free=None, geometry=TOY, tables=(),
     mask[list(tables)] = False
     pages_of.build_free_lists(a, mask)
     return InitialState(
-        name="toy",
         arch="x86_64",
         cpus=cpus,
         geometry=geometry,
