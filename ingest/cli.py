@@ -54,7 +54,7 @@ def trace(
     if format_ not in ("auto", *NAMES):
         raise UsageError(f"--format {format_}: no such format", f"there are: auto, {', '.join(NAMES)}")
     from ingest.bundle import find_bundle
-    from ingest.capture import import_capture
+    from ingest.importer import import_capture
     from ptpool.warehouse import open_warehouse
 
     bundle = find_bundle(paths, name, snapshots, format_)

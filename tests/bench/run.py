@@ -21,7 +21,7 @@ import polars as pl
 import pyarrow as pa
 
 from ingest.bundle import find_bundle
-from ingest.capture import import_capture
+from ingest.importer import import_capture
 from ptpool.options import aligned
 from ptpool.warehouse import capture_names, capture_row, open_warehouse
 from replay import stretch
