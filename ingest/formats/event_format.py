@@ -1,0 +1,238 @@
+"""A tracepoint's ``format`` text (tracefs ``events/*/*/format``): where its fields lie, and the names of its flags.
+
+perf.data and trace.dat carry these texts for the kernel that recorded them, so nothing about a kernel's layout has to
+be known (kernel/trace/trace_events.c:f_show writes them; ``events/header_page`` has the same field lines).
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ptpool.errors import UsageError
+from ptpool.vocabulary import GFP_BITS
+
+LARGEST_RECORD = 1 << 16  # bytes; an event has to fit a page of the ring buffer
+_REMEDY = "the file is damaged, or no kernel wrote it: copy it again"
+
+_FIELD = re.compile(r"^\s*field: *([^;]+);\s*offset: *(\d+);\s*size: *(\d+);(?:\s*signed: *(\d))?", re.MULTILINE)
+_NAME = re.compile(r"(\w+)\s*(\[[^\]]*\])?\s*$")
+_HEAD = re.compile(r"\s*name: (\S+)\s+ID: (\d+)\s+format:\s")
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field: its bytes within a record.
+
+    Args:
+        name: as the format calls it.
+        offset: bytes from the start of the record.
+        size: bytes; 0 for an array that reaches to the end of the record.
+        signed: whether it holds a signed number.
+        is_array: whether it is declared with brackets.
+    """
+
+    name: str
+    offset: int
+    size: int
+    signed: bool
+    is_array: bool
+
+
+@dataclass(frozen=True)
+class Flags:
+    """The table of a ``__print_flags``: masks with their names, in the order in which they are tried.
+
+    Args:
+        field: whose bits they are.
+        delimiter: what stands between two names.
+        names: mask and name.
+        none: what is printed for zero.
+    """
+
+    field: str
+    delimiter: str
+    names: tuple[tuple[int, str], ...]
+    none: str
+
+    def text(self, value: int) -> str:
+        """What the kernel prints (kernel/trace/trace_output.c:trace_print_flags_seq): bits without a name as 0x...."""
+        words = []
+        for mask, name in self.names:
+            if mask and value & mask == mask:
+                words.append(name)
+                value &= ~mask
+        if value:
+            words.append(hex(value))
+        return self.delimiter.join(words) or self.none
+
+
+@dataclass(frozen=True)
+class EventFormat:
+    """One event: its number in a recording, its fields by name, and its ``print fmt``."""
+
+    name: str
+    id: int
+    fields: dict[str, Field]
+    print_fmt: str
+    where: str
+
+    def number(self, name: str) -> Field:
+        """A field that holds one number.
+
+        Raises:
+            UsageError: the event has no such field, or it is no number.
+        """
+        field = self.fields.get(name)
+        if field is None:
+            raise UsageError(f"{self.where}: the format of {self.name} has no field {name}", _REMEDY)
+        if field.is_array or field.size not in (1, 2, 4, 8):
+            raise UsageError(f"{self.where}: field {name} of {self.name} is no number of 1 to 8 bytes", _REMEDY)
+        return field
+
+    def flags(self, name: str) -> Flags:
+        """The names of a field's bits, by the ``__print_flags`` in ``print fmt``; no names where it has none.
+
+        Raises:
+            UsageError: the table cannot be understood.
+        """
+        return _flags(self.print_fmt, name, f"{self.where}: the flags of {self.name}")
+
+
+def parse_fields(text: str, where: str) -> dict[str, Field]:
+    """The ``field:`` lines of a text, by name.
+
+    Raises:
+        UsageError: a field lies outside any record.
+    """
+    fields = {}
+    for declaration, offset, size, signed in _FIELD.findall(text):
+        match = _NAME.search(declaration)
+        if match is None or len(offset) > 9 or len(size) > 9 or int(offset) + int(size) > LARGEST_RECORD:
+            raise UsageError(f"{where}: impossible field: {declaration.strip()[:60]}", _REMEDY)
+        is_array = match[2] is not None or declaration.lstrip().startswith(("__data_loc", "__rel_loc"))
+        fields[match[1]] = Field(match[1], int(offset), int(size), signed == "1", is_array)
+    return fields
+
+
+def parse_format(text: str, where: str) -> EventFormat:
+    """Read one ``format`` text.
+
+    Args:
+        text: the text.
+        where: the file and the place in it, for messages.
+
+    Raises:
+        UsageError: it is no format text.
+    """
+    head = _HEAD.match(text)
+    if head is None or len(head[2]) > 9:
+        raise UsageError(f"{where}: no event format: {_shown(text)}", _REMEDY)
+    description, _, print_fmt = text.partition("\nprint fmt: ")
+    fields = parse_fields(description, where)
+    if "common_type" not in fields:
+        raise UsageError(f"{where}: the format of {head[1]} has no field common_type", _REMEDY)
+    return EventFormat(head[1], int(head[2]), fields, print_fmt, where)
+
+
+def _flags(print_fmt: str, field: str, where: str) -> Flags:
+    start = re.search(rf'__print_flags(?:_u64)?\(REC->{re.escape(field)}, *"([^"]*)", *', print_fmt)
+    if start is None:
+        return Flags(field, "|", (), "none")
+    names = []
+    at = start.end()
+    entry = re.compile(r'\s*,?\s*\{([^"{}]*),\s*(?:"([^"]*)"|[^"{},]*)\s*\}')  # the last may end with a null pointer
+    while match := entry.match(print_fmt, at):
+        at = match.end()
+        if match[2] is not None:
+            names.append((constant(match[1], where), match[2]))
+    rest = re.compile(r'\s*\)\s*(?::\s*"([^"]*)")?').match(print_fmt, at)
+    if rest is None:
+        raise UsageError(f"{where}: no flag and its name: {_shown(print_fmt[at:])}", _REMEDY)
+    return Flags(field, start[1], tuple(names), rest[1] or "none")
+
+
+_CAST = re.compile(r"\(\s*[a-z_][a-z0-9_]*(\s+[a-z_][a-z0-9_]*)*\s*\**\s*\)")
+_TOKEN = re.compile(r"\s*(?:(0[xX][0-9a-fA-F]+|\d+)[uUlL]*|(\w+)|(<<|>>|[|&^~()+-]))")
+_GFP_BIT = re.compile(r"_(__GFP_\w+)_BIT")
+_BINDS = {"|": 1, "^": 2, "&": 3, "<<": 4, ">>": 4, "+": 5, "-": 5}
+_DEEPEST = 100
+_64_BITS = (1 << 64) - 1
+
+
+def constant(expression: str, where: str) -> int:
+    """The value of a C constant expression as preprocessed headers leave it: numbers, casts, shifts and bit operators.
+
+    Kernels 6.10 to 6.13 leave the names of bits in it (``___GFP_IO_BIT``, include/linux/gfp_types.h), since enums were
+    not translated for user space; they are those of the vocabulary.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    text = _CAST.sub(" ", expression)
+    tokens = _tokens(text, where)
+    value, after = _operand(tokens, where, 0, 0)
+    if after != "":
+        raise UsageError(f"{where}: not a constant: {_shown(expression)}", _REMEDY)
+    return value
+
+
+def _tokens(text: str, where: str) -> Iterator[str | int]:
+    at = 0
+    text = text.rstrip()
+    while at < len(text):
+        match = _TOKEN.match(text, at)
+        if match is None:
+            raise UsageError(f"{where}: not a constant: {_shown(text[at:])}", _REMEDY)
+        at = match.end()
+        number, name, operator = match.groups()
+        if number is not None:
+            if len(number) > 20:
+                raise UsageError(f"{where}: not a constant: {_shown(number)}", _REMEDY)
+            yield int(number, 16 if number[:2] in ("0x", "0X") else 10) & _64_BITS
+        elif operator is not None:
+            yield operator
+        elif (bit := _GFP_BIT.fullmatch(name)) and bit[1] in GFP_BITS:
+            yield GFP_BITS[bit[1]].bit_length() - 1
+        else:
+            raise UsageError(f"{where}: unknown constant {_shown(name)}", _REMEDY)
+    while True:
+        yield ""
+
+
+def _operand(tokens: Iterator[str | int], where: str, binds: int, depth: int) -> tuple[int, str]:
+    """An operand with all operators to its right that bind tighter than `binds`; its value and the token after it."""
+    token = next(tokens)
+    if depth > _DEEPEST:
+        raise UsageError(f"{where}: a constant nested too deep", _REMEDY)
+    operator: str | int
+    if isinstance(token, int):
+        value, operator = token, next(tokens)
+    elif token == "(":
+        value, operator = _operand(tokens, where, 0, depth + 1)
+        if operator != ")":
+            raise UsageError(f"{where}: a constant without its closing bracket", _REMEDY)
+        operator = next(tokens)
+    elif token in ("~", "-"):
+        value, operator = _operand(tokens, where, 9, depth + 1)
+        value = (~value if token == "~" else -value) & _64_BITS
+    else:
+        raise UsageError(f"{where}: a constant that ends early", _REMEDY)
+    while (tightness := _BINDS.get(str(operator), 0)) > binds:
+        right, following = _operand(tokens, where, tightness, depth + 1)
+        value = _apply(str(operator), value, right)
+        operator = following
+    return value, str(operator)
+
+
+def _apply(operator: str, left: int, right: int) -> int:
+    if operator == "<<":
+        return left << min(right, 64) & _64_BITS
+    if operator == ">>":
+        return left >> min(right, 64)
+    if operator in "+-":
+        return (left + right if operator == "+" else left - right) & _64_BITS
+    return left | right if operator == "|" else left & right if operator == "&" else left ^ right
+
+
+def _shown(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text.strip()[:60])

@@ -1,0 +1,74 @@
+"""Kernel symbols: /proc/kallsyms, and from addresses of stacks to the names of functions."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingest.source import DAMAGE, Bytes
+from ptpool.errors import UsageError
+
+LONGEST = 256 << 20  # bytes of kallsyms text; a kernel has about 10 MB
+FARTHEST = 1 << 20  # bytes from the start of a function; beyond, an address belongs to none
+
+_TEXT_SYMBOL = re.compile(rb"^(?:0x)?([0-9a-f]{8}|[0-9a-f]{16}) [tTwW] ([^\s$]\S*)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Symbols:
+    """Functions by address; where several begin at one, the first of the file (kernel/kallsyms.c:get_symbol_pos).
+
+    Args:
+        addresses: uint64, rising.
+        names: without their module.
+    """
+
+    addresses: NDArray[np.uint64]
+    names: list[str]
+
+    def resolve(self, addresses: NDArray[np.uint64]) -> list[str]:
+        """The name of the function that holds each address; ``0x…`` for an address that is in none."""
+        places = np.searchsorted(self.addresses, addresses, side="right") - 1
+        if not len(self.addresses):
+            return [hex(address) for address in addresses.tolist()]
+        known = (places >= 0) & (addresses - self.addresses[places] < FARTHEST)
+        return [
+            self.names[place] if good else hex(address)
+            for place, good, address in zip(places.tolist(), known.tolist(), addresses.tolist(), strict=True)
+        ]
+
+
+NONE = Symbols(np.zeros(0, np.uint64), [])
+
+
+def parse_symbols(text: bytes) -> Symbols:
+    """Read kallsyms text: its functions; none where the kernel hid the addresses (kernel.kptr_restrict)."""
+    found = _TEXT_SYMBOL.findall(text)
+    digits = [address for address, _ in found]
+    values = np.frombuffer(bytes.fromhex(b"".join(address.zfill(16) for address in digits).decode()), ">u8")
+    shown = np.flatnonzero(values)
+    addresses, first = np.unique(values[shown].astype(np.uint64), return_index=True)
+    return Symbols(addresses, [found[place][1].decode("utf-8", "replace") for place in shown[first].tolist()])
+
+
+def read_symbols(path: Path) -> Symbols:
+    """Read a kallsyms file, plain or compressed.
+
+    Raises:
+        UsageError: it cannot be read, is damaged, or holds no symbols.
+    """
+    data = Bytes(path)
+    text = bytearray()
+    block = bytearray(1 << 20)
+    try:
+        while (filled := data.fill(memoryview(block))) and len(text) <= LONGEST:
+            text += block[:filled]
+    except DAMAGE as error:
+        raise UsageError(f"{path}: the compressed data is damaged or cut off ({error})", "copy it again") from error
+    finally:
+        data.close()
+    if len(text) > LONGEST or not re.match(rb"[0-9a-f]+ \S \S", text):
+        raise UsageError(f"{path}: no kernel symbols", "copy /proc/kallsyms of the recorded machine, as root")
+    return parse_symbols(bytes(text))
