@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ingest.formats import FORMATS, Format, refusal, sniff
+from ingest.formats import FORMATS, Format, known, refusal, sniff
 from ingest.source import read_head
 from ptpool.errors import UsageError
 
@@ -14,8 +14,8 @@ MOMENTS = ("before", "after")
 SNAPSHOTS = ("buddyinfo", "pagetypeinfo", "zoneinfo", "vmstat", "meminfo")
 MACHINE_FILES = ("uname", "cpuinfo", "iomem", "trace_clock", "ring_stats")
 
-_TRACE_NAMES = re.compile(r"(trace|perf\.script|report|perf)[\w.-]*\.(txt|text|log|trace|out)(\.(gz|xz|zst))?$")
-_BINARY_NAMES = re.compile(r"(perf\.data|trace\.dat)(\.(gz|xz|zst))?$")
+_TEXT_NAMES = re.compile(r"(trace|perf\.script|report|perf)[\w.-]*\.(txt|text|log|trace|out)(\.(gz|xz|zst))?$")
+_BINARY_NAMES = re.compile(r"(trace|perf)[\w.-]*\.(dat|data)(\.(gz|xz|zst))?$")
 _LONGEST_NAME = 200  # bytes; a file system takes 255
 _ENDINGS = (".zst", ".xz", ".gz", ".txt", ".text", ".log", ".trace", ".out", ".script")
 
@@ -29,12 +29,14 @@ class Bundle:
     format: Format
     snapshots: dict[tuple[str, str], Path] = field(default_factory=dict)  # (moment, buddyinfo or ...)
     machine: dict[str, Path] = field(default_factory=dict)
+    kallsyms: Path | None = None  # where the trace holds addresses
 
     @property
     def files(self) -> list[Path]:
         """Every file that is read, in a fixed order."""
         rest = [self.snapshots[key] for key in sorted(self.snapshots)]
-        return [*self.traces, *rest, *(self.machine[key] for key in sorted(self.machine))]
+        symbols = [self.kallsyms] if self.kallsyms else []
+        return [*self.traces, *rest, *(self.machine[key] for key in sorted(self.machine)), *symbols]
 
 
 def find_bundle(paths: Sequence[Path], name: str | None, snapshots: Path | None, wanted: str = "auto") -> Bundle:
@@ -70,7 +72,7 @@ def find_bundle(paths: Sequence[Path], name: str | None, snapshots: Path | None,
         raise refusal(forced, str(paths[0]))
     if folders:
         folder = folders[0]
-        traces = [_trace_in(folder, forced)]
+        traces = _traces_in(folder, forced)
     else:
         folder = paths[0].absolute().parent
         traces = list(paths)
@@ -94,28 +96,28 @@ def find_bundle(paths: Sequence[Path], name: str | None, snapshots: Path | None,
         for place in dict.fromkeys((folder, beside)):
             if source not in bundle.machine and (place / source).is_file():
                 bundle.machine[source] = place / source
+    if bundle.format.magic:
+        found = [path for place in (folder, beside) for path in sorted(place.glob("kallsyms*"))]
+        bundle.kallsyms = found[0] if found else None
     return bundle
 
 
-def _trace_in(folder: Path, forced: Format | None) -> Path:
-    """The trace of a bundle: the first file by name that is in a format we read."""
-    binary = None
-    for path in sorted(path for path in folder.iterdir() if path.is_file()):
-        if _TRACE_NAMES.match(path.name):
-            try:
-                form = sniff(read_head(path), str(path))
-            except UsageError:
+def _traces_in(folder: Path, forced: Format | None) -> list[Path]:
+    """The trace of a bundle: a binary one, which holds more, before a text one; among equals the first by name."""
+    unreadable = None
+    for named in (_BINARY_NAMES, _TEXT_NAMES):
+        for path in sorted(path for path in folder.iterdir() if path.is_file() and named.match(path.name)):
+            form = known(read_head(path))
+            if form is None or (forced is not None and form != forced):
                 continue
-            if forced is None or form == forced:
-                return path
-        elif binary is None and _BINARY_NAMES.match(path.name):
-            binary = path
-    if binary is not None:
-        form = next(form for form in FORMATS if not form.readable and form.name.replace("-", ".") in binary.name)
-        raise refusal(form, str(binary))
+            if form.readable:
+                return [path]
+            unreadable = unreadable or (form, path)
+    if unreadable is not None:
+        raise refusal(unreadable[0], str(unreadable[1]))
     raise UsageError(
         f"{folder}: no trace in this folder",
-        "a bundle holds trace.txt, report.txt or perf.script.txt (or .gz, .xz, .zst)",
+        "a bundle holds trace.dat, perf.data, trace.txt, report.txt or perf.script.txt (or .gz, .xz, .zst)",
     )
 
 

@@ -1,6 +1,7 @@
 """Import of one capture: the trace, its snapshots, its stacks and what was found, in one transaction."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,11 +9,12 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from ingest import machine, scan, snapshots
+from ingest import machine, snapshots
 from ingest.bundle import MOMENTS, Bundle
 from ingest.load import EventStream, Window
 from ingest.ownership import Pages, class_code
 from ingest.quality import Stat, stat
+from ingest.trace import ALWAYS_COUNTED, Context, Found
 from ptpool.errors import UsageError
 from ptpool.progress import progress
 from ptpool.provenance import code_version, identity, sha256_of, source_hash
@@ -90,7 +92,9 @@ class _Import:
         self._values: dict[tuple[str, str], int] = {}  # (source, name) to value of the first moment there is
 
     def run(self, window: Window, digest: "Future[str]", quiet: bool) -> None:
-        stream = EventStream(self._connection, self._bundle, self._named, self._pages, self._best_effort)
+        bundle = self._bundle
+        trace = bundle.format.open_trace(bundle.traces, Context(self._best_effort, bundle.kallsyms))
+        stream = EventStream(self._connection, trace, self._named, self._pages)
         total = sum(path.stat().st_size for path in self._bundle.traces)
         with progress(f"reading {self._bundle.name}", total, quiet=quiet, unit="bytes") as meter:
             flags = {moment: self._page_flags(moment) for moment in MOMENTS}
@@ -98,11 +102,12 @@ class _Import:
             if window[0] is not None and flags["before"] is not None:
                 first, last, before = flags["before"]
                 stream.page_flags = np.repeat(before, last - first + 1)
-            stream.read(meter, window)
+            with closing(trace):
+                stream.read(meter, window)
             if stream.page_flags is not None:
                 flags["before"] = snapshots.runs_of([stream.page_flags])
         if not stream.stored:
-            other = int(stream.scan.counts[scan.OTHER])
+            other = trace.found.counts["other_events"]
             held = "none in the window" if sum(stream.outside.values()) else f"{other:,} other events"
             raise UsageError(
                 f"{self._bundle.traces[0]}: no page-allocation events ({held})",
@@ -113,10 +118,10 @@ class _Import:
             self._store_snapshots(moment)
         self._store_stacks(stream)
         files = {name: path.read_text(errors="replace") for name, path in self._bundle.machine.items()}
-        recorded = machine.describe(files, self._values, stream.found.comments)
+        recorded = machine.describe(files, self._values, trace.found.comments)
         self._store_iomem(recorded.page_size)
-        losses = _losses(stream, machine.ring_losses(files.get("ring_stats", "")))
-        self._store_stats(stream, losses)
+        losses = _losses(trace.found, machine.ring_losses(files.get("ring_stats", "")))
+        self._store_stats(stream, trace.found, losses)
         self._insert(
             "capture",
             [
@@ -214,25 +219,19 @@ class _Import:
         rows = [(number, list(frames), *stream.classes[number]) for number, frames in enumerate(stream.frames)]
         self._insert("stack", rows)
 
-    def _store_stats(self, stream: EventStream, losses: dict[int | None, int]) -> None:
-        counts, totals, found = stream.scan.counts, stream.totals, stream.found
+    def _store_stats(self, stream: EventStream, found: Found, losses: dict[int | None, int]) -> None:
+        totals = stream.totals
         values = {
-            "damaged_lines": found.damaged,
-            "damaged_compression": found.damaged_compression,
-            "cut_off": found.cut_off,
-            "damaged_snapshots": self._damaged_snapshots,
-            "stacks_without_event": int(counts[scan.ORPHANS]),
-            "classified_by_flags": stream.by_flags,
+            **dict.fromkeys(ALWAYS_COUNTED, 0),
+            **found.counts,
             **stream.outcomes,
+            "damaged_snapshots": self._damaged_snapshots,
+            "classified_by_flags": stream.by_flags,
             "failed_allocations": int(stream.kinds[KIND_ALLOC_FAILED]),
-            "batched_frees_skipped": int(counts[scan.BATCHED]),
-            "other_events": int(counts[scan.OTHER]),
-            "user_frames_dropped": int(counts[scan.USER_FRAMES]),
             "events_back_in_time": stream.back_in_time,
-            "events_without_cpu": int(counts[scan.NO_CPU]),
             "events_outside_window": sum(stream.outside.values()),
             "snapshots_outside_window": self._snapshots_outside(stream),
-            "unknown_gfp_words": len(found.unknown_gfp),
+            "unknown_gfp_words": len(stream.unknown_gfp),
             "no_frees": int(not totals["frees"]),
             "no_allocations": int(not totals["allocations"]),
             "no_snapshots": int(not self._bundle.snapshots),
@@ -285,12 +284,12 @@ class _Import:
         )
 
 
-def _losses(stream: EventStream, ring: dict[int, int]) -> dict[int | None, int]:
+def _losses(found: Found, ring: dict[int, int]) -> dict[int | None, int]:
     """Events lost by CPU: what the text says, what ring_stats say, or what the header leaves unexplained."""
-    lost: dict[int | None, int] = {cpu: n for cpu, n in stream.found.lost.items() if n}
+    lost: dict[int | None, int] = {cpu: n for cpu, n in found.lost.items() if n}
     for cpu, n in ring.items():  # the same losses, seen from the other side: the larger count
         if n > lost.get(cpu, 0):
             lost[cpu] = n
-    if stream.found.written > sum(lost.values()):
-        lost[None] = lost.get(None, 0) + stream.found.written - sum(lost.values())
+    if found.overwritten > sum(lost.values()):
+        lost[None] = lost.get(None, 0) + found.overwritten - sum(lost.values())
     return lost

@@ -1,11 +1,16 @@
 """The trace formats: what they are, and how to tell which one a file is.
 
-A format that can be read is a module with one compiled ``scan_block``; see ``ingest/scan.py`` for what it fills.
+A format that can be read is a module with ``open_trace(paths, context)``, which gives a ``Trace`` (ingest/trace.py). A
+text format's is a compiled ``scan_block`` under ingest/text.py; see ingest/scan.py for what it fills.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
 
+from ingest.trace import Context, Trace
 from ptpool.errors import UsageError
 
 
@@ -15,17 +20,31 @@ class Format:
 
     Args:
         name: what ``--format`` calls it.
-        readable: whether it can be imported.
-        about: what writes it, and for an unreadable one what to do instead.
+        about: what writes it, and for one that cannot be read what to do instead.
+        module: where its ``open_trace`` is; empty: it cannot be read yet.
         line: what one of its lines looks like (text formats).
         magic: what such a file begins with (binary formats).
     """
 
     name: str
-    readable: bool
     about: str
+    module: str = ""
     line: re.Pattern[bytes] | None = None
     magic: bytes = b""
+
+    @property
+    def readable(self) -> bool:
+        """Whether it can be imported."""
+        return bool(self.module)
+
+    def open_trace(self, paths: Sequence[Path], context: Context) -> Trace:
+        """Open the parts of one trace.
+
+        Raises:
+            UsageError: a file cannot be read.
+        """
+        trace: Trace = import_module(self.module).open_trace(paths, context)
+        return trace
 
 
 _TIME = rb"\d+(\.\d+)?: "
@@ -33,20 +52,19 @@ _TIME = rb"\d+(\.\d+)?: "
 FORMATS = (
     Format(
         "ftrace",
-        True,
         "text of tracefs trace or trace_pipe, and of trace-cmd report",
+        module="ingest.formats.ftrace_text",
         line=re.compile(rb"^.*-\d+ *(\([ \d-]+\) +)?\[\d+\] +(\S+ +)?" + _TIME, re.MULTILINE),
     ),
     Format(
         "perf-script",
-        True,
         "text of perf script, with or without call chains, any -F that has comm, tid, time, event and trace",
+        module="ingest.formats.perf_script",
         line=re.compile(rb"^.*\s-?\d+(/-?\d+)? +(\[\d+\] +)?\d+\.\d+: +(\d+ +)?[\w-]+:[\w:]+", re.MULTILINE),
     ),
-    Format("perf-data", False, "perf.data; convert it first: perf script -i perf.data > trace.txt", magic=b"PERFILE2"),
+    Format("perf-data", "perf.data; convert it first: perf script -i perf.data > trace.txt", magic=b"PERFILE2"),
     Format(
         "trace-dat",
-        False,
         "trace.dat; convert it first: trace-cmd report -i trace.dat > trace.txt",
         magic=b"\x17\x08\x44tracing",
     ),
@@ -55,26 +73,34 @@ FORMATS = (
 NAMES = tuple(form.name for form in FORMATS)
 
 
+def known(head: bytes) -> Format | None:
+    """The format of a file that begins with these bytes; None: not one that ptpool knows."""
+    for form in FORMATS:
+        if form.magic and head.startswith(form.magic):
+            return form
+    found = [(match.start(), form) for form in FORMATS if form.line and (match := form.line.search(head))]
+    if found:
+        return min(found, key=lambda place: place[0])[1]
+    return FORMATS[0] if head.startswith(b"# tracer:") and b"/* mm_page_" not in head else None
+
+
 def sniff(head: bytes, where: str) -> Format:
     """The format of a file that begins with these bytes.
 
     Raises:
         UsageError: it is in none, or in one that cannot be read yet.
     """
+    form = known(head)
+    if form is not None and form.readable:
+        return form
+    if form is not None:
+        raise refusal(form, where)
     if not head:
         raise UsageError(
             f"{where}: the file is empty", "record again; a trace of mm_page_alloc and mm_page_free is needed"
         )
-    for form in FORMATS:
-        if form.magic and head.startswith(form.magic):
-            raise refusal(form, where)
-    found = [(match.start(), form) for form in FORMATS if form.line and (match := form.line.search(head))]
-    if found:
-        return min(found, key=lambda place: place[0])[1]
     if b"/* mm_page_" in head:
         raise UsageError(f"{where}: function_graph output is not read yet", "record with current_tracer set to nop")
-    if head.startswith(b"# tracer:"):
-        return FORMATS[0]
     kind = "binary data" if b"\0" in head else "text without a trace line"
     raise UsageError(f"{where}: not a trace ({kind})", "formats that are known: ptpool ingest formats")
 

@@ -6,6 +6,8 @@ its own: ``<stack trace>`` and then one `` => symbol`` line a frame; it belongs 
 and interrupt context, which other CPUs' lines may separate from it.
 """
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ingest.scan import (
@@ -55,11 +57,18 @@ from ingest.scan import (
     time_back,
     word,
 )
+from ingest.text import TextTrace
+from ingest.trace import Context
 from ptpool.compiled import compiled
 
 _KERNEL_STACK = word("kernel_stack")
 _STACK = word("<stack trace>")
 _USER_STACK = word("<user stack trace>")
+
+
+def open_trace(paths: Sequence[Path], context: Context) -> TextTrace:
+    """Open the parts of one trace."""
+    return TextTrace(paths, scan_block, context)
 
 
 @compiled

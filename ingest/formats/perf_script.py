@@ -5,6 +5,9 @@ perf_sample__fprintf_start); which of them are there depends on ``-F``. The fram
 first, each after a tab, up to an empty line; user-space frames come last and are passed over.
 """
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from ingest.scan import (
     BATCHED,
     COLON,
@@ -47,9 +50,16 @@ from ingest.scan import (
     time_back,
     word,
 )
+from ingest.text import TextTrace
+from ingest.trace import Context
 from ptpool.compiled import compiled
 
 _PERF_RECORD = word("PERF_REC")
+
+
+def open_trace(paths: Sequence[Path], context: Context) -> TextTrace:
+    """Open the parts of one trace."""
+    return TextTrace(paths, scan_block, context)
 
 
 @compiled

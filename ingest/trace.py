@@ -1,0 +1,112 @@
+"""The seam between the formats and the warehouse: a trace is read as batches of rows and the names that they number.
+
+A format's module offers ``open_trace(paths, context)``, which gives a `Trace`. ingest/load.py stores it.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from ptpool.errors import UsageError
+
+ROW_GROUP = 122_880  # rows of a DuckDB row group
+BATCH = 4 * ROW_GROUP
+"""Rows that a full batch has: fewer cost speed, more cost memory."""
+
+ALWAYS_COUNTED = (
+    "damaged_lines",
+    "damaged_compression",
+    "cut_off",
+    "stacks_without_event",
+    "batched_frees_skipped",
+    "other_events",
+    "user_frames_dropped",
+    "events_without_cpu",
+)
+"""Counts of `Found` that are stored where they are zero, too."""
+
+_COMMENTS = 200  # comment lines kept: the headers have some dozens
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a reader may need beside the trace itself.
+
+    Args:
+        best_effort: count what is damaged and use the rest, instead of refusing the file.
+        kallsyms: the symbols of the recorded kernel, where the bundle has them.
+    """
+
+    best_effort: bool = False
+    kallsyms: Path | None = None
+
+
+@dataclass
+class Found:
+    """What reading a trace found, apart from its events.
+
+    Args:
+        best_effort: as in `Context`.
+        first_ns: time of the first entry of the trace, whatever it is; the window counts from it. -1: not known yet.
+        comments: its comment lines, as ``perf script --header`` and ftrace write them: ``# arch : x86_64``.
+        lost: events that the recorder says it lost, by CPU (None: it does not say which).
+        overwritten: entries that the header says were recorded and are not in the file; `lost` is part of them.
+        counts: how often something was met, by its name in ingest/quality.toml.
+    """
+
+    best_effort: bool = False
+    first_ns: int = -1
+    comments: list[str] = field(default_factory=list)
+    lost: dict[int | None, int] = field(default_factory=dict)
+    overwritten: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def comment(self, line: str) -> None:
+        """Keep a comment line."""
+        if len(self.comments) < _COMMENTS:
+            self.comments.append(line)
+
+    def lose(self, cpu: int | None, events: int) -> None:
+        """Count events lost."""
+        self.lost[cpu] = self.lost.get(cpu, 0) + events
+
+    def damage(self, name: str, what: str) -> None:
+        """Count something damaged, by its name in ingest/quality.toml.
+
+        Raises:
+            UsageError: it is not --best-effort.
+        """
+        self.counts[name] += 1
+        if not self.best_effort:
+            raise UsageError(what, "copy it again, or use what can be read with --best-effort")
+
+
+class Trace(Protocol):
+    """One trace being read: batches of events in order of time, and the names that they number."""
+
+    comms: list[str]
+    """Names of tasks, by number; this and the next two only grow."""
+    gfps: list[str]
+    """GFP flags as the kernel prints them (``GFP_KERNEL|__GFP_ZERO``), by number."""
+    stacks: list[tuple[str, ...]]
+    """Kernel frames, innermost first, without those of the tracer (ingest.classify), by number; they may repeat."""
+    found: Found
+
+    def batches(self) -> Iterator[NDArray[Any]]:
+        """Arrays of ingest.scan.ROW, at best `BATCH` long.
+
+        An array may be used again after the next one was asked for, and may be empty, so that progress is seen.
+
+        Raises:
+            UsageError: something is damaged (and it is not --best-effort), or cannot be what it claims to be.
+        """
+
+    def consumed(self) -> int:
+        """Bytes of the files read so far, for progress."""
+
+    def close(self) -> None:
+        """Close the files; it may be called at any time."""
