@@ -6,6 +6,7 @@ import typer
 
 from ptpool.errors import UsageError
 from ptpool.options import DEFAULT_DB, Db, Json, Quiet, note, say, say_rows
+from replay.validate.cli import validate
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Replay captures through strategies.")
 
@@ -149,3 +150,6 @@ def describe(
     for row in rows:
         default = "+".join(map(str, row["default"])) if isinstance(row["default"], tuple) else row["default"]
         say(f"  {row['name']} = {default}   [{row['rule']}] {row['meaning']}")
+
+
+app.command("validate")(validate)

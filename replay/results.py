@@ -56,7 +56,9 @@ def _metrics(machine: Machine) -> pa.Table:
     count, integral = machine.tally.counts, machine.tally.integral
     d, pool, allocator = machine.direct_map, machine.pool, machine.allocator
     duration = max(machine.demand.last_ns + 1 - machine.demand.first_ns, 1)
-    log = d.log[: d.counts[maps.SPLITS]]
+    log = maps.logged(d)
+    collapses = int((log[:, 4] == maps.COLLAPSE).sum())
+    log = log[log[:, 4] == maps.SPLIT]
     at_run_time = log[log[:, 3] != CAUSES.index("warm_up")]
     mapped = float(d.mapped.sum())
     pooled = bool(machine.tally.fast[stretch.POOLED])
@@ -78,7 +80,7 @@ def _metrics(machine: Machine) -> pa.Table:
         "splits_1g": None if all_4k else (at_run_time[:, 2] == maps.PUD).sum(),
         "splits_2m": None if all_4k else (at_run_time[:, 2] == maps.PMD).sum(),
         "splits_warm_up": None if all_4k else len(log) - len(at_run_time),
-        "collapses": None if all_4k else 0,
+        "collapses": None if all_4k else collapses,
         "pte_share_start": machine.pte_pages_start / mapped,
         "pte_share_end": d.counts[maps.PAGES + maps.PTE] / mapped,
         "pte_share_mean": round(integral[stretch.PTE_TIME] / duration / mapped, 12),
@@ -171,13 +173,13 @@ def _corners(values: NDArray[np.float64]) -> NDArray[np.int64]:
 
 def _splits(machine: Machine) -> pa.Table:
     d, name = machine.direct_map, machine.start.geometry.leaf_name
-    log = d.log[: d.counts[maps.SPLITS]]
+    log = maps.logged(d)
     return pa.table(
         {
             "t_ns": log[:, 0],
             "pfn": log[:, 1],
             "leaf": pa.array([name(int(level)) for level in log[:, 2]], pa.string()),
-            "action": pa.array(["split"] * len(log), pa.string()),
+            "action": pa.array([("split", "collapse")[int(action)] for action in log[:, 4]], pa.string()),
             "cause": pa.array([CAUSES[int(cause)] for cause in log[:, 3]], pa.string()),
         }
     )

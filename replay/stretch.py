@@ -212,7 +212,7 @@ def _release(a, d, p, t, pfn, order, now):
             count[UNKEYED] -= pages
     elif (
         kind == USED + UNMOVABLE
-        and maps.attribute_of(d, pfn) != 0
+        and maps.attribute_of(d, pfn) & ORDINARY != 0
         and maps.tables_needed(d, pfn, pages, 0, ORDINARY) == 0
     ):
         maps.apply(d, pfn, pages, 0, ORDINARY, now, 0)  # secretmem_free_folio(): back into the direct map

@@ -65,6 +65,7 @@ COMMANDS = [
     ["replay", "run"],
     ["replay", "list"],
     ["replay", "describe"],
+    ["replay", "validate"],
     ["report", "build"],
     ["report", "text"],
     ["sql"],

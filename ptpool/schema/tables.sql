@@ -278,7 +278,7 @@ CREATE TABLE validation (
     capture_id VARCHAR NOT NULL, quantity VARCHAR NOT NULL, zone VARCHAR, page_order TINYINT, recorded_before DOUBLE, recorded_after DOUBLE, predicted DOUBLE,
     null_error DOUBLE, model_error DOUBLE
 );
-COMMENT ON TABLE validation IS 'The model against the machine''s own snapshots (empty until replay validate exists)';
+COMMENT ON TABLE validation IS 'The model against real machines: what ptpool replay validate compared';
 COMMENT ON COLUMN validation.capture_id IS 'Capture, or the file of a recorded sequence';
 COMMENT ON COLUMN validation.quantity IS 'What is compared';
 COMMENT ON COLUMN validation.zone IS 'Zone';

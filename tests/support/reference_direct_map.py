@@ -1,5 +1,7 @@
 """The direct map again, slow and obvious: one entry per leaf in a dict, split one at a time."""
 
+NOT_PRESENT, NOT_GLOBAL = 2, 64
+
 
 class ReferenceDirectMap:
     """Leaves as {first page: [level, attributes]}; a leaf of level n covers entries^(n-1) pages."""
@@ -22,6 +24,8 @@ class ReferenceDirectMap:
             start = self.leaf_of(page)
             level, old = self.leaves[start]
             new = (old & ~clear_bits) | set_bits
+            if new & NOT_PRESENT:
+                new |= NOT_GLOBAL
             covered = first <= start and start + self.size(level) <= first + pages
             if old != new and not covered:
                 splits.append((start, level))

@@ -1,0 +1,148 @@
+"""The leaves of the direct map: which one maps each page, with which attributes, and how one is split or put together.
+
+The rules that decide when that happens are the architecture's: `replay.kernel.set_memory` (x86).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptpool.compiled import compiled
+from replay.kernel.geometry import Geometry
+
+PTE, PMD, PUD = 1, 2, 3
+"""Levels of a leaf: 4K, 2M, 1G on x86-64."""
+
+KEYED, NOT_PRESENT, READ_ONLY, CLEAN, EXECUTABLE, UNCACHED, NOT_GLOBAL, KERNEL_4K = (1 << bit for bit in range(8))
+"""Attributes in which a leaf can differ from ordinary memory (PAGE_KERNEL); an attribute of 0 is ordinary memory.
+
+CLEAN: without _PAGE_DIRTY, which set_memory_ro() clears. KERNEL_4K: _PAGE_KERNEL_4K, to be mapped with small pages.
+"""
+
+PAGES, TABLES, SPLITS, COLLAPSES = 0, 4, 5, 6
+"""Places in DirectMap.counts: PAGES + level is the pages mapped at that level."""
+
+SPLIT, COLLAPSE = 0, 1
+"""Actions in the log."""
+
+
+class DirectMap(NamedTuple):
+    """Levels and attributes of the direct map. Shapes: ``P`` pages, ``M`` PMD leaves, ``G`` PUD leaves."""
+
+    mapped: NDArray[np.bool_]  # (P,) False: a hole
+    level: NDArray[np.uint8]  # (M,) level of the leaf that maps this PMD-sized piece: PTE, PMD or PUD
+    attr_pte: NDArray[np.uint8]  # (P,) attributes where the level is PTE
+    attr_pmd: NDArray[np.uint8]  # (M,) where it is PMD
+    attr_pud: NDArray[np.uint8]  # (G,) where it is PUD
+    log: NDArray[np.int64]  # (rows possible, 5) time, first pfn of the leaf, its level, cause, SPLIT or COLLAPSE
+    counts: NDArray[np.int64]  # pages by level, tables, splits and collapses logged
+    table_shift: int
+
+
+def direct_map(mapped: NDArray[np.bool_], level: NDArray[np.uint8], geometry: Geometry) -> DirectMap:
+    """A direct map with the given leaves and ordinary attributes everywhere.
+
+    Args:
+        mapped: (P,) True where the page is mapped.
+        level: (M,) leaf level of each PMD-sized piece; PUD only for whole, aligned PUD-sized runs.
+        geometry: entries per table.
+    """
+    pages, shift = len(mapped), geometry.table_shift
+    pieces = len(level)
+    puds = (pieces >> shift) + 1
+    per_piece = np.add.reduceat(mapped, np.arange(0, pages, 1 << shift), dtype=np.int64)[:pieces]
+    count = np.zeros(7, np.int64)
+    for leaf in (PTE, PMD, PUD):
+        count[PAGES + leaf] = per_piece[level == leaf].sum()
+    present = per_piece > 0
+    pmd_tables = len({int(piece) >> shift for piece in np.flatnonzero(present & (level != PUD))})
+    count[TABLES] = int((present & (level == PTE)).sum()) + pmd_tables
+    return DirectMap(
+        mapped=mapped.copy(),
+        level=level.copy(),
+        attr_pte=np.zeros(pages, np.uint8),
+        attr_pmd=np.zeros(pieces, np.uint8),
+        attr_pud=np.zeros(puds, np.uint8),
+        log=np.zeros((pieces + puds + 1, 5), np.int64),
+        counts=count,
+        table_shift=shift,
+    )
+
+
+def with_room(d: DirectMap, rows: int) -> DirectMap:
+    """The same direct map with room in its log for that many more splits and collapses.
+
+    Without collapses every leaf splits once, and the log is long enough from the start.
+    """
+    used = int(d.counts[SPLITS] + d.counts[COLLAPSES])
+    if used + rows <= len(d.log):
+        return d
+    longer = np.zeros((2 * used + rows, d.log.shape[1]), np.int64)
+    longer[:used] = d.log[:used]
+    return d._replace(log=longer)
+
+
+def logged(d: DirectMap) -> NDArray[np.int64]:
+    """(rows, 5) the log as far as it is written: time, first pfn, level of the large leaf, cause, action."""
+    return d.log[: d.counts[SPLITS] + d.counts[COLLAPSES]]
+
+
+@compiled
+def attribute_of(d, pfn):
+    """Attributes of the leaf that maps a page."""
+    piece = pfn >> d.table_shift
+    if d.level[piece] == PUD:
+        return d.attr_pud[piece >> d.table_shift]
+    if d.level[piece] == PMD:
+        return d.attr_pmd[piece]
+    return d.attr_pte[pfn]
+
+
+@compiled
+def _note(d, start, level, now, cause, action):
+    row = d.counts[SPLITS] + d.counts[COLLAPSES]
+    d.log[row, 0], d.log[row, 1], d.log[row, 2], d.log[row, 3], d.log[row, 4] = now, start, level, cause, action
+    d.counts[SPLITS if action == SPLIT else COLLAPSES] += 1
+    d.counts[TABLES] += 1 if action == SPLIT else -1
+
+
+@compiled
+def split_leaf(d, start, level, now, cause):
+    """Replace a leaf by a table of the next level whose entries inherit its attributes."""
+    shift = d.table_shift
+    piece = start >> shift
+    if level == PUD:
+        inherited = d.attr_pud[piece >> shift]
+        for entry in range(1 << shift):
+            d.level[piece + entry] = PMD
+            d.attr_pmd[piece + entry] = inherited
+        d.counts[PAGES + PUD] -= 1 << 2 * shift
+        d.counts[PAGES + PMD] += 1 << 2 * shift
+    else:
+        d.level[piece] = PTE
+        moved = 0
+        for page in range(start, min(start + (1 << shift), len(d.mapped))):
+            d.attr_pte[page] = d.attr_pmd[piece]
+            moved += d.mapped[page]
+        d.counts[PAGES + PMD] -= moved
+        d.counts[PAGES + PTE] += moved
+    _note(d, start, level, now, cause, SPLIT)
+
+
+@compiled
+def join_leaves(d, start, level, now, cause):
+    """Replace a whole table by one leaf of `level` that starts at page `start`, with its first entry's attributes."""
+    shift = d.table_shift
+    piece = start >> shift
+    if level == PUD:
+        d.attr_pud[piece >> shift] = d.attr_pmd[piece]
+        for entry in range(1 << shift):
+            d.level[piece + entry] = PUD
+    else:
+        d.attr_pmd[piece] = d.attr_pte[start]
+        d.level[piece] = PMD
+    size = 1 << (level - 1) * shift
+    d.counts[PAGES + level - 1] -= size
+    d.counts[PAGES + level] += size
+    _note(d, start, level, now, cause, COLLAPSE)
