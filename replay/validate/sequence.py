@@ -44,7 +44,8 @@ VMSTAT = (
 
 _GREW = ("d_l2s", "d_l3s", "d_l2c", "d_l3c")
 
-_RAW = ((1 << 1, maps.READ_ONLY), (1 << 6, maps.CLEAN), (1, maps.NOT_PRESENT), (1 << 8, maps.NOT_GLOBAL))
+_PRESENT, _RW, _DIRTY = 1, 1 << 1, 1 << 6
+_RAW_CLEAR = ((_RW, maps.READ_ONLY), (_DIRTY, maps.CLEAN), (_PRESENT, maps.NOT_PRESENT), (1 << 8, maps.NOT_GLOBAL))
 _RAW_SET = ((1 << 4, maps.UNCACHED), (1 << 11, maps.KERNEL_4K))
 _MOST_PAGES, _LONGEST_LINE = 1 << 28, 1 << 28
 
@@ -86,7 +87,9 @@ class Sequence:
     path: Path
     kernel: str
     start: tuple[int, ...]
-    """The four counters before the first operation."""
+    """The four counters before the first operation; -1: the kernel has no such counter."""
+    compared: int
+    """Attributes that this kernel keeps as the model does."""
     operations: list[Operation] = field(default_factory=list)
     refused: int = 0
     """Operations that the kernel itself refused (a return code other than 0); they changed nothing."""
@@ -142,7 +145,7 @@ def replay_sequence(path: Path) -> Sequence:
             elif kind == "after":
                 cases += 1
                 for region in line["regions"]:
-                    if difference := _difference(d, region["walk"], sequence.start):
+                    if difference := _difference(d, region["walk"], sequence.compared):
                         sequence.strays.append(f"line {number}: at the end of case {line['case']}, {difference}")
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise _unusable(path, number, f"{type(error).__name__}: {error}") from None
@@ -190,9 +193,14 @@ def _start(path: Path, meta: dict[str, Any]) -> tuple[maps.DirectMap, Sequence]:
             mapped[first : last + 1] = False
     pieces = -(-pages >> X86_64.table_shift)
     d = maps.direct_map(mapped, np.full(pieces, maps.PTE, np.uint8), X86_64)
-    counters = tuple(int(meta["counters"][name]) for name in ("l2s", "l3s", "l2c", "l3c"))
     _lay(d, meta["map"])
-    return d, Sequence(path, str(meta["kernel"]), counters)
+    counters = tuple(int(meta["counters"][name]) for name in ("l2s", "l3s", "l2c", "l3c"))
+    compared = 0xFF
+    if counters[2] < 0:
+        compared &= ~maps.KERNEL_4K  # the mark came with CPA_COLLAPSE
+    if any(raw & (_PRESENT | _RW | _DIRTY) == _PRESENT | _DIRTY for raw in (int(run[4], 16) for run in meta["map"])):
+        compared &= ~maps.CLEAN  # read-only memory is dirty: a kernel before 6.6, whose set_memory_ro() leaves the bit
+    return d, Sequence(path, str(meta["kernel"]), counters, compared)
 
 
 def _operation(
@@ -207,10 +215,12 @@ def _operation(
     if not 0 <= pfn < pfn + pages <= len(d.mapped):
         raise ValueError(f"{pages} pages at pfn {pfn} are outside the direct map")
     collapses = sequence.start[2] >= 0  # direct_map_level2_collapses is there: the kernel has CPA_COLLAPSE
-    needed = int(maps.tables_needed(d, pfn, pages, *CALLS[call]))
+    set_bits, clear_bits = CALLS[call]
+    set_bits &= sequence.compared | maps.KERNEL_4K  # which asks for 4K pages, whether or not the kernel marks them
+    needed = int(maps.tables_needed(d, pfn, pages, set_bits, clear_bits))
     d = maps.with_room(d, needed + (pages >> X86_64.table_shift) + 4 << 1)
     before = len(maps.logged(d))
-    changed = maps.apply(d, pfn, pages, *CALLS[call], 0, 0)
+    changed = maps.apply(d, pfn, pages, set_bits, clear_bits, 0, 0)
     if call == "rox" and collapses and changed:
         maps.collapse(d, pfn, pages, pud_leaves, 0, 0)
     made = maps.logged(d)[before:]
@@ -220,7 +230,7 @@ def _operation(
         for level in (maps.PMD, maps.PUD)
     )
     recorded = tuple(int(line.get(name, 0)) for name in _GREW)
-    walk = _difference(d, line["after"], sequence.start)
+    walk = _difference(d, line["after"], sequence.compared)
     sequence.operations.append(Operation(number, call, pfn, pages, recorded, predicted, needed, walk))
     if walk:
         _lay(d, line["after"])
@@ -229,7 +239,7 @@ def _operation(
 
 def _attributes(raw: int) -> int:
     attributes = 0 if raw >> 63 else maps.EXECUTABLE
-    for bit, attribute in _RAW:
+    for bit, attribute in _RAW_CLEAR:
         attributes |= 0 if raw & bit else attribute
     for bit, attribute in _RAW_SET:
         attributes |= attribute if raw & bit else 0
@@ -251,15 +261,14 @@ def _lay(d: maps.DirectMap, walk: list[Any]) -> None:
         d.level[first >> 9 : (last >> 9) + 1] = max(level, maps.PTE)
 
 
-def _difference(d: maps.DirectMap, walk: list[Any], counters: tuple[int, ...]) -> str:
+def _difference(d: maps.DirectMap, walk: list[Any], compared: int) -> str:
     """The first run of pages whose leaf or attributes are not as the walk found them, in words."""
-    modelled = 0xFF if counters[2] >= 0 else 0xFF & ~maps.KERNEL_4K  # the mark came with CPA_COLLAPSE
     for first, last, level, _, raw in walk:
         if level == 0:
             continue
         levels, attributes = _found(d, first, last)
-        recorded = _attributes(int(raw, 16)) & modelled
-        wrong = np.flatnonzero((levels != level) | (attributes & modelled != recorded))
+        recorded = _attributes(int(raw, 16)) & compared
+        wrong = np.flatnonzero((levels != level) | (attributes & compared != recorded))
         if len(wrong):
             at = int(wrong[0])
             return (

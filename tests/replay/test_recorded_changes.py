@@ -33,8 +33,8 @@ def test_the_model_does_what_the_kernel_did(sequences, name):
 
 
 def test_there_are_recordings_of_two_kernels_and_one_collapses(sequences):
-    assert {name.partition("-")[0] for name in NAMES} == {"612", "73"}
-    collapses = {kernel: [0, 0] for kernel in ("612", "73")}
+    collapses = {name.partition("-")[0]: [0, 0] for name in NAMES}
+    assert set(collapses) >= {"612", "73"}
     for name, sequence in sequences.items():
         for operation in sequence.operations:
             collapses[name.partition("-")[0]][0] += operation.recorded[2]
