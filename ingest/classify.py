@@ -42,6 +42,11 @@ def frames_of(text: str) -> tuple[str, ...]:
             if name in ("", "[unknown]"):
                 name = f"0x{address}" if address else "[unknown]"
         frames.append(name.split("+0x", 1)[0])
+    return without_tracer(frames)
+
+
+def without_tracer(frames: Sequence[str]) -> tuple[str, ...]:
+    """The frames, innermost first, from the first on that is not the tracer's own."""
     first = next((i for i, frame in enumerate(frames) if not frame.startswith(_TRACER)), len(frames))
     return tuple(frames[first:])
 
