@@ -63,6 +63,44 @@ def trace(
         _report(connection, done.name, unchanged=done.unchanged, as_json=as_json)
 
 
+@app.command(
+    context_settings={"allow_interspersed_args": False},
+    epilog="Example: ptpool ingest capture --out boot-storm -- make -j8; "
+    "ptpool ingest capture --seconds 30 --redact; ptpool ingest trace boot-storm",
+)
+def capture(
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="COMMAND", help="What to run meanwhile, after --; none: record until Ctrl-C."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The bundle to make [default: capture-DATE-TIME].")
+    ] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="tracefs or perf [default: the first that works, tracefs first].")
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(metavar="S", min=0.1, help="End after S seconds at the latest.")
+    ] = None,
+    buffer: Annotated[
+        str, typer.Option(metavar="SIZE", help="Buffer per CPU: 64M [default: by memory and CPUs].")
+    ] = "",
+    redact: Annotated[
+        bool, typer.Option("--redact", help="No names of tasks, no user frames, no command lines, no host name.")
+    ] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Record every page allocation and free of this machine, while COMMAND runs or for some time (as root).
+
+    Makes a folder that ingest trace takes as it is: the events with kernel stacks, /proc's snapshots before and after,
+    and what describes the machine. Records all processes, not only COMMAND. Ctrl-C ends the recording and keeps it.
+    """
+    from ingest.recorder.cli import capture_command
+
+    capture_command(command or [], out, backend, seconds, buffer, redact=redact, quiet=quiet, as_json=as_json)
+
+
 @app.command("list", epilog="Example: ptpool ingest list --json")
 def list_(db: Db = DEFAULT_DB, as_json: Json = False) -> None:
     """List the captures of a warehouse."""

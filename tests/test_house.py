@@ -60,6 +60,7 @@ def test_help_is_light():
 COMMANDS = [
     ["ingest", "trace"],
     ["ingest", "list"],
+    ["ingest", "capture"],
     ["ingest", "remove"],
     ["ingest", "formats"],
     ["replay", "run"],

@@ -1,0 +1,126 @@
+"""Empties the ring buffers of all CPUs into files while the kernel fills them: one reading thread per CPU."""
+
+import os
+import re
+import select
+import threading
+from pathlib import Path
+
+_IDLE_S = 0.05  # how long a reader rests where poll() returns at once though there is no full page
+_POLL_MS = 200
+
+
+class Drain:
+    """Copies per_cpu/cpuN/trace_pipe_raw of a tracefs instance.
+
+    While the kernel records, whole pages are taken only: the page that is being filled would be copied half empty.
+
+    Args:
+        cpus: folders cpuN of the instance.
+        folder: where to make cpuN/trace_pipe_raw.
+        page: bytes of a page of the ring buffer (a sub-buffer).
+    """
+
+    def __init__(self, cpus: list[Path], folder: Path, page: int) -> None:
+        self._pausing = threading.Event()
+        self._failure: OSError | None = None
+        self._readers: list[_Reader] = []
+        self._threads: list[threading.Thread] = []
+        try:
+            for cpu in cpus:
+                self._readers.append(_Reader(cpu, folder / cpu.name / "trace_pipe_raw", page))
+        except BaseException:
+            self.close()
+            raise
+
+    def start(self) -> None:
+        """Start reading."""
+        self._threads = [threading.Thread(target=self._run, args=[reader]) for reader in self._readers]
+        for thread in self._threads:
+            thread.start()
+
+    def _run(self, reader: "_Reader") -> None:
+        try:
+            while not self._pausing.is_set():
+                if not reader.take_full_pages():
+                    self._pausing.wait(_IDLE_S)
+                    reader.wait()
+        except OSError as error:
+            self._failure = error
+
+    def pause(self) -> None:
+        """Stop reading."""
+        self._pausing.set()
+        for thread in self._threads:
+            thread.join()
+        self._threads = []
+
+    def written(self) -> int:
+        """Bytes written so far.
+
+        Raises:
+            OSError: a reader could not go on.
+        """
+        if self._failure is not None:
+            raise self._failure
+        return sum(reader.written for reader in self._readers)
+
+    def finish(self) -> None:
+        """Write everything that is left, once nothing is recorded any more.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        self.written()
+        for reader in self._readers:
+            reader.take_all()
+
+    def close(self) -> None:
+        """Stop reading and close all files."""
+        self.pause()
+        for reader in self._readers:
+            reader.close()
+
+
+class _Reader:
+    def __init__(self, cpu: Path, target: Path, page: int) -> None:
+        self._stats = cpu / "stats"
+        self._buffer = memoryview(bytearray(page))
+        self.written = 0
+        target.parent.mkdir(parents=True)
+        self._target = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        self._source = os.open(cpu / "trace_pipe_raw", os.O_RDONLY | os.O_NONBLOCK)
+        self._poll = select.poll()
+        self._poll.register(self._source, select.POLLIN)
+
+    def wait(self) -> None:
+        """Until the kernel says that enough is there, or a moment."""
+        self._poll.poll(_POLL_MS)
+
+    def take_full_pages(self) -> bool:
+        """Copy the pages that are full by the kernel's own count of bytes; whether there was any."""
+        held = re.search(r"^bytes: (\d+)", self._stats.read_text(), re.MULTILINE)
+        full = int(held[1]) // len(self._buffer) if held else 0
+        for _ in range(full):
+            if not self._take_page():
+                return False
+        return full > 0
+
+    def take_all(self) -> None:
+        while self._take_page():
+            pass
+
+    def _take_page(self) -> bool:
+        try:
+            got = os.readv(self._source, [self._buffer])
+        except BlockingIOError:
+            return False
+        done = 0
+        while done < got:
+            done += os.write(self._target, self._buffer[done:got])
+        self.written += got
+        return got > 0
+
+    def close(self) -> None:
+        os.close(self._source)
+        os.close(self._target)

@@ -1,0 +1,188 @@
+"""What /proc and /sys say: snapshots before and after a recording, and files that describe the machine."""
+
+import mmap
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ingest.bundle import SNAPSHOTS
+from ingest.snapshots import MalformedError, zoneinfo
+
+KPAGEFLAGS = "kpageflags.u64le.zst"
+MACHINE = {
+    "iomem": "proc/iomem",
+    "cmdline": "proc/cmdline",
+    "version": "proc/version",
+    "swaps": "proc/swaps",
+    "modules": "proc/modules",
+    "thp_enabled": "sys/kernel/mm/transparent_hugepage/enabled",
+}
+PERSONAL = ("cmdline", "version", "swaps")  # hold names of hosts, users and paths: not stored by --redact
+
+_STEP = 4 << 20
+_USERS_SYMBOL = re.compile(rb"([0-9a-f]+ \w )\S+\s+\[(bpf|__builtin__\w+)\]$")
+
+
+class PageFlags:
+    """Room for /proc/kpageflags, taken before the recording so that reading it allocates nothing."""
+
+    def __init__(self, root: Path) -> None:
+        self._path = root / "proc/kpageflags"
+        pages = _highest_page(root)
+        populate = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 0)
+        self._room = mmap.mmap(-1, 8 * pages, populate) if pages else None
+        self._bytes = 0
+
+    def read(self) -> None:
+        """Read the file, as far as it may be read.
+
+        Raises:
+            OSError: it may not be read.
+        """
+        if self._room is None:
+            return
+        source = os.open(self._path, os.O_RDONLY)
+        view = memoryview(self._room)
+        try:
+            while self._bytes < len(view):
+                got = os.readv(source, [view[self._bytes : self._bytes + _STEP]])
+                if not got:
+                    break
+                self._bytes += got
+        finally:
+            view.release()
+            os.close(source)
+
+    def write(self, path: Path) -> None:
+        """Write what was read, compressed, and give the room back."""
+        if self._room is None:
+            return
+        if self._bytes:
+            write_zst(path, memoryview(self._room)[: self._bytes])
+        self._room = None
+
+
+@dataclass
+class Moment:
+    """The snapshots of one moment, kept in memory until nothing is recorded any more."""
+
+    root: Path
+    files: dict[str, bytes] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._flags = PageFlags(self.root)
+
+    def take(self, *, flags_first: bool) -> None:
+        """Read everything: page flags take longest (0.3 s for 24 GiB), so they are farthest from the recording."""
+        if flags_first:
+            self._take_flags()
+        for name in SNAPSHOTS:
+            try:
+                self.files[name] = (self.root / "proc" / name).read_bytes()
+            except OSError:
+                self.missing.append(name)
+        if not flags_first:
+            self._take_flags()
+
+    def _take_flags(self) -> None:
+        try:
+            self._flags.read()
+        except OSError:
+            self.missing.append("kpageflags")
+
+    def write(self, folder: Path) -> None:
+        """Write them all into a new folder."""
+        folder.mkdir()
+        for name, data in self.files.items():
+            (folder / name).write_bytes(data)
+        self._flags.write(folder / KPAGEFLAGS)
+
+
+def write_machine(root: Path, folder: Path, *, redact: bool) -> list[str]:
+    """Write the files that describe the machine; the names of those that cannot be read."""
+    missing = []
+    kernel = root / "proc/sys/kernel"
+    for name, source in MACHINE.items():
+        if redact and name in PERSONAL:
+            continue
+        try:
+            (folder / name).write_bytes((root / source).read_bytes())
+        except OSError:
+            missing.append(name)
+    try:
+        words = {name: (kernel / name).read_text().strip() for name in ("ostype", "hostname", "osrelease", "version")}
+        words["hostname"] = "host" if redact else words["hostname"]
+        (folder / "uname").write_text(" ".join([*words.values(), os.uname().machine, "GNU/Linux"]) + "\n")
+    except OSError:
+        missing.append("uname")
+    try:
+        first, _, _ = (root / "proc/cpuinfo").read_text().partition("\n\n")  # all CPUs are alike
+        (folder / "cpuinfo").write_text(first + "\n")
+    except OSError:
+        missing.append("cpuinfo")
+    (folder / "sysctl_vm").write_text("".join(_sysctls(root)))
+    try:
+        write_zst(folder / "kallsyms.zst", b"".join(_symbols(root, redact=redact)))
+    except OSError:
+        missing.append("kallsyms")
+    return missing
+
+
+def kernel_threads(root: Path) -> set[int]:
+    """Pids of kernel threads alive: PF_KTHREAD (include/linux/sched.h) in the flags of /proc/PID/stat."""
+    pids = {0}
+    for path in (root / "proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text(errors="replace").rpartition(")")[2].split()
+        except OSError:
+            continue
+        if len(fields) > 6 and int(fields[6]) & 0x00200000:
+            pids.add(int(path.parent.name))
+    return pids
+
+
+def available_memory(root: Path) -> int:
+    """Bytes of MemAvailable; 0 where it is not said."""
+    match = re.search(r"^MemAvailable: +(\d+) kB", (root / "proc/meminfo").read_text(), re.MULTILINE)
+    return int(match[1]) << 10 if match else 0
+
+
+def write_zst(path: Path, data: bytes | memoryview) -> None:
+    """Write a file compressed with zstd."""
+    import pyarrow as pa
+
+    with pa.CompressedOutputStream(str(path), "zstd") as stream:
+        stream.write(data)
+
+
+def _sysctls(root: Path) -> Iterator[str]:
+    for path in sorted((root / "proc/sys/vm").glob("*")):
+        if path.name == "stat_refresh":  # reading it is an order
+            continue
+        try:
+            yield f"/proc/sys/vm/{path.name}:{path.read_text().strip()}\n"
+        except OSError:  # some may only be written
+            continue
+
+
+def _symbols(root: Path, *, redact: bool) -> Iterator[bytes]:
+    """Lines of kallsyms; redacted, BPF programs and trampolines are called after their kind: users name them."""
+    with (root / "proc/kallsyms").open("rb") as file:
+        for line in file:
+            if redact and (match := _USERS_SYMBOL.match(line)):
+                yield b"%s%s\t[%s]\n" % (match[1], match[2], match[2])
+            else:
+                yield line
+
+
+def _highest_page(root: Path) -> int:
+    """The page after the last one of any zone."""
+    try:
+        rows: dict[str, int] = dict(zoneinfo((root / "proc/zoneinfo").read_text().splitlines()))
+    except (OSError, MalformedError):
+        return 0
+    starts = {name.removesuffix("start_pfn"): first for name, first in rows.items() if name.endswith(", start_pfn")}
+    return max((first + rows.get(f"{zone}spanned", 0) for zone, first in starts.items()), default=0)

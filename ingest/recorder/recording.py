@@ -1,0 +1,216 @@
+"""One recording from start to finish: the bundle is written under another name and renamed when it is whole."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Protocol
+
+from ingest.recorder.perf import PerfRecorder
+from ingest.recorder.plan import Plan, buffer_size, choose
+from ingest.recorder.proc_files import Moment, available_memory, kernel_threads, write_machine
+from ingest.recorder.redact import Pseudonyms
+from ingest.recorder.status import Status
+from ingest.recorder.tracefs import Tracefs, TracefsRecorder
+from ptpool import __version__
+from ptpool.errors import UsageError
+from ptpool.options import note
+from ptpool.progress import Meter, progress
+
+_TICK_S = 0.25
+_PATIENCE_S = 5.0  # how long a COMMAND that is told to end may take
+_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Recorder(Protocol):
+    """A backend: entering it prepares everything, leaving it restores everything."""
+
+    def __enter__(self) -> "Recorder":
+        """Prepare, not yet recording."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Restore."""
+
+    def start(self) -> None:
+        """Begin to record."""
+
+    def stop(self) -> None:
+        """Record no more."""
+
+    def status(self) -> Status:
+        """How far the recording is."""
+
+    def finish(self, pseudonyms: Pseudonyms | None) -> Status:
+        """Write what is left, redacted if there are pseudonyms; what there is in all."""
+
+
+@dataclass
+class Recording:
+    """What was recorded; the bundle's recording.json."""
+
+    backend: str
+    buffer_bytes_per_cpu: int
+    redacted: bool
+    ptpool: str = __version__
+    began: str = ""
+    seconds: float = 0.0
+    ended_by: str = ""  # command, seconds or interrupt
+    command: list[str] = field(default_factory=list)
+    exit_status: int | None = None  # of the command; -15: ended by signal 15
+    bytes: int = 0
+    events: int = 0
+    lost_events: int = 0
+    lost_by_cpu: dict[str, int] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)  # files that could not be read
+
+
+def record(plan: Plan, *, root: Path = Path("/"), quiet: bool = False, output: int | None = None) -> Recording:
+    """Record a bundle.
+
+    Args:
+        plan: what, and where to.
+        root: where the file system of the machine begins.
+        quiet: no progress.
+        output: file descriptor for what COMMAND prints; None: ours.
+
+    Raises:
+        UsageError: something is missing that recording needs, or the backend fails. No bundle is left behind.
+    """
+    partial = plan.out.with_name(plan.out.name + ".partial")
+    if plan.out.exists():
+        raise UsageError(f"{plan.out}: exists already", "name another folder with --out")
+    if partial.exists():
+        raise UsageError(f"{partial}: left by a capture that did not finish", f"remove it: rm -r {partial}")
+    if plan.command and shutil.which(plan.command[0]) is None:
+        raise UsageError(f"{plan.command[0]}: no such command", "name a program after --, with its arguments")
+    tracefs = Tracefs(root)
+    for name in tracefs.sweep():
+        note(f"removed tracefs instance {name}, left by a capture that crashed", quiet=quiet)
+    backend = choose(plan.backend, tracefs)
+    buffer = buffer_size(plan.buffer, available_memory(root), os.cpu_count() or 1)
+    note(f"recording with {backend}, {buffer >> 20} MiB of buffer per CPU; Ctrl-C ends it and keeps it", quiet=quiet)
+    with _Interrupts() as interrupts:
+        try:
+            partial.mkdir(parents=True)
+        except OSError as error:
+            raise UsageError(f"{partial}: {error.strerror}", "name another folder with --out") from error
+        try:
+            recorder: Recorder = (TracefsRecorder if backend == "tracefs" else PerfRecorder)(tracefs, partial, buffer)
+            done = Recording(backend, buffer, plan.redact, command=[] if plan.redact else list(plan.command))
+            _Session(plan, partial, root, interrupts, done).run(recorder, quiet, output)
+            partial.rename(plan.out)
+        except BaseException:
+            shutil.rmtree(partial)
+            raise
+    return done
+
+
+class _Interrupts:
+    """The first Ctrl-C (or SIGTERM, SIGHUP) ends the recording and keeps it, the second one drops it."""
+
+    def __init__(self) -> None:
+        self.seen = False
+
+    def __enter__(self) -> "_Interrupts":
+        self._wakeup = signal.set_wakeup_fd(-1)  # the command line's own watch would end the process
+        self._handlers = {number: signal.signal(number, self._note) for number in _ENDING_SIGNALS}
+        return self
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.seen:
+            raise KeyboardInterrupt
+        self.seen = True
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)
+
+
+class _Session:
+    def __init__(self, plan: Plan, folder: Path, root: Path, interrupts: _Interrupts, done: Recording) -> None:
+        self._plan, self._folder, self._root, self._interrupts, self._done = plan, folder, root, interrupts, done
+        self._said_lost = 0
+
+    def run(self, recorder: Recorder, quiet: bool, output: int | None) -> None:
+        """The order of things: docs/recording.md."""
+        plan, done = self._plan, self._done
+        done.missing = write_machine(self._root, self._folder, redact=plan.redact)
+        threads = kernel_threads(self._root)
+        with recorder:
+            before, after = Moment(self._root), Moment(self._root)
+            done.began = datetime.now(UTC).isoformat(timespec="seconds")
+            before.take(flags_first=True)
+            began = time.monotonic()
+            recorder.start()
+            child = subprocess.Popen(plan.command, stdout=output) if plan.command else None
+            try:
+                with progress("recording", plan.seconds or 0, quiet=quiet, unit="s") as meter:
+                    done.ended_by = self._wait(recorder, child, began, meter, quiet)
+                recorder.stop()
+                done.seconds = round(time.monotonic() - began, 3)
+                after.take(flags_first=False)
+            finally:
+                done.exit_status = _end(child)
+            threads |= kernel_threads(self._root)
+            status = recorder.finish(Pseudonyms(threads) if plan.redact else None)
+        before.write(self._folder / "before")
+        after.write(self._folder / "after")
+        done.bytes, done.events, done.lost_events = status.bytes, status.events, status.lost
+        done.lost_by_cpu = {str(cpu): lost for cpu, lost in sorted(status.lost_by_cpu.items(), key=str)}
+        done.missing += sorted({*before.missing, *after.missing})
+        (self._folder / "tool_version").write_text(f"ptpool {__version__}\n")
+        (self._folder / "recording.json").write_text(json.dumps(asdict(done), indent=2) + "\n")
+
+    def _wait(
+        self, recorder: Recorder, child: "subprocess.Popen[bytes] | None", began: float, meter: Meter, quiet: bool
+    ) -> str:
+        """Until the recording is to end; why."""
+        seconds = self._plan.seconds
+        while True:
+            status = recorder.status()
+            elapsed = time.monotonic() - began
+            lost = f", {status.lost:,} lost" if status.lost else ""
+            meter(elapsed, f"{elapsed:.0f} s, {status.events:,} events{lost}, {status.bytes / 1e6:,.0f} MB")
+            if status.lost > 2 * self._said_lost:  # the first ones, and then each time there are twice as many
+                self._said_lost = status.lost
+                note(f"{status.lost:,} events lost so far: a larger --buffer or a faster disk is needed", quiet=quiet)
+            if child is not None and child.poll() is not None:
+                return "command"
+            if seconds is not None and elapsed >= seconds:
+                return "seconds"
+            if self._interrupts.seen:
+                return "interrupt"
+            rest = _TICK_S if seconds is None else min(_TICK_S, max(seconds - elapsed, 0))
+            if child is None:
+                time.sleep(rest)
+            else:
+                with suppress(subprocess.TimeoutExpired):
+                    child.wait(rest)
+
+
+def _end(child: "subprocess.Popen[bytes] | None") -> int | None:
+    """Exit status of COMMAND, which is ended if it still runs."""
+    if child is None:
+        return None
+    try:
+        if child.poll() is None:
+            child.terminate()
+        return child.wait(_PATIENCE_S)
+    except BaseException as error:
+        child.kill()
+        status = child.wait()
+        if not isinstance(error, subprocess.TimeoutExpired):
+            raise
+        return status

@@ -1,0 +1,319 @@
+"""Recording a bundle: on a folder that looks like a machine."""
+
+import json
+import os
+import signal
+import struct
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from fake_machine import PAGE, FakeMachine
+
+from ingest.recorder import perf
+from ingest.recorder.drain import Drain
+from ingest.recorder.perf import _Progress
+from ingest.recorder.plan import Plan, buffer_size, choose
+from ingest.recorder.recording import record
+from ingest.recorder.redact import Pseudonyms, redact_perf_script
+from ingest.recorder.tracefs import Tracefs
+from ptpool.cli import run
+from ptpool.errors import UsageError
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
+    (tmp_path / "root").mkdir()
+    made = FakeMachine(tmp_path / "root")
+    monkeypatch.setattr(Tracefs, "create", made.create)
+    monkeypatch.setattr(Tracefs, "remove", made.remove)
+    return made
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """Whatever happens, signals do again what they did before."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
+def unpacked(path: Path) -> bytes:
+    with pa.CompressedInputStream(pa.PythonFile(path.open("rb")), "zstd") as stream:
+        return bytes(stream.read())
+
+
+def test_a_bundle_holds_everything_and_nothing_stays_in_tracefs(machine: FakeMachine, tmp_path: Path) -> None:
+    out = tmp_path / "out" / "bundle"
+    done = record(Plan(out, ["sh", "-c", "exit 3"], buffer=1 << 20), root=machine.root, quiet=True)
+
+    assert (done.backend, done.ended_by, done.exit_status, done.missing) == ("tracefs", "command", 3, [])
+    assert (done.bytes, done.events, done.lost_events, done.lost_by_cpu) == (4 * len(PAGE), 10, 7, {"10": 7})
+    assert json.loads((out / "recording.json").read_text())["command"] == ["sh", "-c", "exit 3"]
+    assert (out / "per_cpu/cpu0/trace_pipe_raw").read_bytes() == 3 * PAGE
+    assert (out / "per_cpu/cpu10/trace_pipe_raw").read_bytes() == PAGE
+    assert (out / "events/kmem/mm_page_free/format").read_text() == "name: mm_page_free\n"
+    assert "== cpu10\nentries: 4\noverrun: 7\n" in (out / "ring_stats").read_text()
+    assert (out / "saved_cmdlines").read_text() == "1 init\n2 k thread\n77 alice's job\n"
+    assert (out / "uname").read_text() == f"Linux alices-laptop 6.12.0 #1 SMP {os.uname().machine} GNU/Linux\n"
+    assert (out / "cpuinfo").read_text() == "processor : 0\nflags : fpu\n"
+    assert (out / "sysctl_vm").read_text() == "/proc/sys/vm/swappiness:60\n"
+    for moment in ("before", "after"):
+        assert (out / moment / "buddyinfo").read_text().startswith("Node 0, zone    DMA32")
+        assert unpacked(out / moment / "kpageflags.u64le.zst") == bytes(8 * 96)
+    assert list(machine.instances.iterdir()) == []
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_what_an_instance_is_set_to(machine: FakeMachine, tmp_path: Path) -> None:
+    record(Plan(tmp_path / "bundle", ["true"], buffer=4 << 20), root=machine.root, quiet=True)
+    settings = {name: text for name, text in machine.settings.items() if "stats" not in name and "header" not in name}
+    assert settings == {
+        "tracing_on": "0",
+        "buffer_size_kb": "4096",
+        "buffer_percent": "10",
+        "trace_clock": "mono",
+        "trace_options": "nostacktrace\n",
+        "options/stacktrace": "1",
+        "events/kmem/mm_page_alloc/enable": "1",
+        "events/kmem/mm_page_free/enable": "1",
+    }
+
+
+def test_redacted_files_tell_nothing_about_people(machine: FakeMachine, tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    record(Plan(out, ["sh", "-c", ": alice"], redact=True), root=machine.root, quiet=True)
+    assert (out / "saved_cmdlines").read_text() == "1 task-1\n2 k thread\n77 task-2\n"
+    assert unpacked(out / "kallsyms.zst").splitlines() == [
+        b"ffffffff81000000 T _stext",
+        b"ffffffffc0000000 t kvm_mmu_alloc\t[kvm]",
+        b"ffffffffc0100000 t bpf\t[bpf]",
+        b"ffffffffc0200000 t __builtin__ftrace\t[__builtin__ftrace]",
+    ]
+    files = [path for path in out.rglob("*") if path.is_file()]
+    assert len(files) > 20
+    for path in files:
+        data = unpacked(path) if path.suffix == ".zst" else path.read_bytes()
+        assert b"alice" not in data, path
+        assert b"UUID" not in data, path
+        assert b"secret" not in data, path
+
+
+def test_perf_text_is_redacted(tmp_path: Path) -> None:
+    text = b"""\
+my job  1 [001] 12.5: kmem:mm_page_free: page=0x1 pfn=0x1 order=0
+\tffffffff8161f42b free_unref_page
+\t    55d0c0ffee00 alices_function
+
+kswapd0 40 [000] 12.6: kmem:mm_page_free: page=0x2 pfn=0x2 order=0
+
+my job 9 [000] 12.7: kmem:mm_page_free: page=0x3 pfn=0x3 order=0
+Warning: alice
+"""
+    redact_perf_script(text.splitlines(keepends=True), tmp_path / "text.zst", Pseudonyms({40}))
+    assert (
+        unpacked(tmp_path / "text.zst")
+        == b"""\
+task-1 1 [001] 12.5: kmem:mm_page_free: page=0x1 pfn=0x1 order=0
+\tffffffff8161f42b free_unref_page
+
+kswapd0 40 [000] 12.6: kmem:mm_page_free: page=0x2 pfn=0x2 order=0
+
+task-1 9 [000] 12.7: kmem:mm_page_free: page=0x3 pfn=0x3 order=0
+"""
+    )
+
+
+def test_what_crashed_captures_left_is_removed(
+    machine: FakeMachine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("ptpool-4999999", f"ptpool-{os.getpid()}", "ptpool-1", "ptpool-x", "somebody-else"):
+        machine.create(name)
+    (machine.root / "proc" / str(os.getpid())).mkdir()
+    record(Plan(tmp_path / "bundle", ["true"]), root=machine.root)
+    assert sorted(path.name for path in machine.instances.iterdir()) == ["ptpool-1", "ptpool-x", "somebody-else"]
+    assert "ptpool-4999999" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupt_ends_the_recording_and_keeps_it(
+    number: signal.Signals, machine: FakeMachine, tmp_path: Path
+) -> None:
+    threading.Timer(0.3, os.kill, [os.getpid(), number]).start()
+    done = record(Plan(tmp_path / "bundle", ["sleep", "60"]), root=machine.root, quiet=True)
+    assert (done.ended_by, done.exit_status) == ("interrupt", -signal.SIGTERM)
+    assert (tmp_path / "bundle" / "after" / "buddyinfo").exists()
+    assert list(machine.instances.iterdir()) == []
+
+
+def test_a_second_interrupt_drops_it(machine: FakeMachine, tmp_path: Path) -> None:
+    for delay in (0.5, 1.0):
+        threading.Timer(delay, os.kill, [os.getpid(), signal.SIGINT]).start()
+    stubborn = ["sh", "-c", f"trap '' TERM; echo $$ > {tmp_path}/pid; while :; do sleep 0.1; done"]
+    with pytest.raises(KeyboardInterrupt):
+        record(Plan(tmp_path / "bundle", stubborn), root=machine.root, quiet=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pid", "root"]
+    assert list(machine.instances.iterdir()) == []
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+def test_it_ends_after_the_time_asked_for(machine: FakeMachine, tmp_path: Path) -> None:
+    done = record(Plan(tmp_path / "bundle", seconds=0.2), root=machine.root, quiet=True)
+    assert (done.ended_by, done.exit_status) == ("seconds", None)
+    assert 0.2 <= done.seconds < 5
+
+
+def test_nothing_is_left_when_the_bundle_cannot_be_written(
+    machine: FakeMachine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(drain: Drain) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Drain, "written", full)
+    with pytest.raises(OSError, match="No space"):
+        record(Plan(tmp_path / "bundle", ["sleep", "60"]), root=machine.root, quiet=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["root"]
+    assert list(machine.instances.iterdir()) == []
+
+
+def test_a_setting_that_the_kernel_refuses_leaves_no_instance(
+    machine: FakeMachine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_stacks(name: str) -> Path:
+        instance = machine.create(name)
+        (instance / "options/stacktrace").unlink()
+        return instance
+
+    monkeypatch.setattr(Tracefs, "create", staticmethod(without_stacks))
+    with pytest.raises(UsageError, match="options/stacktrace cannot be set"):
+        record(Plan(tmp_path / "bundle", ["true"], backend="tracefs"), root=machine.root, quiet=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["root"]
+    assert list(machine.instances.iterdir()) == []
+
+
+def test_files_that_cannot_be_read_are_named(machine: FakeMachine, tmp_path: Path) -> None:
+    for name in ("modules", "pagetypeinfo", "kpageflags"):
+        (machine.root / "proc" / name).unlink()
+    done = record(Plan(tmp_path / "bundle", ["true"]), root=machine.root, quiet=True)
+    assert done.missing == ["modules", "kpageflags", "pagetypeinfo"]
+
+
+def test_what_is_missing_is_said_with_the_remedy(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(perf.shutil, "which", lambda name: None)
+    tracefs = Tracefs(machine.root)
+    assert choose(None, tracefs) == "tracefs"
+    cases = {
+        "sys/kernel/security/lockdown": ("none integrity [confidentiality]", "locked down"),
+        "proc/kallsyms": ("0000000000000000 T _stext\n", "kernel.kptr_restrict=1"),
+        "sys/kernel/tracing/events/kmem/mm_page_free/format": (None, "no event kmem/mm_page_free"),
+    }
+    for name, (text, words) in cases.items():
+        path = machine.root / name
+        good = path.read_text()
+        path.unlink() if text is None else path.write_text(text)
+        with pytest.raises(UsageError) as refused:
+            choose(None, tracefs)
+        assert words in str(refused.value)
+        assert "perf: there is no perf" in str(refused.value)
+        path.write_text(good)
+    with pytest.raises(UsageError, match="mount -t tracefs"):
+        choose("tracefs", Tracefs(machine.root / "proc"))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "available", "cpus", "size"),
+    [
+        (None, 64 << 30, 2, 64 << 20),
+        (None, 64 << 30, 256, 16 << 20),
+        (None, 1 << 30, 3, 16 << 20),
+        (None, 0, 8, 1 << 20),
+        (100 << 20, 1 << 30, 2, 64 << 20),
+        (256 << 20, 1 << 30, 2, 256 << 20),
+    ],
+)
+def test_buffers_are_sized_by_memory_and_cpus(wanted: int | None, available: int, cpus: int, size: int) -> None:
+    assert buffer_size(wanted, available, cpus) == size
+
+
+def test_buffers_that_would_take_the_memory_are_refused() -> None:
+    with pytest.raises(UsageError, match="at most 128M"):
+        buffer_size(256 << 20, 1 << 30, 4)
+
+
+def record_bytes(kind: int, *words: int) -> bytes:
+    return struct.pack(f"=IHH{len(words)}Q", kind, 0, 8 + 8 * len(words), *words)
+
+
+def test_samples_and_losses_are_counted_while_perf_writes(tmp_path: Path) -> None:
+    whole = bytes(40) + struct.pack("=Q", 104) + bytes(56) + record_bytes(9, 1, 2) + record_bytes(2, 5, 30)
+    whole += record_bytes(13, 12) + record_bytes(68) + record_bytes(9, 1)
+    for cut in range(len(whole) + 1):
+        (tmp_path / "perf.data").write_bytes(whole[:cut])
+        progress = _Progress(tmp_path / "perf.data")
+        progress.status()
+        (tmp_path / "perf.data").write_bytes(whole)
+        status = progress.status()
+        assert (status.events, status.lost, status.bytes) == (2, 42, len(whole))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--backend", "dtrace"], "no such backend"),
+        (["--buffer", "many"], "not a size"),
+        (["--buffer", "1K"], "not a size"),
+        (["--out", "there"], "exists already"),
+        (["--out", "half"], "did not finish"),
+        (["--", "no-such-program-here"], "no such command"),
+    ],
+)
+def test_refusals(
+    arguments: list[str],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    (tmp_path / "half.partial").mkdir()
+    assert run(["ingest", "capture", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert len(error.splitlines()) <= 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["half.partial", "there"]
+
+
+FORKS = ["sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10; do /bin/true; done"]
+
+
+@pytest.mark.skipif(Tracefs(Path("/")).missing() is not None, reason="no tracefs that may be used here")
+def test_this_machine_can_be_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "bundle"
+    status = run(
+        [
+            "ingest",
+            "capture",
+            "--backend",
+            "tracefs",
+            "--out",
+            str(out),
+            "--buffer",
+            "4M",
+            "--json",
+            "--quiet",
+            "--",
+            *FORKS,
+        ]
+    )
+    assert status == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["bundle"] == str(out)
+    assert shown["exit_status"] == 0
+    assert shown["events"] > 100
+    assert shown["bytes"] == sum(path.stat().st_size for path in out.glob("per_cpu/*/trace_pipe_raw"))
+    assert not list(Tracefs(Path("/")).path.glob(f"instances/ptpool-{os.getpid()}"))
