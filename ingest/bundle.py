@@ -67,6 +67,8 @@ def find_bundle(paths: Sequence[Path], name: str | None, snapshots: Path | None,
             f"{folders[0]}: a folder among several paths",
             "import a bundle on its own; several paths are parts of one trace",
         )
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise UsageError("the same file is named twice", "name each part of a trace once")
     forced = next((form for form in FORMATS if form.name == wanted), None)
     if forced is not None and not forced.readable:
         raise refusal(forced, str(paths[0]))
@@ -76,11 +78,12 @@ def find_bundle(paths: Sequence[Path], name: str | None, snapshots: Path | None,
     else:
         folder = paths[0].absolute().parent
         traces = list(paths)
-    forms = {form.name: form for form in (forced or sniff(read_head(path), str(path)) for path in traces)}
-    if forced is not None:  # it has to be there at least
-        for path in traces:
-            if not read_head(path):
-                sniff(b"", str(path))
+    heads = {path: read_head(path) for path in traces}
+    traces = [path for path in traces if heads[path]] or traces[:1]  # a CPU on which nothing happened
+    forms = {
+        form.name: form
+        for form in (forced if forced and heads[path] else sniff(heads[path], str(path)) for path in traces)
+    }
     if len(forms) > 1:
         raise UsageError(f"{paths[0]}: parts in different formats ({', '.join(forms)})", "import them one by one")
     bundle = Bundle(name or _name_of(paths[0]), traces, next(iter(forms.values())))
@@ -111,7 +114,7 @@ def _traces_in(folder: Path, forced: Format | None) -> list[Path]:
             if form is None or (forced is not None and form != forced):
                 continue
             if form.readable:
-                return [path]
+                return _of_all_cpus(path)
             unreadable = unreadable or (form, path)
     if unreadable is not None:
         raise refusal(unreadable[0], str(unreadable[1]))
@@ -119,6 +122,15 @@ def _traces_in(folder: Path, forced: Format | None) -> list[Path]:
         f"{folder}: no trace in this folder",
         "a bundle holds trace.dat, perf.data, trace.txt, report.txt or perf.script.txt (or .gz, .xz, .zst)",
     )
+
+
+def _of_all_cpus(path: Path) -> list[Path]:
+    """A trace and, where its name tells a CPU (``trace.cpu0.txt``), those of the other CPUs beside it."""
+    named = re.fullmatch(r"(.*cpu)\d+(.*)", path.name)
+    if named is None:
+        return [path]
+    same = re.compile(rf"{re.escape(named[1])}\d+{re.escape(named[2])}")
+    return sorted(other for other in path.parent.iterdir() if other.is_file() and same.fullmatch(other.name))
 
 
 def _is_name(name: str) -> bool:

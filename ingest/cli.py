@@ -20,7 +20,12 @@ app = typer.Typer(
 
 @app.command(epilog="Example: ptpool ingest trace data/captures/server-16g --db lab.duckdb")
 def trace(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Parts of one trace, or one bundle folder.")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="PATH...", help="Files of one trace (rotated, or one for each CPU), or one bundle folder."
+        ),
+    ],
     name: Annotated[
         str | None, typer.Option(help="What to call the capture [default: after the folder or file].")
     ] = None,

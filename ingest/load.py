@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ingest.bundle import MOMENTS
 from ingest.classify import BY_FLAGS, TABLE_FLAGS, UNCLASSIFIED, Class, classify
 from ingest.ownership import OUTCOMES, Pages, class_code, class_names, roll_forward
+from ingest.scan import ROW, raw
 from ingest.trace import Trace
 from ptpool.progress import Meter
 from ptpool.vocabulary import KIND_ALLOC, KIND_ALLOC_FAILED, KIND_FREE, KINDS, gfp_flags
@@ -68,7 +69,7 @@ class EventStream:
                     self._learn()
                     if storing is not None:
                         storing.result()
-                    storing = storer.submit(self._insert, rows.copy(), self._known)
+                    storing = storer.submit(self._insert, raw(rows).copy().view(ROW), self._known)
             if storing is not None:
                 storing.result()
 
@@ -113,11 +114,11 @@ class EventStream:
         inside = ~(before | after)
         if not inside.all():
             if self.page_flags is not None:
-                roll_forward(self.page_flags, rows[before], codes[before])
+                roll_forward(self.page_flags, raw(rows)[before].view(ROW), codes[before])
             self.outside["before"] += int(before.sum())
             self.outside["after"] += int(after.sum())
             rows, codes, bare, table, gfp_bits = (
-                rows[inside],
+                raw(rows)[inside].view(ROW),
                 codes[inside],
                 bare[inside],
                 table[inside],

@@ -48,13 +48,14 @@ LBRACKET, RBRACKET, LOWER_A, LOWER_F, LOWER_H, LOWER_S, LOWER_X, LOWER_Z = b"[]a
     USER_FRAMES,  # user-space frames passed over
     NO_CPU,  # events without a CPU field
     COUNTERS,  # time stamps without a fraction
-    FIRST_NS,  # time of the first entry
+    FIRST_NS,  # time of the first entry of a file
+    LAST_NS,  # time of the last
     NOTES,  # notes taken in this call
-    COMMS,  # names of tasks, GFP texts and stacks numbered so far
-    GFPS,
-    STACKS,
-) = range(14)
-COUNTS = 14
+) = range(12)
+COUNTS = 12
+
+# Names numbered so far: indices into Scan.named.
+COMMS, GFPS, STACKS = range(3)
 
 NOTE_COMMENT, NOTE_LOST, NOTE_DAMAGED, NOTE_STRAY = range(4)
 
@@ -75,6 +76,12 @@ ROW = np.dtype(
 )
 """An event read and not yet stored."""
 
+
+def raw(rows: NDArray[np.void]) -> NDArray[np.void]:
+    """The same rows as plain bytes: numpy copies and picks those twenty times faster than it does field by field."""
+    return rows.view(np.dtype((np.void, rows.dtype.itemsize)))
+
+
 NAME = np.dtype([("hash", np.uint64), ("start", np.int64), ("end", np.int64), ("number", np.int64)])
 """A slot of an open-addressing table that numbers texts in order of first appearance, by their 64-bit hash.
 
@@ -89,6 +96,7 @@ class Scan(NamedTuple):
     comms: NDArray[np.void]  # NAME, a power of two of slots
     gfps: NDArray[np.void]
     stacks: NDArray[np.void]
+    named: NDArray[np.int64]
     waiting: NDArray[np.int64]  # [cpu, context]: row whose stack may still come; -1: none
     counts: NDArray[np.int64]
     notes: NDArray[np.int64]  # [note, (what, start, end, line)]
@@ -171,7 +179,7 @@ def hash_span(text: int, start: int, end: int) -> Any:
 
 
 @compiled
-def intern(names: Any, counts: Any, which: int, text: int, start: int, end: int) -> Any:
+def intern(names: Any, named: Any, which: int, text: int, start: int, end: int) -> Any:
     """Number of the text [start, end); a new one is entered with its place in the block."""
     value = hash_span(text, start, end)
     mask = names.shape[0] - 1
@@ -181,22 +189,22 @@ def intern(names: Any, counts: Any, which: int, text: int, start: int, end: int)
             return names[slot].number
         slot = (slot + 1) & mask
     names[slot].hash = value
-    names[slot].number = counts[which]
+    names[slot].number = named[which]
     names[slot].start = start
     names[slot].end = end
-    counts[which] += 1
+    named[which] += 1
     return names[slot].number
 
 
 @compiled
-def has_room(rows: Any, comms: Any, gfps: Any, stacks: Any, notes: Any, counts: Any) -> Any:
+def has_room(rows: Any, comms: Any, gfps: Any, stacks: Any, named: Any, notes: Any, counts: Any) -> Any:
     """Whether one more record fits into every table; tables of names are kept half empty."""
     return (
         counts[ROWS] < rows.shape[0]
         and counts[NOTES] < notes.shape[0]
-        and 2 * counts[COMMS] < comms.shape[0]
-        and 2 * counts[GFPS] < gfps.shape[0]
-        and 2 * counts[STACKS] < stacks.shape[0]
+        and 2 * named[COMMS] < comms.shape[0]
+        and 2 * named[GFPS] < gfps.shape[0]
+        and 2 * named[STACKS] < stacks.shape[0]
     )
 
 
@@ -430,14 +438,14 @@ def add_row(
     scan: Scan, text: int, ts: int, cpu: int, pid: int, comm: int, comm_end: int, fields: Any, stack: int
 ) -> None:
     """Add an event; `fields` is what `read_fields` returned."""
-    rows, counts = scan.rows, scan.counts
+    rows, named, counts = scan.rows, scan.named, scan.counts
     kind, pfn, order, migratetype, gfp, gfp_end = fields
     row = counts[ROWS]
     rows[row].ts = ts
     rows[row].pfn = pfn
     rows[row].pid = pid
-    rows[row].comm = intern(scan.comms, counts, COMMS, text, comm, comm_end)
-    rows[row].gfp = -1 if gfp < 0 else intern(scan.gfps, counts, GFPS, text, gfp, gfp_end)
+    rows[row].comm = intern(scan.comms, named, COMMS, text, comm, comm_end)
+    rows[row].gfp = -1 if gfp < 0 else intern(scan.gfps, named, GFPS, text, gfp, gfp_end)
     rows[row].stack = stack
     rows[row].cpu = cpu
     rows[row].kind = kind
@@ -451,6 +459,7 @@ def count_entry(counts: Any, ts: int, fraction: bool) -> None:
     """Count a trace entry, whatever it is."""
     if counts[FIRST_NS] < 0:
         counts[FIRST_NS] = ts
+    counts[LAST_NS] = ts
     counts[ENTRIES] += 1
     if not fraction:
         counts[COUNTERS] += 1

@@ -1,6 +1,11 @@
-"""Text formats as a `Trace`: blocks of text through a format's compiled scanner, names and notes beside the rows."""
+"""Text formats as a `Trace`: blocks of text through a format's compiled scanner, names and notes beside the rows.
+
+Several files are parts of one recording. Those that follow each other (rotated) are read as if they were one; those
+that overlap in time (one for each CPU) are merged.
+"""
 
 import re
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,14 +15,16 @@ from numpy.typing import NDArray
 
 from ingest import scan
 from ingest.classify import frames_of
-from ingest.source import Text
-from ingest.trace import BATCH, ROW_GROUP, Context, Found
+from ingest.merge import merged
+from ingest.source import BLOCK, PADDING, Text, read_head
+from ingest.trace import BATCH, Context, Found
 from ptpool.errors import UsageError
 
 Scanner = Callable[[scan.Scan, int, int, int, bool], int]
 """A format's ``scan_block``: the tables, address and bounds of the text, whether it is the last of the file."""
 
-_KEPT_BACK = ROW_GROUP  # rows whose stack may still come
+_KEPT_BACK = 4  # a stack may come later than its event by this part of a batch
+_LEAST_ROWS, _LEAST_BLOCK = 1 << 13, 1 << 16  # of one stream among many; the block in bytes
 _NOTES = 1 << 12
 _COUNTED = {
     "other_events": scan.OTHER,
@@ -37,87 +44,83 @@ _HARMLESS = re.compile(r"^(cpus=\d+|version = .*|CPU \d+ is empty|.*PERF_RECORD_
 
 
 class TextTrace:
-    """Reads the parts of a text trace, one after the other (a `Trace`)."""
+    """Reads the parts of a text trace (a `Trace`)."""
 
     def __init__(self, paths: Sequence[Path], scanner: Scanner, context: Context) -> None:
-        self.comms: list[str] = []
-        self.gfps: list[str] = []
-        self.stacks: list[tuple[str, ...]] = []
         self.found = Found(context.best_effort)
-        self._paths, self._scanner = paths, scanner
-        self._text: Text | None = None
+        self._scanner = scanner
+        self._names = names = _Names()
+        self.comms, self.gfps, self.stacks = names.comms, names.gfps, names.stacks
+        self._notes = np.zeros((_NOTES, 4), np.int64)
+        self._batch = max(BATCH // len(paths), _LEAST_ROWS)
+        self._block = max(BLOCK // len(paths), _LEAST_BLOCK)
+        self._open: list[Text] = []
         self._consumed = 0  # bytes of the files read to their end
-        self._announced = 0  # entries that the header says are in the file
-        self._began: list[tuple[Path, int]] = []  # ns of the first entry of each file
-        counts = np.zeros(scan.COUNTS, np.int64)
-        self._scan = scan.Scan(
-            rows=np.zeros(BATCH + _KEPT_BACK, scan.ROW),
-            comms=_names(1 << 12),
-            gfps=_names(1 << 10),
-            stacks=_names(1 << 14),
-            waiting=np.full((scan.MAX_CPUS, scan.CONTEXTS), scan.OTHER_EVENT, np.int64),
-            counts=counts,
-            notes=np.zeros((_NOTES, 4), np.int64),
+        begin = (
+            sorted((self._first_ns(path), place) for place, path in enumerate(paths)) if len(paths) > 1 else [(0, 0)]
         )
+        self._waiting = deque((ns, paths[place]) for ns, place in begin)
 
     def batches(self) -> Iterator[NDArray[Any]]:
         """See `Trace`."""
-        for path in self._paths:
-            self._text = text = Text(path)
-            self._scan.counts[[scan.LINES, scan.ENTRIES]] = 0
-            self._scan.counts[scan.FIRST_NS] = -1
-            self._announced = 0
-            while not text.final:
-                text.more()
-                while self._read_on(text):
-                    if self._scan.counts[scan.ROWS] == len(self._scan.rows):
-                        yield self._scan.rows[:BATCH]
-                        self._forget(BATCH)
-                yield self._scan.rows[:0]
-            self._finish(text)
-        yield self._scan.rows[: self._scan.counts[scan.ROWS]]
+        return merged(self._waiting, self._read)
 
     def consumed(self) -> int:
         """See `Trace`."""
-        return self._consumed + (self._text.consumed() if self._text else 0)
+        return self._consumed + sum(text.consumed() for text in self._open)
 
     def close(self) -> None:
         """See `Trace`."""
-        if self._text is not None:
-            self._text.close()
-            self._text = None
+        while self._open:
+            self._open.pop().close()
 
-    def _read_on(self, text: Text) -> bool:
+    def _first_ns(self, path: Path) -> int:
+        """Time of the first entry of a file; -1 where its beginning holds none."""
+        head = np.frombuffer(read_head(path) + bytes(PADDING), np.uint8)
+        stream = _Stream(1)
+        self._scanner(stream.scan(_Names(), self._notes), head.ctypes.data, 0, len(head) - PADDING, False)
+        return int(stream.counts[scan.FIRST_NS])
+
+    def _read(self, path: Path | None) -> Iterator[NDArray[Any]]:
+        """Read one file, and those that begin when it has ended."""
+        stream = _Stream(self._batch + self._batch // _KEPT_BACK)
+        rows, counts = stream.rows, stream.counts
+        while path is not None:
+            text = Text(path, self._block)
+            self._open.append(text)
+            stream.begin()
+            while not text.final:
+                text.more()
+                while self._read_on(stream, text):
+                    if counts[scan.ROWS] == len(rows):
+                        yield rows[: self._batch]
+                        stream.forget(self._batch)
+                yield rows[:0]
+            self._finish(stream, text)
+            follows = self._waiting and self._waiting[0][0] >= counts[scan.LAST_NS]
+            path = self._waiting.popleft()[1] if follows else None
+        yield rows[: counts[scan.ROWS]]
+
+    def _read_on(self, stream: "_Stream", text: Text) -> bool:
         """Scan the rest of the block; whether a table was full before its end."""
-        counts = self._scan.counts
-        text.at = self._scanner(self._scan, text.buffer.ctypes.data, text.at, text.end, text.final)
-        self._take_names(text.buffer)
-        if counts[scan.FIRST_NS] >= 0 and (not self._began or self._began[-1][0] != text.path):
-            self._begin(text.path, int(counts[scan.FIRST_NS]))
+        counts, names = stream.counts, self._names
+        tables = stream.scan(names, self._notes)
+        text.at = self._scanner(tables, text.buffer.ctypes.data, text.at, text.end, text.final)
+        names.take(text.buffer)
+        if self.found.first_ns < 0:
+            self.found.first_ns = int(counts[scan.FIRST_NS])
         noted = int(counts[scan.NOTES])
         if noted:
-            self._take_notes(text, noted)
+            self._take_notes(stream, text, noted)
         if counts[scan.COUNTERS]:
             raise UsageError(
                 f"{text.path}: line {counts[scan.LINES]}: time stamps are counts, not seconds",
                 "record with trace_clock local, global, mono or boot (not counter, uptime or x86-tsc)",
             )
-        return bool(counts[scan.ROWS] == len(self._scan.rows)) or noted == _NOTES or self._grow_tables()
+        return bool(counts[scan.ROWS] == len(stream.rows)) or noted == _NOTES or names.grow()
 
-    def _begin(self, path: Path, first_ns: int) -> None:
-        if self._began:
-            before, began = self._began[-1]
-            if first_ns < began:
-                raise UsageError(
-                    f"{path}: begins {(began - first_ns) / 1e9:.6f} s before {before}, which was named before it",
-                    "name the parts of a trace in the order of time; import different traces one by one",
-                )
-        else:
-            self.found.first_ns = first_ns
-        self._began.append((path, first_ns))
-
-    def _finish(self, text: Text) -> None:
-        found, counts = self.found, self._scan.counts
+    def _finish(self, stream: "_Stream", text: Text) -> None:
+        found, counts = self.found, stream.counts
         if text.damage:
             found.damage(
                 "damaged_compression", f"{text.path}: the compressed data is damaged or cut off ({text.damage})"
@@ -128,73 +131,107 @@ class TextTrace:
                 f"{text.path}: line {counts[scan.LINES] + 1}: cut off at byte {text.offset + text.end},"
                 " in the middle of a line",
             )
-        if counts[scan.ENTRIES] < self._announced:
+        if counts[scan.ENTRIES] < stream.announced:
             found.damage(
                 "cut_off",
-                f"{text.path}: cut off: it holds {counts[scan.ENTRIES]:,} of the {self._announced:,} entries"
+                f"{text.path}: cut off: it holds {counts[scan.ENTRIES]:,} of the {stream.announced:,} entries"
                 " its header announces",
             )
         for name, which in _COUNTED.items():
-            found.counts[name] = int(counts[which])
+            found.counts[name] += int(counts[which])
         self._consumed += text.consumed()
-        self.close()
+        self._open.remove(text)
+        text.close()
 
-    def _take_notes(self, text: Text, noted: int) -> None:
+    def _take_notes(self, stream: "_Stream", text: Text, noted: int) -> None:
         found = self.found
-        for what, start, end, line in self._scan.notes[:noted].tolist():
+        for what, start, end, line in self._notes[:noted].tolist():
             words = bytes(text.buffer[start:end]).decode("utf-8", "replace")
             if what == scan.NOTE_COMMENT:
                 found.comment(words)
                 if match := _ANNOUNCED.search(words):
-                    self._announced += int(match[1])
+                    stream.announced += int(match[1])
                     found.overwritten += int(match[2]) - int(match[1])
             elif match := next((match for pattern in _LOST if (match := pattern.search(words))), None):
                 found.lose(int(match["cpu"]) if "cpu" in match.groupdict() else None, int(match["n"]))
             elif what == scan.NOTE_DAMAGED or not _HARMLESS.match(words):
                 shown = "".join(c if c.isprintable() else "?" for c in words.strip()[:60])
                 found.damage("damaged_lines", f"{text.path}: line {line}: not a trace line: {shown}")
-        self._scan.counts[scan.NOTES] = 0
+        stream.counts[scan.NOTES] = 0
 
-    def _take_names(self, buffer: NDArray[np.uint8]) -> None:
-        counts = self._scan.counts
-        self.comms += _new(self._scan.comms, len(self.comms), counts[scan.COMMS], buffer)
-        self.gfps += _new(self._scan.gfps, len(self.gfps), counts[scan.GFPS], buffer)
-        self.stacks += map(frames_of, _new(self._scan.stacks, len(self.stacks), counts[scan.STACKS], buffer))
 
-    def _grow_tables(self) -> bool:
-        """Double every table of names that is half full; whether one was."""
-        grown: dict[str, Any] = {}
-        for name, which in (("comms", scan.COMMS), ("gfps", scan.GFPS), ("stacks", scan.STACKS)):
-            table = getattr(self._scan, name)
-            if 2 * self._scan.counts[which] >= len(table):
-                grown[name] = _names(2 * len(table))
-                scan.regrow(table, grown[name])
-        self._scan = self._scan._replace(**grown)
-        return bool(grown)
+class _Names:
+    """Names by number, and the tables that the scanners number them with."""
 
-    def _forget(self, count: int) -> None:
+    def __init__(self) -> None:
+        self.comms: list[str] = []
+        self.gfps: list[str] = []
+        self.stacks: list[tuple[str, ...]] = []
+        self.tables = [_table(1 << 12), _table(1 << 10), _table(1 << 14)]
+        self.named = np.zeros(len(self.tables), np.int64)
+
+    def take(self, buffer: NDArray[np.uint8]) -> None:
+        """Take the names that a block brought."""
+        self.comms += self._new(scan.COMMS, len(self.comms), buffer)
+        self.gfps += self._new(scan.GFPS, len(self.gfps), buffer)
+        self.stacks += map(frames_of, self._new(scan.STACKS, len(self.stacks), buffer))
+
+    def _new(self, which: int, known: int, buffer: NDArray[np.uint8]) -> list[str]:
+        """The texts numbered from `known` on, in order."""
+        if known == self.named[which]:
+            return []
+        table = self.tables[which]
+        fresh = table[table["number"] >= known]
+        fresh = fresh[np.argsort(fresh["number"])]
+        return [
+            bytes(buffer[start:end]).decode("utf-8", "replace")
+            for start, end in zip(fresh["start"].tolist(), fresh["end"].tolist(), strict=True)
+        ]
+
+    def grow(self) -> bool:
+        """Double every table that is half full; whether one was."""
+        full = [which for which, table in enumerate(self.tables) if 2 * self.named[which] >= len(table)]
+        for which in full:
+            grown = _table(2 * len(self.tables[which]))
+            scan.regrow(self.tables[which], grown)
+            self.tables[which] = grown
+        return bool(full)
+
+
+class _Stream:
+    """The state of a scanner in one file, or in files that follow each other."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows = np.zeros(rows, scan.ROW)
+        self.waiting = np.full((scan.MAX_CPUS, scan.CONTEXTS), scan.OTHER_EVENT, np.int64)
+        self.counts = np.zeros(scan.COUNTS, np.int64)
+        self.begin()
+
+    def begin(self) -> None:
+        """Another file."""
+        kept = self.counts[scan.ROWS]
+        self.counts[:] = 0
+        self.counts[scan.ROWS] = kept
+        self.counts[[scan.FIRST_NS, scan.LAST_NS]] = -1
+        self.announced = 0  # entries that the header says are in the file
+
+    def scan(self, names: _Names, notes: NDArray[np.int64]) -> scan.Scan:
+        """Everything that a scanner reads and writes."""
+        comms, gfps, stacks = names.tables
+        return scan.Scan(self.rows, comms, gfps, stacks, names.named, self.waiting, self.counts, notes)
+
+    def forget(self, count: int) -> None:
         """Drop the first `count` rows, which are stored, and move the rest to the front."""
-        rest = int(self._scan.counts[scan.ROWS]) - count
-        self._scan.rows[:rest] = self._scan.rows[count : count + rest]
-        self._scan.counts[scan.ROWS] = rest
-        waiting = self._scan.waiting
+        rest = int(self.counts[scan.ROWS]) - count
+        rows = scan.raw(self.rows)
+        rows[:rest] = rows[count : count + rest]
+        self.counts[scan.ROWS] = rest
+        waiting = self.waiting
         moved = waiting - count
         waiting[:] = np.where(waiting < 0, waiting, np.where(moved < 0, scan.STORED, moved))
 
 
-def _names(slots: int) -> NDArray[np.void]:
+def _table(slots: int) -> NDArray[np.void]:
     table = np.zeros(slots, scan.NAME)
     table["number"] = -1
     return table
-
-
-def _new(table: NDArray[np.void], known: int, count: int, buffer: NDArray[np.uint8]) -> list[str]:
-    """The texts numbered from `known` up to `count`, in order."""
-    if known == count:
-        return []
-    fresh = table[table["number"] >= known]
-    fresh = fresh[np.argsort(fresh["number"])]
-    return [
-        bytes(buffer[start:end]).decode("utf-8", "replace")
-        for start, end in zip(fresh["start"].tolist(), fresh["end"].tolist(), strict=True)
-    ]

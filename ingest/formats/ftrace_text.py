@@ -142,8 +142,8 @@ def scan_block(scan: Scan, text: int, at: int, end: int, final: bool) -> int:
         Offset of the first byte not read: a record that may go on in the next block (unless `final`), or one that
         found a table full.
     """
-    rows, comms, gfps, stacks, waiting, counts, notes = scan
-    while at < end and has_room(rows, comms, gfps, stacks, notes, counts):
+    rows, comms, gfps, stacks, named, waiting, counts, notes = scan
+    while at < end and has_room(rows, comms, gfps, stacks, named, notes, counts):
         line_end = find_byte(text, NEWLINE, at, end)
         if line_end >= end:
             break
@@ -182,7 +182,7 @@ def scan_block(scan: Scan, text: int, at: int, end: int, final: bool) -> int:
             elif load8(text, what) == _STACK:
                 row = waiting[cpu, context]
                 if row >= 0 and rows[row].pid == pid:
-                    rows[row].stack = intern(stacks, counts, STACKS, text, first, stop)
+                    rows[row].stack = intern(stacks, named, STACKS, text, first, stop)
                     waiting[cpu, context] = OTHER_EVENT
                 elif row != OTHER_EVENT:
                     counts[ORPHANS] += 1

@@ -122,8 +122,8 @@ def scan_block(scan: Scan, text: int, at: int, end: int, final: bool) -> int:
         Offset of the first byte not read: a record that may go on in the next block (unless `final`), or one that
         found a table full.
     """
-    rows, comms, gfps, stacks, _, counts, notes = scan
-    while at < end and has_room(rows, comms, gfps, stacks, notes, counts):
+    rows, comms, gfps, stacks, named, _, counts, notes = scan
+    while at < end and has_room(rows, comms, gfps, stacks, named, notes, counts):
         line_end = find_byte(text, NEWLINE, at, end)
         if line_end >= end:
             break
@@ -183,7 +183,7 @@ def scan_block(scan: Scan, text: int, at: int, end: int, final: bool) -> int:
         else:
             stack = -1
             if kernel_end > first:
-                stack = intern(stacks, counts, STACKS, text, first, kernel_end)
+                stack = intern(stacks, named, STACKS, text, first, kernel_end)
             if cpu < 0:
                 counts[NO_CPU] += 1
             add_row(scan, text, ts, max(cpu, 0), tid, comm, comm_end, found, stack)

@@ -194,17 +194,6 @@ def test_malformed_snapshot(
     assert query("SELECT value FROM import_stat WHERE name = 'damaged_snapshots'") == [(1,)]
 
 
-def test_parts_in_the_wrong_order(
-    tmp_path: Path, ingest: Callable[..., int], db: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "p1.txt").write_text(GOOD)
-    (tmp_path / "p2.txt").write_text(GOOD.replace("17.28", "17.29"))
-    assert ingest(tmp_path / "p2.txt", tmp_path / "p1.txt") == 2
-    complains(capsys, "p1.txt", "p2.txt", "in the order of time")
-    assert not db.exists()
-    assert ingest(tmp_path / "p1.txt", tmp_path / "p2.txt") == 0
-
-
 def everything(query: Callable[..., list[tuple[object, ...]]]) -> list[object]:
     tables = [name for (name,) in query("SELECT table_name FROM duckdb_tables() ORDER BY ALL")]
     return [query(f'FROM "{table}" ORDER BY ALL') for table in tables]

@@ -25,7 +25,9 @@ def fresh() -> scan.Scan:
     counts[scan.FIRST_NS] = -1
     waiting = np.full((scan.MAX_CPUS, scan.CONTEXTS), scan.OTHER_EVENT, np.int64)
     rows, notes = np.zeros(1000, scan.ROW), np.zeros((1000, 4), np.int64)
-    return scan.Scan(rows, names(1 << 10), names(1 << 10), names(1 << 10), waiting, counts, notes)
+    return scan.Scan(
+        rows, names(1 << 10), names(1 << 10), names(1 << 10), np.zeros(3, np.int64), waiting, counts, notes
+    )
 
 
 def read(scanner, blocks: list[bytes]) -> tuple[list[tuple], list[int], int]:
