@@ -388,8 +388,8 @@ class Machine:
             stretch.change_key(d, tally, *change, self.now, self.cause)
         else:
             before = int(d.counts[maps.SPLITS])
-            maps.apply(d, *change, self.now, self.cause)
-            tally.counts[stretch.FLUSHES] += int(d.counts[maps.SPLITS]) - before
+            changed = maps.apply(d, *change, self.now, self.cause)
+            tally.counts[stretch.FLUSHES] += maps.flushes(d, int(d.counts[maps.SPLITS]) - before, changed)
         return True
 
     def _incident(self, kind: str, order: int | None, detail: str) -> None:

@@ -137,7 +137,7 @@ def change_key(d, t, pfn, pages, set_bits, clear_bits, now, cause):
     changed = maps.apply(d, pfn, pages, set_bits, clear_bits, now, cause)
     t.counts[CHANGES] += 1
     t.counts[PAGES_CHANGED] += pages
-    t.counts[FLUSHES] += d.counts[maps.SPLITS] - before + (changed > 0)
+    t.counts[FLUSHES] += maps.flushes(d, d.counts[maps.SPLITS] - before, changed)
 
 
 @compiled

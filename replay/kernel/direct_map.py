@@ -3,11 +3,15 @@
 A change is planned before it is applied: `tables_needed` says how many page tables it takes, `apply` gets them.
 """
 
+from ptpool.compiled import compiled
+from replay.kernel import set_memory_arm64 as arm64
+from replay.kernel import set_memory_x86 as x86
 from replay.kernel.leaves import (
     CLEAN,
     COLLAPSE,
     COLLAPSES,
     EXECUTABLE,
+    HINTS,
     KERNEL_4K,
     KEYED,
     NOT_GLOBAL,
@@ -17,6 +21,7 @@ from replay.kernel.leaves import (
     PTE,
     PUD,
     READ_ONLY,
+    REWRITES,
     SPLIT,
     SPLITS,
     TABLES,
@@ -27,13 +32,14 @@ from replay.kernel.leaves import (
     logged,
     with_room,
 )
-from replay.kernel.set_memory import apply, collapse, tables_needed
+from replay.kernel.set_memory_x86 import collapse
 
 __all__ = [
     "CLEAN",
     "COLLAPSE",
     "COLLAPSES",
     "EXECUTABLE",
+    "HINTS",
     "KERNEL_4K",
     "KEYED",
     "NOT_GLOBAL",
@@ -43,6 +49,7 @@ __all__ = [
     "PTE",
     "PUD",
     "READ_ONLY",
+    "REWRITES",
     "SPLIT",
     "SPLITS",
     "TABLES",
@@ -52,7 +59,43 @@ __all__ = [
     "attribute_of",
     "collapse",
     "direct_map",
+    "flushes",
     "logged",
     "tables_needed",
     "with_room",
 ]
+
+
+@compiled
+def tables_needed(d, first, pages, set_bits, clear_bits):
+    """How many page tables it takes to set and clear attributes of [first, first + pages): 0 if nothing splits."""
+    if d.arm64:
+        return arm64.tables_needed(d, first, pages)
+    return x86.tables_needed(d, first, pages, set_bits, clear_bits)
+
+
+@compiled
+def apply(d, first, pages, set_bits, clear_bits, now, cause):
+    """Set and clear attributes of [first, first + pages), splitting what has to be split; the tables must be there.
+
+    Args:
+        d: DirectMap.
+        first: first page frame number.
+        pages: number of pages.
+        set_bits: attributes to set.
+        clear_bits: attributes to clear.
+        now: time for the log, ns.
+        cause: code for the log.
+
+    Returns:
+        Leaves whose attributes changed; 0 means that nothing has to be flushed.
+    """
+    if d.arm64:
+        return arm64.apply(d, first, pages, set_bits, clear_bits, now, cause)
+    return x86.apply(d, first, pages, set_bits, clear_bits, now, cause)
+
+
+@compiled
+def flushes(d, splits, changed):
+    """TLB flushes of one change that split `splits` leaves: one for each on x86, none on arm64; and one at the end."""
+    return (0 if d.arm64 else splits) + (changed > 0)

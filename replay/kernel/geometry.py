@@ -6,7 +6,8 @@ from typing import NamedTuple
 class Geometry(NamedTuple):
     """How pages, tables and blocks nest.
 
-    Sources: include/linux/mmzone.h and pageblock-flags.h (6.18) for orders, arch/*/include/asm/pgtable* for tables.
+    Sources: include/linux/mmzone.h and pageblock-flags.h (6.18) for orders, arch/*/include/asm/pgtable* for tables,
+    arch/arm64/Kconfig (ARCH_FORCE_MAX_ORDER, ARM64_CONT_PTE_SHIFT, ARM64_CONT_PMD_SHIFT) for arm64's granules.
     """
 
     page_shift: int = 12
@@ -15,6 +16,14 @@ class Geometry(NamedTuple):
     pageblock_order: int = 9
     max_order: int = 10
     """MAX_PAGE_ORDER, inclusive."""
+    pud_leaf: bool = True
+    """Whether a PUD entry can be a leaf; on arm64 only with 4K pages (pud_sect_supported())."""
+    arm64: bool = False
+    """Whether permissions change by arm64's rules; otherwise by x86's."""
+    cont_pte_shift: int = 0
+    """log2 of the PTEs that share a contiguous hint (CONT_PTES)."""
+    cont_pmd_shift: int = 0
+    """log2 of the PMDs that do (CONT_PMDS)."""
 
     @property
     def pmd_pages(self) -> int:
@@ -36,6 +45,15 @@ class Geometry(NamedTuple):
 
 
 X86_64 = Geometry()
-ARM64_4K = Geometry()
+ARM64_4K = Geometry(arm64=True, cont_pte_shift=4, cont_pmd_shift=4)
+ARM64_16K = Geometry(14, 11, 11, 11, pud_leaf=False, arm64=True, cont_pte_shift=7, cont_pmd_shift=5)
+ARM64_64K = Geometry(16, 13, 13, 13, pud_leaf=False, arm64=True, cont_pte_shift=5, cont_pmd_shift=5)
 TOY = Geometry(page_shift=12, table_shift=2, pageblock_order=2, max_order=3)
 """Four entries per table: small enough to search exhaustively with the same strategy code."""
+TOY_ARM64 = TOY._replace(arm64=True, cont_pte_shift=1, cont_pmd_shift=1)
+
+
+def geometry_of(arch: str, page_size: int) -> Geometry | None:
+    """The geometry of a machine by ``uname -m`` and page size in bytes; None: no such machine."""
+    known = (X86_64, ARM64_4K, ARM64_16K, ARM64_64K)
+    return next((g for g in known if g.arm64 == (arch == "aarch64") and 1 << g.page_shift == page_size), None)

@@ -1,6 +1,6 @@
 """The leaves of the direct map: which one maps each page, with which attributes, and how one is split or put together.
 
-The rules that decide when that happens are the architecture's: `replay.kernel.set_memory` (x86).
+The rules that decide when that happens are the architecture's: `replay.kernel.set_memory_x86`, `set_memory_arm64`.
 """
 
 from typing import NamedTuple
@@ -20,8 +20,9 @@ KEYED, NOT_PRESENT, READ_ONLY, CLEAN, EXECUTABLE, UNCACHED, NOT_GLOBAL, KERNEL_4
 CLEAN: without _PAGE_DIRTY, which set_memory_ro() clears. KERNEL_4K: _PAGE_KERNEL_4K, to be mapped with small pages.
 """
 
-PAGES, TABLES, SPLITS, COLLAPSES = 0, 4, 5, 6
-"""Places in DirectMap.counts: PAGES + level is the pages mapped at that level."""
+PAGES, TABLES, SPLITS, COLLAPSES, REWRITES, HINTS = 0, 4, 5, 6, 7, 8
+"""Places in DirectMap.counts: PAGES + level is the pages mapped at that level; REWRITES of whole large leaves and
+contiguous HINTS cleared take no table."""
 
 SPLIT, COLLAPSE = 0, 1
 """Actions in the log."""
@@ -36,12 +37,20 @@ class DirectMap(NamedTuple):
     attr_pmd: NDArray[np.uint8]  # (M,) where it is PMD
     attr_pud: NDArray[np.uint8]  # (G,) where it is PUD
     log: NDArray[np.int64]  # (rows possible, 5) time, first pfn of the leaf, its level, cause, SPLIT or COLLAPSE
-    counts: NDArray[np.int64]  # pages by level, tables, splits and collapses logged
+    counts: NDArray[np.int64]  # pages by level, tables, splits and collapses logged, rewrites, hints cleared
+    cont_pte: NDArray[np.bool_]  # (P >> cont_pte_shift,) arm64: the PTEs of this group carry the contiguous hint
+    cont_pmd: NDArray[np.bool_]  # (M >> cont_pmd_shift,) and PMDs
     table_shift: int
+    cont_pte_shift: int
+    cont_pmd_shift: int
+    arm64: bool
 
 
 def direct_map(mapped: NDArray[np.bool_], level: NDArray[np.uint8], geometry: Geometry) -> DirectMap:
     """A direct map with the given leaves and ordinary attributes everywhere.
+
+    On arm64 every aligned group of alike leaves carries the contiguous hint, unless all is mapped with pages: then boot
+    was told to use neither blocks nor hints (mmu.c:map_mem() of 6.18: NO_BLOCK_MAPPINGS with NO_CONT_MAPPINGS).
 
     Args:
         mapped: (P,) True where the page is mapped.
@@ -52,12 +61,14 @@ def direct_map(mapped: NDArray[np.bool_], level: NDArray[np.uint8], geometry: Ge
     pieces = len(level)
     puds = (pieces >> shift) + 1
     per_piece = np.add.reduceat(mapped, np.arange(0, pages, 1 << shift), dtype=np.int64)[:pieces]
-    count = np.zeros(7, np.int64)
+    count = np.zeros(9, np.int64)
     for leaf in (PTE, PMD, PUD):
         count[PAGES + leaf] = per_piece[level == leaf].sum()
     present = per_piece > 0
     pmd_tables = len({int(piece) >> shift for piece in np.flatnonzero(present & (level != PUD))})
     count[TABLES] = int((present & (level == PTE)).sum()) + pmd_tables
+    hints = geometry.arm64 and bool((level > PTE).any())
+    in_pages = mapped & (np.repeat(level, 1 << shift)[:pages] == PTE)
     return DirectMap(
         mapped=mapped.copy(),
         level=level.copy(),
@@ -66,8 +77,20 @@ def direct_map(mapped: NDArray[np.bool_], level: NDArray[np.uint8], geometry: Ge
         attr_pud=np.zeros(puds, np.uint8),
         log=np.zeros((pieces + puds + 1, 5), np.int64),
         counts=count,
+        cont_pte=_whole_groups(in_pages, geometry.cont_pte_shift) & hints,
+        cont_pmd=_whole_groups(level == PMD, geometry.cont_pmd_shift) & hints,
         table_shift=shift,
+        cont_pte_shift=geometry.cont_pte_shift,
+        cont_pmd_shift=geometry.cont_pmd_shift,
+        arm64=geometry.arm64,
     )
+
+
+def _whole_groups(entries: NDArray[np.bool_], shift: int) -> NDArray[np.bool_]:
+    """(groups of 2^shift,) whether all entries of the group are there."""
+    groups = np.zeros((-(-len(entries) >> shift), 1 << shift), np.bool_)
+    groups.reshape(-1)[: len(entries)] = entries
+    return np.asarray(groups.all(axis=1))
 
 
 def with_room(d: DirectMap, rows: int) -> DirectMap:
@@ -128,6 +151,20 @@ def split_leaf(d, start, level, now, cause):
         d.counts[PAGES + PMD] -= moved
         d.counts[PAGES + PTE] += moved
     _note(d, start, level, now, cause, SPLIT)
+
+
+@compiled
+def rewrite_leaf(d, start, level, new):
+    """Give a large leaf other attributes, all of it; returns whether they were others before."""
+    piece = start >> d.table_shift
+    if level == PUD:
+        old = d.attr_pud[piece >> d.table_shift]
+        d.attr_pud[piece >> d.table_shift] = new
+    else:
+        old = d.attr_pmd[piece]
+        d.attr_pmd[piece] = new
+    d.counts[REWRITES] += old != new
+    return old != new
 
 
 @compiled

@@ -1,12 +1,23 @@
 """Permission changes of the direct map on x86-64, after arch/x86/mm/pat/set_memory.c (6.18).
 
-What is done to the entries is the same from 5.10 to 7.3, as far as recorded sequences of 6.12 and 7.3 tell. Differences
-that remain are the caller's: whether the kernel can collapse (CPA_COLLAPSE, its vmstat counts
-direct_map_level2_collapses), and how it flushes.
+What is done to the entries is the same from 6.1 to 7.3, as recorded sequences tell. What differs is the caller's to
+know: whether the kernel can collapse (CPA_COLLAPSE: /proc/vmstat has direct_map_level2_collapses), and whether
+set_memory_ro() clears the dirty bit (since 6.6). Flushes: flush_tlb_all() for each split, and cpa_flush() at the end,
+of the range (6.18) or, when it is long, of everything (6.12); either interrupts every CPU once.
 """
 
 from ptpool.compiled import compiled
-from replay.kernel.leaves import KERNEL_4K, NOT_GLOBAL, NOT_PRESENT, PMD, PTE, PUD, join_leaves, split_leaf
+from replay.kernel.leaves import (
+    KERNEL_4K,
+    NOT_GLOBAL,
+    NOT_PRESENT,
+    PMD,
+    PTE,
+    PUD,
+    join_leaves,
+    rewrite_leaf,
+    split_leaf,
+)
 
 
 @compiled
@@ -93,11 +104,7 @@ def apply(d, first, pages, set_bits, clear_bits, now, cause):
         if _splits(first, last, start, size, old, new, force):
             split_leaf(d, start, PUD if is_pud else PMD, now, cause)  # and look at the smaller leaf that is there now
             continue
-        changed += old != new
-        if is_pud:
-            d.attr_pud[piece >> shift] = new
-        else:
-            d.attr_pmd[piece] = new
+        changed += rewrite_leaf(d, start, PUD if is_pud else PMD, new)
         pfn = start + size
     return changed
 
