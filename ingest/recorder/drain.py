@@ -6,7 +6,7 @@ import select
 import threading
 from pathlib import Path
 
-_IDLE_S = 0.05  # how long a reader rests where poll() returns at once though there is no full page
+_IDLE_S = 0.05  # how long a reader rests where poll() returns though there is no full page: without buffer_percent
 _POLL_MS = 200
 
 
@@ -42,9 +42,9 @@ class Drain:
     def _run(self, reader: "_Reader") -> None:
         try:
             while not self._pausing.is_set():
-                if not reader.take_full_pages():
+                ready = reader.wait()
+                if not reader.take_full_pages() and ready:
                     self._pausing.wait(_IDLE_S)
-                    reader.wait()
         except OSError as error:
             self._failure = error
 
@@ -93,9 +93,9 @@ class _Reader:
         self._poll = select.poll()
         self._poll.register(self._source, select.POLLIN)
 
-    def wait(self) -> None:
-        """Until the kernel says that enough is there, or a moment."""
-        self._poll.poll(_POLL_MS)
+    def wait(self) -> bool:
+        """Until the kernel says that enough is there, or for a moment; whether it did."""
+        return bool(self._poll.poll(_POLL_MS))
 
     def take_full_pages(self) -> bool:
         """Copy the pages that are full by the kernel's own count of bytes; whether there was any."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Protocol
 
+from ingest.recorder.kprobes import Kprobes
 from ingest.recorder.perf import PerfRecorder
 from ingest.recorder.plan import Plan, buffer_size, choose
 from ingest.recorder.proc_files import Moment, available_memory, kernel_threads, write_machine
@@ -68,8 +69,9 @@ class Recording:
     exit_status: int | None = None  # of the command; -15: ended by signal 15
     bytes: int = 0
     events: int = 0
-    lost_events: int = 0
+    lost_events: int = 0  # as the kernel counts them: in tracefs, a stack is another one
     lost_by_cpu: dict[str, int] = field(default_factory=dict)
+    permission_changes: bool = False  # whether those of the direct map are recorded, by a kprobe
     missing: list[str] = field(default_factory=list)  # files that could not be read
 
 
@@ -93,20 +95,25 @@ def record(plan: Plan, *, root: Path = Path("/"), quiet: bool = False, output: i
     if plan.command and shutil.which(plan.command[0]) is None:
         raise UsageError(f"{plan.command[0]}: no such command", "name a program after --, with its arguments")
     tracefs = Tracefs(root)
-    for name in tracefs.sweep():
-        note(f"removed tracefs instance {name}, left by a capture that crashed", quiet=quiet)
+    probes = Kprobes(tracefs)
+    for name in [*tracefs.sweep(), *probes.sweep()]:
+        note(f"removed {name} from tracefs, left by a capture that crashed", quiet=quiet)
     backend = choose(plan.backend, tracefs)
     buffer = buffer_size(plan.buffer, available_memory(root), os.cpu_count() or 1)
-    note(f"recording with {backend}, {buffer >> 20} MiB of buffer per CPU; Ctrl-C ends it and keeps it", quiet=quiet)
+    size = f"{buffer >> 20} MiB" if buffer >> 20 else f"{buffer >> 10} KiB"
+    note(f"recording with {backend}, {size} of buffer per CPU; Ctrl-C ends it and keeps it", quiet=quiet)
     with _Interrupts() as interrupts:
         try:
             partial.mkdir(parents=True)
         except OSError as error:
             raise UsageError(f"{partial}: {error.strerror}", "name another folder with --out") from error
         try:
-            recorder: Recorder = (TracefsRecorder if backend == "tracefs" else PerfRecorder)(tracefs, partial, buffer)
             done = Recording(backend, buffer, plan.redact, command=[] if plan.redact else list(plan.command))
-            _Session(plan, partial, root, interrupts, done).run(recorder, quiet, output)
+            with probes:
+                made = TracefsRecorder if backend == "tracefs" else PerfRecorder
+                recorder: Recorder = made(tracefs, partial, buffer, probes.events)
+                done.permission_changes = bool(probes.events)
+                _Session(plan, partial, root, interrupts, done).run(recorder, quiet, output)
             partial.rename(plan.out)
         except BaseException:
             shutil.rmtree(partial)

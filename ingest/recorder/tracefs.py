@@ -6,7 +6,7 @@ An instance is called ptpool-PID. One whose process is gone was left by a crash;
 import errno
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +18,7 @@ from ptpool.errors import UsageError
 
 EVENTS = ("kmem/mm_page_alloc", "kmem/mm_page_free")
 RARE_EVENTS = ("kmem/mm_page_alloc_extfrag",)  # where it exists: few, and tell when the allocator fell back
-FORMATS = ("header_page", "header_event", "ftrace/kernel_stack/format")
+_FORMATS = ("header_page", "header_event", "ftrace/kernel_stack/format")
 
 _MOUNTS = ("sys/kernel/tracing", "sys/kernel/debug/tracing")
 _OURS = re.compile(r"ptpool-(\d+)")
@@ -66,8 +66,12 @@ class Tracefs:
         except OSError:
             return
         for name in names:
-            if (ours := _OURS.fullmatch(name)) and not (self._root / "proc" / ours[1]).exists():
+            if (ours := _OURS.fullmatch(name)) and self.is_gone(ours[1]):
                 yield name
+
+    def is_gone(self, pid: str) -> bool:
+        """Whether what carries this process number was left behind by a crash."""
+        return pid == str(os.getpid()) or not (self._root / "proc" / pid).exists()
 
     def missing(self) -> tuple[str, str] | None:
         """What keeps us from recording here, and the remedy; None: nothing."""
@@ -104,12 +108,11 @@ class TracefsRecorder:
         tracefs: of this machine.
         folder: of the bundle.
         buffer: bytes of buffer per CPU.
+        probes: kprobe events to record, too.
     """
 
-    name = "tracefs"
-
-    def __init__(self, tracefs: Tracefs, folder: Path, buffer: int) -> None:
-        self._tracefs, self._folder, self._buffer = tracefs, folder, buffer
+    def __init__(self, tracefs: Tracefs, folder: Path, buffer: int, probes: Sequence[str]) -> None:
+        self._tracefs, self._folder, self._buffer, self._probes = tracefs, folder, buffer, probes
         self._name = f"ptpool-{os.getpid()}"
         self._comms: dict[int, str] = {}
 
@@ -119,8 +122,6 @@ class TracefsRecorder:
         Raises:
             UsageError: the kernel refuses a setting.
         """
-        with suppress(OSError):
-            self._tracefs.remove(self._name)  # of a crashed process that had our pid
         try:
             self._instance = self._tracefs.create(self._name)
         except OSError as error:
@@ -143,6 +144,7 @@ class TracefsRecorder:
                 self._set(option, value)
         self._events = list(EVENTS)
         self._events += [event for event in RARE_EVENTS if (self._instance / "events" / event / "enable").exists()]
+        self._events += self._probes
         for event in self._events:
             self._set(f"events/{event}/enable", "1")
         self._cpus = sorted((self._instance / "per_cpu").glob("cpu*"), key=lambda path: int(path.name[3:]))
@@ -208,8 +210,8 @@ class TracefsRecorder:
             OSError: the bundle cannot be written.
         """
         self._drain.finish()
-        for name in (*FORMATS, *(f"{path}/format" for path in self._events)):
-            target = self._folder / "events" / name
+        for name in (*_FORMATS, *(f"{path}/format" for path in self._events)):
+            target = self._folder / "events" / re.sub(r"^(ptpool)_\d+/", r"\1/", name)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text((self._tracefs.path / "events" / name).read_text())
         for name in ("trace_clock", "trace_options"):

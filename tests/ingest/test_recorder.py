@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from fake_machine import PAGE, FakeMachine
+from fake_machine import PAGE, FakeMachine, write
 
 from ingest.recorder import perf
 from ingest.recorder.drain import Drain
@@ -136,6 +136,20 @@ def test_what_crashed_captures_left_is_removed(
     record(Plan(tmp_path / "bundle", ["true"]), root=machine.root)
     assert sorted(path.name for path in machine.instances.iterdir()) == ["ptpool-1", "ptpool-x", "somebody-else"]
     assert "ptpool-4999999" in capsys.readouterr().err
+
+
+def test_permission_changes_are_recorded_where_there_are_kprobes(machine: FakeMachine, tmp_path: Path) -> None:
+    mine, theirs = f"ptpool_{os.getpid()}/permission_change", "p:mine/probe do_exit\n"
+    write(machine.root / "sys/kernel/tracing", {"kprobe_events": theirs + "p:ptpool_4999999/permission_change f\n"})
+    write(machine.root / "sys/kernel/tracing/events", {f"{mine}/format": "name: permission_change\n"})
+    machine.probes = [mine]
+    done = record(Plan(tmp_path / "bundle", ["true"]), root=machine.root, quiet=True)
+    assert done.permission_changes
+    assert machine.settings[f"events/{mine}/enable"] == "1"
+    assert (tmp_path / "bundle/events/ptpool/permission_change/format").read_text() == "name: permission_change\n"
+    told = (machine.root / "sys/kernel/tracing/kprobe_events").read_text().splitlines()
+    assert told[0] + "\n" == theirs
+    assert [line.split()[0] for line in told[2:]] == ["-:ptpool_4999999/permission_change", f"p:{mine}", f"-:{mine}"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

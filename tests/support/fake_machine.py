@@ -84,7 +84,9 @@ class FakeMachine:
     """The machine, and what its instances were set to when they were removed."""
 
     def __init__(self, root: Path) -> None:
-        self.root, self.settings = root, {}
+        self.root = root
+        self.settings: dict[str, str] = {}
+        self.probes: list[str] = []
         self.instances = root / "sys/kernel/tracing/instances"
         self.instances.mkdir(parents=True)
         (root / "proc").mkdir()
@@ -94,7 +96,7 @@ class FakeMachine:
     def create(self, name: str) -> Path:
         instance = self.instances / name
         instance.mkdir()
-        write(instance, INSTANCE)
+        write(instance, INSTANCE | {f"events/{probe}/enable": "0" for probe in self.probes})
         for cpu, pages in (("cpu0", 3), ("cpu10", 1)):
             (instance / "per_cpu" / cpu / "trace_pipe_raw").write_bytes(pages * PAGE)
         return instance
@@ -103,7 +105,8 @@ class FakeMachine:
         instance = self.instances / name
         if not instance.exists():
             raise FileNotFoundError(name)
-        self.settings = {path: file.read_text() for path in INSTANCE if (file := instance / path).exists()}
+        files = [path for path in instance.rglob("*") if path.is_file() and path.name != "trace_pipe_raw"]
+        self.settings = {path.relative_to(instance).as_posix(): path.read_text() for path in files}
         shutil.rmtree(instance)
 
 
