@@ -79,7 +79,7 @@ class Take(NamedTuple):
 
 
 class Withdraw(NamedTuple):
-    """Take an idle page, or a whole idle block, out of the pool. No result."""
+    """Take an idle page, or a whole idle block, out of the pool. Result: False when it is not idle any more."""
 
     chunk: Chunk
 

@@ -6,6 +6,7 @@ import typer
 
 from ptpool.errors import UsageError
 from ptpool.options import DEFAULT_DB, Db, Json, Quiet, note, say, say_rows
+from replay.check.cli import check
 from replay.validate.cli import validate
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Replay captures through strategies.")
@@ -153,3 +154,4 @@ def describe(
 
 
 app.command("validate")(validate)
+app.command("check")(check)

@@ -344,6 +344,7 @@ class Machine:
                 for page in range(chunk.pfn, chunk.pfn + chunk.pages):
                     pools.remove(self.allocator, self.pool, page)
                 self.pool.whole[chunk.pfn >> self.allocator.pageblock_order] = False
+                return True
             case Lock(name):
                 if name in self._held:
                     self._incident("deadlock", None, f"{name} is taken while it is held")

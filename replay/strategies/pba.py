@@ -34,7 +34,8 @@ class Pba(Strategy):
           the request is served from what was added.
     code  refill_orders[] = {PMD_ORDER, 4, 2}, each tried with plain GFP_KERNEL (no NORETRY, no NOWARN).
     code  alloc_mutex is held while the key of the new chunk is set: one refill splits at a time. The reserve is 2 pages
-          for that split and 2 for any other (kpkeys_prepare_direct_map_split() refills while fewer than 4 are cached).
+          for that split and 2 for any other: kpkeys_prepare_direct_map_split() refills while fewer than 4 are cached,
+          and kpkeys_ready_for_direct_map_split() looks again under the lock of the linear map.
     code  A freed table goes to the head of the list and keeps its key.
     code  Shrinker: a whole free block goes back in one piece, if 16 pages stay; failing that the block with most free
           pages is broken up if it has at least 64 and is worth more than the pages outside blocks; failing that pages
@@ -78,7 +79,9 @@ class Pba(Strategy):
         if chunk is None:
             return None
         yield Lock("alloc_mutex")
+        yield Lock("pgtable_split_lock")
         keyed = yield SetKey(chunk, tables)
+        yield Unlock("pgtable_split_lock")
         if keyed:
             yield Give(chunk)
         yield Unlock("alloc_mutex")
@@ -88,11 +91,17 @@ class Pba(Strategy):
         return True
 
     def outside(self, pool: PoolView, change: Change) -> Decision:
-        """kpkeys_prepare_direct_map_split(), then the split takes its tables from the list."""
-        while pool.cached < self.reserve:
-            if (yield from self._refill_pages(Tables.POOL)) is None:
-                break
-        return (yield Apply(change, Tables.POOL))
+        """kpkeys_prepare_direct_map_split(), then the split takes its tables from the list, if it is still ready."""
+        while True:
+            while pool.cached < self.reserve:
+                if (yield from self._refill_pages(Tables.POOL)) is None:
+                    return False
+            yield Lock("pgtable_split_lock")
+            ready = pool.cached >= self.reserve
+            done = ready and (yield Apply(change, Tables.POOL))
+            yield Unlock("pgtable_split_lock")
+            if ready:
+                return done
 
     def shrink(self, pool: PoolView) -> Decision:
         """The shrinker's scan."""
@@ -120,7 +129,8 @@ class Pba(Strategy):
 
     def _give_back(self, chunk: Chunk) -> Decision:
         """Clear the key and free; a page whose key cannot be cleared for want of a table stays."""
-        yield Withdraw(chunk)
+        if not (yield Withdraw(chunk)):
+            return 0
         if not (yield ResetKey(chunk, Tables.POOL)):
             yield Give(chunk)
             return 0

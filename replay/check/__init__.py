@@ -1,0 +1,1 @@
+"""Exhaustive search for the sequence of events that breaks a strategy."""

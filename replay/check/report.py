@@ -1,0 +1,92 @@
+"""What was searched and what was found, for a reader."""
+
+import os
+import tomllib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from importlib.resources import files
+
+from replay.check.search import Scenario, Verdict, search
+from replay.registry import Entry, Strategy, parameters
+
+DEPTH = 14
+OUTSIDE = (0, 2, 4)
+"""Tables that a permission change by others takes at most: none, one end of a range, both ends (kernel.md: each end takes
+a PMD and a PTE table where it cuts a 1G leaf)."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A strategy in a scenario."""
+
+    strategy: str
+    verdict: Verdict
+
+    @property
+    def sentence(self) -> str:
+        """What was found, in a line."""
+        found, verdict = f"{self.verdict.states:,} states", self.verdict
+        if verdict.kind:
+            return f"{_WORDS.get(verdict.kind, verdict.kind)} after {len(verdict.steps) - 1} steps ({found})"
+        if verdict.complete:
+            return f"holds for any number of steps ({found}, all there are)"
+        return f"holds up to depth {verdict.depth} ({found})"
+
+
+_WORDS = {
+    "split_starvation": "a split lacks a keyed table",
+    "unkeyed_table": "a table is used without its key",
+    "deadlock": "deadlock",
+    "lost_page": "a page is lost or in two places",
+}
+
+
+def toy_parameters(entry: Entry) -> Strategy:
+    """The strategy with the parameters of replay/check/toy.toml, which fit the toy machine."""
+    document = tomllib.loads(files("replay.check").joinpath("toy.toml").read_text(encoding="utf-8"))
+    known = {parameter["name"] for parameter in parameters(entry)}
+    changed = {**document["all"], **document.get(entry.name, {})}
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in changed.items()}
+    return entry.factory(**{name: value for name, value in values.items() if name in known})
+
+
+def scenarios(tasks: Sequence[int]) -> list[Scenario]:
+    """What is tried, the simplest first."""
+    return [Scenario(number, outside) for number in tasks for outside in OUTSIDE]
+
+
+def check(
+    entries: Sequence[Entry], tasks: Sequence[int], depth: int, on_done: Callable[[int], None]
+) -> list[list[Checked]]:
+    """Search every scenario for every strategy, in as many processes as there are CPUs.
+
+    Returns:
+        For each strategy its scenarios, the simplest first.
+    """
+    tried = scenarios(tasks)
+    with ProcessPoolExecutor(os.cpu_count()) as processes:
+        running = [
+            [processes.submit(search, toy_parameters(entry), scenario, depth) for scenario in tried]
+            for entry in entries
+        ]
+        done: list[list[Checked]] = []
+        for entry, futures in zip(entries, running, strict=True):
+            done.append([])
+            for future in futures:
+                done[-1].append(Checked(entry.name, future.result()))
+                on_done(sum(map(len, done)))
+    return done
+
+
+def lines(checked: Sequence[Checked]) -> list[str]:
+    """A strategy's scenarios, and the shortest counterexample of the simplest one that is broken."""
+    width = max(len(str(item.verdict.scenario)) for item in checked)
+    found = [checked[0].strategy]
+    found += [f"  {str(item.verdict.scenario).ljust(width)}  {item.sentence}" for item in checked]
+    broken = next((item.verdict for item in checked if item.verdict.kind), None)
+    if broken is not None:
+        found.append(f"  The shortest way ({broken.scenario}):")
+        found += [f"   {number:2}. {step}" for number, step in enumerate(broken.steps[:-1], 1)]
+        found.append(f"       => {broken.steps[-1]}")
+    return found

@@ -1,0 +1,465 @@
+"""The search: an adversary chooses what happens next and the result of every action, until an invariant breaks.
+
+Stateless model checking that keeps the states seen: breadth first, so the first violation found is a shortest one.
+Tasks are preempted between any two actions; an action itself is atomic (the kernel splits under one lock: cpa_lock with
+pgd_lock on x86, pgtable_split_lock on arm64).
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+from replay.actions import (
+    Alloc,
+    Apply,
+    Change,
+    Chunk,
+    Decision,
+    Free,
+    Give,
+    Lock,
+    ResetKey,
+    SetKey,
+    Tables,
+    Take,
+    Unlock,
+    Withdraw,
+)
+from replay.check import words
+from replay.check.toy import IN_USE, PMD, PTE, PUD, REGION_PAGES, BrokenInvariantError, LoggedView, Toy
+from replay.registry import Strategy
+
+REFILL_TRIES = 8
+"""As often as the replay looks again after a refill."""
+
+
+class Returned(NamedTuple):
+    """A decision has ended."""
+
+    value: Any
+
+
+class Frame(NamedTuple):
+    """A decision under way: what it is, what it was told and saw so far, and the action it wants performed next."""
+
+    kind: str
+    argument: int
+    results: tuple[Any, ...]
+    sights: tuple[object, ...]
+    wants: Any
+    tries: int = 0
+    refused: bool = False
+    """Whether the page allocator refused it anything."""
+
+
+Tasks = tuple[tuple[Frame, ...], ...]
+
+
+class State(NamedTuple):
+    """A moment: the machine, and the decisions of each task, the innermost last."""
+
+    toy: Toy
+    tasks: Tasks
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What may happen."""
+
+    tasks: int
+    outside: int
+    """Most tables that a permission change by others takes; 0: nobody else changes anything."""
+
+    def __str__(self) -> str:
+        who = "1 task" if self.tasks == 1 else f"{self.tasks} tasks"
+        return f"{who}, {f'others split too, up to {self.outside} tables' if self.outside else 'nobody else splits'}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a search found."""
+
+    scenario: Scenario
+    states: int
+    depth: int
+    """Steps searched exhaustively."""
+    complete: bool
+    """Whether there was nothing more to search: it holds for any number of steps."""
+    kind: str = ""
+    """The invariant that does not hold; empty: all do."""
+    steps: tuple[str, ...] = ()
+
+
+MOST_STATES = 400_000
+"""States kept in memory, about 1 GB; a search that meets more ends at the last depth it has searched whole."""
+
+
+def search(strategy: Strategy, scenario: Scenario, depth: int) -> Verdict:
+    """Search breadth first up to a number of steps.
+
+    Args:
+        strategy: with parameters that fit the toy machine.
+        scenario: what may happen.
+        depth: steps; one is an event or an action of a decision.
+    """
+    checker = _Checker(strategy, scenario)
+    try:
+        start = checker.start()
+    except BrokenInvariantError as broken:
+        return Verdict(scenario, 1, 0, False, broken.kind, (f"at boot: {broken}",))
+    seen: dict[Any, tuple[Any, str]] = {(root := _key(start, blocks=checker.shrinks)): (None, "")}
+    level: deque[tuple[State, Any]] = deque([(start, root)])
+    for reached in range(depth):
+        following: deque[tuple[State, Any]] = deque()
+        while level:
+            state, key = level.popleft()
+            enabled = False
+            for said, step in checker.steps(state):
+                enabled = True
+                try:
+                    after = step()
+                except BrokenInvariantError as broken:
+                    steps = (*_path(seen, key), said, str(broken))
+                    return Verdict(scenario, len(seen), reached + 1, False, broken.kind, steps)
+                if (new := _key(after, blocks=checker.shrinks)) not in seen:
+                    seen[new] = key, said
+                    following.append((after, new))
+            if not enabled:
+                return Verdict(scenario, len(seen), reached, False, "deadlock", (*_path(seen, key), words.ALL_WAIT))
+            if len(seen) > MOST_STATES:
+                return Verdict(scenario, len(seen), reached, False)
+        level = following
+        if not level:
+            return Verdict(scenario, len(seen), reached, True)
+    return Verdict(scenario, len(seen), depth, False)
+
+
+def _path(seen: dict[Any, tuple[Any, str]], key: Any) -> list[str]:
+    said: list[str] = []
+    while seen[key][0] is not None:
+        key, step = seen[key]
+        said.append(step)
+    return said[::-1]
+
+
+class _Checker:
+    def __init__(self, strategy: Strategy, scenario: Scenario) -> None:
+        self._strategy, self._scenario = strategy, scenario
+        fast = strategy.fast_path()
+        self._pooled, self._reserve, self._key_each = fast.pooled, fast.reserve, fast.key_each
+        self._levels = (PTE,) if strategy.boot_map_4k else (PUD, PMD, PTE)
+        self.shrinks = type(strategy).shrink is not Strategy.shrink
+
+    # ------------------------------------------------------------------------------------------- moments
+
+    def start(self) -> State:
+        """After boot, when ordinary requests have drawn the pool down to its reserve."""
+        toy = Toy()
+        state = self._begin(State(toy, ((),) * self._scenario.tasks), 0, "boot", 0)
+        while state.tasks[0]:
+            frame = state.tasks[0][-1]
+            level = self._levels[0]
+            result = (
+                toy.allocate(frame.wants.order, level, 0)
+                if isinstance(frame.wants, Alloc)
+                else self._perform(state, 0, frame)
+            )
+            state = self._go_on(state, 0, frame, result)
+        while self._pooled and len(toy.pool) - 1 >= self._reserve:
+            toy.hand_out()
+        return state
+
+    def steps(self, state: State) -> Iterator[tuple[str, Callable[[], State]]]:
+        """Everything that can happen next, in words and as what it leads to."""
+        begun = False
+        for task, frames in enumerate(state.tasks):
+            if frames:
+                yield from self._actions(state, task, frames[-1])
+            elif not begun:  # idle tasks are alike
+                begun = True
+                yield from self._events(state, task)
+
+    # -------------------------------------------------------------------------------------------- events
+
+    def _events(self, state: State, task: int) -> Iterator[tuple[str, Callable[[], State]]]:
+        toy = state.toy
+        if self._pooled and len(toy.pool) - 1 >= self._reserve:
+            yield words.served(task, len(toy.pool) - 1), partial(self._served, state)
+        else:
+            kind = "refill" if self._pooled else "table"
+            yield words.asks(task, len(toy.pool), self._reserve, kind), partial(self._event, state, task, kind, 0)
+        for page in _one_of_each_chunk(toy, IN_USE):
+            yield words.frees(task), partial(self._freed, state, task, page)
+        if toy.pool and self.shrinks:
+            yield words.shrinks(task), partial(self._event, state, task, "shrink", 0)
+        if not self._strategy.boot_map_4k:
+            for tables in range(1, self._scenario.outside + 1):
+                yield words.changes(task, tables), partial(self._event, state, task, "outside", tables)
+
+    def _event(self, state: State, task: int, kind: str, argument: int) -> State:
+        return self._begin(State(state.toy.copy(), state.tasks), task, kind, argument)
+
+    def _served(self, state: State) -> State:
+        toy = state.toy.copy()
+        toy.hand_out()
+        return State(toy, state.tasks)
+
+    def _freed(self, state: State, task: int, page: int) -> State:
+        if self._pooled:
+            toy = state.toy.copy()
+            toy.put_back(page)
+            return State(toy, state.tasks)
+        return self._event(state, task, "free", page)
+
+    # ------------------------------------------------------------------------------------------- actions
+
+    def _actions(self, state: State, task: int, frame: Frame) -> Iterator[tuple[str, Callable[[], State]]]:
+        action = frame.wants
+        if isinstance(action, Alloc):
+            for level in self._levels if state.toy.memory_left else ():
+                yield (
+                    words.allocated(task, action.order, level),
+                    partial(self._allocated, state, task, frame, level),
+                )
+            yield words.refused(task, action.order), partial(self._refused, state, task, frame)
+            if self._may_reclaim(state, task, frame):
+                yield words.reclaims(task), partial(self._event, state, task, "reclaim", 0)
+        elif isinstance(action, Lock) and state.toy.locks.get(action.name, task) != task:
+            return  # waits
+        else:
+            yield words.acts(task, action, state.toy), partial(self._acted, state, task, frame)
+
+    def _may_reclaim(self, state: State, task: int, frame: Frame) -> bool:
+        """Direct reclaim enters the shrinker once for a request, and not from within itself."""
+        return (
+            self.shrinks
+            and all(outer.kind not in ("shrink", "reclaim") for outer in state.tasks[task])
+            and not frame.tries & _RECLAIMED
+        )
+
+    def _allocated(self, state: State, task: int, frame: Frame, level: int) -> State:
+        after = State(state.toy.copy(), state.tasks)
+        return self._go_on(after, task, frame, after.toy.allocate(frame.wants.order, level, task))
+
+    def _refused(self, state: State, task: int, frame: Frame) -> State:
+        after = State(state.toy.copy(), state.tasks)
+        return self._go_on(after, task, frame._replace(refused=True), None)
+
+    def _acted(self, state: State, task: int, frame: Frame) -> State:
+        after = State(state.toy.copy(), state.tasks)
+        return self._go_on(after, task, frame, self._perform(after, task, frame))
+
+    def _perform(self, state: State, task: int, frame: Frame) -> Any:
+        """Carry out an action whose result is not the adversary's to choose."""
+        toy, action = state.toy, frame.wants
+        match action:
+            case Free(chunk):
+                toy.free(chunk)
+            case SetKey(chunk, tables):
+                self._split(toy, toy.tables_for(chunk), tables, _WHOSE[frame.kind])
+                toy.was_split(chunk)
+                toy.keyed.update(range(chunk.pfn, chunk.pfn + chunk.pages))
+                return True
+            case ResetKey(chunk, tables):
+                self._split(toy, toy.tables_for(chunk), tables, _WHOSE[frame.kind])
+                toy.was_split(chunk)
+                toy.keyed.difference_update(range(chunk.pfn, chunk.pfn + chunk.pages))
+                return True
+            case Apply(change, tables):
+                needed = -change.pfn
+                if frame.refused and tables is Tables.POOL and needed > len(toy.pool):
+                    return False  # -ENOMEM for want of memory, as in every kernel
+                self._split(toy, needed, tables, _WHOSE[frame.kind])
+                return True
+            case Give(chunk):
+                toy.give(chunk)
+            case Take(_):
+                if not toy.pool:
+                    return None
+                page = toy.pool[0]
+                toy.withdraw(Chunk(page, 0), task)
+                return Chunk(page, 0)
+            case Withdraw(chunk):
+                return toy.withdraw(chunk, task)
+            case Lock(name):
+                if toy.locks.get(name) == task:
+                    raise BrokenInvariantError(
+                        "deadlock", f"{words.task(task)} waits for {name}, which it holds itself"
+                    )
+                toy.locks[name] = task
+            case Unlock(name):
+                del toy.locks[name]
+        return None
+
+    @staticmethod
+    def _split(toy: Toy, needed: int, tables: Tables, whose: str) -> None:
+        if tables is Tables.POOL:
+            toy.take_tables(needed, whose)
+        elif tables is Tables.BUDDY and needed:
+            raise BrokenInvariantError("unkeyed_table", f"{whose} uses a table of the direct map without the key")
+
+    # ----------------------------------------------------------------------------------------- decisions
+
+    def _decision(self, frame: Frame, view: LoggedView) -> Decision:
+        strategy = self._strategy
+        match frame.kind:
+            case "boot":
+                return strategy.boot(view)
+            case "refill":
+                return strategy.refill(view, 0)
+            case "outside":
+                return strategy.outside(view, Change(-frame.argument, 1, 0))
+            case "table":
+                return self._table()
+            case "free":
+                return self._free(frame.argument)
+        return strategy.shrink(view)
+
+    def _table(self) -> Decision:
+        """A page table straight from the page allocator; the key with it where each table gets one."""
+        chunk = yield Alloc(0)
+        if chunk is not None and self._key_each:
+            yield SetKey(chunk, Tables.BUDDY)
+        return chunk
+
+    def _free(self, page: int) -> Decision:
+        """The page table goes back to the page allocator, without its key."""
+        if self._key_each:
+            yield ResetKey(Chunk(page, 0), Tables.BUDDY)
+        yield Free(Chunk(page, 0))
+
+    def _begin(self, state: State, task: int, kind: str, argument: int, tries: int = 0) -> State:
+        if kind == "free":
+            state.toy.place[argument] = "in hand"
+            state.toy.holder[argument] = task
+        frame = Frame(kind, argument, (), (), None, tries)
+        return self._settle(state, task, self._resumed(state.toy, frame))
+
+    def _go_on(self, state: State, task: int, frame: Frame, result: Any) -> State:
+        """Tell a decision the result of its action."""
+        tries = frame.tries & ~_RECLAIMED
+        told = frame._replace(results=(*frame.results, result), tries=tries)
+        state = State(state.toy, _with(state.tasks, task, state.tasks[task][:-1]))
+        return self._settle(state, task, self._resumed(state.toy, told))
+
+    def _resumed(self, toy: Toy, frame: Frame) -> Frame:
+        """Run a decision from its beginning up to the action after its last result."""
+        view = LoggedView(toy, frame.sights)
+        decision = self._decision(frame, view)
+        wants: Any = None
+        try:
+            wants = next(decision)
+            for result in frame.results:
+                wants = decision.send(result)
+        except StopIteration as stop:
+            wants = Returned(stop.value)
+        return frame._replace(sights=tuple(view.log), wants=wants)
+
+    def _settle(self, state: State, task: int, frame: Frame) -> State:
+        """Enter a decision among its task's, or draw the consequence if it has ended."""
+        if not isinstance(frame.wants, Returned):
+            return State(state.toy, _with(state.tasks, task, (*state.tasks[task], frame)))
+        toy, value = state.toy, frame.wants.value
+        if frame.kind == "reclaim":
+            outer = state.tasks[task][-1]
+            frames = (*state.tasks[task][:-1], outer._replace(tries=outer.tries | _RECLAIMED))
+            return State(toy, _with(state.tasks, task, frames))
+        if isinstance(value, Chunk):
+            toy.use(value.pfn, IN_USE)
+        elif frame.kind == "refill" and value:
+            if len(toy.pool) - 1 >= self._reserve:
+                toy.hand_out()
+            elif frame.tries + 1 < REFILL_TRIES:
+                return self._begin(state, task, "refill", 0, frame.tries + 1)
+        if lost := toy.in_hand_of(task):
+            raise BrokenInvariantError("lost_page", f"the decision ends and {lost} pages in hand belong to nobody")
+        if name := next((name for name, holder in toy.locks.items() if holder == task), ""):
+            raise BrokenInvariantError("deadlock", f"the decision ends and holds {name}")
+        return state
+
+
+_RECLAIMED = 1 << 8
+"""In Frame.tries: direct reclaim has entered the shrinker for the request that is due."""
+_WHOSE = {
+    "boot": "the first refill",
+    "refill": "the refill's own split",
+    "outside": "the split for others",
+    "shrink": "the shrinker's own split",
+    "reclaim": "the shrinker's own split",
+    "table": "setting the key of a page table",
+    "free": "clearing the key of a page table",
+}
+
+
+def _with(tasks: Tasks, task: int, frames: tuple[Frame, ...]) -> Tasks:
+    return (*tasks[:task], frames, *tasks[task + 1 :])
+
+
+def _one_of_each_chunk(toy: Toy, place: str) -> list[int]:
+    found: dict[int, int] = {}
+    for page, where in toy.place.items():
+        if where == place:
+            found.setdefault(page // REGION_PAGES, page)
+    return list(found.values())
+
+
+def _first(page: int) -> int:
+    return page - page % REGION_PAGES
+
+
+def _key(state: State, *, blocks: bool) -> Any:
+    """What two moments must share to be one: equal up to the names of tasks, of chunks, and of pages of a chunk.
+
+    Args:
+        state: the moment.
+        blocks: whether it matters which chunk a page of the pool belongs to (only a shrinker asks).
+    """
+    toy, names = state.toy, _Names()
+    order = sorted(range(len(state.tasks)), key=lambda task: _shape(state.tasks[task]))
+    place_of = {task: place for place, task in enumerate(order)}
+    pool = tuple((names[page], page in toy.keyed) for page in toy.pool) if blocks else len(toy.pool)
+    tasks = tuple(
+        tuple(
+            (*frame[:2], names.of(frame.results), names.of(frame.sights), names.of(frame.wants), *frame[5:])
+            for frame in state.tasks[task]
+        )
+        for task in order
+    )
+    pages: dict[Any, int] = {}
+    for page in sorted(toy.place, key=lambda page: (page // REGION_PAGES not in names.known, toy.leaf[_first(page)])):
+        name = names[page] if blocks or page // REGION_PAGES in names.known else -1
+        what = (name, toy.place[page], page in toy.keyed, place_of.get(toy.holder.get(page, -1), -1))
+        pages[what] = pages.get(what, 0) + 1
+    leaves = tuple(
+        sorted(
+            (names[first], level, first in toy.whole)
+            for first, level in toy.leaf.items()
+            if first // REGION_PAGES in names.known
+        )
+    )
+    locks = tuple(sorted((lock, place_of[holder]) for lock, holder in toy.locks.items()))
+    return pool, tasks, tuple(sorted(pages.items())), leaves, len(toy.leaf), locks
+
+
+class _Names:
+    """Chunks by the order in which they are met."""
+
+    def __init__(self) -> None:
+        self.known: dict[int, int] = {}
+
+    def __getitem__(self, page: int) -> int:
+        return self.known.setdefault(page // REGION_PAGES, len(self.known))
+
+    def of(self, value: Any) -> Any:
+        """A value with the chunks in it called by their names."""
+        if isinstance(value, Chunk):
+            return self[value.pfn], value.order
+        if isinstance(value, tuple):
+            return type(value).__name__, *map(self.of, value)
+        return value
+
+
+def _shape(frames: tuple[Frame, ...]) -> tuple[Any, ...]:
+    return tuple((f.kind, f.argument, len(f.results), f.tries, f.refused, type(f.wants).__name__) for f in frames)

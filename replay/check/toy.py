@@ -1,0 +1,221 @@
+"""The smallest machine that can break a strategy: a pool, a few chunks of memory, tasks, locks.
+
+The direct map has tables of 8 entries, so that a "2M block" is 8 pages and four pages (the smallest chunk that any
+posting refills with, order 2) are still less than a block. Every chunk lies in a 1G leaf of its own: the adversary says
+whether that is mapped by one 1G leaf, by 2M leaves or by 4K pages when the chunk is handed out, which covers whatever
+happened to its neighbours before.
+"""
+
+from dataclasses import dataclass, field
+
+from replay.actions import Change, Chunk
+from replay.registry import PoolView
+
+PTE, PMD, PUD = 1, 2, 3
+"""Levels of a leaf, as in replay.kernel.direct_map."""
+TABLE_SHIFT = 3
+BLOCK_ORDER = TABLE_SHIFT
+BLOCK_PAGES = 1 << BLOCK_ORDER
+REGION_PAGES = 1 << 2 * TABLE_SHIFT
+"""Pages of a 1G leaf: every chunk starts at a multiple of it."""
+CHUNKS = 4
+"""Chunks that the machine can have outside the page allocator at a time."""
+
+POOLED, IN_USE, SPLIT_TABLE, IN_HAND = "pooled", "in use", "split table", "in hand"
+"""Where a page is: on the list, handed out, a table of the direct map, or with the decision that holds it."""
+
+
+class BrokenInvariantError(Exception):
+    """An invariant does not hold: its kind (as in the incident table) and what happened, in words."""
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
+
+
+@dataclass
+class Toy:
+    """The machine. Everything that differs between two moments of a search."""
+
+    pool: list[int] = field(default_factory=list)
+    """Pages on the list, the next one to be handed out first."""
+    place: dict[int, str] = field(default_factory=dict)
+    """Where each page is that the strategy has; others belong to the page allocator."""
+    keyed: set[int] = field(default_factory=set)
+    leaf: dict[int, int] = field(default_factory=dict)
+    """Level of the leaf that maps each chunk, by the chunk's first page."""
+    whole: set[int] = field(default_factory=set)
+    """Blocks on the list that came in one piece and of which nothing was withdrawn, by first page."""
+    holder: dict[int, int] = field(default_factory=dict)
+    """The task that has a page in hand."""
+    locks: dict[str, int] = field(default_factory=dict)
+    """The task that holds each lock."""
+
+    def copy(self) -> "Toy":
+        """An independent copy."""
+        return Toy(
+            self.pool.copy(),
+            self.place.copy(),
+            self.keyed.copy(),
+            self.leaf.copy(),
+            self.whole.copy(),
+            self.holder.copy(),
+            self.locks.copy(),
+        )
+
+    # ------------------------------------------------------------------------------------- the page allocator
+
+    @property
+    def memory_left(self) -> bool:
+        """Whether the page allocator has another chunk."""
+        return len(self.leaf) < CHUNKS
+
+    def allocate(self, order: int, level: int, task: int) -> Chunk:
+        """Hand out a chunk that lies under a leaf of this level."""
+        first = 0
+        while first in self.leaf:
+            first += REGION_PAGES
+        self.leaf[first] = level
+        for page in range(first, first + (1 << order)):
+            self.place[page] = IN_HAND
+            self.holder[page] = task
+        return Chunk(first, order)
+
+    def free(self, chunk: Chunk) -> None:
+        """Take a chunk back."""
+        for page in range(chunk.pfn, chunk.pfn + chunk.pages):
+            self._expect(page, IN_HAND, "freed")
+            if page in self.keyed:
+                raise BrokenInvariantError("unkeyed_table", "a page goes back to the page allocator with the key")
+            del self.place[page], self.holder[page]
+        region = _region(chunk.pfn)
+        if not any(_region(page) == region for page in self.place):
+            del self.leaf[region]
+
+    # --------------------------------------------------------------------------------------------- the pool
+
+    def give(self, chunk: Chunk) -> None:
+        """Put a chunk at the head of the list."""
+        for page in range(chunk.pfn + chunk.pages - 1, chunk.pfn - 1, -1):
+            self._expect(page, IN_HAND, "given to the pool")
+            del self.holder[page]
+            self.place[page] = POOLED
+            self.pool.insert(0, page)
+        if chunk.order >= BLOCK_ORDER:
+            self.whole.add(chunk.pfn)
+
+    def withdraw(self, chunk: Chunk, task: int) -> bool:
+        """Take idle pages off the list; False when they are not all on it."""
+        pages = range(chunk.pfn, chunk.pfn + chunk.pages)
+        if any(self.place.get(page) != POOLED for page in pages):
+            return False
+        self.whole.discard(_region(chunk.pfn))
+        for page in pages:
+            self.pool.remove(page)
+            self.place[page] = IN_HAND
+            self.holder[page] = task
+        return True
+
+    def hand_out(self) -> int:
+        """The head of the list becomes a page table in use."""
+        page = self.pool.pop(0)
+        self.use(page, IN_USE)
+        return page
+
+    def use(self, page: int, as_what: str) -> None:
+        """A page becomes a table: it has to carry the key."""
+        self.place[page] = as_what
+        self.holder.pop(page, None)
+        if page not in self.keyed:
+            what = "a page table" if as_what == IN_USE else "a table of the direct map"
+            raise BrokenInvariantError("unkeyed_table", f"{what} is used without the key")
+
+    def put_back(self, page: int) -> None:
+        """A page table in use is freed: head of the list."""
+        self.place[page] = POOLED
+        self.pool.insert(0, page)
+
+    # ---------------------------------------------------------------------------------------- the direct map
+
+    def tables_for(self, chunk: Chunk) -> int:
+        """Tables that a permission change of a chunk takes: what lies above it is split until it fits."""
+        level = self.leaf[_region(chunk.pfn)]
+        return max(level - (PMD if chunk.order >= BLOCK_ORDER else PTE), 0)
+
+    def was_split(self, chunk: Chunk) -> None:
+        """The leaf above a chunk is now of the chunk's own size."""
+        region = _region(chunk.pfn)
+        self.leaf[region] = min(self.leaf[region], PMD if chunk.order >= BLOCK_ORDER else PTE)
+
+    def take_tables(self, needed: int, whose: str) -> None:
+        """Spend pages of the pool as tables of the direct map."""
+        if needed > len(self.pool):
+            raise BrokenInvariantError(
+                "split_starvation", f"{whose} needs {_tables(needed)} and the pool has {len(self.pool) or 'none'}"
+            )
+        for _ in range(needed):
+            self.use(self.pool.pop(0), SPLIT_TABLE)
+
+    # ------------------------------------------------------------------------------------------------ states
+
+    def _expect(self, page: int, place: str, what: str) -> None:
+        if self.place.get(page) != place:
+            raise BrokenInvariantError("lost_page", f"a page is {what} that is {self.place.get(page, 'not ours')}")
+
+    def in_hand_of(self, task: int) -> int:
+        """Pages that a task has in hand."""
+        return sum(holder == task for holder in self.holder.values())
+
+
+def _region(page: int) -> int:
+    return page - page % REGION_PAGES
+
+
+def _tables(count: int) -> str:
+    return "1 table" if count == 1 else f"{count} tables"
+
+
+class LoggedView(PoolView):
+    """The pool as a decision sees it: what it saw before is what the log says, from there on what is there now.
+
+    A generator cannot be copied; it is run again from its beginning with the same results and the same sights.
+    """
+
+    def __init__(self, toy: Toy, log: tuple[object, ...]) -> None:
+        self._toy, self.log, self.at = toy, list(log), 0
+
+    def _see(self, now: object) -> object:
+        if self.at < len(self.log):
+            now = self.log[self.at]
+        else:
+            self.log.append(now)
+        self.at += 1
+        return now
+
+    @property
+    def cached(self) -> int:
+        """Pages on the list."""
+        return self._see(len(self._toy.pool))  # type: ignore[return-value]
+
+    def tables_needed(self, change: Change) -> int:
+        """Tables that a change takes: for one elsewhere the adversary has said so (its first page number)."""
+        if change.pfn < 0:
+            return -change.pfn
+        order = change.pages.bit_length() - 1
+        region = self._toy.leaf.get(_region(change.pfn))
+        return self._see(0 if region is None else self._toy.tables_for(Chunk(change.pfn, order)))  # type: ignore[return-value]
+
+    def idle_blocks(self) -> list[tuple[int, int, bool]]:
+        """Idle pages by block, and whether it is whole."""
+        toy = self._toy
+        idle: dict[int, int] = {}
+        for page in toy.pool:
+            first = page - page % BLOCK_PAGES
+            idle[first] = idle.get(first, 0) + 1
+        found = [(first, idle[first], first in toy.whole) for first in sorted(idle)]
+        return list(self._see(tuple(found)))  # type: ignore[call-overload,no-any-return]
+
+    def idle_pages(self, first: int) -> list[int]:
+        """Idle pages of a block."""
+        found = tuple(sorted(page for page in self._toy.pool if first <= page < first + BLOCK_PAGES))
+        return list(self._see(found))  # type: ignore[call-overload,no-any-return]

@@ -1,0 +1,117 @@
+"""The steps of a counterexample, in words that can be pasted into a mail."""
+
+from replay.actions import (
+    Action,
+    Alloc,
+    Apply,
+    Change,
+    Free,
+    Give,
+    Lock,
+    ResetKey,
+    SetKey,
+    Tables,
+    Take,
+    Unlock,
+    Withdraw,
+)
+from replay.check.toy import BLOCK_ORDER, Toy
+
+ALL_WAIT = "every task waits for a lock that another holds"
+
+_UNDER = {3: "inside a 1G leaf", 2: "in 2M leaves", 1: "already in 4K pages"}
+_TABLES = {Tables.POOL: "from the pool", Tables.BUDDY: "from the page allocator", Tables.BOOT: "set aside at boot"}
+
+
+def task(number: int) -> str:
+    """What a task is called."""
+    return f"task {number + 1}"
+
+
+def order(number: int) -> str:
+    """An order, as it is on a real machine."""
+    return "a 2M block" if number >= BLOCK_ORDER else f"order {number} ({1 << number} page{'s' * (number > 0)})"
+
+
+def served(who: int, left: int) -> str:
+    """A page table from the pool."""
+    return f"{task(who)} asks for a page table and gets one from the pool: {left} left"
+
+
+def asks(who: int, cached: int, reserve: int, kind: str) -> str:
+    """A page table that the pool cannot serve."""
+    if kind == "table":
+        return f"{task(who)} asks for a page table"
+    return f"{task(who)} asks for a page table; the pool has {cached} and keeps {reserve}: it refills"
+
+
+def frees(who: int) -> str:
+    """A page table is freed."""
+    return f"{task(who)} frees a page table"
+
+
+def shrinks(who: int) -> str:
+    """Kswapd."""
+    return f"{task(who)} (kswapd) enters the shrinker"
+
+
+def reclaims(who: int) -> str:
+    """Direct reclaim."""
+    return f"{task(who)} finds memory short, reclaims, and enters the shrinker"
+
+
+def changes(who: int, tables: int) -> str:
+    """A permission change by others."""
+    return f"{task(who)} changes permissions elsewhere, which takes {_count(tables)}"
+
+
+def allocated(who: int, wanted: int, level: int) -> str:
+    """The page allocator serves a request."""
+    return f"{task(who)} asks the page allocator for {order(wanted)}: it lies {_UNDER[level]}"
+
+
+def refused(who: int, wanted: int) -> str:
+    """The page allocator refuses."""
+    return f"{task(who)} asks the page allocator for {order(wanted)}: there is none"
+
+
+def acts(who: int, action: Action, toy: Toy) -> str:
+    """An action whose result is given."""
+    return f"{task(who)} {_act(action, toy)}"
+
+
+def _act(action: Action, toy: Toy) -> str:
+    match action:
+        case SetKey(chunk, tables):
+            return f"sets the key of {order(chunk.order)}: {_spent(toy.tables_for(chunk), tables, toy)}"
+        case ResetKey(chunk, tables):
+            return f"clears the key of {order(chunk.order)}: {_spent(toy.tables_for(chunk), tables, toy)}"
+        case Apply(Change(pfn, _, _, _), tables):
+            return f"carries out the change: {_spent(-pfn, tables, toy)}"
+        case Give(chunk):
+            return f"puts {order(chunk.order)} into the pool: {len(toy.pool) + chunk.pages} there"
+        case Take(_):
+            return f"takes a page of the pool, reserve included: {max(len(toy.pool) - 1, 0)} left"
+        case Withdraw(chunk):
+            return f"takes {order(chunk.order)} out of the pool: {len(toy.pool) - chunk.pages} left"
+        case Free(chunk):
+            return f"gives {order(chunk.order)} back to the page allocator"
+        case Lock(name):
+            return f"takes {name}"
+        case Unlock(name):
+            return f"releases {name}"
+        case Alloc(wanted):
+            return f"asks for {order(wanted)}"
+    raise AssertionError(action)
+
+
+def _spent(needed: int, tables: Tables, toy: Toy) -> str:
+    if needed == 0:
+        return "nothing to split"
+    if tables is Tables.POOL:
+        return f"{_count(needed)} from the pool, which has {len(toy.pool)}"
+    return f"{_count(needed)} {_TABLES[tables]}"
+
+
+def _count(tables: int) -> str:
+    return "1 table" if tables == 1 else f"{tables} tables"
