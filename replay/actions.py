@@ -9,6 +9,8 @@ from collections.abc import Generator
 from enum import IntEnum
 from typing import Any, NamedTuple
 
+from replay.kernel.direct_map import KEYED
+
 
 class Chunk(NamedTuple):
     """2^order naturally aligned pages."""
@@ -31,6 +33,8 @@ class Tables(IntEnum):
     """From the page allocator, order 0, without the key."""
     BOOT = 2
     """From memory set aside before the page allocator runs, keyed later in boot (kpkeys v6's PPA)."""
+    OWN = 3
+    """From the chunk that is being changed: they become tables before they have the key."""
 
 
 class Alloc(NamedTuple):
@@ -46,10 +50,13 @@ class Free(NamedTuple):
 
 
 class SetKey(NamedTuple):
-    """Set the key on a chunk in the direct map. Result: False when a split found no table (nothing was changed)."""
+    """Set the key on a chunk in the direct map. Result: False when a split found no table (nothing was changed).
+
+    The tables can be named, too: as many chunks of one page as the change needs.
+    """
 
     chunk: Chunk
-    tables: Tables
+    tables: Tables | tuple[Chunk, ...]
 
 
 class ResetKey(NamedTuple):
@@ -63,11 +70,11 @@ class Apply(NamedTuple):
     """Carry out the permission change that another part of the kernel asked for. Result as for `SetKey`."""
 
     change: "Change"
-    tables: Tables
+    tables: Tables | tuple[Chunk, ...]
 
 
 class Give(NamedTuple):
-    """Put the pages of a keyed chunk at the head of the pool's list. No result."""
+    """Put the pages of a keyed chunk, but for those spent as tables, at the head of the pool's list. No result."""
 
     chunk: Chunk
 
@@ -85,7 +92,7 @@ class Withdraw(NamedTuple):
 
 
 class Lock(NamedTuple):
-    """Acquire a lock that does not nest. No result; taking it twice is a deadlock."""
+    """Acquire a lock that does not nest. No result; who takes it twice never goes on."""
 
     name: str
 
@@ -103,6 +110,11 @@ class Change(NamedTuple):
     pages: int
     set_bits: int
     clear_bits: int = 0
+
+
+def keying(chunk: Chunk) -> Change:
+    """The change that sets the key on a chunk."""
+    return Change(chunk.pfn, chunk.pages, KEYED)
 
 
 Action = Alloc | Free | SetKey | ResetKey | Apply | Give | Take | Withdraw | Lock | Unlock

@@ -7,6 +7,7 @@ import typer
 from ptpool.errors import UsageError
 from ptpool.options import DEFAULT_DB, Db, Json, Quiet, note, say, say_rows
 from replay.check.cli import check
+from replay.settings import Setting, settings_of
 from replay.validate.cli import validate
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Replay captures through strategies.")
@@ -16,10 +17,7 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Replay capt
 def run(
     capture: Annotated[str, typer.Option(help="A capture by name, several joined by commas, or all.")] = "all",
     strategy: Annotated[str, typer.Option(help="A strategy, several joined by commas, or all.")] = "all",
-    setting: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="STRATEGY.PARAM=VALUE", help="Set a parameter; may be given several times."),
-    ] = None,
+    setting: Setting = None,
     seed: Annotated[
         int,
         typer.Option(
@@ -44,7 +42,7 @@ def run(
     from replay.registry import configure, find
 
     entries = find(strategy.split(","))
-    settings = _settings(setting or [], {entry.name for entry in entries})
+    settings = settings_of(setting or [], {entry.name for entry in entries})
     configured = [(entry, configure(entry, settings.get(entry.name, {}))) for entry in entries]
     if not db.exists():
         raise UsageError(f"{db}: no such warehouse", "import a trace first: ptpool ingest trace FILE")
@@ -84,23 +82,6 @@ def run(
         note(f"ptpool: {run_failed.wanted.capture['name']}, {run_failed.wanted.entry.name}: {run_failed.reason}")
     if failed:
         raise typer.Exit(1)
-
-
-def _settings(texts: list[str], known: set[str]) -> dict[str, dict[str, str]]:
-    settings: dict[str, dict[str, str]] = {}
-    for text in texts:
-        target, equals, value = text.partition("=")
-        name, dot, parameter = target.partition(".")
-        if not (equals and dot and name and parameter):
-            raise UsageError(
-                f"--set {text}: not of the form STRATEGY.PARAM=VALUE", "example: --set reserve-block.reserve=4"
-            )
-        if name not in known:
-            raise UsageError(
-                f"--set {text}: {name} is not among the strategies to run", f"those are: {', '.join(sorted(known))}"
-            )
-        settings.setdefault(name, {})[parameter] = value
-    return settings
 
 
 @app.command("list")

@@ -34,6 +34,8 @@ from replay.kernel.page_alloc import (
     POOL_IDLE,
     POOL_USED,
     SPLIT_TABLE,
+    TABLE_KEYED,
+    TABLE_PLAIN,
     USED,
     alloc_pages,
     alloc_pages_after_reclaim,
@@ -72,8 +74,6 @@ class Machine:
         page_of[used] = used
         unmovable = np.flatnonzero(self.allocator.kind == USED + UNMOVABLE)
         fast = strategy.fast_path()
-        if fast.key_each and not strategy.boot_map_4k:
-            raise NotImplementedError("a key on each table needs a direct map of 4K pages")
         protected = np.array([consumer in strategy.protects() for consumer in CONSUMERS])
         self.tally = stretch.Tally(
             page_of=page_of,
@@ -84,7 +84,16 @@ class Machine:
             edges=np.linspace(demand.first_ns, demand.last_ns, stretch.SAMPLES).astype(np.int64),
             samples=np.zeros((stretch.SAMPLES, len(stretch.SAMPLED)), np.float64),
             protected=protected,
-            fast=np.array([fast.pooled, fast.reserve, fast.key_each, strategy.pgd == "bypass"], np.int64),
+            fast=np.array(
+                [
+                    fast.pooled,
+                    fast.reserve,
+                    fast.key_each,
+                    strategy.pgd == "bypass",
+                    fast.key_each and not strategy.boot_map_4k,
+                ],
+                np.int64,
+            ),
         )
         self.tally.counts[stretch.LAST_UNMOVABLE] = unmovable[-1] if len(unmovable) else 0
         self.view = _View(self)
@@ -129,6 +138,9 @@ class Machine:
                 self._supply_table(int(program.pfn[at]), int(program.order[at]))
             elif why == stretch.RECLAIM:
                 self._serve_short_of_memory(at)
+            elif why == stretch.CONSTRUCT:
+                self._construct(int(program.pfn[at]), int(self.tally.counts[stretch.NEW_TABLE]), int(program.order[at]))
+                stretch.count_allocation(self.direct_map, self.tally, int(self.tally.counts[stretch.NEW_TABLE]))
             else:
                 self._outside_change(at)
             at += 1
@@ -169,9 +181,20 @@ class Machine:
             self._incident("ptp_null", 0, "the page allocator has no page for a page table")
 
     def _place_table(self, recorded: int, pfn: int, order: int) -> None:
+        if stretch.needs_construction(self.direct_map, self.tally, pfn, order):
+            self._construct(recorded, pfn, order)
+            return
         stretch.place_table_on_pages(
             self.allocator, self.direct_map, self.tally, recorded, pfn, order, self.now, self.cause
         )
+
+    def _construct(self, recorded: int, pfn: int, order: int) -> None:
+        """Let the strategy set the key of a page table whose page lies under a large leaf."""
+        keyed = self._with_cause("ptp", self.strategy.construct(self.view, Chunk(pfn, order)))
+        if not keyed:
+            self._incident("unkeyed_table", order, "the constructor of a page table did not set its key")
+        kind = TABLE_KEYED if keyed else TABLE_PLAIN
+        stretch.place_table(self.allocator, self.tally, recorded, pfn, order, kind)
 
     def _start_counting(self) -> None:
         live, unkeyed, last = (
@@ -293,7 +316,10 @@ class Machine:
             change = Change(int(tally.counts[stretch.LAST_UNMOVABLE]), 1, maps.READ_ONLY)
         else:
             change = Change(int(tally.page_of[program.pfn[at]]), 1 << int(program.order[at]), maps.NOT_PRESENT)
-        self._with_cause("outside", self.strategy.outside(self.view, change))
+        starved = self.incident_counts.get("split_starvation", 0)
+        done = self._with_cause("outside", self.strategy.outside(self.view, change))
+        if not done and self.incident_counts.get("split_starvation", 0) == starved:
+            self._incident("split_starvation", None, "-ENOMEM for a permission change by others")
 
     def _unplaced(self) -> None:
         self.tally.counts[stretch.EVENTS] += 1
@@ -310,13 +336,23 @@ class Machine:
         return result
 
     def _drive(self, decision: Decision) -> Any:
-        """Run a decision to its end, performing each action it yields; returns what the decision returns."""
+        """Run a decision to its end, performing each action it yields; returns what the decision returns.
+
+        A decision that waits for a lock it holds never ends: what it has in hand goes back, and the result is None.
+        """
         result: Any = None
+        held, new = self._held.copy(), self._new.copy()
         try:
             while True:
                 result = self._perform(decision.send(result))
         except StopIteration as stop:
             return stop.value
+        except DeadlockError as deadlock:
+            self._incident("deadlock", None, str(deadlock))
+            for chunk in self._new - new:
+                free_pages(self.allocator, chunk.pfn, chunk.order)
+            self._held, self._new = held, new
+            return None
 
     def _perform(self, action: Action) -> Any:
         match action:
@@ -347,13 +383,15 @@ class Machine:
                 return True
             case Lock(name):
                 if name in self._held:
-                    self._incident("deadlock", None, f"{name} is taken while it is held")
+                    raise DeadlockError(f"{name} is taken by who holds it")
                 self._held.add(name)
             case Unlock(name):
                 self._held.discard(name)
         return None
 
     def _alloc(self, order: int) -> Chunk | None:
+        if order > self.start.geometry.max_order:
+            raise ValueError(f"order {order} is above this machine's MAX_PAGE_ORDER, {self.start.geometry.max_order}")
         self.refill_attempts[order, 0] += 1
         pfn = self._kernel_pages(order)
         if pfn < 0:
@@ -368,7 +406,7 @@ class Machine:
         pfn = int(alloc_pages(self.allocator, order, UNMOVABLE, GFP_KERNEL_CONTEXT))
         return pfn if pfn >= 0 else self._slow_path(order, UNMOVABLE, GFP_KERNEL_CONTEXT)
 
-    def _change(self, change: Change, tables: Tables, *, own: bool) -> bool:
+    def _change(self, change: Change, tables: Tables | tuple[Chunk, ...], *, own: bool) -> bool:
         """Plan a permission change, get the tables it needs, apply it."""
         d, tally = self.direct_map, self.tally
         needed = self.view.tables_needed(change)
@@ -385,6 +423,15 @@ class Machine:
                     self._incident("split_starvation", 0, "the page allocator has no page for a split")
                     return False
                 self.allocator.kind[pfn] = SPLIT_TABLE
+        elif tables is Tables.OWN:
+            if needed:
+                self._incident("unkeyed_table", None, f"{needed} tables could be written to before they were linked")
+            for pfn in range(change.pfn, change.pfn + needed):
+                self.allocator.kind[pfn] = SPLIT_TABLE
+        elif isinstance(tables, tuple):
+            for chunk in tables:
+                self._new.discard(chunk)
+                self.allocator.kind[chunk.pfn] = SPLIT_TABLE
         if own:
             stretch.change_key(d, tally, *change, self.now, self.cause)
         else:
@@ -402,6 +449,10 @@ class Machine:
         """(orders,) allocations that found no zone above its low watermark."""
         wakes: np.ndarray[Any, np.dtype[np.int64]] = self.allocator.counts[KSWAPD:]
         return wakes
+
+
+class DeadlockError(Exception):
+    """A decision waits for a lock that it holds."""
 
 
 class _View(PoolView):

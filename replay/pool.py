@@ -42,14 +42,20 @@ def empty_pool(allocator: PageAllocator) -> Pool:
 
 @compiled
 def give(a, p, pfn, pages):
-    """Add new pages to the pool; the first page of the range becomes the head of the list."""
+    """Add new pages to the pool, but for those spent as tables; the first of them becomes the head of the list."""
+    spent = 0
     for page in range(pfn + pages - 1, pfn - 1, -1):
+        block = page >> p.block_shift
+        if a.kind[page] == SPLIT_TABLE:
+            p.counts[STRANDED] += p.idle[block] if p.used[block] == 0 else 0
+            p.used[block] += 1
+            spent += 1
+            continue
         list_add(a.link, p.ends, 0, page)
         a.kind[page] = POOL_IDLE
-        block = page >> p.block_shift
         p.idle[block] += 1
         p.counts[STRANDED] += p.used[block] > 0
-    p.counts[CACHED] += pages
+    p.counts[CACHED] += pages - spent
     p.counts[HELD] += pages
     p.counts[HELD_PEAK] = max(p.counts[HELD_PEAK], p.counts[HELD])
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from ptpool.errors import UsageError
 from ptpool.vocabulary import CONSUMERS
-from replay.actions import Change, Decision
+from replay.actions import Change, Chunk, Decision, SetKey, Tables
 from replay.kernel.geometry import X86_64
 
 Rule = Literal["code", "text", "ours"]
@@ -102,6 +102,10 @@ class Strategy:
     def boot(self, pool: PoolView) -> Decision:
         """Decide what is set aside at boot."""
         yield from ()
+
+    def construct(self, pool: PoolView, chunk: Chunk) -> Decision:
+        """Decide how a page table from the page allocator gets its key, where each gets one. Returns whether it has."""
+        return (yield SetKey(chunk, Tables.BUDDY))
 
     def refill(self, pool: PoolView, order: int) -> Decision:
         """Decide where new pages come from when a table of 2^order pages cannot be handed out.

@@ -36,7 +36,7 @@ ALLOC, FREE_EVENT, OUTSIDE_CHANGE = 0, 1, 2
 SECRET = CONSUMERS.index("secret")
 
 # Why the loop stopped.
-DONE, REFILL, RECLAIM, OUTSIDE = 0, 1, 2, 3
+DONE, REFILL, RECLAIM, OUTSIDE, CONSTRUCT = range(5)
 
 # Places in Tally.counts.
 (
@@ -57,8 +57,9 @@ DONE, REFILL, RECLAIM, OUTSIDE = 0, 1, 2, 3
     LAST_UNMOVABLE,
     SAMPLE,
     CLOCK,
-) = range(17)
-COUNTS = 17
+    NEW_TABLE,
+) = range(18)
+COUNTS = 18
 
 # Places in Tally.integral: value x time, page·ns.
 IDLE_TIME, STRANDED_TIME, UNKEYED_TIME, PTE_TIME = range(4)
@@ -67,7 +68,7 @@ SAMPLED = ("ptp_live", "pool_held", "pool_idle", "reserve_low", "pte_pages", "fr
 SAMPLES = 1000
 
 # Places in Tally.fast.
-POOLED, RESERVE, KEY_EACH, PGD_BYPASS = range(4)
+POOLED, RESERVE, KEY_EACH, PGD_BYPASS, CONSTRUCTS = range(5)
 
 
 class Program(NamedTuple):
@@ -93,7 +94,7 @@ class Tally(NamedTuple):
     edges: NDArray[np.int64]  # (SAMPLES,) times of the samples
     samples: NDArray[np.float64]  # (SAMPLES, len(SAMPLED))
     protected: NDArray[np.bool_]  # (consumers,) whose pages are page tables that have to carry the key
-    fast: NDArray[np.int64]  # POOLED, RESERVE, KEY_EACH, PGD_BYPASS
+    fast: NDArray[np.int64]  # POOLED, RESERVE, KEY_EACH, PGD_BYPASS, CONSTRUCTS
 
 
 @compiled
@@ -164,6 +165,14 @@ def place_table_on_pages(a, d, t, recorded, pfn, order, now, cause):
         kind = TABLE_KEYED
         change_key(d, t, pfn, 1 << order, maps.KEYED, 0, now, cause)
     place_table(a, t, recorded, pfn, order, kind)
+
+
+@compiled
+def needs_construction(d, t, pfn, order):
+    """Whether the key of a new page table takes splits, and so a decision."""
+    if not t.fast[CONSTRUCTS] or (order == 1 and t.fast[PGD_BYPASS]):
+        return False
+    return maps.tables_needed(d, pfn, 1 << order, maps.KEYED, 0) > 0
 
 
 @compiled
@@ -257,7 +266,7 @@ def run(a, d, p, t, program, start):
     Returns:
         The event it stopped at, and why: DONE (past the end), REFILL (the pool cannot serve this page table), RECLAIM
         (the page allocator cannot serve this request), OUTSIDE (a permission change by others is due; the allocation
-        that goes with it has been placed).
+        that goes with it has been placed), CONSTRUCT (the key of the page at counts[NEW_TABLE] takes splits).
     """
     count, fast = t.counts, t.fast
     for i in range(start, len(program.op)):
@@ -285,6 +294,9 @@ def run(a, d, p, t, program, start):
                 pfn = alloc_pages(a, order, UNMOVABLE, GFP_KERNEL_CONTEXT)
                 if pfn < 0:
                     return i, RECLAIM
+                if needs_construction(d, t, pfn, order):
+                    count[NEW_TABLE] = pfn
+                    return i, CONSTRUCT
                 place_table_on_pages(a, d, t, recorded, pfn, order, now, 0)
         else:
             t.attempts[order] += 1

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ptpool.options import Json, Quiet, note, say
+from replay.settings import Setting, settings_of
 
 
 def check(
@@ -18,6 +19,7 @@ def check(
     depth: Annotated[
         int, typer.Option(min=1, max=1000, help="Steps searched; one is an event or an action of a decision.")
     ] = 14,
+    setting: Setting = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -29,13 +31,15 @@ def check(
 
     Exit status 1: something breaks.
 
-    Example: ptpool replay check reserve-block pba --cpus 2
+    Example: ptpool replay check reserve-block pba --cpus 2 --set reserve-block.mutex=true
     """
     from ptpool.progress import progress
     from replay.check import report
     from replay.registry import find
 
     entries = find(strategy or ["all"])
+    settings = settings_of(setting or [], {entry.name for entry in entries})
+    strategies = [(entry.name, report.toy_strategy(entry, settings.get(entry.name, {}))) for entry in entries]
     tasks = [cpus] if cpus else [1, 2]
     note(
         f"{len(entries)} strategies, {' and '.join(map(str, tasks))} tasks, up to {depth} steps, blocks of 8 pages",
@@ -43,7 +47,7 @@ def check(
     )
     total = len(entries) * len(report.scenarios(tasks))
     with progress("check", total, quiet=quiet, unit="searches") as meter:
-        found = report.check(entries, tasks, depth, lambda n: meter(n, f"{n} of {total} searches"))
+        found = report.check(strategies, tasks, depth, lambda n: meter(n, f"{n} of {total} searches"))
     if as_json:
         rows = [
             {

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from replay.check.search import Scenario, Verdict, search
-from replay.registry import Entry, Strategy, parameters
+from replay.registry import Entry, Strategy, configure, parameters
 
-DEPTH = 14
 OUTSIDE = (0, 2, 4)
-"""Tables that a permission change by others takes at most: none, one end of a range, both ends (kernel.md: each end takes
-a PMD and a PTE table where it cuts a 1G leaf)."""
+"""Tables that a permission change by others takes at most: none, one end of a range, both ends. Each end that cuts a 1G
+leaf takes a PMD and a PTE table (split_kernel_leaf_mapping(), arch/arm64/mm/mmu.c, 6.18)."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +41,12 @@ _WORDS = {
 }
 
 
-def toy_parameters(entry: Entry) -> Strategy:
-    """The strategy with the parameters of replay/check/toy.toml, which fit the toy machine."""
+def toy_strategy(entry: Entry, settings: dict[str, str]) -> Strategy:
+    """The strategy with the parameters of replay/check/toy.toml, which fit the toy machine, and with those set."""
     document = tomllib.loads(files("replay.check").joinpath("toy.toml").read_text(encoding="utf-8"))
     known = {parameter["name"] for parameter in parameters(entry)}
-    changed = {**document["all"], **document.get(entry.name, {})}
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in changed.items()}
-    return entry.factory(**{name: value for name, value in values.items() if name in known})
+    fitting = {name: value for name, value in (document["all"] | document.get(entry.name, {})).items() if name in known}
+    return configure(entry, fitting | settings)
 
 
 def scenarios(tasks: Sequence[int]) -> list[Scenario]:
@@ -57,24 +55,29 @@ def scenarios(tasks: Sequence[int]) -> list[Scenario]:
 
 
 def check(
-    entries: Sequence[Entry], tasks: Sequence[int], depth: int, on_done: Callable[[int], None]
+    strategies: Sequence[tuple[str, Strategy]], tasks: Sequence[int], depth: int, on_done: Callable[[int], None]
 ) -> list[list[Checked]]:
     """Search every scenario for every strategy, in as many processes as there are CPUs.
+
+    Args:
+        strategies: names, and parameters that fit the toy machine.
+        tasks: numbers of tasks.
+        depth: steps.
+        on_done: told how many searches are done, after each.
 
     Returns:
         For each strategy its scenarios, the simplest first.
     """
     tried = scenarios(tasks)
+    done: list[list[Checked]] = []
     with ProcessPoolExecutor(os.cpu_count()) as processes:
         running = [
-            [processes.submit(search, toy_parameters(entry), scenario, depth) for scenario in tried]
-            for entry in entries
+            [processes.submit(search, chosen, scenario, depth) for scenario in tried] for _, chosen in strategies
         ]
-        done: list[list[Checked]] = []
-        for entry, futures in zip(entries, running, strict=True):
+        for (name, _), futures in zip(strategies, running, strict=True):
             done.append([])
             for future in futures:
-                done[-1].append(Checked(entry.name, future.result()))
+                done[-1].append(Checked(name, future.result()))
                 on_done(sum(map(len, done)))
     return done
 

@@ -28,7 +28,7 @@ from replay.actions import (
     Withdraw,
 )
 from replay.check import words
-from replay.check.toy import IN_USE, PMD, PTE, PUD, REGION_PAGES, BrokenInvariantError, LoggedView, Toy
+from replay.check.toy import IN_USE, PMD, PTE, PUD, REGION_PAGES, SPLIT_TABLE, BrokenInvariantError, LoggedView, Toy
 from replay.registry import Strategy
 
 REFILL_TRIES = 8
@@ -258,7 +258,7 @@ class _Checker:
             case Free(chunk):
                 toy.free(chunk)
             case SetKey(chunk, tables):
-                self._split(toy, toy.tables_for(chunk), tables, _WHOSE[frame.kind])
+                self._split(toy, toy.tables_for(chunk), tables, _WHOSE[frame.kind], chunk)
                 toy.was_split(chunk)
                 toy.keyed.update(range(chunk.pfn, chunk.pfn + chunk.pages))
                 return True
@@ -285,18 +285,24 @@ class _Checker:
                 return toy.withdraw(chunk, task)
             case Lock(name):
                 if toy.locks.get(name) == task:
-                    raise BrokenInvariantError(
-                        "deadlock", f"{words.task(task)} waits for {name}, which it holds itself"
-                    )
+                    raise BrokenInvariantError("deadlock", f"{words.task(task)} waits for {name}, which it holds")
                 toy.locks[name] = task
             case Unlock(name):
                 del toy.locks[name]
         return None
 
     @staticmethod
-    def _split(toy: Toy, needed: int, tables: Tables, whose: str) -> None:
-        if tables is Tables.POOL:
+    def _split(
+        toy: Toy, needed: int, tables: Tables | tuple[Chunk, ...], whose: str, chunk: Chunk | None = None
+    ) -> None:
+        if isinstance(tables, tuple):
+            for table in tables:
+                toy.use(table.pfn, SPLIT_TABLE)
+        elif tables is Tables.POOL:
             toy.take_tables(needed, whose)
+        elif tables is Tables.OWN and chunk is not None:
+            for page in range(chunk.pfn, chunk.pfn + needed):
+                toy.use(page, SPLIT_TABLE)
         elif tables is Tables.BUDDY and needed:
             raise BrokenInvariantError("unkeyed_table", f"{whose} uses a table of the direct map without the key")
 
@@ -312,16 +318,16 @@ class _Checker:
             case "outside":
                 return strategy.outside(view, Change(-frame.argument, 1, 0))
             case "table":
-                return self._table()
+                return self._table(view)
             case "free":
                 return self._free(frame.argument)
         return strategy.shrink(view)
 
-    def _table(self) -> Decision:
+    def _table(self, view: LoggedView) -> Decision:
         """A page table straight from the page allocator; the key with it where each table gets one."""
         chunk = yield Alloc(0)
         if chunk is not None and self._key_each:
-            yield SetKey(chunk, Tables.BUDDY)
+            yield from self._strategy.construct(view, chunk)
         return chunk
 
     def _free(self, page: int) -> Decision:

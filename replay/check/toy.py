@@ -97,6 +97,8 @@ class Toy:
     def give(self, chunk: Chunk) -> None:
         """Put a chunk at the head of the list."""
         for page in range(chunk.pfn + chunk.pages - 1, chunk.pfn - 1, -1):
+            if self.place.get(page) == SPLIT_TABLE:
+                continue
             self._expect(page, IN_HAND, "given to the pool")
             del self.holder[page]
             self.place[page] = POOLED

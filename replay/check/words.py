@@ -5,6 +5,7 @@ from replay.actions import (
     Alloc,
     Apply,
     Change,
+    Chunk,
     Free,
     Give,
     Lock,
@@ -20,7 +21,12 @@ from replay.check.toy import BLOCK_ORDER, Toy
 ALL_WAIT = "every task waits for a lock that another holds"
 
 _UNDER = {3: "inside a 1G leaf", 2: "in 2M leaves", 1: "already in 4K pages"}
-_TABLES = {Tables.POOL: "from the pool", Tables.BUDDY: "from the page allocator", Tables.BOOT: "set aside at boot"}
+_TABLES = {
+    Tables.POOL: "from the pool",
+    Tables.BUDDY: "from the page allocator",
+    Tables.BOOT: "set aside at boot",
+    Tables.OWN: "from the pages themselves",
+}
 
 
 def task(number: int) -> str:
@@ -105,9 +111,11 @@ def _act(action: Action, toy: Toy) -> str:
     raise AssertionError(action)
 
 
-def _spent(needed: int, tables: Tables, toy: Toy) -> str:
+def _spent(needed: int, tables: Tables | tuple[Chunk, ...], toy: Toy) -> str:
     if needed == 0:
         return "nothing to split"
+    if isinstance(tables, tuple):
+        return f"{_count(needed)} allocated for it"
     if tables is Tables.POOL:
         return f"{_count(needed)} from the pool, which has {len(toy.pool)}"
     return f"{_count(needed)} {_TABLES[tables]}"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from replay.actions import Alloc, Apply, Change, Decision, Free, Give, SetKey, Tables
+from replay.actions import Alloc, Apply, Change, Decision, Free, Give, Lock, SetKey, Tables, Unlock
 from replay.registry import FastPath, PoolView, Strategy, param, strategy
 
 
@@ -26,12 +26,15 @@ class ReserveBlock(Strategy):
           ordinary request is served only while more than the reserve is left.
     ours  The first refill happens at boot, with tables set aside before the page allocator runs.
     ours  Permission changes by others take their tables from the pool; the pool is refilled first, until the tables
-          they need are there on top of the reserve.
+          they need are there on top of the reserve, and the change fails when it cannot be.
+    ours  `mutex`: the mail leaves concurrency open ("A bigger concern is concurrency"); without a lock two refills can
+          split at the same time, each with the same two pages in mind.
     """
 
     reserve: int = param(2, "keyed pages that only splits may use", "text")
     block_order: int = param(9, "order of the first attempt: a 2M block", "text")
     last_order: int = param(2, "order of the last attempt", "text")
+    mutex: bool = param(False, "one refill or split at a time", "ours")
 
     def fast_path(self) -> FastPath:
         """Hand out while more than the reserve is left."""
@@ -46,6 +49,14 @@ class ReserveBlock(Strategy):
         return (yield from self._refill(Tables.POOL))
 
     def _refill(self, tables: Tables) -> Decision:
+        if self.mutex:
+            yield Lock("pool_mutex")
+        refilled = yield from self._refill_locked(tables)
+        if self.mutex:
+            yield Unlock("pool_mutex")
+        return refilled
+
+    def _refill_locked(self, tables: Tables) -> Decision:
         chunk = yield Alloc(self.block_order)
         if chunk is None:
             chunk = yield Alloc(self.last_order)
@@ -59,7 +70,15 @@ class ReserveBlock(Strategy):
 
     def outside(self, pool: PoolView, change: Change) -> Decision:
         """Refill until the tables needed are there beyond the reserve, then split with them."""
+        if self.mutex:
+            yield Lock("pool_mutex")
+        done = yield from self._split_for(pool, change)
+        if self.mutex:
+            yield Unlock("pool_mutex")
+        return done
+
+    def _split_for(self, pool: PoolView, change: Change) -> Decision:
         while pool.cached < self.reserve + pool.tables_needed(change):
-            if (yield from self._refill(Tables.POOL)) is None:
-                break
+            if (yield from self._refill_locked(Tables.POOL)) is None:
+                return False
         return (yield Apply(change, Tables.POOL))

@@ -16,15 +16,28 @@ from replay.kernel import page_alloc as kinds
 from replay.machine import CAUSES, FLAGS
 from replay.registry import configure, strategies
 from replay.results import result_of
+from replay.strategies.ctor_naive import CtorNaive
 from replay.strategies.pba import Pba
 from replay.strategies.pte_mapped import PteMapped
 from replay.strategies.reserve_block import ReserveBlock
+from replay.strategies.self_split import SelfSplit
+from replay.strategies.small_reserve import SmallReserve
 from replay.strategies.unprotected import Unprotected
 
 # On the toy geometry a "2M block" is order 2, so the orders of the proposals shrink with it.
 BLOCK = ReserveBlock(block_order=2, last_order=2)
 TOY_PBA = Pba(refill_orders=(2,), shrink_block_min=2, unshrinkable=4)
-SMALL = [Unprotected(), PteMapped(), BLOCK, TOY_PBA, replace(BLOCK, pgd="bypass"), replace(TOY_PBA, pgd="bypass")]
+SMALL = [
+    Unprotected(),
+    PteMapped(),
+    CtorNaive(),
+    BLOCK,
+    TOY_PBA,
+    SmallReserve(block_order=2),
+    SelfSplit(refill_orders=(2, 0)),
+    replace(BLOCK, pgd="bypass", mutex=True),
+    replace(TOY_PBA, pgd="bypass"),
+]
 
 
 def metrics(machine):
@@ -100,7 +113,7 @@ def test_equal_runs_give_equal_tables(name):
         ("free", page, 0, OTHER) for page in range(0, 40, 2)
     ]
     factory = strategies()[name].factory
-    small = {"reserve-block": BLOCK, "pba": TOY_PBA}.get(name) or factory()
+    small = next((strategy for strategy in SMALL if type(strategy) is factory), None) or factory()
     first, second = (result_of(finished(machine_of(), demand_of(script), small)).tables for _ in range(2))
     assert all(first[table].equals(second[table]) for table in first)
 
