@@ -2,7 +2,7 @@
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import duckdb
@@ -13,6 +13,7 @@ from ingest import machine, snapshots
 from ingest.bundle import MOMENTS, Bundle
 from ingest.load import EventStream, Window
 from ingest.ownership import Pages, class_code
+from ingest.permission_changes import Changes, read_changes
 from ingest.quality import Stat, stat
 from ingest.trace import ALWAYS_COUNTED, Context, Found
 from ptpool.errors import UsageError
@@ -116,12 +117,14 @@ class _Import:
         for moment in MOMENTS:
             self._store_page_flags(moment, flags[moment])
             self._store_snapshots(moment)
-        self._store_stacks(stream)
         files = {name: path.read_text(errors="replace") for name, path in self._bundle.machine.items()}
+        changes = read_changes(files.get("permission_changes", ""), self._memory_end() or 0)
+        self._store_permission_changes(stream, changes)
+        self._store_stacks(stream)
         recorded = machine.describe(files, self._values, trace.found.comments)
         self._store_iomem(recorded.page_size)
         losses = _losses(trace.found, machine.ring_losses(files.get("ring_stats", "")))
-        self._store_stats(stream, trace.found, losses)
+        self._store_stats(stream, trace.found, losses, changes)
         self._insert(
             "capture",
             [
@@ -219,12 +222,23 @@ class _Import:
         rows = [(number, list(frames), *stream.classes[number]) for number, frames in enumerate(stream.frames)]
         self._insert("stack", rows)
 
-    def _store_stats(self, stream: EventStream, found: Found, losses: dict[int | None, int]) -> None:
+    def _store_permission_changes(self, stream: EventStream, found: Changes) -> None:
+        since, until = stream.edges
+        rows = [
+            (*astuple(change)[:-1], stream.stack_id(change.frames) if change.frames else None)
+            for change in found.changes
+            if (since is None or change.ts_ns >= since) and (until is None or change.ts_ns <= until)
+        ]
+        self._insert("permission_change", rows)
+
+    def _store_stats(self, stream: EventStream, found: Found, losses: dict[int | None, int], changes: Changes) -> None:
         totals = stream.totals
         values = {
             **dict.fromkeys(ALWAYS_COUNTED, 0),
             **found.counts,
             **stream.outcomes,
+            "permission_changes_lost": changes.lost,
+            "permission_changes_unplaced": changes.unplaced,
             "damaged_snapshots": self._damaged_snapshots,
             "classified_by_flags": stream.by_flags,
             "failed_allocations": int(stream.kinds[KIND_ALLOC_FAILED]),
@@ -278,7 +292,7 @@ class _Import:
         if not rows:
             return
         names = [f"c{i}" for i in range(len(rows[0]))]
-        batch = pa.table([pa.array(column) for column in zip(*rows, strict=True)], names=names)  # noqa: F841
+        batch = pa.table([_array(column) for column in zip(*rows, strict=True)], names=names)  # noqa: F841
         self._connection.execute(
             f"INSERT INTO {table} SELECT $1, {', '.join(names)} FROM batch", [self._named.result()]
         )
@@ -293,3 +307,11 @@ def _losses(found: Found, ring: dict[int, int]) -> dict[int | None, int]:
     if found.overwritten > sum(lost.values()):
         lost[None] = lost.get(None, 0) + found.overwritten - sum(lost.values())
     return lost
+
+
+def _array(column: tuple[Any, ...]) -> pa.Array:
+    """Values as Arrow; masks of page-table entries use bit 63."""
+    try:
+        return pa.array(column)
+    except OverflowError:
+        return pa.array(column, pa.uint64())

@@ -88,17 +88,21 @@ class EventStream:
             self.unknown_gfp.update(unknown)
             bits.append(mask & 0xFFFFFFFF)
         for frames in self._trace.stacks[len(self._known.classes) - 1 :]:
-            if frames not in self.frames:
-                self.frames[frames] = len(self.frames)
-                self.classes.append(classify(frames))
-            numbers.append(self.frames[frames])
-            codes.append(class_code(*self.classes[self.frames[frames]]))
+            numbers.append(self.stack_id(frames))
+            codes.append(class_code(*self.classes[numbers[-1]]))
         known = self._known
         self._known = _Known(
             _before_last(known.gfp_bits, bits),
             _before_last(known.stack_numbers, numbers),
             _before_last(known.classes, codes),
         )
+
+    def stack_id(self, frames: tuple[str, ...]) -> int:
+        """Number of a stack in the warehouse."""
+        if frames not in self.frames:
+            self.frames[frames] = len(self.frames)
+            self.classes.append(classify(frames))
+        return self.frames[frames]
 
     def _insert(self, rows: NDArray[np.void], known: _Known) -> None:
         kind, stack = rows["kind"], rows["stack"]

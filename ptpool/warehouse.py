@@ -15,10 +15,11 @@ import duckdb
 
 from ptpool.errors import UsageError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _CAPTURE_TABLES = (
     "page_event",
+    "permission_change",
     "stack",
     "import_stat",
     "free_blocks",

@@ -5,7 +5,6 @@ import select
 import shutil
 import struct
 import subprocess
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -46,12 +45,11 @@ class PerfRecorder:
         tracefs: of this machine, which says what events there are.
         folder: of the bundle.
         buffer: bytes of buffer per CPU; perf takes a power of two.
-        probes: kprobe events to record, too.
     """
 
-    def __init__(self, tracefs: Tracefs, folder: Path, buffer: int, probes: Sequence[str]) -> None:
+    def __init__(self, tracefs: Tracefs, folder: Path, buffer: int) -> None:
         self._folder, self._data = folder, folder / "perf.data"
-        events = [*EVENTS, *(event for event in RARE_EVENTS if (tracefs.path / "events" / event).is_dir()), *probes]
+        events = [*EVENTS, *(event for event in RARE_EVENTS if (tracefs.path / "events" / event).is_dir())]
         self._arguments = ["perf", "record", "-a", "-g", "--kernel-callchains", "-B", "-N"]
         self._arguments += [f"--event={event.replace('/', ':')}" for event in events]
         self._arguments += [f"--mmap-pages={buffer >> 10}K", f"--output={self._data}", "--delay=-1"]

@@ -13,8 +13,8 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Protocol
 
-from ingest.recorder.kprobes import Kprobes
 from ingest.recorder.perf import PerfRecorder
+from ingest.recorder.permission_changes import PermissionChanges, sweep
 from ingest.recorder.plan import Plan, buffer_size, choose
 from ingest.recorder.proc_files import Moment, available_memory, kernel_threads, write_machine
 from ingest.recorder.redact import Pseudonyms
@@ -24,6 +24,12 @@ from ptpool import __version__
 from ptpool.errors import UsageError
 from ptpool.options import note
 from ptpool.progress import Meter, progress
+
+_BACKENDS: dict[str, tuple[type[TracefsRecorder] | type[PerfRecorder], str]] = {
+    "tracefs": (TracefsRecorder, "mono"),
+    "perf": (PerfRecorder, "perf"),
+}
+"""With the clock of each, as tracefs names it."""
 
 _TICK_S = 0.25
 _PATIENCE_S = 5.0  # how long a COMMAND that is told to end may take
@@ -95,8 +101,7 @@ def record(plan: Plan, *, root: Path = Path("/"), quiet: bool = False, output: i
     if plan.command and shutil.which(plan.command[0]) is None:
         raise UsageError(f"{plan.command[0]}: no such command", "name a program after --, with its arguments")
     tracefs = Tracefs(root)
-    probes = Kprobes(tracefs)
-    for name in [*tracefs.sweep(), *probes.sweep()]:
+    for name in [*tracefs.sweep(), *sweep(tracefs)]:
         note(f"removed {name} from tracefs, left by a capture that crashed", quiet=quiet)
     backend = choose(plan.backend, tracefs)
     buffer = buffer_size(plan.buffer, available_memory(root), os.cpu_count() or 1)
@@ -109,11 +114,10 @@ def record(plan: Plan, *, root: Path = Path("/"), quiet: bool = False, output: i
             raise UsageError(f"{partial}: {error.strerror}", "name another folder with --out") from error
         try:
             done = Recording(backend, buffer, plan.redact, command=[] if plan.redact else list(plan.command))
-            with probes:
-                made = TracefsRecorder if backend == "tracefs" else PerfRecorder
-                recorder: Recorder = made(tracefs, partial, buffer, probes.events)
-                done.permission_changes = bool(probes.events)
-                _Session(plan, partial, root, interrupts, done).run(recorder, quiet, output)
+            made, clock = _BACKENDS[backend]
+            recorder: Recorder = made(tracefs, partial, buffer)
+            changes = PermissionChanges(tracefs, clock)
+            _Session(plan, partial, root, interrupts, done).run(recorder, changes, quiet, output)
             partial.rename(plan.out)
         except BaseException:
             shutil.rmtree(partial)
@@ -150,28 +154,33 @@ class _Session:
         self._plan, self._folder, self._root, self._interrupts, self._done = plan, folder, root, interrupts, done
         self._said_lost = 0
 
-    def run(self, recorder: Recorder, quiet: bool, output: int | None) -> None:
+    def run(self, recorder: Recorder, changes: PermissionChanges, quiet: bool, output: int | None) -> None:
         """The order of things: docs/recording.md."""
         plan, done = self._plan, self._done
         done.missing = write_machine(self._root, self._folder, redact=plan.redact)
         threads = kernel_threads(self._root)
-        with recorder:
+        with recorder, changes:
+            done.permission_changes = changes.recorded
             before, after = Moment(self._root), Moment(self._root)
             done.began = datetime.now(UTC).isoformat(timespec="seconds")
             before.take(flags_first=True)
             began = time.monotonic()
+            changes.switch(on=True)
             recorder.start()
             child = subprocess.Popen(plan.command, stdout=output) if plan.command else None
             try:
                 with progress("recording", plan.seconds or 0, quiet=quiet, unit="s") as meter:
                     done.ended_by = self._wait(recorder, child, began, meter, quiet)
                 recorder.stop()
+                changes.switch(on=False)
                 done.seconds = round(time.monotonic() - began, 3)
                 after.take(flags_first=False)
             finally:
                 done.exit_status = _end(child)
             threads |= kernel_threads(self._root)
-            status = recorder.finish(Pseudonyms(threads) if plan.redact else None)
+            pseudonyms = Pseudonyms(threads) if plan.redact else None
+            status = recorder.finish(pseudonyms)
+            changes.write(self._folder, pseudonyms)
         before.write(self._folder / "before")
         after.write(self._folder / "after")
         done.bytes, done.events, done.lost_events = status.bytes, status.events, status.lost

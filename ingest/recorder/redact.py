@@ -6,6 +6,7 @@ from pathlib import Path
 
 _SAMPLE = re.compile(rb"^ *(\S.*?) +(\d+)( +\[\d+\] +\d+\.\d+: .*)$", re.DOTALL)
 _FRAME = re.compile(rb"^\s+([0-9a-f]+) ")
+_FTRACE_ENTRY = re.compile(r"^ *(\S.*)-(\d+)( +\[\d+\] )", re.MULTILINE)
 _KERNEL_HALF = 1 << 63  # kernel addresses are in the upper half on every 64-bit machine
 
 
@@ -41,3 +42,8 @@ def redact_perf_script(lines: Iterable[bytes], path: Path, pseudonyms: Pseudonym
                 stream.write(b"%s %s%s" % (comm.encode(), match[2], match[3]))
             elif line == b"\n" or ((frame := _FRAME.match(line)) and int(frame[1], 16) >= _KERNEL_HALF):
                 stream.write(line)
+
+
+def redact_ftrace(text: str, pseudonyms: Pseudonyms) -> str:
+    """Text of tracefs's trace with pseudonyms for names of tasks."""
+    return _FTRACE_ENTRY.sub(lambda match: f"{pseudonyms.of(int(match[2]), match[1])}-{match[2]}{match[3]}", text)

@@ -6,7 +6,7 @@ An instance is called ptpool-PID. One whose process is gone was left by a crash;
 import errno
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +21,7 @@ RARE_EVENTS = ("kmem/mm_page_alloc_extfrag",)  # where it exists: few, and tell 
 _FORMATS = ("header_page", "header_event", "ftrace/kernel_stack/format")
 
 _MOUNTS = ("sys/kernel/tracing", "sys/kernel/debug/tracing")
-_OURS = re.compile(r"ptpool-(\d+)")
+_OURS = re.compile(r"ptpool-(\d+)(-changes)?")
 _ENTRIES_PER_EVENT = 2  # each is followed by its stack
 _WAKE_AT_PERCENT = 10  # of a CPU's buffer: when its reader is woken
 
@@ -102,17 +102,16 @@ class Tracefs:
 
 
 class TracefsRecorder:
-    """Records into raw ring-buffer pages, laid out in the bundle as tracefs has them.
+    """Records raw ring-buffer pages, laid out in the bundle as tracefs has them.
 
     Args:
         tracefs: of this machine.
         folder: of the bundle.
         buffer: bytes of buffer per CPU.
-        probes: kprobe events to record, too.
     """
 
-    def __init__(self, tracefs: Tracefs, folder: Path, buffer: int, probes: Sequence[str]) -> None:
-        self._tracefs, self._folder, self._buffer, self._probes = tracefs, folder, buffer, probes
+    def __init__(self, tracefs: Tracefs, folder: Path, buffer: int) -> None:
+        self._tracefs, self._folder, self._buffer = tracefs, folder, buffer
         self._name = f"ptpool-{os.getpid()}"
         self._comms: dict[int, str] = {}
 
@@ -144,7 +143,6 @@ class TracefsRecorder:
                 self._set(option, value)
         self._events = list(EVENTS)
         self._events += [event for event in RARE_EVENTS if (self._instance / "events" / event / "enable").exists()]
-        self._events += self._probes
         for event in self._events:
             self._set(f"events/{event}/enable", "1")
         self._cpus = sorted((self._instance / "per_cpu").glob("cpu*"), key=lambda path: int(path.name[3:]))
@@ -155,11 +153,7 @@ class TracefsRecorder:
 
     def _set(self, name: str, value: str) -> None:
         try:
-            file = os.open(self._instance / name, os.O_WRONLY | os.O_TRUNC)
-            try:
-                os.write(file, value.encode())
-            finally:
-                os.close(file)
+            write_setting(self._instance / name, value)
         except OSError as error:
             remedy = "ask for a smaller --buffer" if error.errno == errno.ENOMEM else "record with --backend perf"
             raise UsageError(f"tracefs: {name} cannot be set to {value}: {error.strerror}", remedy) from error
@@ -211,7 +205,7 @@ class TracefsRecorder:
         """
         self._drain.finish()
         for name in (*_FORMATS, *(f"{path}/format" for path in self._events)):
-            target = self._folder / "events" / re.sub(r"^(ptpool)_\d+/", r"\1/", name)
+            target = self._folder / "events" / name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text((self._tracefs.path / "events" / name).read_text())
         for name in ("trace_clock", "trace_options"):
@@ -226,6 +220,19 @@ class TracefsRecorder:
     ) -> None:
         self._drain.close()
         self._tracefs.remove(self._name)
+
+
+def write_setting(path: Path, value: str) -> None:
+    """Write a file of tracefs that is there.
+
+    Raises:
+        OSError: it is not, or the kernel does not take the value.
+    """
+    file = os.open(path, os.O_WRONLY | os.O_TRUNC)
+    try:
+        os.write(file, value.encode())
+    finally:
+        os.close(file)
 
 
 def _text(path: Path) -> str:

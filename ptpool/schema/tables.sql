@@ -145,6 +145,21 @@ COMMENT ON COLUMN memory_range.first_pfn IS 'First page of the range';
 COMMENT ON COLUMN memory_range.last_pfn IS 'Last page of the range';
 COMMENT ON COLUMN memory_range.name IS 'Name as in /proc/iomem: System RAM, Kernel code, ...';
 
+CREATE TABLE permission_change (
+    capture_id VARCHAR NOT NULL, ts_ns BIGINT NOT NULL, cpu SMALLINT NOT NULL, pid INTEGER NOT NULL, first_pfn BIGINT NOT NULL,
+    pages BIGINT NOT NULL, set_bits UBIGINT NOT NULL, clear_bits UBIGINT NOT NULL, stack_id INTEGER
+);
+COMMENT ON TABLE permission_change IS 'Permission changes of the direct map that were recorded by a kernel probe (ptpool ingest capture, x86); those of aliases, too';
+COMMENT ON COLUMN permission_change.capture_id IS 'Capture it belongs to';
+COMMENT ON COLUMN permission_change.ts_ns IS 'Time on the capture''s clock, ns';
+COMMENT ON COLUMN permission_change.cpu IS 'CPU';
+COMMENT ON COLUMN permission_change.pid IS 'Thread id of the task';
+COMMENT ON COLUMN permission_change.first_pfn IS 'First page';
+COMMENT ON COLUMN permission_change.pages IS 'How many pages of 4K';
+COMMENT ON COLUMN permission_change.set_bits IS 'Bits of the page-table entry that are set (arch/x86/include/asm/pgtable_types.h): PRESENT 0, RW 1, NX 63, ...';
+COMMENT ON COLUMN permission_change.clear_bits IS 'Bits of the page-table entry that are cleared';
+COMMENT ON COLUMN permission_change.stack_id IS 'Who made it: stack.stack_id';
+
 -- ------------------------------------------------------------------------------------------------------- replays
 
 CREATE TABLE strategy (strategy VARCHAR NOT NULL, title VARCHAR NOT NULL, source VARCHAR NOT NULL, parameters JSON NOT NULL);

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from fake_machine import PAGE, FakeMachine, write
+from fake_machine import INSTANCE, PAGE, FakeMachine
 
 from ingest.recorder import perf
 from ingest.recorder.drain import Drain
@@ -70,14 +70,15 @@ def test_a_bundle_holds_everything_and_nothing_stays_in_tracefs(machine: FakeMac
 
 def test_what_an_instance_is_set_to(machine: FakeMachine, tmp_path: Path) -> None:
     record(Plan(tmp_path / "bundle", ["true"], buffer=4 << 20), root=machine.root, quiet=True)
-    settings = {name: text for name, text in machine.settings.items() if "stats" not in name and "header" not in name}
-    assert settings == {
+    settings = machine.settings[f"ptpool-{os.getpid()}"]
+    assert {name: text for name, text in settings.items() if "stats" not in name and "header" not in name} == {
         "tracing_on": "0",
         "buffer_size_kb": "4096",
         "buffer_percent": "10",
         "trace_clock": "mono",
         "trace_options": "nostacktrace\n",
         "options/stacktrace": "1",
+        "trace": INSTANCE["trace"],
         "events/kmem/mm_page_alloc/enable": "1",
         "events/kmem/mm_page_free/enable": "1",
     }
@@ -130,7 +131,14 @@ task-1 9 [000] 12.7: kmem:mm_page_free: page=0x3 pfn=0x3 order=0
 def test_what_crashed_captures_left_is_removed(
     machine: FakeMachine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("ptpool-4999999", f"ptpool-{os.getpid()}", "ptpool-1", "ptpool-x", "somebody-else"):
+    for name in (
+        "ptpool-4999999",
+        f"ptpool-{os.getpid()}",
+        "ptpool-4999999-changes",
+        "ptpool-1",
+        "ptpool-x",
+        "somebody-else",
+    ):
         machine.create(name)
     (machine.root / "proc" / str(os.getpid())).mkdir()
     record(Plan(tmp_path / "bundle", ["true"]), root=machine.root)
@@ -138,18 +146,27 @@ def test_what_crashed_captures_left_is_removed(
     assert "ptpool-4999999" in capsys.readouterr().err
 
 
-def test_permission_changes_are_recorded_where_there_are_kprobes(machine: FakeMachine, tmp_path: Path) -> None:
-    mine, theirs = f"ptpool_{os.getpid()}/permission_change", "p:mine/probe do_exit\n"
-    write(machine.root / "sys/kernel/tracing", {"kprobe_events": theirs + "p:ptpool_4999999/permission_change f\n"})
-    write(machine.root / "sys/kernel/tracing/events", {f"{mine}/format": "name: permission_change\n"})
-    machine.probes = [mine]
-    done = record(Plan(tmp_path / "bundle", ["true"]), root=machine.root, quiet=True)
+@pytest.mark.parametrize("redact", [False, True])
+def test_permission_changes_are_recorded_where_there_are_kprobes(
+    redact: bool, machine: FakeMachine, tmp_path: Path
+) -> None:
+    mine, theirs = f"ptpool_{os.getpid()}/permission_change", "p:mine/probe do_exit"
+    probes = machine.root / "sys/kernel/tracing/kprobe_events"
+    probes.write_text(f"{theirs}\np:ptpool_4999999/permission_change f x\n")
+    done = record(Plan(tmp_path / "bundle", ["true"], redact=redact), root=machine.root, quiet=True)
     assert done.permission_changes
-    assert machine.settings[f"events/{mine}/enable"] == "1"
-    assert (tmp_path / "bundle/events/ptpool/permission_change/format").read_text() == "name: permission_change\n"
-    told = (machine.root / "sys/kernel/tracing/kprobe_events").read_text().splitlines()
-    assert told[0] + "\n" == theirs
+    settings = machine.settings[f"ptpool-{os.getpid()}-changes"]
+    assert settings["tracing_on"] == "0"
+    assert settings["trace_clock"] == "mono"
+    assert [name for name, value in settings.items() if name.endswith("/enable") and value == "1"] == [
+        f"events/{mine}/enable"
+    ]
+    text = (tmp_path / "bundle/permission_changes").read_text()
+    assert ("task-3-77 [000]" if redact else "alice-77 [000]") in text
+    told = probes.read_text().splitlines()
+    assert told[0] == theirs
     assert [line.split()[0] for line in told[2:]] == ["-:ptpool_4999999/permission_change", f"p:{mine}", f"-:{mine}"]
+    assert list(machine.instances.iterdir()) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -1,5 +1,6 @@
 """A folder that looks like / of a machine, with a tracefs in which instances can be made."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -72,6 +73,7 @@ INSTANCE = {
     "trace_clock": "[local] global mono",
     "trace_options": "nostacktrace\n",
     "options/stacktrace": "0",
+    "trace": "# tracer: nop\n  alice-77 [000] ..... 1.000001: permission_change: \n",
     "events/header_page": HEADER_PAGE,
     "events/kmem/mm_page_alloc/enable": "0",
     "events/kmem/mm_page_free/enable": "0",
@@ -85,8 +87,7 @@ class FakeMachine:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.settings: dict[str, str] = {}
-        self.probes: list[str] = []
+        self.settings: dict[str, dict[str, str]] = {}  # by instance, when it was removed
         self.instances = root / "sys/kernel/tracing/instances"
         self.instances.mkdir(parents=True)
         (root / "proc").mkdir()
@@ -96,17 +97,22 @@ class FakeMachine:
     def create(self, name: str) -> Path:
         instance = self.instances / name
         instance.mkdir()
-        write(instance, INSTANCE | {f"events/{probe}/enable": "0" for probe in self.probes})
+        write(instance, INSTANCE | {f"events/{probe}/enable": "0" for probe in self.probes()})
         for cpu, pages in (("cpu0", 3), ("cpu10", 1)):
             (instance / "per_cpu" / cpu / "trace_pipe_raw").write_bytes(pages * PAGE)
         return instance
+
+    def probes(self) -> list[str]:
+        """Kernel probes, if this machine has them: what was ever defined."""
+        file = self.root / "sys/kernel/tracing/kprobe_events"
+        return re.findall(r"^p:(\S+)", file.read_text(), re.MULTILINE) if file.exists() else []
 
     def remove(self, name: str) -> None:
         instance = self.instances / name
         if not instance.exists():
             raise FileNotFoundError(name)
         files = [path for path in instance.rglob("*") if path.is_file() and path.name != "trace_pipe_raw"]
-        self.settings = {path.relative_to(instance).as_posix(): path.read_text() for path in files}
+        self.settings[name] = {path.relative_to(instance).as_posix(): path.read_text() for path in files}
         shutil.rmtree(instance)
 
 

@@ -1,0 +1,95 @@
+"""Permission changes of the direct map, as ingest capture records them: text of ftrace with stacks."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from ingest.classify import frames_of
+
+_ENTRY = re.compile(r" *(?P<comm>.*)-(?P<pid>\d+) +\[(?P<cpu>\d+)\] +\S+ +(?P<s>\d+)\.(?P<us>\d{6}): (?P<words>.*)")
+_CHANGE = re.compile(
+    r"permission_change: .* address=(?P<address>0x[0-9a-f]+|\(fault\))"
+    r" set=0x(?P<set>[0-9a-f]+) clear=0x(?P<clear>[0-9a-f]+)"
+    r" pages=(?P<pages>\d+) flags=0x(?P<flags>[0-9a-f]+)(?: page_offset_base=0x(?P<base>[0-9a-f]+))?"
+)
+_ANNOUNCED = re.compile(r"entries-in-buffer/entries-written: (\d+)/(\d+)")
+_PAGE_OFFSET = "ffff888000000000"  # without KASLR (Documentation/arch/x86/x86_64/mm.rst)
+_ARRAY = 0x2 | 0x4  # CPA_ARRAY, CPA_PAGES_ARRAY: the pages are in an array that the probe does not see
+_PAGE = 4096
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change of pages of the direct map: page-table bits set and cleared, and by whom."""
+
+    ts_ns: int
+    cpu: int
+    pid: int
+    first_pfn: int
+    pages: int
+    set_bits: int
+    clear_bits: int
+    frames: tuple[str, ...]
+
+
+@dataclass
+class Changes:
+    """What a recording holds.
+
+    Args:
+        changes: in order of time.
+        unplaced: changes of pages that are not said.
+        lost: entries that were overwritten.
+    """
+
+    changes: list[Change] = field(default_factory=list)
+    unplaced: int = 0
+    lost: int = 0
+
+
+def read_changes(text: str, memory_end: int) -> Changes:
+    """Read the text; what lies outside the direct map or changes no bit is left out.
+
+    Args:
+        text: of tracefs's trace, kernel/trace/trace_kprobe.c:print_kprobe_event.
+        memory_end: the page after the machine's last one.
+    """
+    found = Changes()
+    if match := _ANNOUNCED.search(text):
+        found.lost = int(match[2]) - int(match[1])
+    for entry, frames in _entries(text.splitlines()):
+        change = _CHANGE.match(entry["words"])
+        if change is None:
+            continue
+        bits = int(change["set"], 16), int(change["clear"], 16)
+        if int(change["flags"], 16) & _ARRAY or change["address"] == "(fault)":
+            found.unplaced += any(bits)
+            continue
+        pfn = (int(change["address"], 16) - int(change["base"] or _PAGE_OFFSET, 16)) // _PAGE
+        if any(bits) and 0 <= pfn < memory_end:
+            time = int(entry["s"]) * 10**9 + int(entry["us"]) * 1000
+            found.changes.append(
+                Change(time, int(entry["cpu"]), int(entry["pid"]), pfn, int(change["pages"]), *bits, frames)
+            )
+    return found
+
+
+def _entries(lines: list[str]) -> Iterator[tuple[re.Match[str], tuple[str, ...]]]:
+    """Entries with the stack that the same CPU printed after it."""
+    waiting: dict[str, re.Match[str]] = {}
+    cpu, stack = "", []
+    for line in [*lines, ""]:
+        if line.startswith(" => "):
+            stack.append(line)
+            continue
+        if stack and cpu in waiting:
+            yield waiting.pop(cpu), frames_of("\n".join(stack))
+        stack = []
+        if entry := _ENTRY.match(line):
+            cpu = entry["cpu"]
+            if entry["words"] != "<stack trace>":
+                if cpu in waiting:
+                    yield waiting.pop(cpu), ()
+                waiting[cpu] = entry
+    for entry in waiting.values():
+        yield entry, ()
