@@ -29,7 +29,7 @@ class Bundle:
     format: Format
     snapshots: dict[tuple[str, str], Path] = field(default_factory=dict)  # (moment, buddyinfo or ...)
     machine: dict[str, Path] = field(default_factory=dict)
-    kallsyms: Path | None = None  # where the trace holds addresses
+    kallsyms: Path | None = None
 
     @property
     def files(self) -> list[Path]:
@@ -99,9 +99,8 @@ def find_bundle(paths: Sequence[Path], name: str | None, snapshots: Path | None,
         for place in dict.fromkeys((folder, beside)):
             if source not in bundle.machine and (place / source).is_file():
                 bundle.machine[source] = place / source
-    if bundle.format.magic:
-        found = [path for place in (folder, beside) for path in sorted(place.glob("kallsyms*"))]
-        bundle.kallsyms = found[0] if found else None
+    symbols = [path for place in (folder, beside) for path in sorted(place.glob("kallsyms*")) if path.is_file()]
+    bundle.kallsyms = symbols[0] if symbols else None
     return bundle
 
 

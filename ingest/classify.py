@@ -9,6 +9,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+import numpy as np
+
 from ptpool.vocabulary import GFP_BITS
 
 Class = tuple[str, str | None, str | None]
@@ -21,6 +23,8 @@ TABLE_FLAGS = GFP_BITS["__GFP_ZERO"] | GFP_BITS["__GFP_ACCOUNT"] | GFP_BITS["__G
 
 _TRACER = ("trace_event_", "__traceiter_", "perf_trace_", "__probestub_", "__bpf_trace_", "bpf_trace_run", "ftrace_")
 _ADDRESS = re.compile(r"[0-9a-f]{16}")
+_UNRESOLVED = re.compile(r"0x[0-9a-f]{1,16}")
+_BYTE = re.compile(r"\b[0-9a-f]{2}\b")
 _SUFFIX = re.compile(r"\.(constprop|isra|part|cold|llvm)\b.*$")
 
 
@@ -29,6 +33,9 @@ def frames_of(text: str) -> tuple[str, ...]:
 
     The tracer's own frames, offsets and modules are dropped; what has no symbol stays an address.
     """
+    if text.startswith("["):  # trace-cmd report -R: the bytes of the first addresses
+        words = bytes(int(byte, 16) for byte in _BYTE.findall(text))
+        return tuple(map(hex, np.frombuffer(words[: len(words) // 8 * 8], "<u8").tolist()))
     frames = []
     for line in text.splitlines():
         _, arrow, rest = line.partition("=> ")
@@ -43,6 +50,11 @@ def frames_of(text: str) -> tuple[str, ...]:
                 name = f"0x{address}" if address else "[unknown]"
         frames.append(name.split("+0x", 1)[0])
     return without_tracer(frames)
+
+
+def is_address(frame: str) -> bool:
+    """Whether a frame has no symbol."""
+    return _UNRESOLVED.fullmatch(frame) is not None
 
 
 def without_tracer(frames: Sequence[str]) -> tuple[str, ...]:

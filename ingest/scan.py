@@ -47,12 +47,14 @@ LBRACKET, RBRACKET, LOWER_A, LOWER_F, LOWER_H, LOWER_S, LOWER_X, LOWER_Z = b"[]a
     ORPHANS,  # stacks whose event was not found
     USER_FRAMES,  # user-space frames passed over
     NO_CPU,  # events without a CPU field
+    NO_TIME,  # events whose time is their place in the file
+    NO_TASK,  # events of nobody known
     COUNTERS,  # time stamps without a fraction
     FIRST_NS,  # time of the first entry of a file
     LAST_NS,  # time of the last
     NOTES,  # notes taken in this call
-) = range(12)
-COUNTS = 12
+) = range(14)
+COUNTS = 14
 
 # Names numbered so far: indices into Scan.named.
 COMMS, GFPS, STACKS = range(3)

@@ -93,7 +93,7 @@ def read_head(path: Path, length: int = 1 << 18) -> bytes:
 class Text:
     """The text of one file, block by block."""
 
-    def __init__(self, path: Path, block: int = BLOCK) -> None:
+    def __init__(self, path: Path, block: int = BLOCK, data: Bytes | None = None) -> None:
         self.path = path
         self.final = False
         self.damage = ""  # what was wrong with the compressed data, if anything
@@ -101,7 +101,7 @@ class Text:
         self.at = self.end = 0  # what the scanner has not read of the buffer
         self.offset = 0  # bytes of decompressed text before buffer[0] (may be negative for the first)
         self._block = block
-        self._bytes = Bytes(path)
+        self._bytes = data or Bytes(path)
         self.consumed = self._bytes.consumed
         self._full: queue.Queue[tuple[NDArray[np.uint8], int] | str] = queue.Queue(_AHEAD)
         self._stopped = threading.Event()

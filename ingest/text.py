@@ -7,6 +7,7 @@ that overlap in time (one for each CPU) are merged.
 import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest import scan
-from ingest.classify import frames_of
+from ingest.classify import frames_of, is_address, without_tracer
+from ingest.mail import CleanedBytes, is_mail
 from ingest.merge import merged
 from ingest.source import BLOCK, PADDING, Text, read_head
+from ingest.symbols import NONE, Symbols, read_symbols
 from ingest.trace import BATCH, Context, Found
 from ptpool.errors import UsageError
 
@@ -26,12 +29,15 @@ Scanner = Callable[[scan.Scan, int, int, int, bool], int]
 _KEPT_BACK = 4  # a stack may come later than its event by this part of a batch
 _LEAST_ROWS, _LEAST_BLOCK = 1 << 13, 1 << 16  # of one stream among many; the block in bytes
 _NOTES = 1 << 12
+_HEAD = 1 << 16  # bytes that tell whether it is a mail
 _COUNTED = {
     "other_events": scan.OTHER,
     "batched_frees_skipped": scan.BATCHED,
     "stacks_without_event": scan.ORPHANS,
     "user_frames_dropped": scan.USER_FRAMES,
     "events_without_cpu": scan.NO_CPU,
+    "events_without_time": scan.NO_TIME,
+    "events_without_task": scan.NO_TASK,
 }
 _ANNOUNCED = re.compile(r"entries-in-buffer/entries-written: (\d+)/(\d+)")
 _LOST = (
@@ -49,7 +55,7 @@ class TextTrace:
     def __init__(self, paths: Sequence[Path], scanner: Scanner, context: Context) -> None:
         self.found = Found(context.best_effort)
         self._scanner = scanner
-        self._names = names = _Names()
+        self._names = names = _Names(context.kallsyms)
         self.comms, self.gfps, self.stacks = names.comms, names.gfps, names.stacks
         self._notes = np.zeros((_NOTES, 4), np.int64)
         self._batch = max(BATCH // len(paths), _LEAST_ROWS)
@@ -74,11 +80,15 @@ class TextTrace:
         while self._open:
             self._open.pop().close()
 
+    def _text(self, path: Path) -> Text:
+        head = read_head(path, _HEAD)
+        return Text(path, self._block, CleanedBytes(path, head) if is_mail(head) else None)
+
     def _first_ns(self, path: Path) -> int:
         """Time of the first entry of a file; -1 where its beginning holds none."""
         head = np.frombuffer(read_head(path) + bytes(PADDING), np.uint8)
         stream = _Stream(1)
-        self._scanner(stream.scan(_Names(), self._notes), head.ctypes.data, 0, len(head) - PADDING, False)
+        self._scanner(stream.scan(_Names(None), self._notes), head.ctypes.data, 0, len(head) - PADDING, False)
         return int(stream.counts[scan.FIRST_NS])
 
     def _read(self, path: Path | None) -> Iterator[NDArray[Any]]:
@@ -86,7 +96,7 @@ class TextTrace:
         stream = _Stream(self._batch + self._batch // _KEPT_BACK)
         rows, counts = stream.rows, stream.counts
         while path is not None:
-            text = Text(path, self._block)
+            text = self._text(path)
             self._open.append(text)
             stream.begin()
             while not text.final:
@@ -163,7 +173,8 @@ class TextTrace:
 class _Names:
     """Names by number, and the tables that the scanners number them with."""
 
-    def __init__(self) -> None:
+    def __init__(self, kallsyms: Path | None) -> None:
+        self._kallsyms = kallsyms
         self.comms: list[str] = []
         self.gfps: list[str] = []
         self.stacks: list[tuple[str, ...]] = []
@@ -174,7 +185,19 @@ class _Names:
         """Take the names that a block brought."""
         self.comms += self._new(scan.COMMS, len(self.comms), buffer)
         self.gfps += self._new(scan.GFPS, len(self.gfps), buffer)
-        self.stacks += map(frames_of, self._new(scan.STACKS, len(self.stacks), buffer))
+        self.stacks += map(self._frames, self._new(scan.STACKS, len(self.stacks), buffer))
+
+    def _frames(self, text: str) -> tuple[str, ...]:
+        frames = frames_of(text)
+        if self._kallsyms is None or not any(map(is_address, frames)):
+            return frames
+        numbers = np.array([int(frame, 16) for frame in frames if is_address(frame)], np.uint64)
+        names = iter(self._symbols.resolve(numbers))
+        return without_tracer([next(names) if is_address(frame) else frame for frame in frames])
+
+    @cached_property
+    def _symbols(self) -> Symbols:
+        return NONE if self._kallsyms is None else read_symbols(self._kallsyms)
 
     def _new(self, which: int, known: int, buffer: NDArray[np.uint8]) -> list[str]:
         """The texts numbered from `known` on, in order."""

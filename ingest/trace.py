@@ -26,6 +26,8 @@ ALWAYS_COUNTED = (
     "other_events",
     "user_frames_dropped",
     "events_without_cpu",
+    "events_without_time",
+    "events_without_task",
 )
 """Counts of `Found` that are stored where they are zero, too."""
 

@@ -97,7 +97,7 @@ def gfp_flags(text: str) -> tuple[int, list[str]]:
     """Decode what a trace prints after ``gfp_flags=``.
 
     Args:
-        text: names joined by ``|`` (any order: they are a set), or a hexadecimal mask.
+        text: names joined by ``|`` (any order: they are a set), or a mask (hexadecimal with 0x, else decimal).
 
     Returns:
         The bits, and the names that no table knows (their bits are missing).
@@ -109,7 +109,7 @@ def gfp_flags(text: str) -> tuple[int, list[str]]:
             bits |= _MASKS[word]
         else:
             try:
-                bits |= int(word, 16)  # a leftover mask is printed in hexadecimal, with 0x
+                bits |= int(word, 16 if word.startswith("0x") else 10)  # kernels print 0x, old trace-cmd -R may not
             except ValueError:
                 unknown.append(word)
     return bits, unknown

@@ -47,14 +47,20 @@ class Format:
         return trace
 
 
-_TIME = rb"\d+(\.\d+)?: "
+_TIME = rb"\d+(\.\d+|us.)?: "
 
 FORMATS = (
     Format(
         "ftrace",
         "text of tracefs trace or trace_pipe, and of trace-cmd report",
         module="ingest.formats.ftrace_text",
-        line=re.compile(rb"^.*-\d+ *(\([ \d-]+\) +)?\[\d+\] +(\S+ +)?" + _TIME, re.MULTILINE),
+        line=re.compile(rb"^.*-\d+ *((\([ \d-]+\) +)?\[\d+\] +(\S+ +)?|\d+[^\s\d]\S{2,5} +)" + _TIME, re.MULTILINE),
+    ),
+    Format(
+        "function-graph",
+        "ftrace text of the function_graph tracer, with events as comments",
+        module="ingest.formats.function_graph",
+        line=re.compile(rb"^# tracer: function_graph|\|.* /\* mm_page_\w+: ", re.MULTILINE),
     ),
     Format(
         "perf-script",
@@ -81,7 +87,7 @@ def known(head: bytes) -> Format | None:
     found = [(match.start(), form) for form in FORMATS if form.line and (match := form.line.search(head))]
     if found:
         return min(found, key=lambda place: place[0])[1]
-    return FORMATS[0] if head.startswith(b"# tracer:") and b"/* mm_page_" not in head else None
+    return FORMATS[0] if head.startswith(b"# tracer:") else None
 
 
 def sniff(head: bytes, where: str) -> Format:
@@ -99,8 +105,6 @@ def sniff(head: bytes, where: str) -> Format:
         raise UsageError(
             f"{where}: the file is empty", "record again; a trace of mm_page_alloc and mm_page_free is needed"
         )
-    if b"/* mm_page_" in head:
-        raise UsageError(f"{where}: function_graph output is not read yet", "record with current_tracer set to nop")
     kind = "binary data" if b"\0" in head else "text without a trace line"
     raise UsageError(f"{where}: not a trace ({kind})", "formats that are known: ptpool ingest formats")
 

@@ -1,4 +1,4 @@
-"""ftrace text: ``trace``, ``trace_pipe`` and ``trace-cmd report``.
+"""ftrace text: ``trace``, ``trace_pipe`` and ``trace-cmd report``, also in latency format.
 
 A line is ``comm-pid [(tgid)] [cpu] [flags] seconds: event: fields`` (kernel/trace/trace_output.c:trace_print_context).
 The comm may hold anything, so a header is read backward from the colon after its time stamp. A stack is an entry of
@@ -18,12 +18,14 @@ from ingest.scan import (
     EQUALS,
     HASH,
     KIND_BATCHED,
+    LBRACKET,
     LESS,
     LINES,
     LOWER_H,
     LOWER_S,
     LOWER_Z,
     LPAREN,
+    MAX_CPUS,
     NEWLINE,
     NO_KIND,
     NOTE_COMMENT,
@@ -37,7 +39,9 @@ from ingest.scan import (
     RPAREN,
     SPACE,
     STACKS,
+    TAB,
     USER_FRAMES,
+    ZERO,
     Scan,
     add_row,
     count_entry,
@@ -64,6 +68,7 @@ from ptpool.compiled import compiled
 _KERNEL_STACK = word("kernel_stack")
 _STACK = word("<stack trace>")
 _USER_STACK = word("<user stack trace>")
+_USER_STACK_OF_TRACE_CMD = word("user_stack")
 
 
 def open_trace(paths: Sequence[Path], context: Context) -> TextTrace:
@@ -88,10 +93,54 @@ def context_of(flag: int) -> int:
 
 @compiled
 def is_frame(text: int, at: int) -> bool:
-    """Whether a line is a frame of a stack: ``=>`` after at most one blank."""
-    if load1(text, at) == SPACE:
+    """Whether a line is a frame of a stack: ``=>`` after at most one blank or tab."""
+    if load1(text, at) in (SPACE, TAB):
         at += 1
     return bool(load1(text, at) == EQUALS and load1(text, at + 1) == 62)
+
+
+@compiled
+def stamp_back(text: int, at: int, start: int) -> tuple[int, int, bool]:
+    """What stands before the colon at `at` + 1: ns, the offset before it (-1: no time), and whether it has a fraction.
+
+    The latency format counts microseconds from the start of the buffer, with a mark after long gaps: ``12345us+``
+    (kernel/trace/trace_output.c:lat_print_timestamp).
+    """
+    if is_digit(load1(text, at)):
+        ts, before, fraction = time_back(text, at, start)
+        return ts, before, fraction
+    if at - 3 >= start and load1(text, at - 1) == LOWER_S and load1(text, at - 2) == 117:  # u
+        us, before = number_back(text, at - 3, start)
+        if 0 < at - 3 - before <= 15:
+            return us * 1000, before, True
+    return 0, -1, False
+
+
+@compiled
+def place_back(text: int, at: int, start: int) -> tuple[int, int, int]:
+    """CPU, interrupt context, and the offset of the last byte of what stands before them (-1: no such thing).
+
+    ``[cpu]``, ``[cpu] flags``, or in the latency format both as one: ``0d..2.``.
+    """
+    context = 0
+    if load1(text, at) != RBRACKET:
+        last = at
+        while at >= start and load1(text, at) not in (SPACE, RBRACKET):
+            at -= 1
+        first = at + 1
+        cpu = 0
+        while first <= last and first - at <= 5 and is_digit(load1(text, first)):
+            cpu = cpu * 10 + load1(text, first) - ZERO
+            first += 1
+        if last - first >= 3:
+            context = context_of(load1(text, first + 2))
+        at = skip_blanks_back(text, at, start)
+        if at >= start and is_digit(load1(text, at)) and first <= last and is_digit(load1(text, first - 1)):
+            return (cpu, context, at) if cpu < MAX_CPUS else (0, 0, -1)
+    if at < start or load1(text, at) != RBRACKET:
+        return 0, 0, -1
+    cpu, at = cpu_back(text, at, start)
+    return cpu, context, skip_blanks_back(text, at, start)
 
 
 @compiled
@@ -107,31 +156,55 @@ def header(text: int, start: int, end: int) -> tuple[int, int, bool, int, int, i
         colon = find_byte(text, COLON, colon, end)
         if colon >= end:
             return -1, 0, False, 0, 0, 0, 0, 0
-        if colon > start and is_digit(load1(text, colon - 1)) and load1(text, colon + 1) == SPACE:
-            ts, at, fraction = time_back(text, colon - 1, start)
+        if colon > start and load1(text, colon + 1) == SPACE:
+            ts, at, fraction = stamp_back(text, colon - 1, start)
             if at >= start and load1(text, at) == SPACE:
-                at = skip_blanks_back(text, at, start)
-                context = 0
-                if at >= start and load1(text, at) != RBRACKET:
-                    last = at
-                    while at >= start and load1(text, at) not in (SPACE, RBRACKET):
+                cpu, context, at = place_back(text, skip_blanks_back(text, at, start), start)
+                if at >= start and load1(text, at) == RPAREN:
+                    while at >= start and load1(text, at) != LPAREN:
                         at -= 1
-                    if last - at >= 4:
-                        context = context_of(load1(text, at + 3))
-                    at = skip_blanks_back(text, at, start)
-                if at >= start and load1(text, at) == RBRACKET:
-                    cpu, at = cpu_back(text, at, start)
-                    at = skip_blanks_back(text, at, start)
-                    if at >= start and load1(text, at) == RPAREN:
-                        while at >= start and load1(text, at) != LPAREN:
-                            at -= 1
-                        at = skip_blanks_back(text, at - 1, start)
-                    if at >= start:
-                        pid, before = number_back(text, at, start)
-                        if before < at <= before + 10 and before >= start and load1(text, before) == DASH:
-                            comm = skip_blanks(text, start, before)
-                            return colon + 1, ts, fraction, cpu, context, pid, comm, before
+                    at = skip_blanks_back(text, at - 1, start)
+                if at >= start:
+                    pid, before = number_back(text, at, start)
+                    if before < at <= before + 10 and before >= start and load1(text, before) == DASH:
+                        comm = skip_blanks(text, start, before)
+                        return colon + 1, ts, fraction, cpu, context, pid, comm, before
         colon += 1
+
+
+@compiled
+def event_at(text: int, at: int, end: int) -> int:
+    """Where the event's name begins: after blanks and, with ``trace-cmd report --ts-diff``, ``(+n)``."""
+    at = skip_blanks(text, at, end)
+    if load1(text, at) == LPAREN and load1(text, at + 1) == 43:  # +
+        at = skip_blanks(text, min(find_byte(text, RPAREN, at, end) + 1, end), end)
+    return at
+
+
+NOT_A_STACK, KERNEL_STACK, USER_STACK = range(3)
+
+
+@compiled
+def stack_at(text: int, name: int, end: int) -> tuple[int, int]:
+    """What stack an entry is, and where its frames begin: in its line, or (`end` + 1) in the next.
+
+    tracefs prints ``<stack trace>``; trace-cmd ``kernel_stack:`` and then that, the first frame, or with ``-R`` the
+    addresses as an array of bytes.
+    """
+    first = load8(text, name)
+    if load1(text, name) == LESS:
+        if first == _STACK:
+            return KERNEL_STACK, end + 1
+        return (USER_STACK, end + 1) if first == _USER_STACK else (NOT_A_STACK, end + 1)
+    if first not in (_KERNEL_STACK, _USER_STACK_OF_TRACE_CMD):
+        return NOT_A_STACK, end
+    kind = KERNEL_STACK if first == _KERNEL_STACK else USER_STACK
+    at = name + 8
+    while at < end and load1(text, at) not in (TAB, LBRACKET):
+        at += 1
+    if at < end and (load1(text, at) == LBRACKET or is_frame(text, at)):
+        return kind, at
+    return kind, end + 1
 
 
 @compiled
@@ -162,11 +235,10 @@ def scan_block(scan: Scan, text: int, at: int, end: int, final: bool) -> int:
                 take_note(notes, counts, NOTE_STRAY, at, line_end)
             at = line_end + 1
             continue
-        name = skip_blanks(text, name, line_end)
-        if load1(text, name) == LESS or load8(text, name) == _KERNEL_STACK:
-            what = find_byte(text, LESS, name, line_end)
-            first = line_end + 1
-            stop = first
+        name = event_at(text, name, line_end)
+        stack, frames_at = stack_at(text, name, line_end)
+        if stack != NOT_A_STACK or frames_at > line_end:
+            stop = line_end + 1
             frames = 0
             while stop < end and is_frame(text, stop):
                 stop = find_byte(text, NEWLINE, stop, end) + 1
@@ -177,12 +249,12 @@ def scan_block(scan: Scan, text: int, at: int, end: int, final: bool) -> int:
             stop = min(stop, end)
             counts[LINES] += frames
             count_entry(counts, ts, fraction)
-            if load8(text, what) == _USER_STACK:
+            if stack == USER_STACK:
                 counts[USER_FRAMES] += frames
-            elif load8(text, what) == _STACK:
+            elif stack == KERNEL_STACK:
                 row = waiting[cpu, context]
                 if row >= 0 and rows[row].pid == pid:
-                    rows[row].stack = intern(stacks, named, STACKS, text, first, stop)
+                    rows[row].stack = intern(stacks, named, STACKS, text, frames_at, stop)
                     waiting[cpu, context] = OTHER_EVENT
                 elif row != OTHER_EVENT:
                     counts[ORPHANS] += 1

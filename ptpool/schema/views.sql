@@ -62,7 +62,7 @@ SELECT capture.name AS capture, severity, import_stat.name AS what, cpu, value,
        CASE WHEN value <= events AND what IN (
            'lost_events', 'allocs_without_stack', 'no_stacks', 'classified_by_flags', 'frees_exact', 'frees_from_snapshot',
            'frees_of_part', 'frees_of_several', 'frees_unknown', 'frees_twice', 'allocs_over_live', 'failed_allocations',
-           'events_back_in_time', 'events_without_cpu', 'events_beyond_memory'
+           'events_back_in_time', 'events_without_cpu', 'events_without_time', 'events_without_task', 'events_beyond_memory'
        ) THEN round(100.0 * value / nullif(events, 0), 3) END AS pct_of_events, explanation
 FROM import_stat JOIN capture USING (capture_id)
 ORDER BY capture, severity DESC, what, cpu;

@@ -26,7 +26,7 @@ DAMAGED = {  # name: (bytes, what the message says)
     "binary.txt": (bytes(range(256)) * 64, "binary"),
     "header-only.txt": (HEADER.encode(), "cut off"),
     "no-kmem.txt": (GOOD.replace("mm_page_", "mm_other_").encode(), "no page-allocation events"),
-    "graph.txt": (b"# tracer: function_graph\n 0)   |  /* mm_page_free: page=0 pfn=0x1 order=0 */\n", "nop"),
+    "graph.txt": (b"# tracer: function_graph\n 0)   |  /* mm_page_free: page=0 order=0 */\n", "line 2"),
     "perf.data": (b"PERFILE2" + bytes(200), "perf script"),
     "trace.dat": (b"\x17\x08\x44tracing6\0" + bytes(200), "trace-cmd report"),
     "cut-line.txt": (GOOD.encode()[:-20], "line 5: cut off"),
