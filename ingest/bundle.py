@@ -92,9 +92,9 @@ def find_bundle(paths: Sequence[Path], name: str | None, snapshots: Path | None,
         for source in SNAPSHOTS:
             if (path := beside / moment / source).is_file():
                 bundle.snapshots[moment, source] = path
-        found = sorted((beside / moment).glob("kpageflags*"))
-        if found:
-            bundle.snapshots[moment, "kpageflags"] = found[0]
+        for source, pattern in (("kpageflags", "kpageflags*"), ("page_tables", "*page_tables")):
+            if found := sorted((beside / moment).glob(pattern)):
+                bundle.snapshots[moment, source] = found[0]
     for source in MACHINE_FILES:
         for place in dict.fromkeys((folder, beside)):
             if source not in bundle.machine and (place / source).is_file():

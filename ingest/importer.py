@@ -3,6 +3,7 @@
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import astuple, dataclass
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -13,6 +14,7 @@ from ingest import machine, snapshots
 from ingest.bundle import MOMENTS, Bundle
 from ingest.load import EventStream, Window
 from ingest.ownership import Pages, class_code
+from ingest.page_tables import page_tables
 from ingest.permission_changes import Changes, read_changes
 from ingest.quality import Stat, stat
 from ingest.trace import ALWAYS_COUNTED, Context, Found
@@ -122,7 +124,10 @@ class _Import:
         self._store_permission_changes(stream, changes)
         self._store_stacks(stream)
         recorded = machine.describe(files, self._values, trace.found.comments)
+        self._insert("snapshot_value", [("before", "cpuinfo", *row) for row in machine.midr(files.get("cpuinfo", ""))])
         self._store_iomem(recorded.page_size)
+        for moment in MOMENTS:
+            self._store_direct_map(moment, recorded.page_size)
         losses = _losses(trace.found, machine.ring_losses(files.get("ring_stats", "")))
         self._store_stats(stream, trace.found, losses, changes)
         self._insert(
@@ -215,6 +220,18 @@ class _Import:
                 self._damaged_snapshots += 1
                 return
             self._insert("memory_range", rows)
+
+    def _store_direct_map(self, moment: str, page_size: int) -> None:
+        (first_ram,) = self._connection.execute(
+            "SELECT min(first_pfn) FROM memory_range WHERE capture_id = ? AND name = 'System RAM'",
+            [self._named.result()],
+        ).fetchall()[0]
+
+        def leaves(path: Path) -> snapshots.Rows:
+            return page_tables(snapshots.read_text(path), page_size, first_ram)
+
+        if rows := self._read(moment, "page_tables", leaves):
+            self._insert("direct_map_recorded", [(moment, *row) for row in rows])
 
     # ------------------------------------------------------------------------------------------ stacks and counts
 

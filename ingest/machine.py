@@ -83,6 +83,23 @@ def _timing(cpuinfo: str) -> str:
     return "unknown"
 
 
+def midr(cpuinfo: str) -> list[tuple[str, int]]:
+    """Rows (name, value) of each arm64 CPU's main ID register, from the fields that /proc/cpuinfo makes of it."""
+    rows = []
+    for text in cpuinfo.split("\n\n"):
+        fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())}
+        try:
+            implementer, variant, part, revision = (
+                int(fields[f"CPU {name}"], 0) for name in ("implementer", "variant", "part", "revision")
+            )
+        except (KeyError, ValueError):
+            continue
+        rows.append(
+            (f"cpu {fields.get('processor', '')}, midr", implementer << 24 | variant << 20 | part << 4 | revision)
+        )
+    return rows
+
+
 def ring_losses(text: str) -> dict[int, int]:
     """Events lost by CPU: overwritten, dropped and lost on commit, from per_cpu/*/stats with ``== cpuN`` headings."""
     losses: dict[int, int] = {}

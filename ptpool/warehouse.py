@@ -27,6 +27,7 @@ _CAPTURE_TABLES = (
     "snapshot_value",
     "page_flags",
     "memory_range",
+    "direct_map_recorded",
     "risk",
     "validation",
     "capture",

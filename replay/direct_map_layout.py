@@ -1,7 +1,12 @@
-"""The direct map as it was before the first event, after arch/x86/mm/init.c (6.18) and the DirectMap counters.
+"""The direct map as it was before the first event: from recorded page tables, or laid out by the rules of boot.
 
-Which leaves boot and earlier work had split is not in any file; what is assumed instead is said.
+Best source first: the kernel's own page tables (debugfs) or a walk of them; on x86 the memory map with the DirectMap
+counters, on arm64 with the CPU's identity. What is assumed is said.
 """
+
+import csv
+import re
+from importlib.resources import files
 
 import duckdb
 import numpy as np
@@ -12,18 +17,52 @@ from replay.kernel.direct_map import PMD, PTE, PUD
 from replay.kernel.geometry import Geometry
 from replay.kernel.page_alloc import USED, PageAllocator
 
+UNVALIDATED = (
+    "Unvalidated: how a linear map of blocks is split on arm64 follows the source of 6.18 "
+    "(split_kernel_leaf_mapping()); no recorded sequence of a real kernel holds the model to it."
+)
+_LEVELS = {"pte": PTE, "pmd": PMD, "pud": PUD}
+
+Layout = tuple[NDArray[np.bool_], NDArray[np.uint8]]
+
 
 def lay_out(
     connection: duckdb.DuckDBPyConnection,
     capture_id: str,
     moment: str,
-    arch: str,
     present: NDArray[np.bool_],
     allocator: PageAllocator,
     geometry: Geometry,
     assumptions: list[str],
-) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
-    """Leaves of the direct map, after arch/x86/mm/init.c (6.18) and the DirectMap counters of /proc/meminfo."""
+) -> Layout:
+    """Pages mapped, and the level of the leaf that maps each PMD-sized piece.
+
+    Args:
+        connection: a warehouse.
+        capture_id: the capture.
+        moment: whose snapshots describe the start: before or after.
+        present: (P,) pages that exist.
+        allocator: the page allocator at the start, whose unmovable pages tell where splits are likely.
+        geometry: of the machine.
+        assumptions: what has to be assumed is added here.
+    """
+    mapped = _mapped(connection, capture_id, present, geometry)
+    recorded = _recorded(connection, capture_id, moment, mapped, geometry)
+    if recorded is not None:
+        assumptions.append("The direct map is laid out as the recorded page tables show it.")
+    elif geometry.arm64:
+        recorded = _arm64(connection, capture_id, mapped, geometry, assumptions)
+    else:
+        recorded = _x86(connection, capture_id, moment, mapped, allocator, geometry, assumptions)
+    if geometry.arm64 and (recorded[1] > PTE).any():
+        assumptions.append(UNVALIDATED)
+    return recorded
+
+
+def _mapped(
+    connection: duckdb.DuckDBPyConnection, capture_id: str, present: NDArray[np.bool_], geometry: Geometry
+) -> NDArray[np.bool_]:
+    """Pages in the direct map: System RAM, or what is present where iomem is not recorded."""
     ram = connection.execute(
         "SELECT first_pfn, last_pfn FROM memory_range WHERE capture_id = ? AND name = 'System RAM'", [capture_id]
     ).fetchall()
@@ -32,16 +71,110 @@ def lay_out(
         mapped[:] = False
         for first, last in ram:
             mapped[first : min(last + 1, len(mapped))] = True
-        mapped[: 1 << 20 - geometry.page_shift] = True  # init_mem_mapping() maps the first megabyte always
-    pmd, pud = geometry.pmd_pages, geometry.pud_pages
-    pieces = -(-len(mapped) // pmd)
-    whole = np.zeros(pieces, np.bool_)
-    whole[: len(mapped) // pmd] = mapped[: len(mapped) // pmd * pmd].reshape(-1, pmd).all(axis=1)
-    level = np.where(whole, PMD, PTE).astype(np.uint8)
-    if arch == "aarch64":
-        assumptions.append("arm64 without BBML2 maps the whole linear map with 4K pages (rodata=full, the default).")
-        level[:] = PTE
+        if not geometry.arm64:
+            mapped[: 1 << 20 - geometry.page_shift] = True  # init_mem_mapping() maps the first megabyte always
+    return mapped
+
+
+def _whole(mapped: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
+    """(pieces,) aligned pieces of `size` pages that are mapped from end to end."""
+    whole = np.zeros(-(-len(mapped) // size), np.bool_)
+    whole[: len(mapped) // size] = mapped[: len(mapped) // size * size].reshape(-1, size).all(axis=1)
+    return whole
+
+
+def _recorded(
+    connection: duckdb.DuckDBPyConnection,
+    capture_id: str,
+    moment: str,
+    mapped: NDArray[np.bool_],
+    geometry: Geometry,
+) -> Layout | None:
+    """The direct map as debugfs or a walk showed it at that moment; None where neither was recorded."""
+    rows = connection.execute(
+        "SELECT first_pfn, last_pfn, level FROM direct_map_recorded WHERE capture_id = ? AND moment = ?",
+        [capture_id, moment],
+    ).fetchall()
+    if not rows:
+        return None
+    pages, shift = mapped.copy(), geometry.table_shift
+    level = np.full(-(-len(mapped) >> shift), PTE, np.uint8)
+    for first, last, name in rows:
+        pages[first : last + 1] = True
+        level[first >> shift : (last >> shift) + 1] = _LEVELS[name]
+    level[~_whole(pages, geometry.pmd_pages)] = PTE  # the end of memory, where the replay knows fewer pages
+    whole = np.repeat(_whole(level == PUD, geometry.pmd_pages), geometry.pmd_pages)[: len(level)]
+    level[(level == PUD) & ~whole] = PMD
+    return pages, level
+
+
+def _arm64(
+    connection: duckdb.DuckDBPyConnection,
+    capture_id: str,
+    mapped: NDArray[np.bool_],
+    geometry: Geometry,
+    assumptions: list[str],
+) -> Layout:
+    """arch/arm64/mm/mmu.c:map_mem(): blocks only where every CPU can split them in use; otherwise pages.
+
+    6.18 is the first kernel that asks for BBML2; earlier ones map with pages under rodata=full, their default.
+    """
+    level = np.full(-(-len(mapped) >> geometry.table_shift), PTE, np.uint8)
+    if not _splits_in_use(connection, capture_id):
+        assumptions.append(
+            "arm64 without BBML2, or before Linux 6.18, maps the linear map with pages (rodata=full, the default)."
+        )
         return mapped, level
+    assumptions.append(
+        "arm64 with BBML2 maps the linear map with the largest blocks that fit (map_mem(), 6.18); which of them were "
+        "split before the recording is not recorded: none but those at the kernel image's edges."
+    )
+    level[_whole(mapped, geometry.pmd_pages)] = PMD
+    level[[piece for piece in _image_edges(connection, capture_id, geometry) if piece < len(level)]] = PTE
+    if geometry.pud_leaf:
+        level[np.repeat(_whole(level == PMD, geometry.pmd_pages), geometry.pmd_pages)[: len(level)]] = PUD
+    return mapped, level
+
+
+def _splits_in_use(connection: duckdb.DuckDBPyConnection, capture_id: str) -> bool:
+    """cpu_supports_bbml2_noabort() of every CPU, and a kernel that asks (arch/arm64/kernel/cpufeature.c, 6.18)."""
+    (release,) = connection.execute("SELECT kernel_release FROM capture WHERE capture_id = ?", [capture_id]).fetchall()[
+        0
+    ]
+    numbers = re.match(r"(\d+)\.(\d+)", release or "")
+    midrs = connection.execute(
+        "SELECT value FROM snapshot_value WHERE capture_id = ? AND source = 'cpuinfo' AND name LIKE '%, midr'",
+        [capture_id],
+    ).fetchall()
+    asks = numbers is not None and (int(numbers[1]), int(numbers[2])) >= (6, 18)
+    return asks and bool(midrs) and all(_has_bbml2(midr) for (midr,) in midrs)
+
+
+def _has_bbml2(midr: int) -> bool:
+    """Whether the kernel's list of CPUs with BBML2 and without conflict aborts has this one (profiles/bbml2.csv)."""
+    text = files("replay").joinpath("profiles", "bbml2.csv").read_text(encoding="utf-8")
+    revision = (midr >> 20 & 0xF) << 4 | midr & 0xF
+    return any(
+        midr >> 24 == int(row["implementer"], 0)
+        and midr >> 4 & 0xFFF == int(row["part"], 0)
+        and int(row["lowest"], 0) <= revision <= int(row["highest"], 0)
+        for row in csv.DictReader(text.splitlines())
+    )
+
+
+def _x86(
+    connection: duckdb.DuckDBPyConnection,
+    capture_id: str,
+    moment: str,
+    mapped: NDArray[np.bool_],
+    allocator: PageAllocator,
+    geometry: Geometry,
+    assumptions: list[str],
+) -> Layout:
+    """arch/x86/mm/init.c:init_mem_mapping() (6.18), corrected by the DirectMap counters of /proc/meminfo."""
+    pmd, pud = geometry.pmd_pages, geometry.pud_pages
+    level = np.where(_whole(mapped, pmd), PMD, PTE).astype(np.uint8)
+    pieces = len(level)
     level[0] = PTE  # the ISA hole
     meminfo = dict(
         connection.execute(
@@ -86,12 +219,7 @@ def _split_before(
     geometry: Geometry,
 ) -> list[int]:
     """2M pieces in the order in which they are taken to have been split before the recording."""
-    edges = connection.execute(
-        """SELECT first_pfn, last_pfn + 1 FROM memory_range
-           WHERE capture_id = ? AND name LIKE 'Kernel%' ORDER BY first_pfn""",
-        [capture_id],
-    ).fetchall()
-    image = [pfn >> geometry.table_shift for edge in edges for pfn in edge if pfn % geometry.pmd_pages]
+    image = _image_edges(connection, capture_id, geometry)
     first, last = allocator.zones[-1, 0] >> geometry.table_shift, allocator.zones[-1, 1] >> geometry.table_shift
     size = geometry.pmd_pages
     low = [
@@ -100,3 +228,13 @@ def _split_before(
         if (allocator.kind[piece * size : (piece + 1) * size] == USED + UNMOVABLE).any()
     ]
     return [piece for piece in dict.fromkeys(image + low) if piece < len(level) and level[piece] == PMD]
+
+
+def _image_edges(connection: duckdb.DuckDBPyConnection, capture_id: str, geometry: Geometry) -> list[int]:
+    """PMD-sized pieces in which a part of the kernel image begins or ends."""
+    edges = connection.execute(
+        """SELECT first_pfn, last_pfn + 1 FROM memory_range
+           WHERE capture_id = ? AND name LIKE 'Kernel%' ORDER BY first_pfn""",
+        [capture_id],
+    ).fetchall()
+    return [pfn >> geometry.table_shift for edge in edges for pfn in edge if pfn % geometry.pmd_pages]

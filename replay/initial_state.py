@@ -14,7 +14,7 @@ from ptpool.errors import UsageError
 from ptpool.vocabulary import MIGRATETYPES, MOVABLE, UNMOVABLE
 from replay.demand import Demand
 from replay.direct_map_layout import lay_out
-from replay.kernel.geometry import ARM64_4K, X86_64, Geometry
+from replay.kernel.geometry import Geometry, geometry_of
 from replay.kernel.page_alloc import (
     HOLE,
     USED,
@@ -59,12 +59,12 @@ class InitialState:
 def recorded_machine(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any], demand: Demand) -> InitialState:
     """Rebuild the machine that a capture was recorded on, as it was before the first event."""
     arch = capture["arch"] or "x86_64"
-    geometry = ARM64_4K if arch == "aarch64" else X86_64
+    geometry = geometry_of(arch, capture["page_size"])
     assumptions = [] if capture["arch"] else ["The architecture was not recorded: x86-64 is assumed."]
-    if capture["page_size"] != 1 << geometry.page_shift:
+    if geometry is None:
         raise UsageError(
-            f"capture {capture['name']}: pages of {capture['page_size']} bytes are not modelled yet",
-            "only 4 KiB pages are",
+            f"capture {capture['name']}: {arch} has no pages of {capture['page_size']} bytes",
+            "x86_64 has pages of 4 KiB, aarch64 of 4, 16 or 64 KiB",
         )
     capture_id = capture["capture_id"]
     present, free, movable, tables, moment = _pages(connection, capture, demand, assumptions)
@@ -75,7 +75,7 @@ def recorded_machine(connection: duckdb.DuckDBPyConnection, capture: dict[str, A
     allocator.kind[:] = np.where(present, np.where(movable, USED + MOVABLE, USED + UNMOVABLE), HOLE)
     _set_block_types(connection, capture_id, moment, allocator, present & ~free & ~movable, geometry, assumptions)
     build_free_lists(allocator, free & present)
-    mapped, level = lay_out(connection, capture_id, moment, arch, present, allocator, geometry, assumptions)
+    mapped, level = lay_out(connection, capture_id, moment, present, allocator, geometry, assumptions)
     known = np.empty(0, np.int64) if tables is None else tables
     state = InitialState(arch, capture["cpus"], geometry, allocator, mapped, level, known, assumptions=assumptions)
     if tables is None:

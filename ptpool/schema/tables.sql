@@ -122,7 +122,7 @@ CREATE TABLE snapshot_value (
 COMMENT ON TABLE snapshot_value IS 'Single values of /proc snapshots';
 COMMENT ON COLUMN snapshot_value.capture_id IS 'Capture it belongs to';
 COMMENT ON COLUMN snapshot_value.moment IS 'before or after the recording';
-COMMENT ON COLUMN snapshot_value.source IS 'vmstat, meminfo (values in kB as printed), zoneinfo';
+COMMENT ON COLUMN snapshot_value.source IS 'vmstat, meminfo (values in kB as printed), zoneinfo; cpuinfo (the MIDR of arm64 CPUs)';
 COMMENT ON COLUMN snapshot_value.name IS 'Name as in the file; for zoneinfo: Node 0, zone DMA32, present';
 COMMENT ON COLUMN snapshot_value.value IS 'The value';
 
@@ -159,6 +159,16 @@ COMMENT ON COLUMN permission_change.pages IS 'How many pages of 4K';
 COMMENT ON COLUMN permission_change.set_bits IS 'Bits of the page-table entry that are set (arch/x86/include/asm/pgtable_types.h): PRESENT 0, RW 1, NX 63, ...';
 COMMENT ON COLUMN permission_change.clear_bits IS 'Bits of the page-table entry that are cleared';
 COMMENT ON COLUMN permission_change.stack_id IS 'Who made it: stack.stack_id';
+
+CREATE TABLE direct_map_recorded (
+    capture_id VARCHAR NOT NULL, moment moment NOT NULL, first_pfn BIGINT NOT NULL, last_pfn BIGINT NOT NULL, level table_level NOT NULL
+);
+COMMENT ON TABLE direct_map_recorded IS 'The direct map of the recorded machine, from its debugfs page tables or a walk of them; holes have no row';
+COMMENT ON COLUMN direct_map_recorded.capture_id IS 'Capture it belongs to';
+COMMENT ON COLUMN direct_map_recorded.moment IS 'before or after the recording';
+COMMENT ON COLUMN direct_map_recorded.first_pfn IS 'First page of the run';
+COMMENT ON COLUMN direct_map_recorded.last_pfn IS 'Last page of the run';
+COMMENT ON COLUMN direct_map_recorded.level IS 'Level of the leaves that map it: pte, pmd, pud';
 
 -- ------------------------------------------------------------------------------------------------------- replays
 
