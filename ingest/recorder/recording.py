@@ -105,13 +105,12 @@ def record(plan: Plan, *, root: Path = Path("/"), quiet: bool = False, output: i
         note(f"removed {name} from tracefs, left by a capture that crashed", quiet=quiet)
     backend = choose(plan.backend, tracefs)
     buffer = buffer_size(plan.buffer, available_memory(root), os.cpu_count() or 1)
-    size = f"{buffer >> 20} MiB" if buffer >> 20 else f"{buffer >> 10} KiB"
-    note(f"recording with {backend}, {size} of buffer per CPU; Ctrl-C ends it and keeps it", quiet=quiet)
     with _Interrupts() as interrupts:
         try:
             partial.mkdir(parents=True)
         except OSError as error:
             raise UsageError(f"{partial}: {error.strerror}", "name another folder with --out") from error
+        note(f"recording with {backend}, {_size(buffer)} of buffer per CPU; Ctrl-C ends it and keeps it", quiet=quiet)
         try:
             done = Recording(backend, buffer, plan.redact, command=[] if plan.redact else list(plan.command))
             made, clock = _BACKENDS[backend]
@@ -123,6 +122,10 @@ def record(plan: Plan, *, root: Path = Path("/"), quiet: bool = False, output: i
             shutil.rmtree(partial)
             raise
     return done
+
+
+def _size(bytes_: int) -> str:
+    return f"{bytes_ >> 20} MiB" if bytes_ >> 20 else f"{bytes_ >> 10} KiB"
 
 
 class _Interrupts:

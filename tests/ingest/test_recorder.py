@@ -255,6 +255,16 @@ def test_what_is_missing_is_said_with_the_remedy(machine: FakeMachine, monkeypat
         choose("tracefs", Tracefs(machine.root / "proc"))
 
 
+def test_without_the_rights_it_says_who_may(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path) -> Iterator[Path]:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    with pytest.raises(UsageError, match="root only") as error:
+        choose("tracefs", Tracefs(machine.root))
+    assert error.value.remedy == "run it as root (sudo)"
+
+
 @pytest.mark.parametrize(
     ("wanted", "available", "cpus", "size"),
     [
@@ -325,23 +335,8 @@ FORKS = ["sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10; do /bin/true; done"]
 @pytest.mark.skipif(Tracefs(Path("/")).missing() is not None, reason="no tracefs that may be used here")
 def test_this_machine_can_be_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "bundle"
-    status = run(
-        [
-            "ingest",
-            "capture",
-            "--backend",
-            "tracefs",
-            "--out",
-            str(out),
-            "--buffer",
-            "4M",
-            "--json",
-            "--quiet",
-            "--",
-            *FORKS,
-        ]
-    )
-    assert status == 0
+    options = f"--backend tracefs --out {out} --buffer 4M --json --quiet --".split()
+    assert run(["ingest", "capture", *options, *FORKS]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["bundle"] == str(out)
     assert shown["exit_status"] == 0
