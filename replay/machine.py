@@ -68,7 +68,7 @@ class Machine:
             level[:] = maps.PTE
         self.direct_map = maps.direct_map(start.mapped, level, geometry)
         self.pool = pools.empty_pool(self.allocator)
-        pages = max(len(start.mapped), demand.pages)
+        pages = max(len(start.mapped), demand.pages + 1 + demand.moves)
         page_of = np.full(pages + start.page_tables_elsewhere, -1, np.int32)
         used = np.flatnonzero(self.allocator.kind >= USED)
         page_of[used] = used
@@ -96,6 +96,7 @@ class Machine:
             ),
         )
         self.tally.counts[stretch.LAST_UNMOVABLE] = unmovable[-1] if len(unmovable) else 0
+        self.tally.counts[stretch.NEXT_NAME] = demand.pages + 1
         self.view = _View(self)
         self.flags = np.zeros((geometry.max_order + 1, len(FLAGS)), np.int64)
         self.refill_attempts = np.zeros((geometry.max_order + 1, 2), np.int64)
@@ -197,12 +198,12 @@ class Machine:
         stretch.place_table(self.allocator, self.tally, recorded, pfn, order, kind)
 
     def _start_counting(self) -> None:
-        live, unkeyed, last = (
-            int(self.tally.counts[i]) for i in (stretch.PTP_LIVE, stretch.UNKEYED, stretch.LAST_UNMOVABLE)
-        )
+        live = int(self.tally.counts[stretch.PTP_LIVE])
+        kept = [stretch.PTP_LIVE, stretch.UNKEYED, stretch.LAST_UNMOVABLE, stretch.NEXT_NAME]
+        values = self.tally.counts[kept]
         self.tally.counts[:] = 0
-        self.tally.counts[stretch.PTP_LIVE] = self.tally.counts[stretch.PTP_PEAK] = live
-        self.tally.counts[stretch.UNKEYED], self.tally.counts[stretch.LAST_UNMOVABLE] = unkeyed, last
+        self.tally.counts[kept] = values
+        self.tally.counts[stretch.PTP_PEAK] = live
         self.tally.counts[stretch.CLOCK] = self.demand.first_ns
         self.tally.integral[:] = 0
         self.tally.attempts[:] = 0

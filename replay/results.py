@@ -225,6 +225,7 @@ def _incidents(machine: Machine) -> pa.Table:
 def _assumptions(machine: Machine) -> list[str]:
     count = machine.tally.counts
     dropped = [f"Left out: {n:,} {what}." for what, n in machine.demand.dropped.items()]
+    dropped += [what.format(f"{n:,}") for what, n in machine.demand.changed.items()]
     if n := int(count[stretch.UNKNOWN_FREES]):
         dropped.append(f"Left out: {n:,} frees of pages that nothing had allocated in the simulated machine.")
     if n := int(count[stretch.LOST_FREES]):
@@ -236,7 +237,7 @@ def _assumptions(machine: Machine) -> list[str]:
         dropped.append(f"Left out: {n:,} pages of page tables alive at the start that the strategy could not supply.")
     model = [
         "Per-CPU page lists are not modelled yet: every allocation and free reaches the buddy lists.",
-        "Reclaim and compaction free nothing but what the strategy's shrinker gives back; what they freed on the "
+        "Reclaim and compaction free nothing but what the strategy's shrinker gives back; what reclaim freed on the "
         "recorded machine is in the trace and is freed here too.",
     ]
     return machine.start.assumptions + model + dropped
