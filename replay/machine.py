@@ -219,6 +219,7 @@ class Machine:
         self.incident_counts.clear()
         self.cause = CAUSES.index("ptp")
         self.live_start = live
+        self.direct_map.counts[maps.REWRITES] = self.direct_map.counts[maps.HINTS] = 0
         self.pte_pages_start = int(self.direct_map.counts[maps.PAGES + maps.PTE])
         self.level_start = self.direct_map.level.copy()
         self.keyed_start = self.keyed()
@@ -418,12 +419,8 @@ class Machine:
             for _ in range(needed):
                 pools.take_split_table(self.allocator, self.pool)
         elif tables is Tables.BUDDY:
-            for _ in range(needed):
-                pfn = self._kernel_pages(0)
-                if pfn < 0:
-                    self._incident("split_starvation", 0, "the page allocator has no page for a split")
-                    return False
-                self.allocator.kind[pfn] = SPLIT_TABLE
+            if not self._split_tables(change):
+                return False
         elif tables is Tables.OWN:
             if needed:
                 self._incident("unkeyed_table", None, f"{needed} tables could be written to before they were linked")
@@ -440,6 +437,25 @@ class Machine:
             changed = maps.apply(d, *change, self.now, self.cause)
             tally.counts[stretch.FLUSHES] += maps.flushes(d, int(d.counts[maps.SPLITS]) - before, changed)
         return True
+
+    def _split_tables(self, change: Change) -> bool:
+        """Take the tables of a change from the page allocator, all of them or none.
+
+        No lock is held meanwhile (split_large_page(), 6.18), and a shrinker that is entered may split the same leaves:
+        so the plan is made again after each page, and pages too many go back.
+        """
+        taken: list[int] = []
+        while len(taken) < (needed := self.view.tables_needed(change)):
+            if (pfn := self._kernel_pages(0)) < 0:
+                self._incident("split_starvation", 0, "the page allocator has no page for a split")
+                break
+            taken.append(pfn)
+        kept = needed if len(taken) >= needed else 0
+        for pfn in taken[:kept]:
+            self.allocator.kind[pfn] = SPLIT_TABLE
+        for pfn in taken[kept:]:
+            free_pages(self.allocator, pfn, 0)
+        return len(taken) >= needed
 
     def _incident(self, kind: str, order: int | None, detail: str) -> None:
         self.incident_counts[kind] = self.incident_counts.get(kind, 0) + 1

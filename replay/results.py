@@ -81,6 +81,8 @@ def _metrics(machine: Machine) -> pa.Table:
         "splits_2m": None if all_4k else (at_run_time[:, 2] == maps.PMD).sum(),
         "splits_warm_up": None if all_4k else len(log) - len(at_run_time),
         "collapses": None if all_4k else collapses,
+        "leaf_rewrites": d.counts[maps.REWRITES],
+        "contiguous_hints_cleared": d.counts[maps.HINTS] if d.arm64 else None,
         "pte_share_start": machine.pte_pages_start / mapped,
         "pte_share_end": d.counts[maps.PAGES + maps.PTE] / mapped,
         "pte_share_mean": round(integral[stretch.PTE_TIME] / duration / mapped, 12),

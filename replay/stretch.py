@@ -66,7 +66,7 @@ COUNTS = 19
 # Places in Tally.integral: value x time, page·ns.
 IDLE_TIME, STRANDED_TIME, UNKEYED_TIME, PTE_TIME = range(4)
 
-SAMPLED = ("ptp_live", "pool_held", "pool_idle", "reserve_low", "pte_pages", "free_pages")
+SAMPLED = ("ptp_live", "pool_held", "pool_idle", "reserve_low", "pte_pages", "free_pages", "pmd_pages", "pud_pages")
 SAMPLES = 1000
 
 # Places in Tally.fast.
@@ -123,6 +123,7 @@ def advance(a, d, p, t, ts):
         row[2] = p.counts[CACHED]
         row[3] = p.counts[LOW]
         row[4] = d.counts[maps.PAGES + maps.PTE]
+        row[6], row[7] = d.counts[maps.PAGES + maps.PMD], d.counts[maps.PAGES + maps.PUD]
         row[5] = a.free_pages.sum()
         p.counts[LOW] = p.counts[CACHED]
         count[SAMPLE] += 1

@@ -240,7 +240,7 @@ CREATE TABLE timeline (run_id VARCHAR NOT NULL, t_ns BIGINT NOT NULL, metric VAR
 COMMENT ON TABLE timeline IS 'State over time, sampled at most a few thousand times per series';
 COMMENT ON COLUMN timeline.run_id IS 'Run';
 COMMENT ON COLUMN timeline.t_ns IS 'Time on the capture''s clock';
-COMMENT ON COLUMN timeline.metric IS 'ptp_live, pool_idle, pool_held (pages), reserve_low (fewest pages cached since the last sample), pte_pages (pages of the direct map at 4K), free_pages';
+COMMENT ON COLUMN timeline.metric IS 'ptp_live, pool_idle, pool_held (pages), reserve_low (fewest pages cached since the last sample), pte_pages, pmd_pages, pud_pages (pages of the direct map by the level of their leaf: 4K, 2M, 1G), free_pages';
 COMMENT ON COLUMN timeline.value IS 'Value at that time (reserve_low: minimum since the sample before)';
 
 CREATE TABLE split (run_id VARCHAR NOT NULL, t_ns BIGINT NOT NULL, pfn BIGINT NOT NULL, leaf VARCHAR NOT NULL, action VARCHAR NOT NULL, cause VARCHAR NOT NULL);
