@@ -166,10 +166,10 @@ def scan_block(scan: Scan, text: int, at: int, end: int, final: bool) -> int:
         if period_end > name and load1(text, period_end) == SPACE:
             name = skip_blanks(text, period_end, line_end)
         kind, fields = event_kind(text, name, line_end)
-        if kind == KIND_BATCHED:
-            counts[BATCHED] += 1
-        elif kind == NO_KIND:
-            if load8(text, name) == _PERF_RECORD:
+        if kind in (NO_KIND, KIND_BATCHED):
+            if kind == KIND_BATCHED:
+                counts[BATCHED] += 1
+            elif load8(text, name) == _PERF_RECORD:
                 take_note(notes, counts, NOTE_LOST, at, line_end)
             else:
                 counts[OTHER] += 1
