@@ -38,10 +38,10 @@ def describe(files: Mapping[str, str], values: Mapping[tuple[str, str], int], co
         machine.kernel_release = machine.kernel_release or match[1]
     if match := re.search(r"^# arch : (\S+)", text, re.MULTILINE):
         machine.arch = machine.arch or match[1]
-    if match := re.search(r"^# trace_clock : (\S+)", text, re.MULTILINE):
-        machine.clock = match[1]
     if match := re.search(r"\[(\w[\w-]*)\]", files.get("trace_clock", "")):
         machine.clock = match[1]
+    if match := re.search(r"^# clockid: (\w+)", text, re.MULTILINE):
+        machine.clock = machine.clock or match[1]
     machine.page_size = _page_size(machine.arch, values)
     machine.cpus = _cpus(values, text)
     present = [
@@ -51,6 +51,8 @@ def describe(files: Mapping[str, str], values: Mapping[tuple[str, str], int], co
         machine.total_pages = sum(present)
     elif ("meminfo", "MemTotal") in values:
         machine.total_pages = values["meminfo", "MemTotal"] * 1024 // machine.page_size
+    elif match := re.search(r"^# total memory : (\d+) kB", text, re.MULTILINE):
+        machine.total_pages = int(match[1]) * 1024 // machine.page_size
     machine.timing = _timing(files.get("cpuinfo", ""))
     return machine
 

@@ -1,7 +1,8 @@
 """Kernel symbols: /proc/kallsyms, and from addresses of stacks to the names of functions."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from ptpool.errors import UsageError
 LONGEST = 256 << 20  # bytes of kallsyms text; a kernel has about 10 MB
 FARTHEST = 1 << 20  # bytes from the start of a function; beyond, an address belongs to none
 
+_BOUND = re.compile(rb"^([0-9a-f]+) [tT] (_text|_stext|_etext)$", re.MULTILINE)
 _TEXT_SYMBOL = re.compile(rb"^(?:0x)?([0-9a-f]{8}|[0-9a-f]{16}) [tTwW] ([^\s$]\S*)", re.MULTILINE)
 
 
@@ -23,10 +25,24 @@ class Symbols:
     Args:
         addresses: uint64, rising.
         names: without their module.
+        bounds: addresses of symbols at the start and the end of the kernel's text: ``_text``, ``_stext``, ``_etext``.
     """
 
     addresses: NDArray[np.uint64]
     names: list[str]
+    bounds: Mapping[str, int] = field(default_factory=dict)
+
+    def moved(self, symbol: str, address: int) -> "Symbols":
+        """The symbols of the same kernel booted so that one of `bounds` lies at an address (KASLR).
+
+        Where the kernel has moved, its modules lie elsewhere, too, by amounts that nobody knows: without them.
+        """
+        there = self.bounds.get(symbol, address)
+        if there == address:
+            return self
+        inside = slice(*np.searchsorted(self.addresses, np.array([there, self.bounds.get("_etext", there)], np.uint64)))
+        moved = self.addresses[inside] + np.array([address - there], np.int64).astype(np.uint64)
+        return Symbols(moved, self.names[inside])
 
     def resolve(self, addresses: NDArray[np.uint64]) -> list[str]:
         """The name of the function that holds each address; ``0x…`` for an address that is in none."""
@@ -50,7 +66,8 @@ def parse_symbols(text: bytes) -> Symbols:
     values = np.frombuffer(bytes.fromhex(b"".join(address.zfill(16) for address in digits).decode()), ">u8")
     shown = np.flatnonzero(values)
     addresses, first = np.unique(values[shown].astype(np.uint64), return_index=True)
-    return Symbols(addresses, [found[place][1].decode("utf-8", "replace") for place in shown[first].tolist()])
+    bounds = {name.decode(): int(address, 16) for address, name in _BOUND.findall(text)}
+    return Symbols(addresses, [found[place][1].decode("utf-8", "replace") for place in shown[first].tolist()], bounds)
 
 
 def read_symbols(path: Path) -> Symbols:

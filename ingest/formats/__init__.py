@@ -30,7 +30,7 @@ class Format:
     about: str
     module: str = ""
     line: re.Pattern[bytes] | None = None
-    magic: bytes = b""
+    magic: tuple[bytes, ...] = ()
 
     @property
     def readable(self) -> bool:
@@ -68,12 +68,16 @@ FORMATS = (
         module="ingest.formats.perf_script",
         line=re.compile(rb"^.*\s-?\d+(/-?\d+)? +(\[\d+\] +)?\d+\.\d+: +(\d+ +)?[\w-]+:[\w:]+", re.MULTILINE),
     ),
-    Format("perf-data", "perf.data; convert it first: perf script -i perf.data > trace.txt", magic=b"PERFILE2"),
+    Format(
+        "perf-data",
+        "perf.data of perf record, also piped (-o -) or compressed (-z)",
+        module="ingest.formats.perf_data",
+        magic=(b"PERFILE2", b"2ELIFREP"),
+    ),
     Format(
         "trace-dat",
-        "trace.dat of trace-cmd, versions 6 and 7",
-        module="ingest.formats.trace_dat",
-        magic=b"\x17\x08\x44tracing",
+        "trace.dat; convert it first: trace-cmd report -i trace.dat > trace.txt",
+        magic=(b"\x17\x08\x44tracing",),
     ),
 )
 
@@ -83,7 +87,7 @@ NAMES = tuple(form.name for form in FORMATS)
 def known(head: bytes) -> Format | None:
     """The format of a file that begins with these bytes; None: not one that ptpool knows."""
     for form in FORMATS:
-        if form.magic and head.startswith(form.magic):
+        if head.startswith(form.magic):
             return form
     found = [(match.start(), form) for form in FORMATS if form.line and (match := form.line.search(head))]
     if found:

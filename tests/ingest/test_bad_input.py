@@ -27,8 +27,8 @@ DAMAGED = {  # name: (bytes, what the message says)
     "header-only.txt": (HEADER.encode(), "cut off"),
     "no-kmem.txt": (GOOD.replace("mm_page_", "mm_other_").encode(), "no page-allocation events"),
     "graph.txt": (b"# tracer: function_graph\n 0)   |  /* mm_page_free: page=0 order=0 */\n", "line 2"),
-    "perf.data": (b"PERFILE2" + bytes(200), "perf script"),
-    "trace.dat": (b"\x17\x08\x44tracing6\0" + bytes(200), "impossible byte order"),
+    "perf.data": (b"PERFILE2" + bytes(200), "attributes"),
+    "trace.dat": (b"\x17\x08\x44tracing6\0" + bytes(200), "trace-cmd report"),
     "cut-line.txt": (GOOD.encode()[:-20], "line 5: cut off"),
     "cut-stack.txt": ((HEADER + GOOD).encode(), "3 of the 4 entries"),
     "garbage.txt": (
@@ -121,7 +121,7 @@ def test_best_effort_uses_the_rest(
         (["good.txt", "--from", "3s", "--to", "2s"], "not after"),
         (["good.txt", "--from", "3s"], "none in the window"),
         (["good.txt", "--format", "csv"], "no such format"),
-        (["good.txt", "--format", "perf-data"], "not read yet"),
+        (["good.txt", "--format", "perf-data"], "no perf.data"),
         (["good.txt", "--snapshots", "nowhere"], "no such folder"),
         (["good.txt", "--nonsense"], "nonsense"),
         *(

@@ -15,7 +15,10 @@ DATA = b"PERFILE2" + bytes(100)
 
 def declare(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
     """Let perf.data be read by a module, or by none."""
-    forms = tuple(replace(form, module=module) if form.name == "perf-data" else form for form in formats.FORMATS)
+    about = "perf.data; convert it first"
+    forms = tuple(
+        replace(form, about=about, module=module) if form.name == "perf-data" else form for form in formats.FORMATS
+    )
     monkeypatch.setattr(formats, "FORMATS", forms)
     monkeypatch.setattr(bundle, "FORMATS", forms)
 

@@ -1,0 +1,125 @@
+"""The descriptions of trace events in a perf.data file: which of them are page events, and where their fields lie.
+
+The section is what tools/perf/util/trace-event-info.c:tracing_data_get writes: the tracefs of the recorded machine,
+file by file.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingest.formats.event_format import EventFormat, Field, Flags, parse_format
+from ingest.formats.perf_data.header import DAMAGED, Cursor, Order
+from ingest.scan import KIND_BATCHED
+from ptpool.errors import UsageError
+from ptpool.vocabulary import (
+    KIND_ALLOC,
+    KIND_EXTFRAG,
+    KIND_FREE,
+    KIND_PCPU_DRAIN,
+    KIND_ZONE_LOCKED,
+)
+
+MAGIC = b"\x17\x08\x44tracing"
+UNKNOWN, OTHER = -2, -1  # in the table of events by number: no description; one that is no page event
+
+# Columns of an event's row.
+E_KIND, E_PFN, E_PFN_SIZE, E_ORDER, E_ORDER_SIZE, E_TYPE, E_TYPE_SIZE, E_GFP, E_GFP_SIZE, E_END = range(10)
+COLUMNS = 10
+
+_PAGE_EVENTS: dict[str, tuple[int, tuple[str, ...]]] = {
+    # include/trace/events/kmem.h: kind, and the fields that are pfn, order, migratetype and flags
+    "mm_page_alloc": (KIND_ALLOC, ("pfn", "order", "migratetype", "gfp_flags")),
+    "mm_page_free": (KIND_FREE, ("pfn", "order")),
+    "mm_page_free_direct": (KIND_FREE, ("pfn", "order")),  # up to 3.2
+    "mm_page_alloc_zone_locked": (KIND_ZONE_LOCKED, ("pfn", "order", "migratetype")),
+    "mm_page_pcpu_drain": (KIND_PCPU_DRAIN, ("pfn", "order", "migratetype")),
+    "mm_page_alloc_extfrag": (KIND_EXTFRAG, ("pfn", "alloc_order", "alloc_migratetype")),
+    "mm_page_free_batched": (KIND_BATCHED, ()),
+    "mm_pagevec_free": (KIND_BATCHED, ()),  # up to 3.2
+}
+_ID = re.compile(r"^ID: (\d{1,5})$", re.MULTILINE)
+_MOST_EVENTS = 1 << 16  # common_type has 16 bits
+
+
+class Events:
+    """The trace events of a recording.
+
+    Args:
+        texts: system and ``format`` text of each.
+        where: the file and the place in it, for messages.
+
+    Attributes:
+        of: row of `rows` by an event's number, or UNKNOWN, or OTHER.
+        rows: [event, column E_...].
+        number: offset and size of the number in raw data.
+        flags: names of GFP bits.
+
+    Raises:
+        UsageError: it is damaged, or from a kernel that recorded no page frame numbers (before 4.2).
+    """
+
+    def __init__(self, texts: Iterable[tuple[str, str]], where: str) -> None:
+        self.of = np.full(_MOST_EVENTS, UNKNOWN, np.int16)
+        self.rows: NDArray[np.int64] = np.zeros((len(_PAGE_EVENTS), COLUMNS), np.int64)
+        self.number = (0, 2)
+        self.flags: Flags | None = None
+        found = 0
+        for system, text in texts:
+            number = _ID.search(text)
+            if number is None or int(number[1]) >= _MOST_EVENTS:
+                raise UsageError(f"{where}: an event of {system} without its number", DAMAGED)
+            self.of[int(number[1])] = OTHER
+            if system == "kmem" and found < len(_PAGE_EVENTS):
+                event = parse_format(text, where)
+                if event.name in _PAGE_EVENTS:
+                    self.of[event.id] = found
+                    self.rows[found] = _row(event)
+                    self.number = event.number("common_type").offset, event.number("common_type").size
+                    found += 1
+                    if event.name == "mm_page_alloc":
+                        self.flags = event.flags("gfp_flags")
+
+
+def _row(event: EventFormat) -> list[int]:
+    kind, names = _PAGE_EVENTS[event.name]
+    if "pfn" in names and "pfn" not in event.fields and "page" in event.fields:
+        raise UsageError(
+            f"{event.where}: {event.name} has no pfn: a kernel before 4.2 recorded it",
+            "import the text of perf script, run on that machine",
+        )
+    row = [kind]
+    end = 0
+    for name in (*names, *[""] * (4 - len(names))):
+        field = event.number(name) if name else Field("", 0, 0, False, False)
+        row += [field.offset, field.size]
+        end = max(end, field.offset + field.size)
+    return [*row, end]
+
+
+def formats_in(data: bytes, where: str) -> Iterator[tuple[str, str]]:
+    """System and ``format`` text of every event described in such a section.
+
+    Raises:
+        UsageError: it is damaged.
+    """
+    if not data.startswith(MAGIC):
+        raise UsageError(f"{where}: no descriptions of events", DAMAGED)
+    cursor = Cursor(data, "little", where)
+    cursor.take(10)
+    cursor.text()  # version
+    order: Order = "big" if cursor.number(1) else "little"
+    cursor = Cursor(data[cursor.at :], order, where)
+    cursor.take(1 + 4)  # size of a long and of a page
+    for name in ("header_page", "header_event"):
+        if cursor.text() != name:
+            raise UsageError(f"{where}: {name} is not where it should be", DAMAGED)
+        cursor.take(cursor.number(8))
+    for _ in range(cursor.number(4)):
+        yield "ftrace", cursor.take(cursor.number(8)).decode("utf-8", "replace")
+    for _ in range(cursor.number(4)):
+        system = cursor.text()
+        for _ in range(cursor.number(4)):
+            yield system, cursor.take(cursor.number(8)).decode("utf-8", "replace")

@@ -1,0 +1,77 @@
+"""A real perf.data against what ``perf script`` printed of it: every field, row by row."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from ingest.formats import perf_data, perf_script
+from ingest.trace import Context
+
+CAPTURE = Path(__file__).parents[2] / "data" / "captures" / "server-16g"
+
+
+@pytest.fixture(scope="module")
+def both():
+    """The rows of both, with names in place of numbers, and what was found beside them."""
+    out = []
+    for module, name in ((perf_data, "perf.data.zst"), (perf_script, "perf.script.txt.zst")):
+        trace = module.open_trace([CAPTURE / name], Context(kallsyms=CAPTURE / "kallsyms.zst"))
+        rows = np.concatenate([batch.copy() for batch in trace.batches()])
+        trace.close()
+        named = {
+            "comm": np.array([*(comm.strip() for comm in trace.comms), None], object)[rows["comm"]],
+            "gfp": np.array([*trace.gfps, None], object)[rows["gfp"]],
+            "stack": [trace.stacks[number] if number >= 0 else None for number in rows["stack"]],
+        }
+        out.append((rows, named, trace.found))
+    return out
+
+
+def test_fields(both):
+    (rows, names, found), (printed, printed_names, printed_found) = both
+    assert len(rows) == len(printed) == 119_469
+    assert (rows["ts"] // 1000 == printed["ts"] // 1000).all()
+    for field in ("cpu", "pid", "kind", "pfn", "order", "migratetype"):
+        assert (rows[field] == printed[field]).all(), field
+    assert (names["gfp"] == printed_names["gfp"]).all()
+    assert found.counts["user_frames_dropped"] == printed_found.counts["user_frames_dropped"] == 967_395
+    assert "# os release : 6.12.95+deb12-amd64" in found.comments
+
+
+def test_names_of_tasks(both):
+    """perf script forgets a task at its exit, before it frees its memory, and prints its number (tools/perf, 6.12)."""
+    (rows, names, _), (_, printed, _) = both
+    forgotten = printed["comm"] == [f":{tid}" for tid in rows["pid"]]
+    assert (names["comm"] == printed["comm"])[~forgotten].all()
+    assert 0.2 < forgotten.mean() < 0.25
+    last = dict(zip(rows["pid"][~forgotten].tolist(), printed["comm"][~forgotten], strict=True))
+    unknown = [tid for tid in rows["pid"][forgotten].tolist() if tid not in last]
+    assert set(unknown) == {-1}
+    assert all(
+        name == last.get(tid, f":{tid}")
+        for tid, name in zip(rows["pid"][forgotten].tolist(), names["comm"][forgotten], strict=True)
+    )
+
+
+def test_stacks(both):
+    """Where two functions begin at one address, perf prints the global one, the kernel itself and ptpool the first."""
+    with pa.input_stream(str(CAPTURE / "kallsyms.zst"), compression="zstd") as stream:
+        lines = stream.read().decode().splitlines()
+    at: dict[str, set[str]] = {}
+    for line in lines:
+        address, _, name = line.split()[:3]
+        at.setdefault(address, set()).add(name)
+    aliases: dict[str, set[str]] = {}
+    for group in at.values():
+        for name in group:
+            aliases.setdefault(name, set()).update(group)
+    (_, names, _), (_, printed, _) = both
+    differ = 0
+    for ours, theirs in zip(names["stack"], printed["stack"], strict=True):
+        if ours != theirs:
+            differ += 1
+            assert len(ours) == len(theirs)
+            assert all(one == other or other in aliases[one] for one, other in zip(ours, theirs, strict=True))
+    assert differ == 23
