@@ -38,6 +38,8 @@ def describe(files: Mapping[str, str], values: Mapping[tuple[str, str], int], co
         machine.kernel_release = machine.kernel_release or match[1]
     if match := re.search(r"^# arch : (\S+)", text, re.MULTILINE):
         machine.arch = machine.arch or match[1]
+    if match := re.search(r"^# trace_clock : (\S+)", text, re.MULTILINE):
+        machine.clock = match[1]
     if match := re.search(r"\[(\w[\w-]*)\]", files.get("trace_clock", "")):
         machine.clock = match[1]
     if match := re.search(r"^# clockid: (\w+)", text, re.MULTILINE):

@@ -21,7 +21,10 @@ def run(
     seed: Annotated[
         int,
         typer.Option(
-            min=0, max=2**63 - 1, help="Seed of what is drawn at random (nothing yet); part of a run's identity."
+            min=0,
+            max=2**63 - 1,
+            help="Seed of what no snapshot tells: the order of free lists as far as the recording does not show it, "
+            "and addresses where only numbers of free blocks are known. Part of a run's identity.",
         ),
     ] = 0,
     jobs: Annotated[int | None, typer.Option(min=1, help="Replays at a time (default: one per CPU).")] = None,

@@ -68,7 +68,7 @@ class Machine:
             level[:] = maps.PTE
         self.direct_map = maps.direct_map(start.mapped, level, geometry)
         self.pool = pools.empty_pool(self.allocator)
-        pages = max(len(start.mapped), demand.pages)
+        pages = max(len(start.mapped), demand.pages + 1 + demand.moves)
         page_of = np.full(pages + start.page_tables_elsewhere, -1, np.int32)
         used = np.flatnonzero(self.allocator.kind >= USED)
         page_of[used] = used
@@ -96,6 +96,7 @@ class Machine:
             ),
         )
         self.tally.counts[stretch.LAST_UNMOVABLE] = unmovable[-1] if len(unmovable) else 0
+        self.tally.counts[stretch.NEXT_NAME] = demand.pages + 1
         self.view = _View(self)
         self.flags = np.zeros((geometry.max_order + 1, len(FLAGS)), np.int64)
         self.refill_attempts = np.zeros((geometry.max_order + 1, 2), np.int64)
@@ -197,12 +198,12 @@ class Machine:
         stretch.place_table(self.allocator, self.tally, recorded, pfn, order, kind)
 
     def _start_counting(self) -> None:
-        live, unkeyed, last = (
-            int(self.tally.counts[i]) for i in (stretch.PTP_LIVE, stretch.UNKEYED, stretch.LAST_UNMOVABLE)
-        )
+        live = int(self.tally.counts[stretch.PTP_LIVE])
+        kept = [stretch.PTP_LIVE, stretch.UNKEYED, stretch.LAST_UNMOVABLE, stretch.NEXT_NAME]
+        values = self.tally.counts[kept]
         self.tally.counts[:] = 0
-        self.tally.counts[stretch.PTP_LIVE] = self.tally.counts[stretch.PTP_PEAK] = live
-        self.tally.counts[stretch.UNKEYED], self.tally.counts[stretch.LAST_UNMOVABLE] = unkeyed, last
+        self.tally.counts[kept] = values
+        self.tally.counts[stretch.PTP_PEAK] = live
         self.tally.counts[stretch.CLOCK] = self.demand.first_ns
         self.tally.integral[:] = 0
         self.tally.attempts[:] = 0
@@ -218,6 +219,7 @@ class Machine:
         self.incident_counts.clear()
         self.cause = CAUSES.index("ptp")
         self.live_start = live
+        self.direct_map.counts[maps.REWRITES] = self.direct_map.counts[maps.HINTS] = 0
         self.pte_pages_start = int(self.direct_map.counts[maps.PAGES + maps.PTE])
         self.level_start = self.direct_map.level.copy()
         self.keyed_start = self.keyed()
@@ -417,12 +419,8 @@ class Machine:
             for _ in range(needed):
                 pools.take_split_table(self.allocator, self.pool)
         elif tables is Tables.BUDDY:
-            for _ in range(needed):
-                pfn = self._kernel_pages(0)
-                if pfn < 0:
-                    self._incident("split_starvation", 0, "the page allocator has no page for a split")
-                    return False
-                self.allocator.kind[pfn] = SPLIT_TABLE
+            if not self._split_tables(change):
+                return False
         elif tables is Tables.OWN:
             if needed:
                 self._incident("unkeyed_table", None, f"{needed} tables could be written to before they were linked")
@@ -439,6 +437,25 @@ class Machine:
             changed = maps.apply(d, *change, self.now, self.cause)
             tally.counts[stretch.FLUSHES] += maps.flushes(d, int(d.counts[maps.SPLITS]) - before, changed)
         return True
+
+    def _split_tables(self, change: Change) -> bool:
+        """Take the tables of a change from the page allocator, all of them or none.
+
+        No lock is held meanwhile (split_large_page(), 6.18), and a shrinker that is entered may split the same leaves:
+        so the plan is made again after each page, and pages too many go back.
+        """
+        taken: list[int] = []
+        while len(taken) < (needed := self.view.tables_needed(change)):
+            if (pfn := self._kernel_pages(0)) < 0:
+                self._incident("split_starvation", 0, "the page allocator has no page for a split")
+                break
+            taken.append(pfn)
+        kept = needed if len(taken) >= needed else 0
+        for pfn in taken[:kept]:
+            self.allocator.kind[pfn] = SPLIT_TABLE
+        for pfn in taken[kept:]:
+            free_pages(self.allocator, pfn, 0)
+        return len(taken) >= needed
 
     def _incident(self, kind: str, order: int | None, detail: str) -> None:
         self.incident_counts[kind] = self.incident_counts.get(kind, 0) + 1

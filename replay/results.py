@@ -81,6 +81,8 @@ def _metrics(machine: Machine) -> pa.Table:
         "splits_2m": None if all_4k else (at_run_time[:, 2] == maps.PMD).sum(),
         "splits_warm_up": None if all_4k else len(log) - len(at_run_time),
         "collapses": None if all_4k else collapses,
+        "leaf_rewrites": d.counts[maps.REWRITES],
+        "contiguous_hints_cleared": d.counts[maps.HINTS] if d.arm64 else None,
         "pte_share_start": machine.pte_pages_start / mapped,
         "pte_share_end": d.counts[maps.PAGES + maps.PTE] / mapped,
         "pte_share_mean": round(integral[stretch.PTE_TIME] / duration / mapped, 12),
@@ -225,6 +227,7 @@ def _incidents(machine: Machine) -> pa.Table:
 def _assumptions(machine: Machine) -> list[str]:
     count = machine.tally.counts
     dropped = [f"Left out: {n:,} {what}." for what, n in machine.demand.dropped.items()]
+    dropped += [what.format(f"{n:,}") for what, n in machine.demand.changed.items()]
     if n := int(count[stretch.UNKNOWN_FREES]):
         dropped.append(f"Left out: {n:,} frees of pages that nothing had allocated in the simulated machine.")
     if n := int(count[stretch.LOST_FREES]):
@@ -236,7 +239,7 @@ def _assumptions(machine: Machine) -> list[str]:
         dropped.append(f"Left out: {n:,} pages of page tables alive at the start that the strategy could not supply.")
     model = [
         "Per-CPU page lists are not modelled yet: every allocation and free reaches the buddy lists.",
-        "Reclaim and compaction free nothing but what the strategy's shrinker gives back; what they freed on the "
+        "Reclaim and compaction free nothing but what the strategy's shrinker gives back; what reclaim freed on the "
         "recorded machine is in the trace and is freed here too.",
     ]
     return machine.start.assumptions + model + dropped

@@ -131,14 +131,14 @@ def replay_all(
             on_done(len(done))
     if len(done) < len(runs):
         compile_ahead()
-    missing: dict[str, list[Wanted]] = {}
+    missing: dict[tuple[str, int], list[Wanted]] = {}
     for run in runs:
         if run.run_id not in done:
-            missing.setdefault(run.capture["capture_id"], []).append(run)
+            missing.setdefault((run.capture["capture_id"], run.seed), []).append(run)
     for group in missing.values():
         capture = group[0].capture
         demand = load_demand(connection, capture)
-        machine = recorded_machine(connection, capture, demand)
+        machine = recorded_machine(connection, capture, demand, group[0].seed)
         with ThreadPoolExecutor(jobs) as threads:
             futures = {threads.submit(_timed, machine, demand, run.strategy): run for run in group}
             for future in as_completed(futures):

@@ -32,7 +32,8 @@ ORDINARY = maps.NOT_PRESENT | maps.READ_ONLY
 """What is cleared when memory that others had changed is freed."""
 
 # What a recorded event asks for.
-ALLOC, FREE_EVENT, OUTSIDE_CHANGE = 0, 1, 2
+ALLOC, FREE_EVENT, OUTSIDE_CHANGE, MOVE = range(4)
+"""MOVE: a page's data goes by the next of the names above all recorded pages from now on (replay.unseen)."""
 SECRET = CONSUMERS.index("secret")
 
 # Why the loop stopped.
@@ -58,13 +59,14 @@ DONE, REFILL, RECLAIM, OUTSIDE, CONSTRUCT = range(5)
     SAMPLE,
     CLOCK,
     NEW_TABLE,
-) = range(18)
-COUNTS = 18
+    NEXT_NAME,
+) = range(19)
+COUNTS = 19
 
 # Places in Tally.integral: value x time, page·ns.
 IDLE_TIME, STRANDED_TIME, UNKEYED_TIME, PTE_TIME = range(4)
 
-SAMPLED = ("ptp_live", "pool_held", "pool_idle", "reserve_low", "pte_pages", "free_pages")
+SAMPLED = ("ptp_live", "pool_held", "pool_idle", "reserve_low", "pte_pages", "free_pages", "pmd_pages", "pud_pages")
 SAMPLES = 1000
 
 # Places in Tally.fast.
@@ -99,9 +101,9 @@ class Tally(NamedTuple):
 
 @compiled
 def first_seen(program, seen):
-    """Fill in what the first event on each page does: 1 allocates it, 0 frees it; pages without an event stay as is."""
+    """Fill in what the first event on each page does: 1 allocates it, 0 frees or moves it; others stay as they are."""
     for i in range(len(program.op) - 1, -1, -1):
-        if program.op[i] != OUTSIDE_CHANGE:
+        if program.op[i] != OUTSIDE_CHANGE and program.pfn[i] < len(seen):
             for page in range(program.pfn[i], program.pfn[i] + (1 << np.int64(program.order[i]))):
                 seen[page] = program.op[i] == ALLOC
     return seen
@@ -121,6 +123,7 @@ def advance(a, d, p, t, ts):
         row[2] = p.counts[CACHED]
         row[3] = p.counts[LOW]
         row[4] = d.counts[maps.PAGES + maps.PTE]
+        row[6], row[7] = d.counts[maps.PAGES + maps.PMD], d.counts[maps.PAGES + maps.PUD]
         row[5] = a.free_pages.sum()
         p.counts[LOW] = p.counts[CACHED]
         count[SAMPLE] += 1
@@ -280,6 +283,11 @@ def run(a, d, p, t, program, start):
             continue
         if op == OUTSIDE_CHANGE:
             return i, OUTSIDE
+        if op == MOVE:
+            t.page_of[count[NEXT_NAME]] = t.page_of[recorded]
+            t.page_of[recorded] = -1
+            count[NEXT_NAME] += 1
+            continue
         if forget(a, d, p, t, recorded, order, now) > 0:
             count[LOST_FREES] += 1
         consumer = program.consumer[i]

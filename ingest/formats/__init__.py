@@ -76,7 +76,8 @@ FORMATS = (
     ),
     Format(
         "trace-dat",
-        "trace.dat; convert it first: trace-cmd report -i trace.dat > trace.txt",
+        "trace.dat of trace-cmd, versions 6 and 7",
+        module="ingest.formats.trace_dat",
         magic=(b"\x17\x08\x44tracing",),
     ),
 )

@@ -240,7 +240,7 @@ CREATE TABLE timeline (run_id VARCHAR NOT NULL, t_ns BIGINT NOT NULL, metric VAR
 COMMENT ON TABLE timeline IS 'State over time, sampled at most a few thousand times per series';
 COMMENT ON COLUMN timeline.run_id IS 'Run';
 COMMENT ON COLUMN timeline.t_ns IS 'Time on the capture''s clock';
-COMMENT ON COLUMN timeline.metric IS 'ptp_live, pool_idle, pool_held (pages), reserve_low (fewest pages cached since the last sample), pte_pages (pages of the direct map at 4K), free_pages';
+COMMENT ON COLUMN timeline.metric IS 'ptp_live, pool_idle, pool_held (pages), reserve_low (fewest pages cached since the last sample), pte_pages, pmd_pages, pud_pages (pages of the direct map by the level of their leaf: 4K, 2M, 1G), free_pages';
 COMMENT ON COLUMN timeline.value IS 'Value at that time (reserve_low: minimum since the sample before)';
 
 CREATE TABLE split (run_id VARCHAR NOT NULL, t_ns BIGINT NOT NULL, pfn BIGINT NOT NULL, leaf VARCHAR NOT NULL, action VARCHAR NOT NULL, cause VARCHAR NOT NULL);
@@ -301,18 +301,21 @@ COMMENT ON COLUMN risk.excess_stalls_per_million IS 'Stalls over the paired unpr
 
 CREATE TABLE validation (
     capture_id VARCHAR NOT NULL, quantity VARCHAR NOT NULL, zone VARCHAR, page_order TINYINT, recorded_before DOUBLE, recorded_after DOUBLE, predicted DOUBLE,
-    null_error DOUBLE, model_error DOUBLE
+    predicted_low DOUBLE, predicted_high DOUBLE, null_error DOUBLE, model_error DOUBLE, allowed_error DOUBLE
 );
 COMMENT ON TABLE validation IS 'The model against real machines: what ptpool replay validate compared';
 COMMENT ON COLUMN validation.capture_id IS 'Capture, or the file of a recorded sequence';
-COMMENT ON COLUMN validation.quantity IS 'What is compared';
-COMMENT ON COLUMN validation.zone IS 'Zone';
-COMMENT ON COLUMN validation.page_order IS 'Order';
+COMMENT ON COLUMN validation.quantity IS 'What is compared: free_blocks (by order), free_pages, huge_blocks_free (memory free in blocks of the huge order or larger, in such blocks), unmovable_pageblocks and the other types, pcp_pages (on per-CPU lists), page_table_pages, splits_2m, splits_1g, oom_kills; of a recorded sequence the kernel''s own counters';
+COMMENT ON COLUMN validation.zone IS 'Zone; NULL: the whole machine';
+COMMENT ON COLUMN validation.page_order IS 'Order; NULL: all orders';
 COMMENT ON COLUMN validation.recorded_before IS 'Value in the before snapshot';
 COMMENT ON COLUMN validation.recorded_after IS 'Value in the after snapshot';
-COMMENT ON COLUMN validation.predicted IS 'Value the model predicts for after';
+COMMENT ON COLUMN validation.predicted IS 'Value the model predicts for after, with seed 0';
+COMMENT ON COLUMN validation.predicted_low IS 'Smallest prediction of all seeds tried';
+COMMENT ON COLUMN validation.predicted_high IS 'Largest prediction of all seeds tried';
 COMMENT ON COLUMN validation.null_error IS 'Error of predicting that nothing changes';
 COMMENT ON COLUMN validation.model_error IS 'Error of the model';
+COMMENT ON COLUMN validation.allowed_error IS 'Largest error at which the prediction holds: a quarter of the recorded change, or 32; NULL: shown, not judged';
 
 CREATE TABLE published_measurement (
     topic VARCHAR NOT NULL, arch VARCHAR NOT NULL, platform VARCHAR NOT NULL, workload_class VARCHAR NOT NULL, benchmark VARCHAR NOT NULL,

@@ -356,6 +356,15 @@ def alloc_pages_after_reclaim(a, order, migratetype, context):
 
 
 @compiled
+def requeue_free_block(a, pfn):
+    """Move the free block that starts at `pfn` to the tail of its list."""
+    zone, order = zone_of(a, pfn), np.int64(a.order[pfn])
+    migratetype = np.int64(a.block_type[pfn >> a.pageblock_order])
+    _remove(a, zone, pfn, order, migratetype)
+    _insert(a, zone, pfn, order, migratetype, True)
+
+
+@compiled
 def build_free_lists(a, free):
     """Fill empty lists from a map of free pages, as at boot: largest aligned blocks, ascending addresses.
 

@@ -13,33 +13,112 @@ if TYPE_CHECKING:
 
 
 def validate(
+    capture: Annotated[
+        str, typer.Option(help="A capture by name, several joined by commas, or all that have two snapshots.")
+    ] = "all",
+    seeds: Annotated[
+        int,
+        typer.Option(min=1, max=100, help="Replays of each capture, with seeds 0, 1, ...: what list order matters."),
+    ] = 3,
     sequence: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE.jsonl[.zst]...", help="Recorded permission changes; several files may follow."),
+        typer.Option(
+            metavar="FILE.jsonl[.zst]...",
+            help="Recorded permission changes instead of captures; several files may follow.",
+        ),
     ] = None,
     more: Annotated[list[Path] | None, typer.Argument(metavar="", hidden=True)] = None,
     db: Db = DEFAULT_DB,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Hold the model against real kernels: every recorded permission change is made anew on the modelled direct map.
+    """Hold the model against real machines: captures against their own snapshots, or recorded permission changes.
 
-    Compared after each operation: splits, collapses, and the walk of the page tables; a line a file. Needs no
-    warehouse; where there is one (--db), the counters go into its table validation under the file's name.
+    A capture is replayed without protection; what the replay predicts for the moment after it is compared with the
+    machine's snapshot, beside the prediction that nothing changed. With --sequence every permission change is made anew
+    on the modelled direct map, and splits, collapses and the walk of the page tables are compared after each. The
+    results go into table validation of the warehouse (with --sequence only where there is one).
 
-    Exit status 1: something is not as recorded; the first such operation is told in words.
+    Exit status 1: a prediction is further off than is allowed, or something is not as recorded.
+
+    Example: ptpool replay validate --capture server-16g
 
     Example: ptpool replay validate --sequence data/splits/*.jsonl.zst
     """
-    if not sequence:
-        raise UsageError(
-            "replay validate: nothing to validate", "example: ptpool replay validate --sequence data/splits/*.jsonl.zst"
+    if sequence:
+        holds = _sequences(sequence + (more or []), db, quiet=quiet, as_json=as_json)
+    elif more:
+        raise UsageError(f"replay validate: {more[0]} is no option", "files of permission changes follow --sequence")
+    else:
+        holds = _captures(capture, seeds, db, quiet=quiet, as_json=as_json)
+    if not holds:
+        raise typer.Exit(1)
+
+
+def _captures(names: str, seeds: int, db: Path, *, quiet: bool, as_json: bool) -> bool:
+    """Compare captures with their snapshots; whether everything that has a target is within it."""
+    if not db.exists():
+        raise UsageError(f"{db}: no such warehouse", "import a trace first: ptpool ingest trace FILE")
+    from ptpool.compiled import is_cached
+    from ptpool.progress import progress
+    from ptpool.warehouse import capture_row, open_warehouse
+    from replay.validate.snapshot import ALLOWED_BLOCKS, comparable, compare, keep
+
+    with open_warehouse(db, write=True) as connection:
+        wanted = comparable(connection) if names == "all" else names.split(",")
+        captures = [capture_row(connection, name) for name in wanted]
+        if not captures:
+            raise UsageError(
+                f"{db}: no capture with snapshots from before and after the recording",
+                "import one with folders before/ and after/ beside its trace",
+            )
+        if not is_cached("replay"):
+            note("compiling the replay loop: half a minute, once for each version", quiet=quiet)
+        done = {}
+        with progress("validate", len(captures), quiet=quiet, unit="captures") as meter:
+            for row in captures:
+                done[row["name"]] = compare(connection, row, seeds)
+                keep(connection, row["capture_id"], done[row["name"]])
+                meter(len(done), f"{len(done)} of {len(captures)} captures")
+    columns = ["capture", "quantity", "zone", "order", "before", "after", "predicted"]
+    columns += ["null_error", "model_error", "allowed_error", "holds"]
+    rows = [
+        (
+            name,
+            item.quantity,
+            item.zone,
+            item.page_order,
+            item.recorded_before,
+            item.recorded_after,
+            item.predicted,
+            item.null_error,
+            item.model_error,
+            item.allowed_error,
+            item.holds,
         )
+        for name, items in done.items()
+        for item in items
+        if as_json or item.null_error or item.model_error
+    ]
+    say_rows(columns, rows, as_json=as_json)
+    for name, items in done.items():
+        bound = [item for item in items if item.allowed_error is not None]
+        changed = [item for item in items if item.null_error > ALLOWED_BLOCKS]
+        note(
+            f"{name}: {sum(item.holds for item in bound)} of {len(bound)} predictions hold; of {len(changed)} "
+            f"quantities that changed, {sum(item.model_error < item.null_error for item in changed)} are predicted "
+            "better than by 'as before'",
+            quiet=quiet,
+        )
+    return all(item.holds for items in done.values() for item in items)
+
+
+def _sequences(files: list[Path], db: Path, *, quiet: bool, as_json: bool) -> bool:
+    """Make recorded permission changes anew; whether everything is as recorded."""
     from ptpool.compiled import is_cached
     from ptpool.progress import progress
     from replay.validate.sequence import replay_sequence
 
-    files = sequence + (more or [])
     if not is_cached("replay"):
         note("compiling the direct map: a few seconds, once for each version", quiet=quiet)
     done = []
@@ -61,8 +140,7 @@ def validate(
     for item in done:
         if item.mismatches:
             note(f"{item.path}, {item.first_mismatch}")
-    if any(item.mismatches for item in done):
-        raise typer.Exit(1)
+    return not any(item.mismatches for item in done)
 
 
 def _keep(db: Path, done: "list[Sequence]", *, quiet: bool) -> None:

@@ -28,7 +28,7 @@ DAMAGED = {  # name: (bytes, what the message says)
     "no-kmem.txt": (GOOD.replace("mm_page_", "mm_other_").encode(), "no page-allocation events"),
     "graph.txt": (b"# tracer: function_graph\n 0)   |  /* mm_page_free: page=0 order=0 */\n", "line 2"),
     "perf.data": (b"PERFILE2" + bytes(200), "attributes"),
-    "trace.dat": (b"\x17\x08\x44tracing6\0" + bytes(200), "trace-cmd report"),
+    "trace.dat": (b"\x17\x08\x44tracing6\0" + bytes(200), "impossible byte order"),
     "cut-line.txt": (GOOD.encode()[:-20], "line 5: cut off"),
     "cut-stack.txt": ((HEADER + GOOD).encode(), "3 of the 4 entries"),
     "garbage.txt": (

@@ -289,6 +289,23 @@ def test_a_change_whose_place_is_unknown_is_made_on_an_unmovable_page():
     assert (values["splits_1g"], values["splits_2m"]) == (1, 1)
 
 
+def test_a_split_that_finds_too_few_tables_gives_back_those_it_took():
+    start = machine_of(64, free=[page == 5 for page in range(64)], tables=(40,))
+    machine = finished(start, demand_of([("change", 0, 0, OTHER)]), Unprotected())
+    values = metrics(machine)
+
+    assert (values["split_starvations"], values["splits_1g"], values["splits_2m"]) == (1, 0, 0)
+    assert machine.allocator.free_pages.sum() == 1
+    assert_consistent(machine)
+
+
+def test_coverage_is_sampled_level_by_level():
+    start = machine_of(64, tables=(40,))
+    machine = finished(start, demand_of([("change", 0, 0, OTHER), ("alloc", 1, 0, OTHER)]), Unprotected())
+    last = {row["metric"]: row["value"] for row in result_of(machine).tables["timeline"].to_pylist()}
+    assert [last[name] for name in ("pte_pages", "pmd_pages", "pud_pages")] == [4, 12, 48]
+
+
 @pytest.mark.parametrize("setting", [{"reserve": "-1"}, {"block_order": "11"}, {"pgd": "maybe"}, {"last_order": "-2"}])
 def test_parameters_that_mean_nothing_are_refused(setting):
     with pytest.raises(UsageError):

@@ -151,8 +151,14 @@ def test_recorded_split_tables_are_not_counted_twice(warehouse):
         """SELECT (SELECT sum(attempts) FROM run_order WHERE run_order.run_id = s.run_id), splits_1g + splits_2m, ptp_allocs
            FROM strategy_summary s WHERE capture = 'server-16g' AND strategy = 'unprotected'""",
     )[0]
+    ((unseen,),) = rows(
+        warehouse,
+        """SELECT list_filter(assumptions, lambda a: a LIKE 'Added: % without an event%')[1] FROM run
+           JOIN strategy_summary USING (run_id) WHERE capture = 'server-16g' AND run.strategy = 'unprotected'""",
+    )
+    added = int(unseen.split()[1].replace(",", ""))
     assert allocs == tables
-    assert attempts == allocations - recorded + splits
+    assert attempts == allocations - recorded + splits + added
 
 
 def test_a_boot_without_a_before_snapshot_says_what_it_assumed(warehouse):

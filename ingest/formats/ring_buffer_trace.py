@@ -1,0 +1,263 @@
+"""Ring-buffer pages of several CPUs as a `Trace`: each CPU's pages into rows, stacks to their events, CPUs merged."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingest import scan
+from ingest.classify import without_tracer
+from ingest.formats import ring_buffer as ring
+from ingest.formats.event_format import EventFormat, Field
+from ingest.formats.ring_buffer_clock import Clock
+from ingest.merge import merged
+from ingest.source import PADDING
+from ingest.symbols import Symbols
+from ingest.trace import Found
+
+_ROWS = 1 << 21  # rows of all CPUs together that wait to be merged, about
+_MOST_ROWS, _FEWEST_ROWS = 1 << 16, 1 << 12  # of one CPU
+_BLOCKS, _LARGEST_BLOCK = 64 << 20, 256 << 10  # bytes read ahead of all CPUs together and of one
+_COUNTED = {
+    "other_events": scan.OTHER,
+    "batched_frees_skipped": scan.BATCHED,
+    "stacks_without_event": scan.ORPHANS,
+    "user_frames_dropped": scan.USER_FRAMES,
+}
+_NO_NAME, _IDLE = "<...>", "<idle>"  # as ftrace prints them
+_MOST_TASKS = 1 << 22  # PID_MAX_LIMIT
+
+
+class Pages(Protocol):
+    """The pages of one CPU, one after the other."""
+
+    cpu: int
+    size: int
+    """Bytes that they take in the file."""
+
+    def fill(self, target: memoryview) -> int:
+        """Read until the target is full or there are no more; bytes read."""
+
+    def consumed(self) -> int:
+        """Bytes of the file read so far."""
+
+
+@dataclass
+class Recording:
+    """One buffer of one recording: its pages, and what its file says about them.
+
+    Args:
+        where: the file, for messages.
+        formats: of the events that can be in it.
+        header_page: fields of ``events/header_page``.
+        page_size: bytes of a page of the ring buffer.
+        big_endian: whether the recorded machine was.
+        pages: of each CPU.
+        symbols: of the recorded kernel.
+        tasks: names of tasks by pid.
+        clock: from its time stamps to ns.
+        lost: events that the kernel says it lost, by CPU (``per_cpu/cpu*/stats``).
+    """
+
+    where: Path
+    formats: list[EventFormat]
+    header_page: dict[str, Field]
+    page_size: int
+    big_endian: bool
+    pages: Sequence[Pages]
+    symbols: Symbols
+    tasks: dict[int, str]
+    clock: Clock
+    lost: dict[int, int] = field(default_factory=dict)
+
+
+class _Block:
+    """Some pages of one CPU in memory; a page that is not whole yet moves to the front of the next block."""
+
+    def __init__(self, pages: Pages, size: int) -> None:
+        self.buffer = np.zeros(size + PADDING, np.uint8)
+        self.at = self.end = 0
+        self._pages, self._size = pages, size
+
+    def more(self) -> bool:
+        """Read on; False: there is no more."""
+        rest = self.end - self.at
+        self.buffer[:rest] = self.buffer[self.at : self.end]
+        got = self._pages.fill(memoryview(self.buffer)[rest : self._size])  # type: ignore[arg-type]
+        self.at, self.end = 0, rest + got
+        return got > 0
+
+
+class RingTrace:
+    """Reads a `Recording`: a `Trace`, but that `found` may be that of several and its `first_ns` is kept here.
+
+    Raises:
+        UsageError: the formats are missing or impossible.
+    """
+
+    def __init__(self, recording: Recording, found: Found) -> None:
+        self.gfps: list[str] = []
+        self.stacks: list[tuple[str, ...]] = []
+        self.found = found
+        self._recording = recording
+        self._layout = ring.layout_of(
+            recording.formats,
+            recording.header_page,
+            recording.page_size,
+            recording.big_endian,
+            str(recording.where),
+        )
+        alloc = next((form for form in recording.formats if form.name == "mm_page_alloc"), None)
+        self._flags = alloc.flags("gfp_flags") if alloc else None
+        self.comms, tasks = _tasks(recording.tasks)
+        most = recording.page_size // ring.SMALLEST_EVENT  # events of a page
+        slots = max(1 << 14, 4 * most)
+        counts = np.zeros(scan.COUNTS, np.int64)
+        self._tables = ring.Tables(ring.new_names(slots), ring.new_names(slots), np.zeros(3, np.int64), counts, tasks)
+        cpus = len(recording.pages)
+        self._most = most
+        self._capacity = max(2 * most, min(_MOST_ROWS, max(_FEWEST_ROWS, _ROWS // max(cpus, 1))))
+        self._rows = np.zeros((cpus, self._capacity), scan.ROW)
+        self._state = ring.new_state(cpus)
+        size = max(min(_LARGEST_BLOCK, _BLOCKS // max(cpus, 1)), recording.page_size)
+        self._blocks = [_Block(pages, size - size % recording.page_size) for pages in recording.pages]
+
+    @property
+    def first_ns(self) -> int:
+        """Time of the first entry, whatever it is; -1 before one was read."""
+        begun = self._state[:, ring.FIRST_TS]
+        return int(begun[begun >= 0].min()) if (begun >= 0).any() else -1
+
+    def batches(self) -> Iterator[NDArray[Any]]:
+        """See `Trace`."""
+        yield from merged(deque((-1, stream) for stream in range(len(self._blocks))), self._read)
+        self._finish()
+
+    def begin(self) -> int:
+        """Time of the earliest page, before anything was read; -1: there is none."""
+        size, order = self._recording.page_size, ">i8" if self._recording.big_endian else "<i8"
+        begins = [-1]
+        for pages in self._recording.pages:
+            page = bytearray(size)
+            if pages.fill(memoryview(page)) == size:
+                stamps = np.frombuffer(page, order, 1).astype(np.int64)
+                begins.append(int(self._recording.clock.to_ns(stamps, pages.cpu)[0]))
+        return min(begins[1:], default=-1)
+
+    def consumed(self) -> int:
+        """See `Trace`."""
+        return sum(pages.consumed() for pages in self._recording.pages)
+
+    def close(self) -> None:
+        """See `Trace`; the file is closed by who opened it."""
+
+    def _read(self, stream: int) -> Iterator[NDArray[Any]]:
+        """One CPU's rows, as soon as their stack has come or cannot come any more."""
+        state, block, rows = self._state[stream], self._blocks[stream], self._rows[stream]
+        waiting = state[ring.WAITING :]
+        page_size = self._recording.page_size
+        while block.at + page_size <= block.end or block.more():
+            self._read_on(stream)
+            ready = int(state[ring.ROWS])
+            held = waiting[waiting >= 0]
+            if len(held) and (held.min() > 0 or ready + self._most <= self._capacity):
+                ready = int(held.min())  # else its stack comes too late, and counts as lost
+            yield rows[:ready]
+            kept = int(state[ring.ROWS]) - ready
+            scan.raw(rows)[:kept] = scan.raw(rows)[ready : ready + kept]
+            waiting[:] = np.where(waiting < 0, waiting, np.where(waiting < ready, scan.STORED, waiting - ready))
+            state[ring.ROWS] = kept
+        if block.end > block.at:
+            self.found.damage("cut_off", f"{self._place(stream)}: its last page is cut off")
+        yield rows[: state[ring.ROWS]]
+
+    def _read_on(self, stream: int) -> None:
+        """Read pages of a CPU until its rows, a table of names or the block are at their end."""
+        state, block = self._state[stream], self._blocks[stream]
+        cpu, clock = self._recording.pages[stream].cpu, self._recording.clock
+        begun, damaged = int(state[ring.ROWS]), int(state[ring.DAMAGED])
+        fresh = state[ring.FIRST_TS] < 0
+        block.at = ring.read_pages(
+            self._layout, self._tables, self._rows[stream], state, cpu, block.buffer.ctypes.data, block.at, block.end
+        )
+        self._take_names(block.buffer)
+        if clock.converts:
+            times = self._rows[stream, begun : state[ring.ROWS]]["ts"]
+            times[:] = clock.to_ns(times, cpu)
+            if fresh and state[ring.FIRST_TS] >= 0:
+                state[ring.FIRST_TS] = clock.to_ns(state[ring.FIRST_TS : ring.FIRST_TS + 1], cpu)[0]
+        if state[ring.DAMAGED] > damaged:
+            self.found.damage(
+                "damaged_records",
+                f"{self._place(stream)}: no events of the ring buffer at byte {state[ring.DAMAGED_AT]:,} of its pages",
+            )
+            self.found.counts["damaged_records"] += int(state[ring.DAMAGED]) - damaged - 1
+
+    def _place(self, stream: int) -> str:
+        return f"{self._recording.where}: CPU {self._recording.pages[stream].cpu}"
+
+    def _take_names(self, buffer: NDArray[np.uint8]) -> None:
+        tables, order = self._tables, "big" if self._recording.big_endian else "little"
+        for mask in _new(tables.gfps, len(self.gfps), tables.named[scan.GFPS], buffer):
+            value = int.from_bytes(mask, order)  # type: ignore[arg-type]
+            self.gfps.append(self._flags.text(value) if self._flags else hex(value))
+        stacks = _new(tables.stacks, len(self.stacks), tables.named[scan.STACKS], buffer)
+        if stacks:
+            long = int(self._layout.page[ring.LONG])
+            addresses = np.frombuffer(b"".join(stacks), f"{'>' if order == 'big' else '<'}u{long}").astype(np.uint64)
+            names = self._recording.symbols.resolve(addresses)
+            at = 0
+            for stack in stacks:
+                end = at + len(stack) // long
+                self.stacks.append(without_tracer(names[at:end]))
+                at = end
+        self._tables = tables._replace(
+            gfps=self._roomy(tables.gfps, int(tables.named[scan.GFPS])),
+            stacks=self._roomy(tables.stacks, int(tables.named[scan.STACKS])),
+        )
+
+    def _roomy(self, table: NDArray[np.void], names: int) -> NDArray[np.void]:
+        """The table, or one twice as large where the names of one more page could fill more than half of it."""
+        if 2 * (names + self._most) <= len(table):
+            return table
+        larger = ring.new_names(2 * len(table))
+        scan.regrow(table, larger)
+        return larger
+
+    def _finish(self) -> None:
+        found = self.found
+        for name, which in _COUNTED.items():
+            found.counts[name] += int(self._tables.counts[which])
+        marked = dict(zip((pages.cpu for pages in self._recording.pages), self._state, strict=True))
+        for cpu in sorted(marked.keys() | self._recording.lost.keys()):
+            told = self._recording.lost.get(cpu, 0)
+            counted, gaps = (int(marked[cpu][ring.LOST]), int(marked[cpu][ring.GAPS])) if cpu in marked else (0, 0)
+            if told or counted:
+                found.lose(cpu, max(told, counted))
+            if told <= counted:  # else they are part of what the kernel's own count says
+                found.counts["uncounted_losses"] += gaps
+
+
+def _tasks(names: dict[int, str]) -> tuple[list[str], NDArray[np.int32]]:
+    """Names of tasks by number, and the numbers by pid."""
+    known = {pid: name for pid, name in names.items() if 0 < pid < _MOST_TASKS}
+    texts = [_NO_NAME, _IDLE, *dict.fromkeys(known.values())]
+    numbers = {name: number for number, name in enumerate(texts)}
+    tasks = np.zeros(max(known, default=0) + 1, np.int32)
+    tasks[0] = 1
+    for pid, name in known.items():
+        tasks[pid] = numbers[name]
+    return texts, tasks
+
+
+def _new(table: NDArray[np.void], known: int, count: int, buffer: NDArray[np.uint8]) -> list[bytes]:
+    """The bytes numbered from `known` up to `count`, in order."""
+    if known == count:
+        return []
+    fresh = table[table["number"] >= known]
+    fresh = fresh[np.argsort(fresh["number"])]
+    return [bytes(buffer[start:end]) for start, end in zip(fresh["start"].tolist(), fresh["end"].tolist(), strict=True)]

@@ -1,0 +1,110 @@
+"""The ring-buffer pages of one CPU in a file: as they are, or in compressed chunks (trace-cmd.dat.v7(5))."""
+
+import os
+from pathlib import Path
+
+from ingest.formats.trace_dat_file import decompress
+from ingest.trace import Found
+from ptpool.errors import UsageError
+
+LARGEST_CHUNK = 1 << 26  # bytes, decompressed; trace-cmd makes chunks of ten pages
+
+
+class PlainPages:
+    """Pages as the kernel gave them.
+
+    Args:
+        file: descriptor of the file; what is not there is counted as cut off.
+        cpu: whose they are.
+        offset, size: where they are.
+        path: the file's name, for messages.
+        found: where damage is counted.
+    """
+
+    def __init__(self, file: int, cpu: int, offset: int, size: int, path: Path, found: Found) -> None:
+        self.cpu, self.size = cpu, size
+        self._file, self._at, self._end = file, offset, offset + size
+        self._begin, self._path, self._found = offset, path, found
+
+    def fill(self, target: memoryview) -> int:
+        """See `ingest.formats.ring_buffer_trace.Pages`."""
+        filled = 0
+        wanted = min(len(target), self._end - self._at)
+        while filled < wanted:
+            got = os.preadv(self._file, [target[filled:wanted]], self._at)
+            if not got:
+                what = f"{self._path}: cut off: CPU {self.cpu} lacks {self._end - self._at:,} of {self.size:,} bytes"
+                self._end = self._at
+                self._found.damage("cut_off", what)
+                break
+            filled += got
+            self._at += got
+        return filled
+
+    def consumed(self) -> int:
+        """Bytes read."""
+        return self._at - self._begin
+
+
+class ChunkedPages(PlainPages):
+    """Pages in chunks: their number, and of each its compressed and its plain size and the compressed bytes.
+
+    Args:
+        order: byte order of the numbers.
+        compression: zlib or zstd.
+    """
+
+    def __init__(
+        self, file: int, cpu: int, offset: int, size: int, path: Path, found: Found, order: str, compression: str
+    ) -> None:
+        super().__init__(file, cpu, offset, size, path, found)
+        self._end = max(self._end, os.fstat(file).st_size)  # the size leaves out the number of chunks
+        self._order, self._compression = order, compression
+        self._rest = memoryview(b"")
+        self._chunks = -1
+
+    def fill(self, target: memoryview) -> int:
+        """See `ingest.formats.ring_buffer_trace.Pages`."""
+        filled = 0
+        while filled < len(target):
+            if not self._rest and not self._next():
+                break
+            taken = min(len(self._rest), len(target) - filled)
+            target[filled : filled + taken] = self._rest[:taken]
+            self._rest = self._rest[taken:]
+            filled += taken
+        return filled
+
+    def _next(self) -> bool:
+        if self._chunks < 0:
+            head = self._read(4)
+            if len(head) < 4:
+                return False
+            self._chunks = self._number(head)
+        if self._chunks == 0:
+            return False
+        self._chunks -= 1
+        try:
+            packed, plain = self._read(8), b""
+            if len(packed) == 8:
+                plain = self._chunk(self._number(packed[:4]), self._number(packed[4:]))
+        except UsageError as error:
+            self._chunks = 0
+            self._found.damage("damaged_compression", error.what)
+            return False
+        self._rest = memoryview(plain)
+        return len(plain) > 0
+
+    def _chunk(self, packed: int, plain: int) -> bytes:
+        where = f"{self._path}: CPU {self.cpu}: chunk at byte {self._at:,}"
+        if not 0 < plain <= LARGEST_CHUNK or packed > min(2 * LARGEST_CHUNK, self._end - self._at):
+            raise UsageError(f"{where}: impossible size of {packed:,} bytes for {plain:,}")
+        data = self._read(packed)
+        return decompress(data, plain, self._compression, where) if len(data) == packed else b""
+
+    def _read(self, size: int) -> bytes:
+        data = bytearray(size)
+        return bytes(data[: super().fill(memoryview(data))])
+
+    def _number(self, data: bytes) -> int:
+        return int.from_bytes(data, self._order)  # type: ignore[arg-type]

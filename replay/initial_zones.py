@@ -1,0 +1,132 @@
+"""Zones of the recorded machine, from zoneinfo and pagetypeinfo."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import duckdb
+import numpy as np
+from numpy.typing import NDArray
+
+from ptpool.errors import UsageError
+from replay.kernel.page_alloc import ZONE_DMA, ZONE_DMA32, ZONE_MOVABLE, ZONE_NORMAL
+
+ZONE_CLASS = {"DMA": ZONE_DMA, "DMA32": ZONE_DMA32, "Normal": ZONE_NORMAL, "Movable": ZONE_MOVABLE}
+"""Zone names of 64-bit kernels (mm/page_alloc.c:zone_names) by the class of requests that they serve first."""
+
+_NOT_SERVED = ("Device",)
+"""Zones whose pages the page allocator never hands out."""
+
+_LRU = ("nr_zone_inactive_anon", "nr_zone_active_anon", "nr_zone_inactive_file", "nr_zone_active_file")
+
+
+class Zone(NamedTuple):
+    """One populated zone, in pages."""
+
+    node: int
+    zone: str
+    first: int
+    last: int
+    wmark_min: int
+    wmark_low: int
+    protection: list[int]
+
+
+@dataclass(frozen=True)
+class Zones:
+    """All populated zones, ascending."""
+
+    rows: list[Zone]
+
+    @classmethod
+    def read(cls, connection: duckdb.DuckDBPyConnection, capture_id: str, moment: str) -> "Zones":
+        """Read them.
+
+        Raises:
+            UsageError: a zone that 64-bit kernels do not have.
+        """
+        rows = connection.execute(
+            """SELECT node, zone, start_pfn, start_pfn + spanned - 1, wmark_min, wmark_low, protection FROM zone
+               WHERE capture_id = ? AND moment = ? AND managed > 0 AND spanned > 0 AND start_pfn IS NOT NULL
+               ORDER BY start_pfn, node""",
+            [capture_id, moment],
+        ).fetchall()
+        for _, zone, *_ in rows:
+            if zone not in (*ZONE_CLASS, *_NOT_SERVED):
+                raise UsageError(
+                    f"zoneinfo {moment} the recording: zone {zone} is not one that the replay knows",
+                    f"known are {', '.join((*ZONE_CLASS, *_NOT_SERVED))}; import the trace again without zoneinfo",
+                )
+        return cls([Zone(*row) for row in rows if row[1] not in _NOT_SERVED])
+
+    @property
+    def pages(self) -> int:
+        """One more than the last page of any zone."""
+        return max((row.last + 1 for row in self.rows), default=0)
+
+    def pageblocks(
+        self, connection: duckdb.DuckDBPyConnection, capture_id: str, moment: str, row: Zone
+    ) -> dict[str, int]:
+        """Pageblocks of a zone by type; empty where there is no pagetypeinfo."""
+        return dict(
+            connection.execute(
+                """SELECT migratetype::VARCHAR, blocks FROM pageblocks
+                   WHERE capture_id = ? AND moment = ? AND node = ? AND zone = ?""",
+                [capture_id, moment, row.node, row.zone],
+            ).fetchall()
+        )
+
+    def lru(self, connection: duckdb.DuckDBPyConnection, capture_id: str, moment: str, row: Zone) -> int:
+        """Pages of a zone on its LRU lists: user memory and page cache."""
+        values = self._values(connection, capture_id, moment, row, _LRU)
+        return sum(values.values())
+
+    def per_cpu(self, connection: duckdb.DuckDBPyConnection, capture_id: str, moment: str, row: Zone) -> dict[int, int]:
+        """Pages on each CPU's list of a zone."""
+        rows = connection.execute(
+            """SELECT regexp_extract(name, ', cpu (\\d+) count$', 1)::INTEGER, value FROM snapshot_value
+               WHERE capture_id = ? AND moment = ? AND source = 'zoneinfo'
+                     AND name SIMILAR TO ? || ', cpu \\d+ count'""",
+            [capture_id, moment, f"Node {row.node}, zone {row.zone}"],
+        ).fetchall()
+        return dict(rows)
+
+    @staticmethod
+    def _values(
+        connection: duckdb.DuckDBPyConnection, capture_id: str, moment: str, row: Zone, names: Iterable[str]
+    ) -> dict[str, int]:
+        wanted = [f"Node {row.node}, zone {row.zone}, {name}" for name in names]
+        return dict(
+            connection.execute(
+                """SELECT name, value FROM snapshot_value
+                   WHERE capture_id = ? AND moment = ? AND source = 'zoneinfo' AND list_contains(?, name)""",
+                [capture_id, moment, wanted],
+            ).fetchall()
+        )
+
+
+def zone_arrays(
+    zones: Zones, pages: int, assumptions: list[str]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Zones with their watermarks and lowmem_reserve, ascending, as the page allocator wants them."""
+    if not zones.rows:
+        assumptions.append("No zoneinfo beside the trace: one zone without watermarks is assumed.")
+        return np.array([[0, pages - 1, ZONE_NORMAL]], np.int64), np.zeros((1, 2), np.int64), np.zeros((1, 4), np.int64)
+    if len({row.node for row in zones.rows}) > 1:
+        assumptions.append("Several nodes: their zones are used from the highest address downward, without locality.")
+    for row in zones.rows:
+        if row.first >= pages:
+            raise UsageError(
+                f"zoneinfo: zone {row.zone} begins at page {row.first:#x}, but kpageflags ends at {pages:#x}",
+                "the two are of different machines, or memory was added in between: import without one of them",
+            )
+    for below, above in zip(zones.rows, zones.rows[1:], strict=False):
+        if above.first <= below.last:
+            assumptions.append(
+                f"Zones {below.zone} of node {below.node} and {above.zone} of node {above.node} overlap: what both "
+                "span is taken as the lower one's."
+            )
+    arrays = [(row.first, min(row.last, pages - 1), ZONE_CLASS[row.zone]) for row in zones.rows]
+    wmark = [(row.wmark_min, row.wmark_low) for row in zones.rows]
+    reserve = [([int(value) for value in row.protection or []] + [0] * 4)[:4] for row in zones.rows]
+    return np.array(arrays, np.int64), np.array(wmark, np.int64), np.array(reserve, np.int64)

@@ -1,0 +1,187 @@
+"""The model against the machine's own snapshots: what an unprotected policy replay predicts for the moment after.
+
+Beside each prediction stands the null prediction, that everything is as it was before the recording.
+"""
+
+from dataclasses import astuple, dataclass
+from typing import Any
+
+import duckdb
+import numpy as np
+
+from ptpool.errors import UsageError
+from ptpool.vocabulary import MIGRATETYPES
+from ptpool.warehouse import transaction
+from replay.demand import load_demand
+from replay.initial_state import recorded_machine
+from replay.initial_zones import ZONE_CLASS
+from replay.kernel import direct_map as maps
+from replay.kernel.page_alloc import HOLE
+from replay.machine import Machine
+from replay.registry import strategies
+from replay.stretch import PTP_LIVE
+
+Quantity = tuple[str, str | None, int | None]
+"""What is compared, the zone (None: the machine) and the order (None: all)."""
+
+ALLOWED_SHARE, ALLOWED_BLOCKS = 0.25, 32
+"""A prediction holds if it is no further off than this share of the recorded change, or than this many."""
+
+_TARGETS = ("free_pages", "huge_blocks_free", "free_blocks")
+"""Quantities that have to hold; the others are shown."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One quantity as recorded before and after, and as predicted for after: with seed 0, and over all seeds tried."""
+
+    quantity: str
+    zone: str | None
+    page_order: int | None
+    recorded_before: float
+    recorded_after: float
+    predicted: float
+    predicted_low: float
+    predicted_high: float
+
+    @property
+    def null_error(self) -> float:
+        """How far off it is to predict that nothing changes."""
+        return abs(self.recorded_after - self.recorded_before)
+
+    @property
+    def model_error(self) -> float:
+        """How far off the model is."""
+        return abs(self.recorded_after - self.predicted)
+
+    @property
+    def allowed_error(self) -> float | None:
+        """How far off it may be; None: there is no target for this quantity."""
+        return max(ALLOWED_SHARE * self.null_error, ALLOWED_BLOCKS) if self.quantity in _TARGETS else None
+
+    @property
+    def holds(self) -> bool:
+        """Whether the prediction is within what is allowed."""
+        return self.allowed_error is None or self.model_error <= self.allowed_error
+
+
+def compare(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any], seeds: int) -> list[Comparison]:
+    """Replay a capture without protection, once for each seed, and hold the result against the snapshot from after.
+
+    Raises:
+        UsageError: the capture has no two snapshots, or was imported in part.
+    """
+    name = capture["name"]
+    if capture["window_from_ns"] is not None or capture["window_to_ns"] is not None:
+        raise UsageError(
+            f"capture {name}: imported in part, so its snapshots tell of other moments than its first and last event",
+            f"import all of it: ptpool ingest trace FILE --name {name} --replace",
+        )
+    demand = load_demand(connection, capture)
+    predictions = []
+    for seed in range(seeds):
+        machine = Machine(
+            recorded_machine(connection, capture, demand, seed), demand, strategies()["unprotected"].factory()
+        )
+        machine.warm_up()
+        machine.replay()
+        predictions.append(_predicted(machine))
+    huge = machine.allocator.pageblock_order
+    recorded = connection.execute(_RECORDED, {"capture": capture["capture_id"], "huge": huge}).fetchall()
+    if not recorded:
+        raise UsageError(
+            f"capture {name}: nothing to compare with",
+            "that takes /proc/buddyinfo from before and after the recording, in folders before/ and after/",
+        )
+    rows = []
+    for quantity, zone, page_order, before, after in recorded:
+        values = [p.get((quantity, zone, page_order)) for p in predictions]
+        known = [value + before if quantity in _GROWTH else value for value in values if value is not None]
+        if known:
+            rows.append(
+                Comparison(quantity, zone, page_order, before, after, known[0], float(min(known)), float(max(known)))
+            )
+    return rows
+
+
+def comparable(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Names of the captures that were imported whole, with buddyinfo from before and after the recording."""
+    return [
+        name
+        for (name,) in connection.execute(
+            """SELECT name FROM capture JOIN free_blocks USING (capture_id)
+               WHERE window_from_ns IS NULL AND window_to_ns IS NULL
+               GROUP BY name HAVING count(DISTINCT moment) = 2 ORDER BY name"""
+        ).fetchall()
+    ]
+
+
+def keep(connection: duckdb.DuckDBPyConnection, capture_id: str, comparisons: list[Comparison]) -> None:
+    """Put a capture's comparisons into table ``validation``, in place of earlier ones."""
+    with transaction(connection):
+        connection.execute("DELETE FROM validation WHERE capture_id = ?", [capture_id])
+        connection.executemany(
+            "INSERT INTO validation VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (capture_id, *astuple(item), item.null_error, item.model_error, item.allowed_error)
+                for item in comparisons
+            ],
+        )
+
+
+_GROWTH = ("page_table_pages", "splits_2m", "splits_1g", "oom_kills")
+"""Counters: the model predicts how much they grow."""
+
+
+def _predicted(machine: Machine) -> dict[Quantity, float]:
+    """What the machine holds after the last event, by the names of `_RECORDED`."""
+    a, huge = machine.allocator, machine.allocator.pageblock_order
+    names = {code: name for name, code in ZONE_CLASS.items()}
+    found: dict[Quantity, float] = {}
+
+    def add(quantity: str, zone: str | None, order: int | None, value: float) -> None:
+        found[quantity, zone, order] = found.get((quantity, zone, order), 0.0) + float(value)
+
+    for place, (first, last, code) in enumerate(a.zones):
+        zone = names[int(code)]
+        add("free_pages", zone, None, a.free_pages[place])
+        for order in range(a.max_order + 1):
+            add("free_blocks", zone, order, a.nr_free[place, order])
+            if order >= huge:
+                add("huge_blocks_free", zone, None, int(a.nr_free[place, order]) << order - huge)
+        blocks = np.arange(first >> huge, (last >> huge) + 1)
+        populated = a.kind[np.clip(blocks << huge, first, last)] != HOLE
+        types = a.block_type[blocks[populated]]
+        for migratetype, name in enumerate(MIGRATETYPES):
+            add(f"{name.lower()}_pageblocks", zone, None, (types == migratetype).sum())
+    log = machine.direct_map.log[: machine.direct_map.counts[maps.SPLITS]]
+    add("splits_2m", None, None, (log[:, 2] == maps.PMD).sum())
+    add("splits_1g", None, None, (log[:, 2] == maps.PUD).sum())
+    add("oom_kills", None, None, machine.incident_counts.get("oom_kill", 0))
+    add("page_table_pages", None, None, int(machine.tally.counts[PTP_LIVE]) - machine.live_start)
+    return found
+
+
+_RECORDED = """
+WITH value AS (
+    SELECT moment, 'free_blocks' AS quantity, zone, page_order, blocks AS value
+    FROM free_blocks WHERE capture_id = $capture AND migratetype IS NULL
+    UNION ALL SELECT moment, 'free_pages', zone, NULL, blocks << page_order
+    FROM free_blocks WHERE capture_id = $capture AND migratetype IS NULL
+    UNION ALL SELECT moment, 'huge_blocks_free', zone, NULL, blocks << (page_order - $huge)
+    FROM free_blocks WHERE capture_id = $capture AND migratetype IS NULL AND page_order >= $huge
+    UNION ALL SELECT moment, lower(migratetype::VARCHAR) || '_pageblocks', zone, NULL, blocks
+    FROM pageblocks WHERE capture_id = $capture
+    UNION ALL SELECT moment, 'pcp_pages', regexp_extract(name, 'zone (\\w+)', 1), NULL, value
+    FROM snapshot_value WHERE capture_id = $capture AND source = 'zoneinfo' AND name SIMILAR TO '.*, cpu \\d+ count'
+    UNION ALL SELECT moment, counter.quantity, NULL, NULL, value
+    FROM snapshot_value JOIN (VALUES ('nr_page_table_pages', 'page_table_pages'), ('oom_kill', 'oom_kills'),
+                      ('direct_map_level2_splits', 'splits_2m'), ('direct_map_level3_splits', 'splits_1g'))
+         AS counter (name, quantity) USING (name)
+    WHERE capture_id = $capture AND source = 'vmstat')
+SELECT quantity, zone, page_order, sum(value) FILTER (moment = 'before')::DOUBLE AS recorded_before,
+       sum(value) FILTER (moment = 'after')::DOUBLE AS recorded_after
+FROM value GROUP BY ALL
+HAVING recorded_before IS NOT NULL AND recorded_after IS NOT NULL
+ORDER BY quantity, zone, page_order
+"""

@@ -1,0 +1,159 @@
+"""Replays held against the machine's own snapshots, and snapshots that cannot be believed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ptpool.cli import run
+from ptpool.errors import UsageError
+from ptpool.vocabulary import RECLAIMABLE, UNMOVABLE
+from ptpool.warehouse import capture_row, open_warehouse
+from replay.demand import load_demand
+from replay.initial_state import recorded_machine
+from replay.validate.snapshot import Comparison, comparable
+
+CAPTURES = Path(__file__).parents[2] / "data" / "captures"
+FRAG, BOOT = "sharedmem-frag-1g", "boot-512m"
+
+
+@pytest.fixture(scope="module")
+def warehouse(tmp_path_factory):
+    path = tmp_path_factory.mktemp("snapshots") / "ptpool.duckdb"
+    for name in (FRAG, BOOT):
+        assert run(["ingest", "trace", str(CAPTURES / name), "--quiet", "--db", str(path)]) == 0
+    return path
+
+
+@pytest.fixture
+def connection(warehouse):
+    """The warehouse, as it was before when the test ends."""
+    with open_warehouse(warehouse, write=True) as connection:
+        connection.begin()
+        yield connection
+        connection.rollback()
+
+
+def machine_of(connection, name=FRAG, seed=0):
+    capture = capture_row(connection, name)
+    return recorded_machine(connection, capture, load_demand(connection, capture), seed)
+
+
+def test_a_comparison_holds_within_a_quarter_of_the_change_or_32():
+    def of(predicted, before=0.0, after=400.0, quantity="free_blocks"):
+        return Comparison(quantity, "Normal", 0, before, after, predicted, predicted, predicted)
+
+    assert (of(300.0).null_error, of(300.0).model_error, of(300.0).allowed_error) == (400, 100, 100)
+    assert of(300.0).holds
+    assert of(500.0).holds
+    assert not of(299.0).holds
+    assert of(32.0, after=0.0).holds
+    assert not of(33.0, after=0.0).holds
+    assert of(0.0, quantity="pcp_pages").allowed_error is None
+    assert of(0.0, quantity="pcp_pages").holds
+
+
+def test_every_prediction_stands_beside_what_was_recorded(warehouse, capsys):
+    arguments = ["replay", "validate", "--capture", FRAG, "--seeds", "2", "--quiet", "--json", "--db", str(warehouse)]
+    statuses = [run(arguments), run(arguments)]
+    shown = json.loads(capsys.readouterr().out.split("]\n[")[0].rstrip("]\n") + "]")
+    assert statuses == [0 if all(row["holds"] for row in shown) else 1] * 2
+    with open_warehouse(warehouse) as connection:
+        rows = connection.execute(
+            """SELECT quantity, zone, page_order, recorded_after - recorded_before,
+                      predicted BETWEEN predicted_low AND predicted_high,
+                      null_error = abs(recorded_after - recorded_before) AND model_error = abs(recorded_after - predicted)
+               FROM validation"""
+        ).fetchall()
+        recorded = connection.execute(
+            "SELECT count(*) FROM free_blocks JOIN capture USING (capture_id) WHERE name = ? AND migratetype IS NULL",
+            [FRAG],
+        ).fetchone()
+    assert len({row[:3] for row in rows}) == len(rows) == len(shown)  # the second call replaced the first one's
+    assert all(between and right for *_, between, right in rows)
+    assert sum(quantity == "free_blocks" for quantity, *_ in rows) == recorded[0] / 2
+    change = {(quantity, zone): change for quantity, zone, order, change, *_ in rows if order is None}
+    assert change["free_pages", "DMA32"] == 702
+    assert change["splits_2m", None] == 0
+
+
+def test_a_boot_has_nothing_to_compare_with(warehouse, capsys):
+    with open_warehouse(warehouse) as connection:
+        assert comparable(connection) == [FRAG]
+    assert run(["replay", "validate", "--capture", BOOT, "--db", str(warehouse)]) == 2
+    assert "nothing to compare with" in capsys.readouterr().err
+
+
+def test_a_part_of_a_recording_is_refused(warehouse, capsys):
+    with open_warehouse(warehouse, write=True) as connection:
+        connection.execute("UPDATE capture SET window_to_ns = last_ns WHERE name = ?", [FRAG])
+    try:
+        assert run(["replay", "validate", "--capture", FRAG, "--db", str(warehouse)]) == 2
+        assert "imported in part" in capsys.readouterr().err
+    finally:
+        with open_warehouse(warehouse, write=True) as connection:
+            connection.execute("UPDATE capture SET window_to_ns = NULL WHERE name = ?", [FRAG])
+
+
+def test_seeds_change_the_lists_and_nothing_else(connection):
+    one, two, three = (machine_of(connection, seed=seed).allocator for seed in (1, 1, 2))
+    assert (one.link == two.link).all()
+    assert (one.link != three.link).any()
+    assert (one.order == three.order).all()
+    assert (one.kind == three.kind).all()
+
+
+def test_without_page_flags_the_free_blocks_are_those_of_buddyinfo(connection):
+    exact = machine_of(connection)
+    connection.execute("DELETE FROM page_flags")
+    drawn = machine_of(connection)
+    assert (drawn.allocator.nr_free == exact.allocator.nr_free).all()
+    for migratetype in (UNMOVABLE, RECLAIMABLE):
+        blocks = [int((machine.allocator.block_type == migratetype).sum()) for machine in (drawn, exact)]
+        assert blocks[0] == blocks[1] > 0
+    assert any("drawn by seed" in line for line in drawn.assumptions)
+    assert drawn.page_tables_elsewhere == 402
+    assert drawn.page_tables_known
+
+
+def test_without_any_snapshot_the_machine_is_cold(connection):
+    for table in ("page_flags", "free_blocks", "snapshot_value"):
+        connection.execute(f"DELETE FROM {table}")
+    machine = machine_of(connection)
+    assert any("Neither page flags nor buddyinfo" in line for line in machine.assumptions)
+    assert not machine.page_tables_known
+
+
+def test_an_unknown_zone_is_refused(connection):
+    connection.execute("UPDATE snapshot_value SET name = replace(name, 'zone DMA32', 'zone HighMem')")
+    with pytest.raises(UsageError, match="zone HighMem is not one that the replay knows"):
+        machine_of(connection)
+
+
+def test_device_memory_is_no_zone_of_the_allocator(connection):
+    zones = len(machine_of(connection).allocator.zones)
+    connection.execute("UPDATE snapshot_value SET name = replace(name, 'zone DMA,', 'zone Device,')")
+    assert len(machine_of(connection).allocator.zones) == zones - 1
+
+
+def test_a_zone_beyond_the_page_flags_is_refused(connection):
+    connection.execute("UPDATE snapshot_value SET value = 1 << 30 WHERE name LIKE '%zone DMA32, start_pfn'")
+    with pytest.raises(UsageError, match="kpageflags ends at"):
+        machine_of(connection)
+
+
+def test_snapshots_of_another_machine_are_refused(connection):
+    connection.execute("UPDATE page_event SET pfn = pfn + (1 << 22)")
+    with pytest.raises(UsageError, match="do not exist on the machine"):
+        machine_of(connection)
+
+
+def test_a_few_absent_pages_are_said(connection):
+    connection.execute("UPDATE page_event SET pfn = pfn + (1 << 22) WHERE pfn = (SELECT max(pfn) FROM page_event)")
+    assert any("do not exist in the snapshots" in line for line in machine_of(connection).assumptions)
+
+
+def test_snapshots_that_disagree_are_said(connection):
+    assert not any("more or less than buddyinfo" in line for line in machine_of(connection).assumptions)
+    connection.execute("UPDATE free_blocks SET blocks = blocks + 3 WHERE page_order = 1 AND migratetype IS NULL")
+    assert any("12 free pages more or less than buddyinfo" in line for line in machine_of(connection).assumptions)
