@@ -3,11 +3,13 @@ PYTHON ?= python3
 VENV   ?= .venv
 DB     ?= ptpool.duckdb
 OUT    ?= report
+LAB    ?= .lab
+SEED   ?= 1
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help report test check wheel bench clean
+.PHONY: help report test check wheel bench lab record oracle clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +39,16 @@ wheel: $(READY) ## build the wheel and run the tests against it, installed outsi
 
 bench: $(READY) ## throughput of ingest and replay beside what one would otherwise run, as ratios
 	@$(BIN)/python tests/bench/run.py
+
+lab: ## kernels, an emulator and guests, unpacked in LAB=.lab from Debian packages (data/lab/README.md)
+	@LAB=$(LAB) data/lab/setup.sh
+
+record: ## a bundle recorded on a real kernel under emulation: WORKLOAD=fork SEED=1, into LAB=.lab
+	@LAB=$(LAB) data/lab/record.sh "$(WORKLOAD)" "$(LAB)/captures/$(WORKLOAD)-$(SEED)" $(SEED)
+
+oracle: $(READY) ## random permission changes on real kernels, each compared with the model: SEED=1
+	@LAB=$(LAB) data/lab/oracle.sh "$(LAB)/sequences" $(SEED)
+	@$(BIN)/ptpool replay validate --db $(DB) --sequence $(LAB)/sequences/*.jsonl
 
 clean: ## remove the virtual environment, the warehouse and the report
 	rm -rf $(VENV) $(DB) $(DB).wal $(OUT) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
