@@ -1,6 +1,7 @@
 """Permission changes of the linear map on arm64, after arch/arm64/mm/mmu.c and pageattr.c (6.18).
 
-Unvalidated: no recorded sequence of an arm64 kernel with block mappings holds this file to account.
+Held against set_memory_valid() of 7.3 with 4K pages, blocks and contiguous hints (data/splits/73arm64-*); 16K and 64K
+pages are unvalidated: no recorded sequence holds them to account.
 
 A linear map of blocks exists only where the CPU can change a leaf's size while it is in use (BBML2 without conflict
 aborts); elsewhere boot maps it with pages, and nothing ever splits. Nothing is put together again. A split needs no

@@ -1,8 +1,8 @@
-"""Recorded permission changes of a real x86-64 kernel, made anew on the model of the direct map.
+"""Recorded permission changes of a real x86-64 or arm64 kernel, made anew on the model of the direct map.
 
 The format is that of the split recorder (data/splits/README.txt): one JSON object a line; ``meta`` with a walk of the
 whole direct map, then cases of ``before``, ``op`` ..., ``after`` with walks of what they touched and the kernel's own
-counters of splits and collapses.
+counters of splits and collapses, where it has any: on arm64 only the walks tell.
 """
 
 import io
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ptpool.errors import UsageError
 from replay.kernel import direct_map as maps
-from replay.kernel.geometry import X86_64
+from replay.kernel.geometry import ARM64_4K, X86_64
 
 CALLS = {
     "ro": (maps.READ_ONLY | maps.CLEAN, 0),
@@ -31,8 +31,11 @@ CALLS = {
     "nx": (0, maps.EXECUTABLE),
     "rox": (maps.READ_ONLY | maps.CLEAN | maps.EXECUTABLE, 0),
     "4k": (maps.KERNEL_4K, 0),
+    "invalid": (maps.NOT_PRESENT, 0),
+    "valid": (0, maps.NOT_PRESENT),
 }
-"""What set_memory_<name>() sets and clears (arch/x86/mm/pat/set_memory.c, 6.18)."""
+"""What set_memory_<name>() sets and clears (arch/x86/mm/pat/set_memory.c, 6.18); the last two are arm64's
+set_memory_valid(), which takes a bool (arch/arm64/mm/pageattr.c, 6.18)."""
 
 VMSTAT = (
     "direct_map_level2_splits",
@@ -45,8 +48,18 @@ VMSTAT = (
 _GREW = ("d_l2s", "d_l3s", "d_l2c", "d_l3c")
 
 _PRESENT, _RW, _DIRTY = 1, 1 << 1, 1 << 6
-_RAW_CLEAR = ((_RW, maps.READ_ONLY), (_DIRTY, maps.CLEAN), (_PRESENT, maps.NOT_PRESENT), (1 << 8, maps.NOT_GLOBAL))
+_RAW_CLEAR = (
+    (1 << 63, maps.EXECUTABLE),
+    (_RW, maps.READ_ONLY),
+    (_DIRTY, maps.CLEAN),
+    (_PRESENT, maps.NOT_PRESENT),
+    (1 << 8, maps.NOT_GLOBAL),
+)
 _RAW_SET = ((1 << 4, maps.UNCACHED), (1 << 11, maps.KERNEL_4K))
+_ARM64_CLEAR = ((1, maps.NOT_PRESENT), (1 << 53, maps.EXECUTABLE))  # PTE_VALID, PTE_PXN
+_ALL, _CONTIGUOUS = 0xFF, 1 << 8
+"""The attributes of the model, and arm64's hint, which the model keeps apart."""
+_ARM64_SET = ((1 << 7, maps.READ_ONLY), (1 << 52, _CONTIGUOUS))  # PTE_RDONLY, PTE_CONT
 _MOST_PAGES, _LONGEST_LINE = 1 << 28, 1 << 28
 
 
@@ -191,14 +204,16 @@ def _start(path: Path, meta: dict[str, Any]) -> tuple[maps.DirectMap, Sequence]:
     for first, last, level, *_ in meta["map"]:
         if level == 0:
             mapped[first : last + 1] = False
-    pieces = -(-pages >> X86_64.table_shift)
-    d = maps.direct_map(mapped, np.full(pieces, maps.PTE, np.uint8), X86_64)
+    geometry = ARM64_4K if meta.get("machine") == "aarch64" else X86_64
+    pieces = -(-pages >> geometry.table_shift)
+    d = maps.direct_map(mapped, np.full(pieces, maps.PTE, np.uint8), geometry)
     _lay(d, meta["map"])
     counters = tuple(int(meta["counters"][name]) for name in ("l2s", "l3s", "l2c", "l3c"))
-    compared = 0xFF
+    compared = _ALL | _CONTIGUOUS
     if counters[2] < 0:
         compared &= ~maps.KERNEL_4K  # the mark came with CPA_COLLAPSE
-    if any(raw & (_PRESENT | _RW | _DIRTY) == _PRESENT | _DIRTY for raw in (int(run[4], 16) for run in meta["map"])):
+    raws = [int(run[4], 16) for run in meta["map"]]
+    if not d.arm64 and any(raw & (_PRESENT | _RW | _DIRTY) == _PRESENT | _DIRTY for raw in raws):
         compared &= ~maps.CLEAN  # read-only memory is dirty: a kernel before 6.6, whose set_memory_ro() leaves the bit
     return d, Sequence(path, str(meta["kernel"]), counters, compared)
 
@@ -218,18 +233,21 @@ def _operation(
     set_bits, clear_bits = CALLS[call]
     set_bits &= sequence.compared | maps.KERNEL_4K  # which asks for 4K pages, whether or not the kernel marks them
     needed = int(maps.tables_needed(d, pfn, pages, set_bits, clear_bits))
-    d = maps.with_room(d, needed + (pages >> X86_64.table_shift) + 4 << 1)
+    d = maps.with_room(d, needed + (pages >> d.table_shift) + 4 << 1)
     before = len(maps.logged(d))
     changed = maps.apply(d, pfn, pages, set_bits, clear_bits, 0, 0)
     if call == "rox" and collapses and changed:
         maps.collapse(d, pfn, pages, pud_leaves, 0, 0)
-    made = maps.logged(d)[before:]
+    rows = maps.logged(d)[before:]
     predicted = tuple(
-        int(((made[:, 2] == level) & (made[:, 4] == action)).sum())
+        int(((rows[:, 2] == level) & (rows[:, 4] == action)).sum())
         for action in (maps.SPLIT, maps.COLLAPSE)
         for level in (maps.PMD, maps.PUD)
     )
-    recorded = tuple(int(line.get(name, 0)) for name in _GREW)
+    recorded = tuple(
+        int(line[name]) if start >= 0 else made  # without a counter only the walk tells
+        for name, start, made in zip(_GREW, sequence.start, predicted, strict=True)
+    )
     walk = _difference(d, line["after"], sequence.compared)
     sequence.operations.append(Operation(number, call, pfn, pages, recorded, predicted, needed, walk))
     if walk:
@@ -237,11 +255,11 @@ def _operation(
     return d
 
 
-def _attributes(raw: int) -> int:
-    attributes = 0 if raw >> 63 else maps.EXECUTABLE
-    for bit, attribute in _RAW_CLEAR:
+def _attributes(raw: int, *, arm64: bool) -> int:
+    attributes = 0
+    for bit, attribute in _ARM64_CLEAR if arm64 else _RAW_CLEAR:
         attributes |= 0 if raw & bit else attribute
-    for bit, attribute in _RAW_SET:
+    for bit, attribute in _ARM64_SET if arm64 else _RAW_SET:
         attributes |= attribute if raw & bit else 0
     return attributes
 
@@ -249,16 +267,18 @@ def _attributes(raw: int) -> int:
 def _lay(d: maps.DirectMap, walk: list[Any]) -> None:
     """Set levels and attributes as a walk of the real page tables found them; a hole (level 0) is left as it is."""
     for first, last, level, _, raw in walk:
-        bits = _attributes(int(raw, 16))
+        bits = _attributes(int(raw, 16), arm64=d.arm64)
         if level == maps.PUD:
-            d.attr_pud[first >> 18 : (last >> 18) + 1] = bits
+            d.attr_pud[first >> 18 : (last >> 18) + 1] = bits & _ALL
         elif level == maps.PMD:
-            d.attr_pmd[first >> 9 : (last >> 9) + 1] = bits
+            d.attr_pmd[first >> 9 : (last >> 9) + 1] = bits & _ALL
         elif level == maps.PTE:
-            d.attr_pte[first : last + 1] = bits
+            d.attr_pte[first : last + 1] = bits & _ALL
         elif level != 0:
             raise ValueError(f"level {level} in a walk")
         d.level[first >> 9 : (last >> 9) + 1] = max(level, maps.PTE)
+        for hints, leaf, shift in _hints(d):
+            hints[first >> shift : (last >> shift) + 1] = level == leaf and bits & _CONTIGUOUS
 
 
 def _difference(d: maps.DirectMap, walk: list[Any], compared: int) -> str:
@@ -267,7 +287,7 @@ def _difference(d: maps.DirectMap, walk: list[Any], compared: int) -> str:
         if level == 0:
             continue
         levels, attributes = _found(d, first, last)
-        recorded = _attributes(int(raw, 16)) & compared
+        recorded = _attributes(int(raw, 16), arm64=d.arm64) & compared
         wrong = np.flatnonzero((levels != level) | (attributes & compared != recorded))
         if len(wrong):
             at = int(wrong[0])
@@ -278,9 +298,17 @@ def _difference(d: maps.DirectMap, walk: list[Any], compared: int) -> str:
     return ""
 
 
-def _found(d: maps.DirectMap, first: int, last: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Level and attributes of each page from `first` to `last`."""
+def _found(d: maps.DirectMap, first: int, last: int) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
+    """Level and attributes of each page from `first` to `last`, the contiguous hint among them."""
     pages = np.arange(first, last + 1)
     level = d.level[pages >> 9]
     by_leaf = np.where(level == maps.PUD, d.attr_pud[pages >> 18], d.attr_pmd[pages >> 9])
-    return level, np.where(level == maps.PTE, d.attr_pte[pages], by_leaf)
+    attributes = np.where(level == maps.PTE, d.attr_pte[pages], by_leaf).astype(np.uint16)
+    for hints, leaf, shift in _hints(d):
+        attributes[(level == leaf) & hints[pages >> shift]] |= _CONTIGUOUS
+    return level, attributes
+
+
+def _hints(d: maps.DirectMap) -> tuple[tuple[NDArray[np.bool_], int, int], ...]:
+    """Contiguous hints, the level of the leaves that carry them, and log2 of the pages of a group."""
+    return (d.cont_pte, maps.PTE, d.cont_pte_shift), (d.cont_pmd, maps.PMD, d.table_shift + d.cont_pmd_shift)
