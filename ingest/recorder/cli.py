@@ -60,9 +60,7 @@ def _said(out: Path, done: Recording) -> list[str]:
         how = f"status {done.exit_status}" if done.exit_status >= 0 else f"signal {-done.exit_status}"
         lines.append(f"  the command ended with {how}{'' if done.ended_by == 'command' else ', told to by us'}")
     if done.lost_events:
-        lines.append(
-            f"  events were lost: --buffer {done.buffer_bytes_per_cpu >> 18}M, four times as much, may hold them"
-        )
+        lines.append(f"  events were lost: --buffer {max(done.buffer_bytes_per_cpu >> 18, 1)}M may hold them")
     if done.missing:
         lines.append(f"  not there, or not readable: {', '.join(done.missing)}")
     if not done.redacted:
