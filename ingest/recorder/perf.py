@@ -153,6 +153,7 @@ class _Progress:
     def __init__(self, path: Path) -> None:
         self._path, self._at = path, 0
         self._status = Status()
+        self._lost = {_LOST: 0, _LOST_SAMPLES: 0}  # the same losses: as they happen, and perf's own count of them
 
     def status(self) -> Status:
         """What is in the file by now."""
@@ -165,6 +166,8 @@ class _Progress:
                 file.seek(self._at)
                 self._walk(file.read())
             self._status.bytes = file.seek(0, os.SEEK_END)
+        if lost := max(self._lost.values()):
+            self._status.lost_by_cpu = {None: lost}
         return self._status
 
     def _walk(self, data: bytes) -> None:
@@ -177,6 +180,6 @@ class _Progress:
                 self._status.events += 1
             elif kind in (_LOST, _LOST_SAMPLES):
                 (lost,) = struct.unpack_from("=Q", data, at + (16 if kind == _LOST else 8))
-                self._status.add_lost(None, lost)
+                self._lost[kind] += lost
             at += size
         self._at += at
