@@ -57,8 +57,9 @@ def mosaic(case: Case, strategy: str) -> str:
     if "start" not in rows or "end" not in rows:
         return f"**{strategy}**: no direct map was recorded by the replay."
     start, end = rows["start"], rows["end"]
+    names = case.leaf_names
     changed = [
-        f"{leaf} {percent(start[column] / start['pages'])} to {percent(end[column] / end['pages'])}"
+        f"{names[leaf]} {percent(start[column] / start['pages'])} to {percent(end[column] / end['pages'])}"
         for leaf, column in (("1G", "pages_1g"), ("2M", "pages_2m"), ("4K", "pages_4k"))
         if start[column] != end[column]
     ]
@@ -67,7 +68,8 @@ def mosaic(case: Case, strategy: str) -> str:
     if end["pages_keyed"]:
         large = end["pages_keyed"] - end["pages_keyed_4k"]
         of_them = "all" if large == end["pages_keyed"] else number(large) if large else "none"
-        text += f"; {count(end['pages_keyed'], 'page')} keyed at the end, {of_them} of them in leaves larger than 4K"
+        text += f"; {count(end['pages_keyed'], 'page')} keyed at the end, {of_them} of them in leaves larger than "
+        text += names["4K"]
     elif not start["pages_keyed"]:
         text += "; nothing is keyed"
     return text + "."

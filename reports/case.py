@@ -10,6 +10,7 @@ from typing import Any
 
 import duckdb
 
+from reports.formats import LEAF_NAMES
 from reports.questions import Answer, ask
 
 TABLES = (
@@ -71,6 +72,16 @@ class Case:
         """Whether the direct map was all 4K before the first event, whatever the strategy."""
         start = [m["pte_share_start"] for name, m in self.metrics.items() if family(name) != "per table"]
         return bool(start) and all(share is not None and share > 0.995 for share in start)
+
+    @property
+    def block_pages(self) -> int:
+        """Pages of a block, which a page table of 8-byte entries maps: 512 with 4K pages."""
+        return int(self.capture["page_size"]) // 8
+
+    @property
+    def leaf_names(self) -> dict[str, str]:
+        """Sizes of this machine's leaves, by what they are with 4K pages."""
+        return LEAF_NAMES[self.capture["page_size"]]
 
     @property
     def pools(self) -> list[str]:

@@ -83,7 +83,7 @@ def _mosaics(connection: duckdb.DuckDBPyConnection, case: Case) -> list[Drawn]:
     if not coverage:
         return [Drawn("The replay recorded no direct map: there is nothing to draw.")]
     mapped = max(row["pages"] for row in coverage)
-    cell = mosaic.cell_pages(mapped, 512)
+    cell = mosaic.cell_pages(mapped, case.block_pages)
     answer = ask(connection, "mosaic", capture=case.capture["name"], cell_pages=cell)
     runs = frame(answer)
     place = mosaic.layout(runs, cell)

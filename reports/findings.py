@@ -23,7 +23,8 @@ def demand(case: Case) -> str:
     if allocs is not None:
         parts.append(f"The recording allocates {count(allocs, 'page table')}")
     if peak is not None:
-        blocks = f" (at least {count(-(-peak // 512), 'block')} of 2M)" if peak else ""
+        fewest = count(-(-peak // case.block_pages), "block")
+        blocks = f" (at least {fewest} of {case.leaf_names['2M']})" if peak else ""
         parts.append(f"{'at' if parts else 'At'} most {count(peak, 'page')} of page tables are in use at once{blocks}")
     if start is None:
         before = "how many page tables were alive before the first event is not recorded"

@@ -2,6 +2,13 @@
 
 from typing import Any
 
+LEAF_NAMES = {
+    4096: {"4K": "4K", "2M": "2M", "1G": "1G"},
+    16384: {"4K": "16K", "2M": "32M", "1G": "64G"},
+    65536: {"4K": "64K", "2M": "512M", "1G": "4T"},
+}
+"""How large leaves are with pages of so many bytes; queries and figures call them as with 4K."""
+
 
 def number(value: float) -> str:
     """A count in full with thousands separators; what is not whole with three significant digits."""

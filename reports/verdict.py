@@ -95,9 +95,10 @@ def _why_so_few(case: Case, most: float, *, elsewhere: bool) -> str:
     metrics = next(iter(case.metrics.values()))
     start, peak = metrics["ptp_live_start"], metrics["ptp_live_peak"]
     grown = (peak or 0) - (start or 0)
-    if not 0 < grown < TELL_APART * 512:
+    size, name = case.block_pages, case.leaf_names["2M"]
+    if not 0 < grown < TELL_APART * size:
         return ""
-    blocks = "less than a 2M block" if grown < 512 else f"{number(grown / 512)} blocks of 2M"
+    blocks = f"less than a {name} block" if grown < size else f"{number(grown / size)} blocks of {name}"
     return f", because its page tables grow by no more than {count(grown, 'page')} ({blocks})"
 
 

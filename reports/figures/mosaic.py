@@ -1,4 +1,4 @@
-"""The direct map as a picture: one cell per 2M of physical memory, shaded by the smallest leaf in it."""
+"""The direct map as a picture: one cell per block (2M) of physical memory, shaded by the smallest leaf in it."""
 
 from dataclasses import dataclass
 
@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from reports.figures.style import INK
+from reports.formats import LEAF_NAMES
 
 MOST_CELLS = 16_384
 HOLE = 0
@@ -45,7 +46,7 @@ class Layout:
 
 
 def cell_pages(mapped_pages: int, block_pages: int = 512) -> int:
-    """Pages of a cell: one 2M block, or as many (a power of two) as keep the picture below ``MOST_CELLS``."""
+    """Pages of a cell: one block, or as many (a power of two) as keep the picture below ``MOST_CELLS``."""
     pages = block_pages
     while mapped_pages > pages * MOST_CELLS:
         pages *= 2
@@ -169,7 +170,9 @@ def _legend(figure: Figure, place: Layout, page_size: int, codes: list[int]) -> 
         leaf, keyed = KINDS[code - 1].split()
         extent = (at, at + 0.15, 0.08, 0.23)
         strip.imshow(_tile(code, 28, frame=False), interpolation="none", extent=extent, aspect="auto")
-        label = strip.text(at + 0.19, 0.15, f"{leaf}{words[keyed]}", va="center", fontsize=7.5, color=INK)
+        label = strip.text(
+            at + 0.19, 0.15, f"{LEAF_NAMES[page_size][leaf]}{words[keyed]}", va="center", fontsize=7.5, color=INK
+        )
         at += 0.37 + 0.066 * len(label.get_text())
     size = _address(place.cell_pages * page_size / (1 << 20))
     strip.text(at, 0.15, f"black frame: changed; a cell is {size}", va="center", fontsize=7.5, color=INK)

@@ -1,11 +1,12 @@
 WITH piece AS (
+    -- Leaves are named here as with 4K pages; those of 16K and 64K pages (32M, 512M) are what 2M is.
     -- The direct map in cells of $cell_pages pages, as runs of equal neighbours: the smallest leaf in a cell, and how much of it is keyed.
     SELECT run_id, strategy, moment, leaf, keyed, first_pfn, last_pfn,
            unnest(range(first_pfn // $cell_pages, last_pfn // $cell_pages + 1)) AS cell
     FROM direct_map JOIN strategy_summary USING (run_id)
     WHERE capture = $capture),
 cell AS (
-    SELECT strategy, moment, cell, min(CASE leaf WHEN '4K' THEN 1 WHEN '2M' THEN 2 ELSE 3 END) AS leaf,
+    SELECT strategy, moment, cell, min(CASE WHEN leaf LIKE '%K' THEN 1 WHEN leaf LIKE '%M' THEN 2 ELSE 3 END) AS leaf,
            coalesce(sum(least(last_pfn, (cell + 1) * $cell_pages - 1) - greatest(first_pfn, cell * $cell_pages) + 1) FILTER (keyed), 0)
                AS keyed_pages
     FROM piece GROUP BY strategy, moment, cell),

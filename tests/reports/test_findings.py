@@ -22,7 +22,7 @@ BASE = {
 def case(refills: dict[str, dict[int, tuple[int, int]]] | None = None, **metrics: dict[str, Any]) -> Case:
     """A case of strategies (underscores for dashes) with the named metrics changed."""
     rows = {name.replace("_", "-"): BASE | changed for name, changed in metrics.items()}
-    return Case(capture={"timing": "real", "arch": "x86_64"}, metrics=rows, refills=refills or {})
+    return Case(capture={"timing": "real", "arch": "x86_64", "page_size": 4096}, metrics=rows, refills=refills or {})
 
 
 def pool(refills: int, splits: int = 0, idle: float = 10, share: float = 0.002, **more: Any) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def test_shortfall_names_each_kind_by_itself() -> None:
 
 def test_the_account_of_a_pool_says_why_it_split() -> None:
     told = Case(
-        capture={}, metrics={"reserve-block": BASE | pool(31, splits=7, reserve_pages_min=1)},
+        capture={"page_size": 4096}, metrics={"reserve-block": BASE | pool(31, splits=7, reserve_pages_min=1)},
         refills={"reserve-block": {9: (31, 7), 2: (7, 0)}}, splits={"reserve-block": {("2M", "refill"): 7, ("2M", "warm_up"): 3}},
         reserve={"reserve-block": 2},
     )  # fmt: skip
@@ -270,3 +270,9 @@ def test_blocks_alone_are_no_reason_where_something_else_differs() -> None:
 )
 def test_only_float_noise_is_rounded_up_to_all(share: float, said: str) -> None:
     assert percent(share) == said
+
+
+def test_blocks_are_those_of_the_machines_pages() -> None:
+    small, large = (Case({"page_size": size}, {}) for size in (4096, 65536))
+    assert (small.block_pages, small.leaf_names["2M"]) == (512, "2M")
+    assert (large.block_pages, large.leaf_names["2M"], large.leaf_names["4K"]) == (8192, "512M", "64K")
