@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from ptpool.vocabulary import UNMOVABLE
 from replay.kernel.direct_map import PMD, PTE, PUD
-from replay.kernel.geometry import Geometry
+from replay.kernel.geometry import ARM64_16K, ARM64_64K, Geometry
 from replay.kernel.page_alloc import USED, PageAllocator
 
 UNVALIDATED = (
-    "Unvalidated: how a linear map of blocks is split on arm64 follows the source of 6.18 "
-    "(split_kernel_leaf_mapping()); no recorded sequence of a real kernel holds the model to it."
+    "Unvalidated: how a linear map of blocks of 16K and 64K pages is split follows the source of Linux 6.18 "
+    "(split_kernel_leaf_mapping()); a recorded sequence of a real kernel holds the model to it for 4K pages only."
 )
 _LEVELS = {"pte": PTE, "pmd": PMD, "pud": PUD}
 
@@ -54,7 +54,7 @@ def lay_out(
         recorded = _arm64(connection, capture_id, mapped, geometry, assumptions)
     else:
         recorded = _x86(connection, capture_id, moment, mapped, allocator, geometry, assumptions)
-    if geometry.arm64 and (recorded[1] > PTE).any():
+    if geometry in (ARM64_16K, ARM64_64K) and (recorded[1] > PTE).any():
         assumptions.append(UNVALIDATED)
     return recorded
 

@@ -29,12 +29,12 @@ def lines_of(path):
 def test_the_model_does_what_the_kernel_did(sequences, name):
     assert sequences[name].first_mismatch == ""
     assert sequences[name].mismatches == 0
-    assert sum(operation.recorded[0] + operation.recorded[1] for operation in sequences[name].operations) > 10
+    assert sum(sum(operation.predicted[:2]) for operation in sequences[name].operations) > 10  # as the kernel split
 
 
 def test_there_are_recordings_of_two_kernels_and_one_collapses(sequences):
     collapses = {name.partition("-")[0]: [0, 0] for name in NAMES}
-    assert set(collapses) >= {"612", "73"}
+    assert set(collapses) >= {"612", "73", "73arm64"}
     for name, sequence in sequences.items():
         for operation in sequence.operations:
             collapses[name.partition("-")[0]][0] += operation.recorded[2]
@@ -65,12 +65,13 @@ def test_a_file_takes_one_line_and_its_counters_go_into_the_warehouse(tmp_path, 
     [
         ('"d_l2s":1', '"d_l2s":0', "predicted 1 2M and 0 1G splits, 0 and 0 collapses; recorded 0 2M"),
         ('"8000000000000121"]', '"8000000000000123"]', "walked at level"),
+        ('"f8000000000407"]', '"e8000000000407"]', "walked at level"),
     ],
-    ids=["counter", "walk"],
+    ids=["counter", "walk", "contiguous hint"],
 )
 def test_what_is_not_as_recorded_is_told_in_words(tmp_path, capsys, monkeypatch, old, new, told):
     monkeypatch.chdir(tmp_path)
-    meta, *lines = lines_of(SPLITS[0])
+    meta, *lines = lines_of(next(path for path in SPLITS if any(old in line for line in lines_of(path))))
     path = tmp_path / "changed.jsonl"
     path.write_text("\n".join([meta, *(line.replace(old, new) if '"op"' in line else line for line in lines)]))
     assert run(["replay", "validate", "--sequence", str(path)]) == 1
