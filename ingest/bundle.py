@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ingest.formats import FORMATS, Format, known, refusal, sniff
+from ingest.formats import FORMATS, Format, called, known, refusal, sniff
 from ingest.source import read_head
 from ptpool.errors import UsageError
 
 MOMENTS = ("before", "after")
 SNAPSHOTS = ("buddyinfo", "pagetypeinfo", "zoneinfo", "vmstat", "meminfo")
-MACHINE_FILES = ("uname", "cpuinfo", "iomem", "trace_clock", "ring_stats", "permission_changes")
+MACHINE_FILES = ("uname", "cpuinfo", "iomem", "trace_clock", "saved_cmdlines", "ring_stats", "permission_changes")
 
 _TEXT_NAMES = re.compile(r"(trace|perf\.script|report|perf)[\w.-]*\.(txt|text|log|trace|out)(\.(gz|xz|zst))?$")
 _BINARY_NAMES = re.compile(r"(trace|perf)[\w.-]*\.(dat|data)(\.(gz|xz|zst))?$")
@@ -29,6 +29,7 @@ class Bundle:
     format: Format
     snapshots: dict[tuple[str, str], Path] = field(default_factory=dict)  # (moment, buddyinfo or ...)
     machine: dict[str, Path] = field(default_factory=dict)
+    described: list[Path] = field(default_factory=list)  # formats of events, where the trace does not hold them
     kallsyms: Path | None = None
 
     @property
@@ -36,7 +37,7 @@ class Bundle:
         """Every file that is read, in a fixed order."""
         rest = [self.snapshots[key] for key in sorted(self.snapshots)]
         symbols = [self.kallsyms] if self.kallsyms else []
-        return [*self.traces, *rest, *(self.machine[key] for key in sorted(self.machine)), *symbols]
+        return [*self.traces, *self.described, *rest, *(self.machine[key] for key in sorted(self.machine)), *symbols]
 
 
 def find_bundle(paths: Sequence[Path], name: str | None, snapshots: Path | None, wanted: str = "auto") -> Bundle:
@@ -76,13 +77,15 @@ def find_bundle(paths: Sequence[Path], name: str | None, snapshots: Path | None,
         folder = folders[0]
         traces = _traces_in(folder, forced)
     else:
-        folder = paths[0].absolute().parent
+        folder = paths[0].absolute().parents[2 if called(paths[0]) else 0]
         traces = list(paths)
     heads = {path: read_head(path) for path in traces}
     traces = [path for path in traces if heads[path]] or traces[:1]  # a CPU on which nothing happened
     forms = {
         form.name: form
-        for form in (forced if forced and heads[path] else sniff(heads[path], str(path)) for path in traces)
+        for form in (
+            (forced if heads[path] else None) or called(path) or sniff(heads[path], str(path)) for path in traces
+        )
     }
     if len(forms) > 1:
         raise UsageError(f"{paths[0]}: parts in different formats ({', '.join(forms)})", "import them one by one")
@@ -99,6 +102,7 @@ def find_bundle(paths: Sequence[Path], name: str | None, snapshots: Path | None,
         for place in dict.fromkeys((folder, beside)):
             if source not in bundle.machine and (place / source).is_file():
                 bundle.machine[source] = place / source
+    bundle.described = [path for path in sorted(folder.glob("events/**/*")) if bundle.format.files and path.is_file()]
     symbols = [path for place in (folder, beside) for path in sorted(place.glob("kallsyms*")) if path.is_file()]
     bundle.kallsyms = symbols[0] if symbols else None
     return bundle
@@ -106,6 +110,9 @@ def find_bundle(paths: Sequence[Path], name: str | None, snapshots: Path | None,
 
 def _traces_in(folder: Path, forced: Format | None) -> list[Path]:
     """The trace of a bundle: a binary one, which holds more, before a text one; among equals the first by name."""
+    for place in (form for form in FORMATS if form.files and forced in (None, form)):
+        if found := sorted(folder.glob(place.files)):
+            return found
     unreadable = None
     for named in (_BINARY_NAMES, _TEXT_NAMES):
         for path in sorted(path for path in folder.iterdir() if path.is_file() and named.match(path.name)):

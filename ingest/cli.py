@@ -33,7 +33,7 @@ def trace(
         Path | None, typer.Option(metavar="DIR", help="Folder with before/ and after/ [default: beside the trace].")
     ] = None,
     format_: Annotated[
-        str, typer.Option("--format", help="auto, ftrace, perf-script, perf-data or trace-dat.")
+        str, typer.Option("--format", help="auto, ftrace, perf-script, perf-data, trace-dat or trace-pipe-raw.")
     ] = "auto",
     from_: Annotated[
         str,

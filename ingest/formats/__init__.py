@@ -24,6 +24,7 @@ class Format:
         module: where its ``open_trace`` is; empty: it cannot be read yet.
         line: what one of its lines looks like (text formats).
         magic: what such a file begins with (binary formats).
+        files: what its files are called within a bundle, where nothing in them tells the format.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Format:
     module: str = ""
     line: re.Pattern[bytes] | None = None
     magic: tuple[bytes, ...] = ()
+    files: str = ""
 
     @property
     def readable(self) -> bool:
@@ -80,9 +82,20 @@ FORMATS = (
         module="ingest.formats.trace_dat",
         magic=(b"\x17\x08\x44tracing",),
     ),
+    Format(
+        "trace-pipe-raw",
+        "folder with per_cpu/cpuN/trace_pipe_raw and events/ of tracefs, as ptpool ingest capture makes it",
+        module="ingest.formats.trace_pipe_raw",
+        files="per_cpu/cpu*/trace_pipe_raw*",
+    ),
 )
 
 NAMES = tuple(form.name for form in FORMATS)
+
+
+def called(path: Path) -> Format | None:
+    """The format of a file by its place in a bundle; None: nothing follows from it."""
+    return next((form for form in FORMATS if form.files and path.absolute().match(form.files)), None)
 
 
 def known(head: bytes) -> Format | None:

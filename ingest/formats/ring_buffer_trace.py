@@ -93,7 +93,7 @@ class _Block:
 
 
 class RingTrace:
-    """Reads a `Recording`: a `Trace`, but that `found` may be that of several and its `first_ns` is kept here.
+    """Reads a `Recording` (a `Trace`; `found` may be that of several).
 
     Raises:
         UsageError: the formats are missing or impossible.
@@ -134,7 +134,11 @@ class RingTrace:
 
     def batches(self) -> Iterator[NDArray[Any]]:
         """See `Trace`."""
-        yield from merged(deque((-1, stream) for stream in range(len(self._blocks))), self._read)
+        found = self.found
+        for rows in merged(deque((-1, stream) for stream in range(len(self._blocks))), self._read):
+            if self.first_ns >= 0 and not 0 <= found.first_ns <= self.first_ns:
+                found.first_ns = self.first_ns
+            yield rows
         self._finish()
 
     def begin(self) -> int:

@@ -74,8 +74,6 @@ class Parts:
         trace = part.trace
         numbers = {name: np.full(1, -1, np.int32) for name in ("comm", "gfp", "stack")}  # the last is for -1, none
         for rows in trace.batches():
-            if trace.first_ns >= 0 and not 0 <= self.found.first_ns <= trace.first_ns:
-                self.found.first_ns = trace.first_ns
             numbers["comm"] = _learn(self.comms, trace.comms, numbers["comm"])
             numbers["gfp"] = _learn(self.gfps, trace.gfps, numbers["gfp"])
             numbers["stack"] = _learn(self.stacks, trace.stacks, numbers["stack"])

@@ -1,0 +1,67 @@
+"""A trace.dat repeated until it has so many events, each time later: what `make bench` reads."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+
+from ring_buffer_writer import File, Machine
+
+from ingest.formats.event_format import EventFormat
+from ingest.formats.trace_dat_file import TraceDat, read_trace_dat
+from ingest.formats.trace_dat_pages import ChunkedPages, PlainPages
+from ingest.trace import Found
+
+
+def repeat(source: Path, target: Path, times: int, variant: str = "7-zstd") -> None:
+    """Write the recording `times` times over into one file.
+
+    Args:
+        source: a little-endian trace.dat of one buffer.
+        variant: ``6``, ``7``, ``7-zlib`` or ``7-zstd``.
+    """
+    with source.open("rb") as file:
+        trace = read_trace_dat(file, source)
+        (buffer,) = (buffer for buffer in trace.buffers if buffer.cpus)
+        pages = {}
+        for cpu, offset, size in buffer.cpus:
+            place = file.fileno(), cpu, offset, size, source, Found()
+            reader = ChunkedPages(*place, trace.order, trace.compression) if buffer.compressed else PlainPages(*place)
+            room = bytearray(1 << 30 if buffer.compressed else size)
+            pages[cpu] = np.frombuffer(room, np.uint8)[: reader.fill(memoryview(room))].reshape(-1, buffer.page_size)
+        texts = _format_texts(trace)
+    stamps = [page[:, :8].copy().view(np.uint64) for page in pages.values()]
+    span = np.uint64(int(max(stamp.max() for stamp in stamps)) - int(min(stamp.min() for stamp in stamps)) + 1_000_000)
+    for cpu, page in pages.items():
+        many = np.tile(page, (times, 1))
+        many[:, :8].view()[:] = (
+            (many[:, :8].copy().view(np.uint64)[:, 0] + np.repeat(np.arange(times, dtype=np.uint64) * span, len(page)))
+            .view(np.uint8)
+            .reshape(-1, 8)
+        )
+        pages[cpu] = many
+    tasks = "".join(f"{pid} {name}\n" for pid, name in trace.tasks.items())
+    packed = {cpu: page.tobytes() for cpu, page in pages.items()}
+    written = File(Machine(ids={}), packed, tasks, trace.kallsyms.decode(), formats=texts)
+    target.write_bytes(written.write(variant))
+
+
+def _format_texts(trace: TraceDat) -> list[str]:
+    """Formats again as the kernel writes them, with a blank line after the common fields."""
+
+    def text(form: EventFormat) -> str:
+        fields = ["", ""]
+        for field in form.fields.values():
+            kind = f"{'' if field.signed else 'unsigned '}{'long' if field.size >= 8 else 'int'}"
+            name = f"{field.name}[8]" if field.is_array else field.name
+            line = f"\tfield:{kind} {name};\toffset:{field.offset};\tsize:{field.size};\tsigned:{int(field.signed)};\n"
+            fields[not field.name.startswith("common_")] += line
+        return f"name: {form.name}\nID: {form.id}\nformat:\n{fields[0]}\n{fields[1]}\nprint fmt: {form.print_fmt}"
+
+    return [text(form) for form in trace.formats]
+
+
+if __name__ == "__main__":
+    repeat(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])
