@@ -258,6 +258,7 @@ class _Import:
             "permission_changes_unplaced": changes.unplaced,
             "damaged_snapshots": self._damaged_snapshots,
             "classified_by_flags": stream.by_flags,
+            "kernel_stacks_freed": stream.stacks_freed,
             "failed_allocations": int(stream.kinds[KIND_ALLOC_FAILED]),
             "events_back_in_time": stream.back_in_time,
             "events_outside_window": sum(stream.outside.values()),

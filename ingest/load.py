@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from ingest.bundle import MOMENTS
 from ingest.classify import BY_FLAGS, TABLE_FLAGS, UNCLASSIFIED, Class, classify
-from ingest.ownership import OUTCOMES, Pages, class_code, class_names, roll_forward
+from ingest.ownership import NO_CLASS, OUTCOMES, Pages, class_code, class_names, roll_forward
 from ingest.scan import ROW, raw
 from ingest.trace import Trace
 from ptpool.progress import Meter
 from ptpool.vocabulary import KIND_ALLOC, KIND_ALLOC_FAILED, KIND_FREE, KINDS, gfp_flags
 
+_KSTACK = class_code("kstack", None, None)
 _ALWAYS, _FOREVER = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 
 Window = tuple[int | None, int | None]
@@ -40,7 +41,7 @@ class EventStream:
         self.page_flags: NDArray[np.uint64] | None = None  # by pfn: to be rolled forward to the start of the window
         self.outside = dict.fromkeys(MOMENTS, 0)  # events before and after the window
         self.stored = self.back_in_time = 0
-        self.without_stack = self.by_flags = 0
+        self.without_stack = self.by_flags = self.stacks_freed = 0
         self.kinds = np.zeros(len(KINDS), np.int64)
         self.first_ns = self.last_ns = self._previous_ns = -1
         self.highest_cpu = 0
@@ -113,7 +114,10 @@ class EventStream:
         codes[table] = class_code(*BY_FLAGS)
         since, until = self.edges
         start, stop = _ALWAYS if since is None else since, _FOREVER if until is None else until
+        stacks_freed = (codes == _KSTACK) & (kind == KIND_FREE)
         codes = self._pages.follow(rows, codes, start, stop)
+        stacks_freed &= codes == NO_CLASS
+        codes[stacks_freed] = _KSTACK
         before, after = rows["ts"] < start, rows["ts"] > stop
         inside = ~(before | after)
         if not inside.all():
@@ -121,16 +125,18 @@ class EventStream:
                 roll_forward(self.page_flags, raw(rows)[before].view(ROW), codes[before])
             self.outside["before"] += int(before.sum())
             self.outside["after"] += int(after.sum())
-            rows, codes, bare, table, gfp_bits = (
+            rows, codes, bare, table, gfp_bits, stacks_freed = (
                 raw(rows)[inside].view(ROW),
                 codes[inside],
                 bare[inside],
                 table[inside],
                 gfp_bits[inside],
+                stacks_freed[inside],
             )
             if not len(rows):
                 return
         self._count(rows, bare, table)
+        self.stacks_freed += int(stacks_freed.sum())
         stacks = known.stack_numbers[rows["stack"]]
         batch = self._arrow(rows, codes, gfp_bits, stacks)  # noqa: F841  (found by name: a view lives until the commit)
         self._connection.execute(_INSERT, [self._capture_id.result()])

@@ -167,7 +167,7 @@ def _free(directory: Any, states: Any, first: int, order: int) -> tuple[int, int
     """Free a block: class of its (first known) owner, and how it met what was live there."""
     head: Any = np.int64(states[_slot(directory, first)])
     pages = 1 << order
-    live, heads, before = 0, 0, 0
+    live, heads, known_before, before = 0, 0, 0, 0
     owner: Any = NO_CLASS
     for pfn in range(first, first + pages):
         slot = _slot(directory, pfn)
@@ -175,6 +175,7 @@ def _free(directory: Any, states: Any, first: int, order: int) -> tuple[int, int
         if state & _CLASS:
             live += 1
             heads += (state & _HEAD) != 0
+            known_before += (state & _SNAPSHOT) != 0
             if owner == NO_CLASS:
                 owner = state & _CLASS
         elif state & _FREED:
@@ -182,9 +183,11 @@ def _free(directory: Any, states: Any, first: int, order: int) -> tuple[int, int
         states[slot] = _FREED
     if live == 0:
         return NO_CLASS, DUPLICATE if before else UNKNOWN
-    if live == pages and head & _HEAD == (order + 1) << _HEAD_SHIFT:
-        return owner, FROM_SNAPSHOT if head & _SNAPSHOT else EXACT
-    if live == pages and (heads == 0 or (head & _HEAD) > (order + 1) << _HEAD_SHIFT):
+    if known_before == pages:
+        return owner, FROM_SNAPSHOT
+    if live == pages and heads == 1 and head & _HEAD == (order + 1) << _HEAD_SHIFT:
+        return owner, EXACT
+    if live == pages and (heads == 0 or (heads == 1 and head & _HEAD > (order + 1) << _HEAD_SHIFT)):
         for larger in range(order + 1, MAX_ORDER + 1):  # the rest of the block is no block any more
             slot = _slot(directory, (first >> larger) << larger)
             if states[slot] & _HEAD == (larger + 1) << _HEAD_SHIFT:

@@ -63,7 +63,7 @@ COMMENT ON COLUMN page_event.migratetype IS 'Requested migratetype (0 Unmovable,
 COMMENT ON COLUMN page_event.gfp_flags IS 'GFP bits as numbered by Linux 6.12; NULL where the event has none';
 COMMENT ON COLUMN page_event.gfp_text IS 'GFP flags as printed in the trace';
 COMMENT ON COLUMN page_event.stack_id IS 'Kernel stack, see stack; NULL when none was recorded';
-COMMENT ON COLUMN page_event.consumer IS 'Who asked for the memory, by stack; a free inherits it from the page; NULL: never seen allocated';
+COMMENT ON COLUMN page_event.consumer IS 'Who asked for the memory, by stack; a free inherits it from the page (one of a kernel stack never seen allocated has it by its own stack); NULL: never seen allocated';
 COMMENT ON COLUMN page_event.level IS 'Level of the page table; NULL when it is none, or unknown';
 COMMENT ON COLUMN page_event.role IS 'Whether the table was linked at once, deposited beside a huge page or preallocated; NULL when unknown';
 

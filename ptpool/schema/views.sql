@@ -57,11 +57,51 @@ COMMENT ON COLUMN ptp_lifetime.allocated_ns IS 'When it was allocated';
 COMMENT ON COLUMN ptp_lifetime.freed_ns IS 'When it was freed; NULL: still alive at the end, or its free was not recorded';
 COMMENT ON COLUMN ptp_lifetime.lifetime_ns IS 'freed_ns - allocated_ns';
 
+CREATE VIEW kmem_page_stat AS
+WITH met AS (
+    SELECT capture_id, kind, (1::BIGINT << page_order) * page_size // 1024 AS kb,
+           coalesce(lag(kind) OVER (PARTITION BY capture_id, pfn ORDER BY seq) = 'alloc', false) AS after_alloc
+    FROM page_event JOIN capture USING (capture_id) WHERE kind IN ('alloc', 'free', 'alloc_failed')
+), line AS (
+    SELECT capture_id, unnest([
+        {place: 1, what: 'allocation requests', n: kind <> 'free'},
+        {place: 2, what: 'free requests', n: kind = 'free'},
+        {place: 3, what: 'alloc+freed requests', n: kind = 'free' AND after_alloc},
+        {place: 5, what: 'free-only requests', n: kind = 'free' AND NOT after_alloc},
+        {place: 6, what: 'allocation failures', n: kind = 'alloc_failed'}
+    ], recursive := true), kb FROM met
+), total AS (
+    SELECT capture_id, place, what, count(*) FILTER (n) AS requests, coalesce(sum(kb) FILTER (n), 0)::BIGINT AS kb
+    FROM line GROUP BY ALL
+), alloc_only AS (
+    SELECT capture_id, 4 AS place, 'alloc-only requests' AS what, sum(if(place = 1, requests, -requests)) AS requests,
+           sum(if(place = 1, kb, -kb)) AS kb
+    FROM total WHERE place IN (1, 3) GROUP BY capture_id
+)
+SELECT capture.name AS capture, what, requests::BIGINT AS requests, kb::BIGINT AS kb
+FROM (FROM total UNION ALL FROM alloc_only) JOIN capture USING (capture_id) ORDER BY capture, place;
+COMMENT ON VIEW kmem_page_stat IS 'The totals of perf kmem --page stat, counted as it counts (tools/perf/builtin-kmem.c): a free matches when the last event of its first page was an allocation, of whatever order. data_quality says more: a free of part of a block is frees_of_part there and free-only here, one of several blocks frees_of_several and matched here, one of a page table older than the recording frees_from_snapshot and free-only here';
+COMMENT ON COLUMN kmem_page_stat.capture IS 'Name of the capture';
+COMMENT ON COLUMN kmem_page_stat.what IS 'Line of perf''s summary';
+COMMENT ON COLUMN kmem_page_stat.requests IS 'Events; allocations include those that failed';
+COMMENT ON COLUMN kmem_page_stat.kb IS 'Their size in KiB';
+
+CREATE VIEW kmem_page_order AS
+SELECT capture.name AS capture, page_order,
+       ['Unmovable', 'Movable', 'Reclaimable', 'HighAtomic', 'CMA', 'Isolate'][migratetype + 1] AS migratetype,
+       count(*) AS allocations
+FROM page_event JOIN capture USING (capture_id) WHERE kind = 'alloc' GROUP BY ALL ORDER BY ALL;
+COMMENT ON VIEW kmem_page_order IS 'The table of perf kmem --page stat: allocations by order and migratetype. perf names the columns after an older kernel''s numbers: Movable (1) stands under its Reclaimable, Reclaimable (2) under its Movable; here they have the names of include/linux/mmzone.h:enum migratetype';
+COMMENT ON COLUMN kmem_page_order.capture IS 'Name of the capture';
+COMMENT ON COLUMN kmem_page_order.page_order IS 'log2 of the number of pages';
+COMMENT ON COLUMN kmem_page_order.migratetype IS 'Migratetype of the request';
+COMMENT ON COLUMN kmem_page_order.allocations IS 'Allocations that succeeded';
+
 CREATE VIEW data_quality AS
 SELECT capture.name AS capture, severity, import_stat.name AS what, cpu, value,
        CASE WHEN value <= events AND what IN (
            'lost_events', 'allocs_without_stack', 'no_stacks', 'classified_by_flags', 'frees_exact', 'frees_from_snapshot',
-           'frees_of_part', 'frees_of_several', 'frees_unknown', 'frees_twice', 'allocs_over_live', 'failed_allocations',
+           'frees_of_part', 'frees_of_several', 'frees_unknown', 'kernel_stacks_freed', 'frees_twice', 'allocs_over_live', 'failed_allocations',
            'events_back_in_time', 'events_without_cpu', 'events_without_time', 'events_without_task', 'events_beyond_memory'
        ) THEN round(100.0 * value / nullif(events, 0), 3) END AS pct_of_events, explanation
 FROM import_stat JOIN capture USING (capture_id)

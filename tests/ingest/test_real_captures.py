@@ -41,6 +41,14 @@ def test_counts(name: str, ingest: Callable[..., int], query: Callable[..., list
     ) == [(True,)]
 
 
+def test_kernel_stacks(ingest: Callable[..., int], query: Callable[..., list[tuple[int, ...]]]) -> None:
+    """Allocated in bulk without an event, freed four pages at a time by vfree's worker."""
+    assert ingest(CAPTURES / "server-16g" / "perf.script.txt.zst") == 0
+    assert query("SELECT kind, count(*), count(DISTINCT frames[-1]) FROM page_event JOIN stack USING (stack_id)"
+                 " WHERE page_event.consumer = 'kstack' GROUP BY ALL") == [("free", 4 * 2204, 1)]  # fmt: skip
+    assert query("SELECT value FROM import_stat WHERE name = 'kernel_stacks_freed'") == [(4 * 2204,)]
+
+
 def tables(query: Callable[..., list[tuple[int, ...]]]) -> tuple[int, ...]:
     (row,) = query("""
         SELECT count(*) FILTER (level = 'pgd'), count(*) FILTER (level = 'pud'), count(*) FILTER (level = 'pmd'),
