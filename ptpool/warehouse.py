@@ -49,7 +49,7 @@ _SUMMARY_COLUMNS = {
     "capture": "Its name",
     "strategy": "Strategy, at default parameters",
     "run_id": "Run that the row was taken from",
-    "block_failures": "Allocations of a whole 2M block that got nothing, those of the recorded workload included",
+    "block_failures": "Allocations of a whole block (2M with 4K pages) that got nothing, the recorded workload's too",
     "huge_blocks_free_delta_vs_unprotected": "Free 2M blocks after the last event, less those of the unprotected run",
     "mapping_cost_pct_low": "Mapping cost: pte_share_mean times the smallest published figure of mapping_cost_basis; "
     "NULL below a share of 1 %, where nobody has measured",
@@ -90,8 +90,9 @@ def _create_strategy_summary(connection: duckdb.DuckDBPyConnection) -> None:
         CREATE VIEW strategy_summary AS
         WITH default_run AS (SELECT * FROM run WHERE is_default AND mode = 'policy'),
         pivoted AS (SELECT run_id, {pivot} FROM run_metric GROUP BY run_id),
-        huge AS (SELECT run_id, sum(failures) AS block_failures FROM run_order
-                 WHERE page_order = (SELECT max(page_order) FROM run_order WHERE page_order <= 9) GROUP BY run_id),
+        huge AS (SELECT run_id, sum(failures) AS block_failures
+                 FROM run_order JOIN run USING (run_id) JOIN capture USING (capture_id)
+                 WHERE page_order = log2(page_size // 8)::INTEGER GROUP BY run_id),
         scale AS (SELECT * FROM mapping_scale WHERE metric = 'time'),
         basis AS (
             SELECT capture_id, coalesce(own.arch, other.arch) AS arch,
