@@ -30,6 +30,7 @@ _CAPTURE_TABLES = (
     "direct_map_recorded",
     "risk",
     "validation",
+    "contradiction",
     "capture",
 )
 _RUN_TABLES = (

@@ -48,7 +48,7 @@ def pages_at_start(
 ) -> Pages:
     """Find out what every page was, from the best source there is."""
     for moment in ("before", "after"):
-        flags = _page_flags(connection, capture["capture_id"], moment, demand.pages)
+        flags = page_flags_of(connection, capture["capture_id"], moment, demand.pages)
         if flags is not None:
             return _from_flags(flags, demand, moment, assumptions)
     zones = Zones.read(connection, capture["capture_id"], "before")
@@ -66,7 +66,7 @@ def _seen(demand: Demand, pages: int) -> NDArray[np.int8]:
     return seen
 
 
-def _page_flags(
+def page_flags_of(
     connection: duckdb.DuckDBPyConnection, capture_id: str, moment: str, least: int
 ) -> NDArray[np.int64] | None:
     """(P,) flags of every page; pages above the last recorded one are absent. None: there are none."""

@@ -23,6 +23,8 @@ TABLES = (
     "splits",
     "map_coverage",
     "agreement",
+    "validation",
+    "contradictions",
     "run_order",
     "mapping_cost",
     "mapping_weightings",

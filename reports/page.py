@@ -3,6 +3,7 @@
 import duckdb
 
 from reports import cost, findings
+from reports.agreement import agreement
 from reports.case import TABLES, Case, load_case
 from reports.draw import figures
 from reports.formats import count, duration, size
@@ -70,6 +71,7 @@ def capture_page(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, 
         quality=cost.quality(case),
         basis=cost.basis(case),
         unmeasured=cost.UNMEASURED,
+        agreement=agreement(case),
         differences=findings.differences(case),
         baseline="unprotected" in case.metrics,
         mosaic_key=_MOSAIC_KEY if any(figure.name for figure in drawn["mosaic"]) else "",

@@ -317,6 +317,17 @@ COMMENT ON COLUMN validation.null_error IS 'Error of predicting that nothing cha
 COMMENT ON COLUMN validation.model_error IS 'Error of the model';
 COMMENT ON COLUMN validation.allowed_error IS 'Largest error at which the prediction holds: a quarter of the recorded change, or 32; NULL: shown, not judged';
 
+CREATE TABLE contradiction (
+    capture_id VARCHAR NOT NULL, what VARCHAR NOT NULL, cause VARCHAR NOT NULL, pages BIGINT NOT NULL, explained BOOLEAN NOT NULL, explanation VARCHAR NOT NULL
+);
+COMMENT ON TABLE contradiction IS 'Placement replay: where a recording contradicts itself or its snapshots when every event is put at its recorded place';
+COMMENT ON COLUMN contradiction.capture_id IS 'Capture';
+COMMENT ON COLUMN contradiction.what IS 'What cannot be: an allocation of a page in use, a free of a free page, a state afterwards that no event made';
+COMMENT ON COLUMN contradiction.cause IS 'Why, by name: bulk_allocation, compaction, per_cpu_lists, ...; unexplained';
+COMMENT ON COLUMN contradiction.pages IS 'Pages (a page counts each time)';
+COMMENT ON COLUMN contradiction.explained IS 'Whether a cause is known';
+COMMENT ON COLUMN contradiction.explanation IS 'The cause in words, with its place in the kernel';
+
 CREATE TABLE published_measurement (
     topic VARCHAR NOT NULL, arch VARCHAR NOT NULL, platform VARCHAR NOT NULL, workload_class VARCHAR NOT NULL, benchmark VARCHAR NOT NULL,
     metric VARCHAR NOT NULL, delta_pct DOUBLE, better_when VARCHAR NOT NULL, source VARCHAR NOT NULL, note VARCHAR

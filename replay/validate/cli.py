@@ -35,11 +35,14 @@ def validate(
     """Hold the model against real machines: captures against their own snapshots, or recorded permission changes.
 
     A capture is replayed without protection; what the replay predicts for the moment after it is compared with the
-    machine's snapshot, beside the prediction that nothing changed. With --sequence every permission change is made anew
-    on the modelled direct map, and splits, collapses and the walk of the page tables are compared after each. The
-    results go into table validation of the warehouse (with --sequence only where there is one).
+    machine's snapshot, beside the prediction that nothing changed. And every event is put at its recorded place
+    (placement replay): where that contradicts the snapshots or itself, the cause is named. With --sequence every
+    permission change is made anew on the modelled direct map, and splits, collapses and the walk of the page tables are
+    compared after each. The results go into tables validation and contradiction of the warehouse (with --sequence only
+    where there is one).
 
-    Exit status 1: a prediction is further off than is allowed, or something is not as recorded.
+    Exit status 1: a prediction is further off than is allowed, a contradiction has no known cause, or something is not
+    as recorded.
 
     Example: ptpool replay validate --capture server-16g
 
@@ -62,6 +65,7 @@ def _captures(names: str, seeds: int, db: Path, *, quiet: bool, as_json: bool) -
     from ptpool.compiled import is_cached
     from ptpool.progress import progress
     from ptpool.warehouse import capture_row, open_warehouse
+    from replay.placement import replay_placement
     from replay.validate.snapshot import ALLOWED_BLOCKS, comparable, compare, keep
 
     with open_warehouse(db, write=True) as connection:
@@ -69,16 +73,17 @@ def _captures(names: str, seeds: int, db: Path, *, quiet: bool, as_json: bool) -
         captures = [capture_row(connection, name) for name in wanted]
         if not captures:
             raise UsageError(
-                f"{db}: no capture with snapshots from before and after the recording",
+                f"{db}: no capture with a snapshot from after the recording",
                 "import one with folders before/ and after/ beside its trace",
             )
         if not is_cached("replay"):
             note("compiling the replay loop: half a minute, once for each version", quiet=quiet)
-        done = {}
+        done, placed = {}, {}
         with progress("validate", len(captures), quiet=quiet, unit="captures") as meter:
             for row in captures:
                 done[row["name"]] = compare(connection, row, seeds)
-                keep(connection, row["capture_id"], done[row["name"]])
+                placed[row["name"]] = replay_placement(connection, row)
+                keep(connection, row["capture_id"], done[row["name"]], placed[row["name"]])
                 meter(len(done), f"{len(done)} of {len(captures)} captures")
     columns = ["capture", "quantity", "zone", "order", "before", "after", "predicted"]
     columns += ["null_error", "model_error", "allowed_error", "holds"]
@@ -104,13 +109,22 @@ def _captures(names: str, seeds: int, db: Path, *, quiet: bool, as_json: bool) -
     for name, items in done.items():
         bound = [item for item in items if item.allowed_error is not None]
         changed = [item for item in items if item.null_error > ALLOWED_BLOCKS]
+        better = sum(item.model_error < item.null_error for item in changed)
+        policy = (
+            f"{sum(item.holds for item in bound)} of {len(bound)} predictions hold; of {len(changed)} quantities that "
+            f"changed, {better} are predicted better than by 'as before'"
+            if items
+            else "no snapshot from before the recording, so nothing is predicted"
+        )
+        placement = placed[name]
+        contradicting = sum(item.pages for item in placement.contradictions)
         note(
-            f"{name}: {sum(item.holds for item in bound)} of {len(bound)} predictions hold; of {len(changed)} "
-            f"quantities that changed, {sum(item.model_error < item.null_error for item in changed)} are predicted "
-            "better than by 'as before'",
+            f"{name}: {policy}. At their recorded places: {contradicting:,} contradictions in "
+            f"{placement.pages_touched:,} pages, {placement.unexplained:,} unexplained",
             quiet=quiet,
         )
-    return all(item.holds for items in done.values() for item in items)
+    unexplained = sum(placement.unexplained for placement in placed.values())
+    return unexplained == 0 and all(item.holds for items in done.values() for item in items)
 
 
 def _sequences(files: list[Path], db: Path, *, quiet: bool, as_json: bool) -> bool:

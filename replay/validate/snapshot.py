@@ -18,6 +18,7 @@ from replay.initial_zones import ZONE_CLASS
 from replay.kernel import direct_map as maps
 from replay.kernel.page_alloc import HOLE
 from replay.machine import Machine
+from replay.placement import Placement
 from replay.registry import strategies
 from replay.stretch import PTP_LIVE
 
@@ -69,13 +70,18 @@ def compare(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any], seed
     """Replay a capture without protection, once for each seed, and hold the result against the snapshot from after.
 
     Raises:
-        UsageError: the capture has no two snapshots, or was imported in part.
+        UsageError: the capture has no snapshot from after the recording, or was imported in part.
     """
     name = capture["name"]
     if capture["window_from_ns"] is not None or capture["window_to_ns"] is not None:
         raise UsageError(
             f"capture {name}: imported in part, so its snapshots tell of other moments than its first and last event",
             f"import all of it: ptpool ingest trace FILE --name {name} --replace",
+        )
+    if name not in comparable(connection):
+        raise UsageError(
+            f"capture {name}: nothing to compare with",
+            "that takes /proc/buddyinfo and others from after the recording, in a folder after/ (and before/)",
         )
     demand = load_demand(connection, capture)
     predictions = []
@@ -88,11 +94,6 @@ def compare(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any], seed
         predictions.append(_predicted(machine))
     huge = machine.allocator.pageblock_order
     recorded = connection.execute(_RECORDED, {"capture": capture["capture_id"], "huge": huge}).fetchall()
-    if not recorded:
-        raise UsageError(
-            f"capture {name}: nothing to compare with",
-            "that takes /proc/buddyinfo from before and after the recording, in folders before/ and after/",
-        )
     rows = []
     for quantity, zone, page_order, before, after in recorded:
         values = [p.get((quantity, zone, page_order)) for p in predictions]
@@ -105,21 +106,30 @@ def compare(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any], seed
 
 
 def comparable(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """Names of the captures that were imported whole, with buddyinfo from before and after the recording."""
+    """Names of the captures that were imported whole, with a snapshot from after the recording."""
     return [
         name
         for (name,) in connection.execute(
-            """SELECT name FROM capture JOIN free_blocks USING (capture_id)
-               WHERE window_from_ns IS NULL AND window_to_ns IS NULL
-               GROUP BY name HAVING count(DISTINCT moment) = 2 ORDER BY name"""
+            """SELECT DISTINCT name FROM capture JOIN free_blocks USING (capture_id)
+               WHERE window_from_ns IS NULL AND window_to_ns IS NULL AND moment = 'after' ORDER BY name"""
         ).fetchall()
     ]
 
 
-def keep(connection: duckdb.DuckDBPyConnection, capture_id: str, comparisons: list[Comparison]) -> None:
-    """Put a capture's comparisons into table ``validation``, in place of earlier ones."""
+def keep(
+    connection: duckdb.DuckDBPyConnection, capture_id: str, comparisons: list[Comparison], placement: Placement
+) -> None:
+    """Put a capture's comparisons and contradictions into the warehouse, in place of earlier ones."""
     with transaction(connection):
+        connection.execute("DELETE FROM contradiction WHERE capture_id = ?", [capture_id])
+        if placement.contradictions:
+            connection.executemany(
+                "INSERT INTO contradiction VALUES (?, ?, ?, ?, ?, ?)",
+                [(capture_id, *item, item.explained, item.explanation) for item in placement.contradictions],
+            )
         connection.execute("DELETE FROM validation WHERE capture_id = ?", [capture_id])
+        if not comparisons:
+            return
         connection.executemany(
             "INSERT INTO validation VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [

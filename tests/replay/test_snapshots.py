@@ -11,7 +11,7 @@ from ptpool.vocabulary import RECLAIMABLE, UNMOVABLE
 from ptpool.warehouse import capture_row, open_warehouse
 from replay.demand import load_demand
 from replay.initial_state import recorded_machine
-from replay.validate.snapshot import Comparison, comparable
+from replay.validate.snapshot import Comparison, comparable, compare
 
 CAPTURES = Path(__file__).parents[2] / "data" / "captures"
 FRAG, BOOT = "sharedmem-frag-1g", "boot-512m"
@@ -77,11 +77,12 @@ def test_every_prediction_stands_beside_what_was_recorded(warehouse, capsys):
     assert change["splits_2m", None] == 0
 
 
-def test_a_boot_has_nothing_to_compare_with(warehouse, capsys):
-    with open_warehouse(warehouse) as connection:
-        assert comparable(connection) == [FRAG]
-    assert run(["replay", "validate", "--capture", BOOT, "--db", str(warehouse)]) == 2
-    assert "nothing to compare with" in capsys.readouterr().err
+def test_without_a_snapshot_from_after_there_is_nothing_to_compare_with(connection):
+    assert comparable(connection) == [BOOT, FRAG]
+    connection.execute("DELETE FROM free_blocks WHERE moment = 'after'")
+    assert comparable(connection) == []
+    with pytest.raises(UsageError, match="nothing to compare with"):
+        compare(connection, capture_row(connection, FRAG), 1)
 
 
 def test_a_part_of_a_recording_is_refused(warehouse, capsys):
