@@ -74,3 +74,13 @@ def test_without_its_tools_the_lab_says_so_in_two_lines(tmp_path):
     assert done.returncode == 2
     assert done.stderr.startswith("lab: apt-get is not on this machine\n") and done.stderr.count("\n") == 2
     assert not (tmp_path / "lab").exists()
+
+
+def test_the_spread_is_of_five_whole_recordings():
+    with (LAB.parent / "captures" / "spread.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["workload"], row["recording"]) for row in rows} == {
+        (workload, str(i)) for workload in ("fork", "sharedmem") for i in range(1, 6)
+    }
+    free = [row for row in rows if row["quantity"] == "free_pages" and row["zone"] == "DMA32"]
+    assert len(free) == 10 and all(int(row["before"]) > 0 and int(row["after"]) > 0 for row in free)
