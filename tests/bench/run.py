@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import perf_data
 import polars as pl
 import pyarrow as pa
 
@@ -237,6 +238,7 @@ def main() -> None:
         folder = Path(name)
         replay = bench_replay(folder)
         ingest = bench_ingest(folder)
+        binary = perf_data.bench(folder / "perf-data", median_s, ptpool_ingest)
     print("Replay (set-up, warm-up, replay and results; median of 3)\n")
     columns = ["capture", "strategy", "events", "seconds", "M events/s"]
     print(aligned(columns, [(*row[:3], round(row[3], 2), round(row[4], 2)) for row in replay]))
@@ -245,6 +247,10 @@ def main() -> None:
     print(
         aligned(columns, [(*row[:2], round(row[2], 3), row[3] and round(row[3]), round(row[4], 1)) for row in ingest])
     )
+
+    print(f"\nperf.data against perf script -F {perf_data.FIELDS} (which writes text to a file)\n")
+    columns = ["file", "program", "seconds", "MB/s", "times perf script"]
+    print(aligned(columns, [(*row[:2], round(row[2], 3), round(row[3]), round(row[4], 1)) for row in binary]))
 
 
 if __name__ == "__main__":
