@@ -187,7 +187,7 @@ def test_a_killed_perf(tmp_path):
     for time in (1, 2):
         file.sample(w.Sample(time, 0, 5, file.raw(w.FREE, pfn=time, order=0), id=7), attribute)
     path = written(tmp_path, file.file(finished=False)[:-5])
-    with pytest.raises(UsageError, match="killed before it described"):
+    with pytest.raises(UsageError, match="does not describe the events"):
         read(path)
     for system, text in file.formats():
         folder = tmp_path / "events" / system / text.split()[1]

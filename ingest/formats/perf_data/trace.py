@@ -379,7 +379,7 @@ def _events_beside(path: Path) -> Events:
     found = sorted(path.absolute().parent.glob("events/*/*/format"))
     if not found:
         raise UsageError(
-            f"{path}: perf was killed before it described the events it recorded",
+            f"{path}: cut off, or perf was killed: it does not describe the events it holds",
             "put tracefs events/kmem of that machine beside it, as events/kmem/mm_page_alloc/format and so on",
         )
     return Events(((file.parts[-3], file.read_text(errors="replace")) for file in found), str(path.parent / "events"))
