@@ -4,6 +4,7 @@ import mmap
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +22,7 @@ MACHINE = {
 }
 PERSONAL = ("cmdline", "version", "swaps")  # hold names of hosts, users and paths: not stored by --redact
 
+_PAGE_TABLES = ("sys/kernel/debug/page_tables/kernel", "sys/kernel/debug/kernel_page_tables")  # CONFIG_PTDUMP_DEBUGFS
 _STEP = 4 << 20
 _USERS_SYMBOL = re.compile(rb"([0-9a-f]+ \w )\S+\s+\[(bpf|__builtin__\w+)\]$")
 
@@ -84,6 +86,9 @@ class Moment:
                 self.files[name] = (self.root / "proc" / name).read_bytes()
             except OSError:
                 self.missing.append(name)
+        for path in _PAGE_TABLES:  # few kernels have one
+            with suppress(OSError):
+                self.files["page_tables"] = (self.root / path).read_bytes()
         if not flags_first:
             self._take_flags()
 
