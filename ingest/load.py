@@ -1,5 +1,6 @@
 """A trace into the warehouse: batches of rows past the classifier, the page owners and the window."""
 
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -205,8 +206,14 @@ def _before_last(known: NDArray[Any], more: list[int]) -> NDArray[Any]:
     return np.concatenate([known[:-1], np.array(more, known.dtype), known[-1:]]) if more else known
 
 
-def _texts(codes: NDArray[Any], values: Any) -> pa.Array:
-    return pa.DictionaryArray.from_arrays(_nullable(codes.astype(np.int32)), pa.array(values, pa.string()))
+def _texts(codes: NDArray[Any], values: Sequence[str | None]) -> pa.Array:
+    """Texts by number (-1: none); of the values only those that occur, for a trace may name a million tasks."""
+    occurs = np.zeros(len(values) + 1, np.bool_)  # the last for -1
+    occurs[codes] = True
+    occurs[-1] = False
+    places = np.where(occurs, np.cumsum(occurs) - 1, -1).astype(np.int32)
+    used = [values[code] for code in np.flatnonzero(occurs).tolist()]
+    return pa.DictionaryArray.from_arrays(_nullable(places[codes]), pa.array(used, pa.string()))
 
 
 def _nullable(values: NDArray[Any]) -> pa.Array:
