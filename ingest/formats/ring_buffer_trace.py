@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -76,20 +77,27 @@ class Recording:
 
 
 class _Block:
-    """Some pages of one CPU in memory; a page that is not whole yet moves to the front of the next block."""
+    """Some pages of one CPU in memory, while the next ones are read; a page that is not whole yet moves before them."""
 
-    def __init__(self, pages: Pages, size: int) -> None:
-        self.buffer = np.zeros(size + PADDING, np.uint8)
-        self.at = self.end = 0
-        self._pages, self._size = pages, size
+    def __init__(self, pages: Pages, size: int, page_size: int, reader: ThreadPoolExecutor) -> None:
+        self.buffer, self._next = (np.zeros(page_size + size + PADDING, np.uint8) for _ in range(2))
+        self.at = self.end = self._begin = page_size
+        self._pages, self._size, self._reader = pages, size, reader
+        self._coming: Future[int] | None = None
 
     def more(self) -> bool:
-        """Read on; False: there is no more."""
+        """Go on to the next pages; False: there are no more."""
+        got = (self._coming or self._ask()).result()
         rest = self.end - self.at
-        self.buffer[:rest] = self.buffer[self.at : self.end]
-        got = self._pages.fill(memoryview(self.buffer)[rest : self._size])  # type: ignore[arg-type]
-        self.at, self.end = 0, rest + got
+        self._next[self._begin - rest : self._begin] = self.buffer[self.at : self.end]
+        self.buffer, self._next = self._next, self.buffer
+        self.at, self.end = self._begin - rest, self._begin + got
+        self._coming = self._ask()
         return got > 0
+
+    def _ask(self) -> "Future[int]":
+        room = memoryview(self._next)[self._begin : self._begin + self._size]  # type: ignore[arg-type]
+        return self._reader.submit(self._pages.fill, room)
 
 
 class RingTrace:
@@ -124,7 +132,11 @@ class RingTrace:
         self._rows = np.zeros((cpus, self._capacity), scan.ROW)
         self._state = ring.new_state(cpus)
         size = max(min(_LARGEST_BLOCK, _BLOCKS // max(cpus, 1)), recording.page_size)
-        self._blocks = [_Block(pages, size - size % recording.page_size) for pages in recording.pages]
+        self._reader = ThreadPoolExecutor(1)  # reads and decompresses ahead
+        self._blocks = [
+            _Block(pages, size - size % recording.page_size, recording.page_size, self._reader)
+            for pages in recording.pages
+        ]
 
     @property
     def first_ns(self) -> int:
@@ -157,7 +169,8 @@ class RingTrace:
         return sum(pages.consumed() for pages in self._recording.pages)
 
     def close(self) -> None:
-        """See `Trace`; the file is closed by who opened it."""
+        """See `Trace`; the file is closed by who opened it, after this."""
+        self._reader.shutdown(cancel_futures=True)
 
     def _read(self, stream: int) -> Iterator[NDArray[Any]]:
         """One CPU's rows, as soon as their stack has come or cannot come any more."""

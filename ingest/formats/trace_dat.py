@@ -123,7 +123,7 @@ class _TraceDatPart(Part):
                 symbols = read_symbols(context.kallsyms) if context.kallsyms else NONE
             self.trace = self._open(trace, path, symbols, found)
         except BaseException:
-            self.close()
+            self._file.close()
             raise
 
     def _open(self, trace: TraceDat, path: Path, symbols: Symbols, found: Found) -> RingTrace:
@@ -150,7 +150,11 @@ class _TraceDatPart(Part):
 
     def _has_page_events(self, trace: TraceDat, buffer: Buffer, path: Path) -> bool:
         probe = Found(best_effort=True)
-        return any(len(rows) for rows in RingTrace(self._recording(trace, buffer, path, NONE, probe), probe).batches())
+        reading = RingTrace(self._recording(trace, buffer, path, NONE, probe), probe)
+        try:
+            return any(len(rows) for rows in reading.batches())
+        finally:
+            reading.close()
 
     def _recording(self, trace: TraceDat, buffer: Buffer, path: Path, symbols: Symbols, found: Found) -> Recording:
         pages: list[Pages] = []
@@ -178,6 +182,7 @@ class _TraceDatPart(Part):
 
     def close(self) -> None:
         """Close the file."""
+        self.trace.close()
         self._file.close()
 
 

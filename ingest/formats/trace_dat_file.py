@@ -9,9 +9,10 @@ import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from ingest.formats.event_format import EventFormat, Field, parse_fields, parse_format
 from ingest.formats.ring_buffer import EVENTS
@@ -114,6 +115,13 @@ class TraceDat:
     buffers: list[Buffer] = field(default_factory=list)
 
 
+@cache
+def _zstd() -> Any:
+    import pyarrow as pa
+
+    return pa.Codec("zstd")
+
+
 def decompress(data: bytes, size: int, kind: str, where: str) -> bytes:
     """Decompress one block whose size is known.
 
@@ -124,9 +132,7 @@ def decompress(data: bytes, size: int, kind: str, where: str) -> bytes:
         if kind == "zlib":
             plain = zlib.decompressobj().decompress(data, size + 1)
         elif kind == "zstd":
-            import pyarrow as pa
-
-            plain = pa.Codec("zstd").decompress(data, size, asbytes=True)
+            plain = _zstd().decompress(data, size, asbytes=True)
         else:
             raise UsageError(f"{where}: compressed with {kind}, which ptpool does not read", "trace-cmd convert it")
     except (OSError, zlib.error, ValueError) as error:

@@ -7,6 +7,7 @@ from ingest.formats.trace_dat_file import decompress
 from ingest.trace import Found
 from ptpool.errors import UsageError
 
+_WINDOW = 1 << 18  # bytes read at once
 LARGEST_CHUNK = 1 << 26  # bytes, decompressed; trace-cmd makes chunks of ten pages
 
 
@@ -62,6 +63,7 @@ class ChunkedPages(PlainPages):
         self._order, self._compression = order, compression
         self._rest = memoryview(b"")
         self._chunks = -1
+        self._window, self._used = b"", 0  # bytes read ahead, and how many of them were taken
 
     def fill(self, target: memoryview) -> int:
         """See `ingest.formats.ring_buffer_trace.Pages`."""
@@ -96,15 +98,19 @@ class ChunkedPages(PlainPages):
         return len(plain) > 0
 
     def _chunk(self, packed: int, plain: int) -> bytes:
-        where = f"{self._path}: CPU {self.cpu}: chunk at byte {self._at:,}"
-        if not 0 < plain <= LARGEST_CHUNK or packed > min(2 * LARGEST_CHUNK, self._end - self._at):
+        where = f"{self._path}: CPU {self.cpu}: chunk at byte {self._at - len(self._window) + self._used:,}"
+        if not 0 < plain <= LARGEST_CHUNK or packed > min(2 * LARGEST_CHUNK, self._end):
             raise UsageError(f"{where}: impossible size of {packed:,} bytes for {plain:,}")
         data = self._read(packed)
         return decompress(data, plain, self._compression, where) if len(data) == packed else b""
 
     def _read(self, size: int) -> bytes:
-        data = bytearray(size)
-        return bytes(data[: super().fill(memoryview(data))])
+        if len(self._window) - self._used < size:
+            rest = self._window[self._used :]
+            window = bytearray(max(size - len(rest), min(_WINDOW, self._end - self._at)))
+            self._window, self._used = rest + window[: super().fill(memoryview(window))], 0
+        self._used += size
+        return bytes(self._window[self._used - size : self._used])
 
     def _number(self, data: bytes) -> int:
         return int.from_bytes(data, self._order)  # type: ignore[arg-type]

@@ -68,6 +68,7 @@ class _RawTrace(RingTrace):
 
     def close(self) -> None:
         """See `Trace`."""
+        super().close()
         for file in self._files:
             file.close()
 

@@ -20,6 +20,7 @@ import numpy as np
 import perf_data
 import polars as pl
 import pyarrow as pa
+from repeat_trace_dat import repeat
 
 from ingest.bundle import find_bundle
 from ingest.importer import import_capture
@@ -32,6 +33,7 @@ from replay.registry import strategies
 from replay.runs import replay_one
 
 CAPTURES = Path(__file__).parents[2] / "data" / "captures"
+EXCERPT = Path(__file__).parents[1] / "ingest" / "trace_dat" / "build-2g-excerpt.dat"
 REPEATS = 3
 REPLAY_EVENTS = 5_000_000
 TEXT_BYTES = 300_000_000  # so that opening the warehouse does not count
@@ -147,7 +149,28 @@ def bench_ingest(folder: Path) -> list[tuple[Any, ...]]:
                 spent = median_s(other)
                 rows.append((what, title, spent, size / spent, spent / ours))
                 print(f"{what}: {title} {spent / ours:.1f}x", file=sys.stderr)
-    return rows + bench_perf(folder)
+    return rows + bench_trace_dat(folder) + bench_perf(folder)
+
+
+def bench_trace_dat(folder: Path) -> list[tuple[Any, ...]]:
+    """trace.dat of five million page events, as trace-cmd compresses it, against ``trace-cmd report`` to a file."""
+    data, text = folder / "trace.dat", folder / "report.txt"
+    repeat(EXCERPT, data, 30_200)
+    ours = median_s(ptpool_ingest(data), warm=True)
+    what, size = "trace.dat, 5.0 M page events", data.stat().st_size / 1e6
+    rows = [(what, "ptpool, into the warehouse", ours, size / ours, 1.0)]
+    if shutil.which("trace-cmd") is None:
+        print("trace-cmd is not there: left out", file=sys.stderr)
+        return rows
+
+    def report() -> None:
+        with text.open("wb") as stream:
+            subprocess.run(
+                ["trace-cmd", "report", "-i", str(data)], stdout=stream, stderr=subprocess.DEVNULL, check=True
+            )
+
+    spent = median_s(report, 1)
+    return [*rows, (what, "trace-cmd report, to text only", spent, size / spent, spent / ours)]
 
 
 def bench_perf(folder: Path) -> list[tuple[Any, ...]]:
