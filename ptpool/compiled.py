@@ -48,6 +48,17 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     Reference counting is off (measured: it made the page allocator ten times slower), so the function may read and
     write the arrays it is given, alone or in named tuples, but not make new ones.
     """
+    return _compiled(function, inline=True)
+
+
+def compiled_apart(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same for what is called rarely: a function of its own, so that its callers stay small and compile quickly."""
+    return _compiled(function, inline=False)
+
+
+def _compiled(function: Callable[..., Any], *, inline: bool) -> Callable[..., Any]:
     numba.config.CACHE_DIR = _cache_folder(function.__module__.partition(".")[0])  # type: ignore[attr-defined]
-    decorate = numba.njit(cache=True, nogil=True, forceinline=True, error_model="numpy", _nrt=False)  # type: ignore[call-overload]
+    decorate = numba.njit(  # type: ignore[call-overload]
+        cache=True, nogil=True, forceinline=inline, error_model="numpy", _nrt=False, no_cfunc_wrapper=True
+    )
     return cast(Callable[..., Any], decorate(function))

@@ -13,17 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptpool.errors import UsageError
-from ptpool.vocabulary import CONSUMERS, GFP_BITS, MOVABLE, UNMOVABLE
+from ptpool.vocabulary import CONSUMERS, MOVABLE, UNMOVABLE
 from replay.kernel.geometry import X86_64
-from replay.kernel.page_alloc import (
-    IS_HIGH,
-    MAY_RECLAIM,
-    WAKES_KSWAPD,
-    ZONE_DMA,
-    ZONE_DMA32,
-    ZONE_MOVABLE,
-    ZONE_NORMAL,
-)
+from replay.kernel.gfp import GFP_KERNEL, contexts
 from replay.stretch import ALLOC, FREE_EVENT, MOVE, OUTSIDE_CHANGE, Program, first_seen
 from replay.unseen import LEAVE_OUT, MOVED, SEEN_LATE, Resolved, resolve
 
@@ -120,8 +112,9 @@ def load_demand(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any]) 
         pfn=np.where((unseen.name >= 0) & ~moved, unseen.name, pfn),
         order=order,
         migratetype=np.minimum(_plain(columns["migratetype"]), 2).astype(np.uint8),
-        context=_contexts(_plain(columns["gfp_flags"]).astype(np.int64), _plain(columns["no_flags"])),
+        context=contexts(_plain(columns["gfp_flags"]).astype(np.int64), _plain(columns["no_flags"])),
         consumer=consumer,
+        cpu=_plain(columns["cpu"]).astype(np.int16),
     )
     keep = ~failed & ~too_large & (~splits | outside) & ~isolated
     program = _with_unseen(program, unseen, seen_late, _plain(columns["by_kworker"]), keep)
@@ -142,7 +135,7 @@ WITH asked AS (
     SELECT stack_id, list_has_any(frames, $self_inflicted) AS self_inflicted,
            list_has_any(frames, $compaction) AS compaction, list_has_any(frames, $reclaim) AS reclaim
     FROM stack WHERE capture_id = $capture)
-SELECT ts_ns, kind = 'free' AS is_free, kind = 'alloc_failed' AS failed, coalesce(pfn, 0) AS pfn, page_order,
+SELECT ts_ns, cpu, kind = 'free' AS is_free, kind = 'alloc_failed' AS failed, coalesce(pfn, 0) AS pfn, page_order,
        coalesce(migratetype, 0) AS migratetype, coalesce(gfp_flags, 0) AS gfp_flags, gfp_flags IS NULL AS no_flags,
        list_position($consumers, coalesce(consumer::VARCHAR, 'other')) - 1 AS consumer,
        coalesce(self_inflicted, false) AS self_inflicted,
@@ -185,7 +178,8 @@ def _with_unseen(
     put_in["ts"][:] = program.ts[at]
     put_in["pfn"][:] = program.pfn[late]
     put_in["migratetype"][:] = np.where(by_kworker[late], UNMOVABLE, MOVABLE)
-    put_in["context"][:] = ZONE_NORMAL | MAY_RECLAIM | WAKES_KSWAPD
+    put_in["context"][:] = GFP_KERNEL
+    put_in["cpu"][:] = program.cpu[late]
     kept = np.insert(keep, at, np.ones(len(late), np.bool_))
     return Program(*(np.insert(column, at, put_in[name])[kept] for name, column in program._asdict().items()))
 
@@ -196,19 +190,3 @@ def _plain(column: Any) -> NDArray[Any]:
 
 def _counts(masks: dict[str, NDArray[np.bool_]]) -> dict[str, int]:
     return {what: int(mask.sum()) for what, mask in masks.items() if mask.any()}
-
-
-def _contexts(gfp: NDArray[np.int64], unknown: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """gfp_zone() and what the request may do; without recorded flags a request counts as GFP_KERNEL."""
-
-    def has(name: str) -> NDArray[Any]:
-        return np.asarray((gfp & GFP_BITS[name]) != 0)
-
-    zone = np.full(len(gfp), ZONE_NORMAL, np.uint8)
-    zone[has("__GFP_HIGHMEM") & has("__GFP_MOVABLE")] = ZONE_MOVABLE
-    zone[has("__GFP_DMA32")] = ZONE_DMA32
-    zone[has("__GFP_DMA")] = ZONE_DMA
-    for bit, name in ((MAY_RECLAIM, "__GFP_DIRECT_RECLAIM"), (WAKES_KSWAPD, "__GFP_KSWAPD_RECLAIM")):
-        zone |= np.where(has(name) | unknown, bit, 0).astype(np.uint8)
-    zone |= np.where(has("__GFP_HIGH"), IS_HIGH, 0).astype(np.uint8)
-    return zone

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ptpool.vocabulary import UNMOVABLE
 from replay.kernel.direct_map import PMD, PTE, PUD
 from replay.kernel.geometry import ARM64_16K, ARM64_64K, Geometry
-from replay.kernel.page_alloc import USED, PageAllocator
+from replay.kernel.mmzone import USED, PageAllocator
 
 UNVALIDATED = (
     "Unvalidated: how a linear map of blocks of 16K and 64K pages is split follows the source of Linux 6.18 "

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptpool.compiled import compiled
-from replay.kernel.page_alloc import PageAllocator, requeue_free_block
+from replay.kernel.buddy import requeue_free_block
+from replay.kernel.mmzone import PageAllocator
 from replay.stretch import ALLOC, Program
 
 

@@ -17,8 +17,10 @@ from replay.direct_map_layout import lay_out
 from replay.free_list_order import first_allocation, order_free_lists
 from replay.initial_pages import Pages, kinds, pages_at_start
 from replay.initial_zones import Zones, zone_arrays
+from replay.kernel.buddy import build_free_lists
 from replay.kernel.geometry import Geometry, geometry_of
-from replay.kernel.page_alloc import HOLE, USED, PageAllocator, build_free_lists, page_allocator
+from replay.kernel.mmzone import HOLE, USED, PageAllocator, page_allocator
+from replay.pagesets import features_of, fill_from_trace, nodes_of, read_pagesets, set_up_zones
 
 
 @dataclass
@@ -69,7 +71,11 @@ def recorded_machine(
     pages = pages_at_start(connection, capture, demand, geometry, random, assumptions)
     zones = Zones.read(connection, capture_id, pages.moment)
     bounds, wmark, reserve = zone_arrays(zones, len(pages.present), assumptions)
-    allocator = page_allocator(len(pages.present), bounds, geometry)
+    pagesets = read_pagesets(connection, capture_id, pages.moment)
+    features = features_of(capture["kernel_release"], pagesets, assumptions)
+    cpus = max(capture["cpus"], int(demand.program.cpu.max(initial=0)) + 1)
+    nodes = nodes_of(bounds, cpus, assumptions)
+    allocator = page_allocator(len(pages.present), bounds, geometry, features, cpus, nodes)
     allocator.wmark[:] = wmark
     allocator.lowmem_reserve[:] = reserve
     allocator.kind[:] = kinds(pages, HOLE, USED)
@@ -83,6 +89,8 @@ def recorded_machine(
     _check(connection, capture, pages, zones, allocator, demand, assumptions)
     mapped, level = lay_out(connection, capture_id, pages.moment, pages.present, allocator, geometry, assumptions)
     known = np.empty(0, np.int64) if pages.tables is None else pages.tables
+    set_up_zones(zones, allocator, pagesets, geometry.page_shift)
+    fill_from_trace(allocator, known, demand, assumptions)
     state = InitialState(arch, capture["cpus"], geometry, allocator, mapped, level, known, assumptions=assumptions)
     if pages.tables is None:
         _count_page_tables(connection, capture_id, state)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptpool.errors import UsageError
-from replay.kernel.page_alloc import ZONE_DMA, ZONE_DMA32, ZONE_MOVABLE, ZONE_NORMAL
+from replay.kernel.mmzone import ZONE_DMA, ZONE_DMA32, ZONE_MOVABLE, ZONE_NORMAL
 
 ZONE_CLASS = {"DMA": ZONE_DMA, "DMA32": ZONE_DMA32, "Normal": ZONE_NORMAL, "Movable": ZONE_MOVABLE}
 """Zone names of 64-bit kernels (mm/page_alloc.c:zone_names) by the class of requests that they serve first."""
@@ -29,6 +29,8 @@ class Zone(NamedTuple):
     last: int
     wmark_min: int
     wmark_low: int
+    wmark_high: int
+    managed: int
     protection: list[int]
 
 
@@ -46,7 +48,8 @@ class Zones:
             UsageError: a zone that 64-bit kernels do not have.
         """
         rows = connection.execute(
-            """SELECT node, zone, start_pfn, start_pfn + spanned - 1, wmark_min, wmark_low, protection FROM zone
+            """SELECT node, zone, start_pfn, start_pfn + spanned - 1, wmark_min, wmark_low, wmark_high, managed,
+                      protection FROM zone
                WHERE capture_id = ? AND moment = ? AND managed > 0 AND spanned > 0 AND start_pfn IS NOT NULL
                ORDER BY start_pfn, node""",
             [capture_id, moment],
@@ -111,9 +114,8 @@ def zone_arrays(
     """Zones with their watermarks and lowmem_reserve, ascending, as the page allocator wants them."""
     if not zones.rows:
         assumptions.append("No zoneinfo beside the trace: one zone without watermarks is assumed.")
-        return np.array([[0, pages - 1, ZONE_NORMAL]], np.int64), np.zeros((1, 2), np.int64), np.zeros((1, 4), np.int64)
-    if len({row.node for row in zones.rows}) > 1:
-        assumptions.append("Several nodes: their zones are used from the highest address downward, without locality.")
+        whole = np.array([[0, pages - 1, ZONE_NORMAL, 0]], np.int64)
+        return whole, np.zeros((1, 3), np.int64), np.zeros((1, 4), np.int64)
     for row in zones.rows:
         if row.first >= pages:
             raise UsageError(
@@ -126,7 +128,7 @@ def zone_arrays(
                 f"Zones {below.zone} of node {below.node} and {above.zone} of node {above.node} overlap: what both "
                 "span is taken as the lower one's."
             )
-    arrays = [(row.first, min(row.last, pages - 1), ZONE_CLASS[row.zone]) for row in zones.rows]
-    wmark = [(row.wmark_min, row.wmark_low) for row in zones.rows]
+    arrays = [(row.first, min(row.last, pages - 1), ZONE_CLASS[row.zone], row.node) for row in zones.rows]
+    wmark = [(row.wmark_min, row.wmark_low, row.wmark_high) for row in zones.rows]
     reserve = [([int(value) for value in row.protection or []] + [0] * 4)[:4] for row in zones.rows]
     return np.array(arrays, np.int64), np.array(wmark, np.int64), np.array(reserve, np.int64)

@@ -28,21 +28,12 @@ from replay.actions import (
 from replay.demand import Demand
 from replay.initial_state import InitialState
 from replay.kernel import direct_map as maps
-from replay.kernel.page_alloc import (
-    KSWAPD,
-    MAY_RECLAIM,
-    POOL_IDLE,
-    POOL_USED,
-    SPLIT_TABLE,
-    TABLE_KEYED,
-    TABLE_PLAIN,
-    USED,
-    alloc_pages,
-    alloc_pages_after_reclaim,
-    free_pages,
-)
+from replay.kernel.fallback import unreserve_highatomic
+from replay.kernel.gfp import GFP_KERNEL, MAY_RECLAIM, MEMALLOC
+from replay.kernel.mmzone import KSWAPD, POOL_IDLE, POOL_USED, SPLIT_TABLE, TABLE_KEYED, TABLE_PLAIN, USED
+from replay.kernel.page_alloc import alloc_pages, alloc_pages_after_reclaim, free_pages, start_timers
+from replay.kernel.per_cpu import drain_all_pages
 from replay.registry import PoolView, Strategy
-from replay.stretch import GFP_KERNEL_CONTEXT
 
 CAUSES = ("ptp", "refill", "shrink", "outside", "warm_up")
 """Why the direct map was split; a cause's place in this tuple is its code in the log."""
@@ -107,7 +98,7 @@ class Machine:
         self.shrunk = 0
         self.incidents: list[tuple[int, str, int | None, str]] = []
         self.incident_counts: dict[str, int] = {}
-        self.now = demand.first_ns
+        self.now, self.cpu = demand.first_ns, 0
         self.cause = CAUSES.index("warm_up")
         self._held: set[str] = set()
         self._reclaiming = False
@@ -134,7 +125,7 @@ class Machine:
             at, why = stretch.run(self.allocator, self.direct_map, self.pool, self.tally, program, at)
             if why == stretch.DONE:
                 break
-            self.now = int(program.ts[at])
+            self.now, self.cpu = int(program.ts[at]), int(program.cpu[at])
             if why == stretch.REFILL:
                 self._supply_table(int(program.pfn[at]), int(program.order[at]))
             elif why == stretch.RECLAIM:
@@ -154,7 +145,7 @@ class Machine:
         order = self.start.geometry.pageblock_order
         while wanted > 0:
             order = min(order, wanted.bit_length() - 1)
-            pfn = alloc_pages(self.allocator, order, UNMOVABLE, GFP_KERNEL_CONTEXT)
+            pfn = alloc_pages(self.allocator, self.cpu, order, UNMOVABLE, GFP_KERNEL)
             if pfn >= 0:
                 wanted -= 1 << order
             elif order == 0:
@@ -167,7 +158,7 @@ class Machine:
         """Supply a table that was alive before the recording the way this strategy would have supplied it."""
         if self.tally.fast[stretch.POOLED]:
             self.tally.page_of[pfn] = -1
-            free_pages(self.allocator, pfn, 0)
+            free_pages(self.allocator, self.cpu, pfn, 0)
             self._supply_table(pfn, 0)
         else:
             self._place_table(pfn, pfn, 0)
@@ -208,6 +199,7 @@ class Machine:
         self.tally.integral[:] = 0
         self.tally.attempts[:] = 0
         self.allocator.counts[:] = 0
+        start_timers(self.allocator, self.demand.first_ns)
         self.pool.counts[pools.HELD_PEAK] = self.pool.counts[pools.HELD]
         self.pool.counts[pools.LOW] = self.pool.counts[pools.CACHED]
         self.flags[:] = 0
@@ -263,7 +255,7 @@ class Machine:
         recorded, order = int(program.pfn[at]), int(program.order[at])
         is_table = bool(tally.protected[program.consumer[at]])
         migratetype = UNMOVABLE if is_table else int(program.migratetype[at])
-        context = GFP_KERNEL_CONTEXT if is_table else int(program.context[at])
+        context = GFP_KERNEL if is_table else int(program.context[at])
         pfn = self._slow_path(order, migratetype, context)
         if pfn < 0:
             if is_table:
@@ -282,25 +274,37 @@ class Machine:
         """__alloc_pages_slowpath() with reclaim and compaction that free nothing but what shrinkers give back.
 
         Returns:
-            First page frame number, or -1: NULL (order > 3, or the request may not reclaim), or an OOM kill.
+            First page frame number, or -1: NULL (order > 3, not allowed to reclaim, or in reclaim), or an OOM kill.
         """
         flags = self.flags[order]
         pfn = -1
-        if context & MAY_RECLAIM:
+        if context & MAY_RECLAIM and not self._reclaiming:
             self.stalls += 1
             flags[FLAGS.index("compact_async")] += order > 0
             flags[FLAGS.index("reclaim")] += 1
-            again = not self._reclaiming
-            while pfn < 0 and again and self._shrink() > 0:
-                pfn = int(alloc_pages_after_reclaim(self.allocator, order, migratetype, context))
-                again = order <= COSTLY_ORDER  # a costly request reclaims once, others while it helps
+            again = True
+            while pfn < 0 and again:
+                again = self._shrink() > 0 and order <= COSTLY_ORDER  # a costly request reclaims once
+                pfn = self._after_reclaim(order, migratetype, context)
             flags[FLAGS.index("compact_sync")] += pfn < 0 and order > 0
+            if pfn < 0 and order <= COSTLY_ORDER and unreserve_highatomic(self.allocator, migratetype, True):
+                pfn = self._after_reclaim(order, migratetype, context)  # should_reclaim_retry()
             if pfn < 0 and order <= COSTLY_ORDER:
                 flags[FLAGS.index("oom_kill")] += 1
                 self._incident("oom_kill", order, "nothing left to reclaim")
         if pfn < 0:
             flags[FLAGS.index("null")] += 1
             self.failures[order] += 1
+        return pfn
+
+    def _after_reclaim(self, order: int, migratetype: int, context: int) -> int:
+        """__alloc_pages_direct_reclaim(): try, and again with what per-CPU lists and reserves hold back."""
+        request = (self.allocator, self.cpu, order, migratetype, context)
+        pfn = int(alloc_pages_after_reclaim(*request))
+        if pfn < 0:
+            unreserve_highatomic(self.allocator, migratetype, False)
+            drain_all_pages(self.allocator)
+            pfn = int(alloc_pages_after_reclaim(*request))
         return pfn
 
     def _shrink(self) -> int:
@@ -352,7 +356,7 @@ class Machine:
         except DeadlockError as deadlock:
             self._incident("deadlock", None, str(deadlock))
             for chunk in self._new - new:
-                free_pages(self.allocator, chunk.pfn, chunk.order)
+                free_pages(self.allocator, self.cpu, chunk.pfn, chunk.order)
             self._held, self._new = held, new
             return None
 
@@ -362,7 +366,7 @@ class Machine:
                 return self._alloc(order)
             case Free(chunk):
                 self._new.discard(chunk)
-                free_pages(self.allocator, chunk.pfn, chunk.order)
+                free_pages(self.allocator, self.cpu, chunk.pfn, chunk.order)
             case SetKey(chunk, tables):
                 return self._change(Change(chunk.pfn, chunk.pages, maps.KEYED), tables, own=True)
             case ResetKey(chunk, tables):
@@ -405,8 +409,9 @@ class Machine:
     def _kernel_pages(self, order: int) -> int:
         """alloc_pages(GFP_KERNEL, order), slow path included; first page frame number, or -1."""
         self.tally.attempts[order] += 1
-        pfn = int(alloc_pages(self.allocator, order, UNMOVABLE, GFP_KERNEL_CONTEXT))
-        return pfn if pfn >= 0 else self._slow_path(order, UNMOVABLE, GFP_KERNEL_CONTEXT)
+        context = GFP_KERNEL | MEMALLOC if self._reclaiming else GFP_KERNEL  # PF_MEMALLOC: below all watermarks
+        pfn = int(alloc_pages(self.allocator, self.cpu, order, UNMOVABLE, context))
+        return pfn if pfn >= 0 else self._slow_path(order, UNMOVABLE, context)
 
     def _change(self, change: Change, tables: Tables | tuple[Chunk, ...], *, own: bool) -> bool:
         """Plan a permission change, get the tables it needs, apply it."""
@@ -454,7 +459,7 @@ class Machine:
         for pfn in taken[:kept]:
             self.allocator.kind[pfn] = SPLIT_TABLE
         for pfn in taken[kept:]:
-            free_pages(self.allocator, pfn, 0)
+            free_pages(self.allocator, self.cpu, pfn, 0)
         return len(taken) >= needed
 
     def _incident(self, kind: str, order: int | None, detail: str) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptpool.compiled import compiled
-from replay.kernel.page_alloc import POOL_IDLE, POOL_USED, SPLIT_TABLE, PageAllocator, list_add, list_del
+from replay.kernel.lists import NEXT, list_add, list_del, list_first
+from replay.kernel.mmzone import POOL_IDLE, POOL_USED, SPLIT_TABLE, PageAllocator
 
 CACHED, HELD, STRANDED, HELD_PEAK, LOW = range(5)  # places in Pool.counts
 """Pages on the list; pages of the pool; cached pages of partly used blocks; most held; fewest cached since sampled."""
@@ -19,7 +20,7 @@ CACHED, HELD, STRANDED, HELD_PEAK, LOW = range(5)  # places in Pool.counts
 class Pool(NamedTuple):
     """Pages that carry the key. Shapes: ``B`` pageblock-sized pieces of memory."""
 
-    ends: NDArray[np.int32]  # (1, 2) head and tail; the links are those of the page allocator
+    head: int  # of the list; the links are those of the page allocator
     counts: NDArray[np.int64]  # CACHED, HELD, STRANDED, HELD_PEAK, LOW
     idle: NDArray[np.int32]  # (B,) pages of the block on the list
     used: NDArray[np.int32]  # (B,) pages of the block handed out or spent as tables of the direct map
@@ -31,7 +32,7 @@ def empty_pool(allocator: PageAllocator) -> Pool:
     """A pool without pages for this machine."""
     blocks = len(allocator.block_type)
     return Pool(
-        ends=np.full((1, 2), -1, np.int32),
+        head=len(allocator.link) - 1,
         counts=np.zeros(5, np.int64),
         idle=np.zeros(blocks, np.int32),
         used=np.zeros(blocks, np.int32),
@@ -51,7 +52,7 @@ def give(a, p, pfn, pages):
             p.used[block] += 1
             spent += 1
             continue
-        list_add(a.link, p.ends, 0, page)
+        list_add(a.link, p.head, page)
         a.kind[page] = POOL_IDLE
         p.idle[block] += 1
         p.counts[STRANDED] += p.used[block] > 0
@@ -63,7 +64,7 @@ def give(a, p, pfn, pages):
 @compiled
 def remove(a, p, pfn):
     """Take an idle page out of the pool for good (a shrinker gives it back)."""
-    list_del(a.link, p.ends, 0, pfn)
+    list_del(a.link, pfn)
     block = pfn >> p.block_shift
     p.idle[block] -= 1
     p.counts[STRANDED] -= p.used[block] > 0
@@ -74,7 +75,7 @@ def remove(a, p, pfn):
 
 @compiled
 def _hand_out(a, p, pfn, kind):
-    list_del(a.link, p.ends, 0, pfn)
+    list_del(a.link, pfn)
     a.kind[pfn] = kind
     block = pfn >> p.block_shift
     p.idle[block] -= 1
@@ -94,24 +95,27 @@ def take(a, p, order):
     Returns:
         First page frame number, -1 when the list has none that fits.
     """
-    pfn = np.int64(p.ends[0, 0])
+    pfn = list_first(a.link, p.head)
     if order == 0:
         if pfn >= 0:
             _hand_out(a, p, pfn, POOL_USED)
         return pfn
-    while pfn >= 0 and a.kind[pfn ^ 1] != POOL_IDLE:
-        pfn = np.int64(a.link[pfn, 0])
-    if pfn >= 0:
-        pfn &= ~1
-        _hand_out(a, p, pfn, POOL_USED)
-        _hand_out(a, p, pfn + 1, POOL_USED)
+    if pfn < 0:
+        return pfn
+    while a.kind[pfn ^ 1] != POOL_IDLE:
+        pfn = np.int64(a.link[pfn, NEXT])
+        if pfn == p.head:
+            return np.int64(-1)
+    pfn &= ~1
+    _hand_out(a, p, pfn, POOL_USED)
+    _hand_out(a, p, pfn + 1, POOL_USED)
     return pfn
 
 
 @compiled
 def take_split_table(a, p):
     """Spend the head of the list as a page table of the direct map. The list must not be empty."""
-    pfn = np.int64(p.ends[0, 0])
+    pfn = list_first(a.link, p.head)
     _hand_out(a, p, pfn, SPLIT_TABLE)
     return pfn
 
@@ -119,7 +123,7 @@ def take_split_table(a, p):
 @compiled
 def put(a, p, pfn):
     """Take a page table back: head of the list, the key stays."""
-    list_add(a.link, p.ends, 0, pfn)
+    list_add(a.link, p.head, pfn)
     a.kind[pfn] = POOL_IDLE
     block = pfn >> p.block_shift
     p.used[block] -= 1

@@ -14,7 +14,7 @@ from ptpool.vocabulary import MOVABLE, UNMOVABLE
 from replay import pool as pools
 from replay import stretch
 from replay.kernel import direct_map as maps
-from replay.kernel.page_alloc import EXTFRAG, HOLE, USED
+from replay.kernel.mmzone import EXTFRAG, HOLE, USED
 from replay.machine import CAUSES, FLAGS, Machine
 
 _NS = 1e9
@@ -231,14 +231,10 @@ def _assumptions(machine: Machine) -> list[str]:
     if n := int(count[stretch.UNKNOWN_FREES]):
         dropped.append(f"Left out: {n:,} frees of pages that nothing had allocated in the simulated machine.")
     if n := int(count[stretch.LOST_FREES]):
-        dropped.append(
-            f"Added: {n:,} frees of pages in use that the recording allocates: at the start they waited on per-CPU "
-            "lists, or their free was not recorded."
-        )
+        dropped.append(f"Added: {n:,} frees of pages in use that the recording allocates: their free was not recorded.")
     if n := machine.missing_start:
         dropped.append(f"Left out: {n:,} pages of page tables alive at the start that the strategy could not supply.")
     model = [
-        "Per-CPU page lists are not modelled yet: every allocation and free reaches the buddy lists.",
         "Reclaim and compaction free nothing but what the strategy's shrinker gives back; what reclaim freed on the "
         "recorded machine is in the trace and is freed here too.",
     ]

@@ -18,9 +18,10 @@ from ptpool.provenance import code_version, identity
 from ptpool.warehouse import delete_run, metrics, transaction
 from replay.demand import Demand, load_demand
 from replay.initial_state import InitialState, recorded_machine
+from replay.kernel.buddy import build_free_lists
 from replay.kernel.direct_map import PMD, PTE
 from replay.kernel.geometry import X86_64
-from replay.kernel.page_alloc import ZONE_NORMAL, build_free_lists, page_allocator
+from replay.kernel.mmzone import ZONE_NORMAL, page_allocator
 from replay.machine import Machine
 from replay.registry import Entry, Strategy, parameters, strategies
 from replay.results import RunResult, result_of
@@ -92,13 +93,13 @@ def replay_one(machine: InitialState, demand: Demand, strategy: Strategy) -> Run
 
 def compile_ahead() -> None:
     """Compile the loop, or load it from the cache, so that no run's time holds the compiler's."""
-    zones = np.array([[0, 1023, ZONE_NORMAL]], np.int64)
+    zones = np.array([[0, 1023, ZONE_NORMAL, 0]], np.int64)
     allocator = page_allocator(1024, zones, X86_64)
     free = np.ones(1024, np.bool_)
     build_free_lists(allocator, free)
     level = np.array([PTE, PMD], np.uint8)
     machine = InitialState("x86_64", 1, X86_64, allocator, free, level, np.empty(0, np.int64))
-    types = (np.uint8, np.int64, np.int64, np.int8, np.uint8, np.uint8, np.uint8)
+    types = (np.uint8, np.int64, np.int64, np.int8, np.uint8, np.uint16, np.uint8, np.int16)
     empty: list[Any] = [np.empty(0, dtype) for dtype in types]
     program = Program(*empty)
     demand = Demand(program, 0, 0, 0, np.empty(0, np.int8), {})

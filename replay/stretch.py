@@ -13,20 +13,10 @@ from ptpool.compiled import compiled
 from ptpool.vocabulary import CONSUMERS, UNMOVABLE
 from replay import pool as pools
 from replay.kernel import direct_map as maps
-from replay.kernel.page_alloc import (
-    MAY_RECLAIM,
-    POOL_USED,
-    TABLE_KEYED,
-    TABLE_PLAIN,
-    USED,
-    WAKES_KSWAPD,
-    ZONE_NORMAL,
-    alloc_pages,
-    free_pages,
-)
+from replay.kernel.gfp import GFP_KERNEL
+from replay.kernel.mmzone import POOL_USED, TABLE_KEYED, TABLE_PLAIN, USED
+from replay.kernel.page_alloc import alloc_pages, free_pages, run_timers
 from replay.pool import CACHED, HELD, LOW, STRANDED
-
-GFP_KERNEL_CONTEXT = ZONE_NORMAL | MAY_RECLAIM | WAKES_KSWAPD
 
 ORDINARY = maps.NOT_PRESENT | maps.READ_ONLY
 """What is cleared when memory that others had changed is freed."""
@@ -81,8 +71,9 @@ class Program(NamedTuple):
     pfn: NDArray[np.int64]
     order: NDArray[np.int8]
     migratetype: NDArray[np.uint8]
-    context: NDArray[np.uint8]
+    context: NDArray[np.uint16]
     consumer: NDArray[np.uint8]
+    cpu: NDArray[np.int16]
 
 
 class Tally(NamedTuple):
@@ -132,6 +123,7 @@ def advance(a, d, p, t, ts):
     t.integral[UNKEYED_TIME] += float(count[UNKEYED]) * dt
     t.integral[PTE_TIME] += float(d.counts[maps.PAGES + maps.PTE]) * dt
     count[CLOCK] = ts
+    run_timers(a, ts)
 
 
 @compiled
@@ -204,7 +196,7 @@ def place(a, t, recorded, pfn, order):
 
 
 @compiled
-def _release(a, d, p, t, pfn, order, now):
+def _release(a, d, p, t, cpu, pfn, order, now):
     """Free 2^order simulated pages of one kind to wherever their kind goes."""
     kind = a.kind[pfn]
     pages = 1 << order
@@ -228,11 +220,11 @@ def _release(a, d, p, t, pfn, order, now):
         and maps.tables_needed(d, pfn, pages, 0, ORDINARY) == 0
     ):
         maps.apply(d, pfn, pages, 0, ORDINARY, now, 0)  # secretmem_free_folio(): back into the direct map
-    free_pages(a, pfn, order)
+    free_pages(a, cpu, pfn, order)
 
 
 @compiled
-def forget(a, d, p, t, recorded, order, now):
+def forget(a, d, p, t, cpu, recorded, order, now):
     """Free the simulated pages that stand for 2^order recorded ones: in one piece if they still are one."""
     pages = 1 << order
     first = np.int64(t.page_of[recorded])
@@ -242,13 +234,11 @@ def forget(a, d, p, t, recorded, order, now):
         here = np.int64(t.page_of[recorded + page])
         known += here >= 0
         uniform = uniform and here == first + page and a.kind[here] == a.kind[first]
-    if uniform:
-        _release(a, d, p, t, first, order, now)
-    else:
-        for page in range(pages):
-            here = np.int64(t.page_of[recorded + page])
-            if here >= 0:
-                _release(a, d, p, t, here, 0, now)
+    piece = order if uniform else 0
+    for page in range(0, pages, 1 << piece):
+        here = np.int64(t.page_of[recorded + page])
+        if here >= 0:
+            _release(a, d, p, t, cpu, here, piece, now)
     for page in range(pages):
         t.page_of[recorded + page] = -1
     return known
@@ -274,13 +264,8 @@ def run(a, d, p, t, program, start):
     count, fast = t.counts, t.fast
     for i in range(start, len(program.op)):
         op, recorded, order = program.op[i], program.pfn[i], np.int64(program.order[i])
-        now = program.ts[i]
+        now, cpu = program.ts[i], np.int64(program.cpu[i])
         advance(a, d, p, t, now)
-        if op == FREE_EVENT:
-            if forget(a, d, p, t, recorded, order, now) == 0:
-                count[UNKNOWN_FREES] += 1
-            count[EVENTS] += 1
-            continue
         if op == OUTSIDE_CHANGE:
             return i, OUTSIDE
         if op == MOVE:
@@ -288,30 +273,34 @@ def run(a, d, p, t, program, start):
             t.page_of[recorded] = -1
             count[NEXT_NAME] += 1
             continue
-        if forget(a, d, p, t, recorded, order, now) > 0:
-            count[LOST_FREES] += 1
+        known = forget(a, d, p, t, cpu, recorded, order, now)
+        if op == FREE_EVENT:
+            count[UNKNOWN_FREES] += known == 0
+            count[EVENTS] += 1
+            continue
+        count[LOST_FREES] += known > 0
         consumer = program.consumer[i]
-        if t.protected[consumer]:
-            if fast[POOLED] and order <= 1 and not (order == 1 and fast[PGD_BYPASS]):
-                pfn = take_above_reserve(a, p, t, order)
-                if pfn < 0:
-                    return i, REFILL
-                place_table(a, t, recorded, pfn, order, POOL_USED)
-            else:
-                t.attempts[order] += 1
-                pfn = alloc_pages(a, order, UNMOVABLE, GFP_KERNEL_CONTEXT)
-                if pfn < 0:
-                    return i, RECLAIM
-                if needs_construction(d, t, pfn, order):
-                    count[NEW_TABLE] = pfn
-                    return i, CONSTRUCT
-                place_table_on_pages(a, d, t, recorded, pfn, order, now, 0)
+        is_table = t.protected[consumer]
+        if is_table and fast[POOLED] and order <= 1 and not (order == 1 and fast[PGD_BYPASS]):
+            pfn = take_above_reserve(a, p, t, order)
+            if pfn < 0:
+                return i, REFILL
+            place_table(a, t, recorded, pfn, order, POOL_USED)
         else:
             t.attempts[order] += 1
-            pfn = alloc_pages(a, order, np.int64(program.migratetype[i]), np.int64(program.context[i]))
+            migratetype, context = np.int64(program.migratetype[i]), np.int64(program.context[i])
+            if is_table:
+                migratetype, context = np.int64(UNMOVABLE), np.int64(GFP_KERNEL)
+            pfn = alloc_pages(a, cpu, order, migratetype, context)
             if pfn < 0:
                 return i, RECLAIM
-            place(a, t, recorded, pfn, order)
+            if is_table and needs_construction(d, t, pfn, order):
+                count[NEW_TABLE] = pfn
+                return i, CONSTRUCT
+            if is_table:
+                place_table_on_pages(a, d, t, recorded, pfn, order, now, 0)
+            else:
+                place(a, t, recorded, pfn, order)
         count_allocation(d, t, pfn)
         if consumer == SECRET:
             return i, OUTSIDE

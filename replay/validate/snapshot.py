@@ -16,7 +16,7 @@ from replay.demand import load_demand
 from replay.initial_state import recorded_machine
 from replay.initial_zones import ZONE_CLASS
 from replay.kernel import direct_map as maps
-from replay.kernel.page_alloc import HOLE
+from replay.kernel.mmzone import HOLE, PCP_COUNT
 from replay.machine import Machine
 from replay.placement import Placement
 from replay.registry import strategies
@@ -152,9 +152,10 @@ def _predicted(machine: Machine) -> dict[Quantity, float]:
     def add(quantity: str, zone: str | None, order: int | None, value: float) -> None:
         found[quantity, zone, order] = found.get((quantity, zone, order), 0.0) + float(value)
 
-    for place, (first, last, code) in enumerate(a.zones):
+    for place, (first, last, code, _) in enumerate(a.zones):
         zone = names[int(code)]
         add("free_pages", zone, None, a.free_pages[place])
+        add("pcp_pages", zone, None, a.pcp.reshape(len(a.zones), -1, 8)[place, :, PCP_COUNT].sum())
         for order in range(a.max_order + 1):
             add("free_blocks", zone, order, a.nr_free[place, order])
             if order >= huge:

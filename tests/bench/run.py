@@ -221,8 +221,9 @@ def repeated(demand: Demand, events: int) -> Demand:
         pfn=pages,
         order=np.zeros(len(pages), np.int8),
         migratetype=np.zeros(len(pages), np.uint8),
-        context=np.zeros(len(pages), np.uint8),
+        context=np.zeros(len(pages), np.uint16),
         consumer=np.zeros(len(pages), np.uint8),
+        cpu=np.zeros(len(pages), np.int16),
     )
     rounds = -(-events // (len(program.op) + len(pages)))
     span = demand.last_ns - demand.first_ns + 1

@@ -6,8 +6,9 @@ import pytest
 from ptpool.warehouse import open_warehouse
 from replay.direct_map_layout import lay_out
 from replay.kernel import direct_map as maps
+from replay.kernel.buddy import build_free_lists
 from replay.kernel.geometry import ARM64_4K, ARM64_16K, ARM64_64K, X86_64
-from replay.kernel.page_alloc import ZONE_NORMAL, build_free_lists, page_allocator
+from replay.kernel.mmzone import ZONE_NORMAL, page_allocator
 
 GIB = 1 << 18  # pages of 4K
 
@@ -36,7 +37,7 @@ def describe(connection, release="6.18.1", midr=None, ram=(), counters=(), leave
 
 
 def laid_out(connection, geometry, pages=3 * GIB):
-    zones = np.array([[0, pages - 1, ZONE_NORMAL]], np.int64)
+    zones = np.array([[0, pages - 1, ZONE_NORMAL, 0]], np.int64)
     allocator = page_allocator(pages, zones, geometry)
     build_free_lists(allocator, np.ones(pages, np.bool_))
     said = []

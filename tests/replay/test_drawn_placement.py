@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 from ptpool.vocabulary import MIGRATETYPES, MOVABLE, RECLAIMABLE, UNMOVABLE
 from replay.drawn_placement import PAGEBLOCK_TYPES, draw_free, draw_pageblocks
 from replay.free_list_order import order_free_lists
+from replay.kernel.buddy import build_free_lists
 from replay.kernel.geometry import TOY
-from replay.kernel.page_alloc import USED, ZONE_NORMAL, alloc_pages, build_free_lists, page_allocator
+from replay.kernel.mmzone import USED, ZONE_NORMAL, page_allocator
+from replay.kernel.page_alloc import alloc_pages
 
 BLOCK, GROUP = 1 << TOY.pageblock_order, 1 << TOY.max_order
 GROUPS = 12
@@ -16,7 +18,7 @@ PAGES = GROUPS * GROUP
 
 
 def allocator_of(free, types, span=(0, PAGES - 1)):
-    a = page_allocator(PAGES, np.array([[*span, ZONE_NORMAL]], np.int64), TOY)
+    a = page_allocator(PAGES, np.array([[*span, ZONE_NORMAL, 0]], np.int64), TOY)
     a.kind[:] = USED
     a.block_type[: len(types)] = types
     build_free_lists(a, np.asarray(free, np.bool_))
@@ -102,7 +104,7 @@ def test_lists_begin_with_what_the_recording_takes_first():
     first[4 * GROUP + 3] = 2
     first[8 * GROUP] = 1
     order_free_lists(a, first, np.random.default_rng(0))
-    taken = [int(alloc_pages(a, TOY.max_order, MOVABLE, ZONE_NORMAL)) for _ in range(GROUPS // 2)]
+    taken = [int(alloc_pages(a, 0, TOY.max_order, MOVABLE, ZONE_NORMAL)) for _ in range(GROUPS // 2)]
     assert taken[:2] == [8 * GROUP, 4 * GROUP]
     assert sorted(taken[2:]) == [0, 2 * GROUP, 6 * GROUP, 10 * GROUP]
     assert taken[2:] != sorted(taken[2:])

@@ -12,7 +12,7 @@ from ptpool.errors import UsageError
 from replay import pool as pools
 from replay import stretch
 from replay.kernel import direct_map as maps
-from replay.kernel import page_alloc as kinds
+from replay.kernel import mmzone as kinds
 from replay.machine import CAUSES, FLAGS
 from replay.registry import configure, strategies
 from replay.results import result_of
@@ -46,8 +46,8 @@ def metrics(machine):
 
 
 def listed(machine):
-    page, found = int(machine.pool.ends[0, 0]), []
-    while page >= 0:
+    page, found = int(machine.allocator.link[machine.pool.head, 0]), []
+    while page != machine.pool.head:
         found.append(page)
         page = int(machine.allocator.link[page, 0])
     return found

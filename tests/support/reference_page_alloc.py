@@ -1,70 +1,136 @@
-"""The page allocator again, slow and obvious: lists of blocks, a dict of owners. Written from mm/page_alloc.c (6.18)."""
+"""The page allocator again, slow and obvious: lists of blocks, a dict of owners.
 
-UNMOVABLE, MOVABLE, RECLAIMABLE = 0, 1, 2
+Written from mm/page_alloc.c: 6.12.95 (claim), 6.12.19 (suitable) and 6.1.176 (move).
+"""
+
+from dataclasses import dataclass
+
+from reference_per_cpu import (
+    CMA,
+    HIGHATOMIC,
+    ISOLATE,
+    MOVABLE,
+    ORDINARY,
+    RECLAIMABLE,
+    UNMOVABLE,
+    PerCpuLists,
+    PerCpuPages,
+)
+
 FALLBACKS = {0: (RECLAIMABLE, MOVABLE), 1: (RECLAIMABLE, UNMOVABLE), 2: (UNMOVABLE, MOVABLE)}
 
 
-class ReferenceAllocator:
+@dataclass
+class Zone:
+    first: int
+    last: int
+    class_: int  # 0 DMA, 1 DMA32, 2 NORMAL, 3 MOVABLE
+    node: int
+    min: int
+    low: int
+    high: int
+    reserve: tuple[int, int, int, int]  # pages kept from requests of each class
+    managed: int
+    boost: int = 0
+    boosted: bool = False
+    below_high: bool = False
+    reserved_highatomic: int = 0
+
+
+class ReferenceAllocator(PerCpuLists):
     """Free blocks as lists of first pages, head first, by (zone, order, migratetype)."""
 
-    def __init__(self, zones, pageblock_order, max_order, block_types):
-        self.zones = zones  # [(first, last, class, min, low, reserve by class)]
-        self.pageblock_order, self.max_order = pageblock_order, max_order
+    def __init__(self, zones, geometry, block_types, *, generation="claim", auto=True, pcp_order=3, thp=2, cpus=1):
+        self.zones, self.generation, self.auto = zones, generation, auto
+        self.pageblock_order, self.max_order = geometry.pageblock_order, geometry.max_order
+        self.pcp_order, self.thp, self.huge_order = pcp_order, thp, geometry.table_shift
         self.block_type = dict(enumerate(block_types))
         self.lists = {
             (zone, order, kind): []
             for zone in range(len(zones))
-            for order in range(max_order + 1)
-            for kind in (UNMOVABLE, MOVABLE, RECLAIMABLE)
+            for order in range(self.max_order + 1)
+            for kind in range(6)
         }
-        self.owner = {}  # page -> migratetype of the allocation that holds it; absent: free
-        self.extfrag = 0
+        self.pcp = {(zone, cpu): PerCpuPages() for zone in range(len(zones)) for cpu in range(cpus)}
+        for pcp in self.pcp.values():
+            pcp.lists = {index: [] for index in range(3 * (pcp_order + 1) + thp)}
+        self.owner = {}  # page -> migratetype of the allocation that holds it
+        self.extfrag = self.kswapd = 0
+
+    # -------------------------------------------------------------------------------------------- looking
 
     def type_of(self, page):
         return self.block_type[page >> self.pageblock_order]
 
     def zone_of(self, page):
-        return next(index for index, zone in enumerate(self.zones) if zone[0] <= page <= zone[1])
+        return next(index for index, zone in enumerate(self.zones) if zone.first <= page <= zone.last)
 
-    def add(self, zone, page, order, kind, *, tail=False):
-        blocks = self.lists[zone, order, kind]
-        blocks.insert(len(blocks) if tail else 0, page)
+    def free_pages(self, zone, kinds=(0, 1, 2, 3, 4)):
+        return sum(len(self.lists[zone, o, kind]) << o for o in range(self.max_order + 1) for kind in kinds)
 
-    def free_pages(self, zone):
-        return sum(len(blocks) << order for (where, order, _), blocks in self.lists.items() if where == zone)
+    def list_of(self, zone, page, order):
+        """The list that a free block is on; None when it is no free block of this order."""
+        return next((self.lists[zone, order, k] for k in range(6) if page in self.lists[zone, order, k]), None)
 
-    def is_free_block(self, zone, page, order):
-        return page >= 0 and any(page in self.lists[zone, order, kind] for kind in (UNMOVABLE, MOVABLE, RECLAIMABLE))
+    def block(self, page):
+        first = page >> self.pageblock_order << self.pageblock_order
+        return range(first, first + (1 << self.pageblock_order))
 
-    def free(self, page, order):
+    def free_in(self, zone, pages):
+        """Free blocks that start in these pages: (page, order, list), ascending."""
+        found = [
+            (page, order, blocks)
+            for (where, order, _), blocks in self.lists.items()
+            if where == zone
+            for page in blocks
+        ]
+        return sorted((entry for entry in found if entry[0] in pages), key=lambda entry: entry[0])
+
+    # -------------------------------------------------------------------------------------------- freeing
+
+    def free(self, page, order, cpu=0):
         for each in range(page, page + (1 << order)):
             del self.owner[each]
+        zone = self.zone_of(page)
+        if not self.has_pcp(order) or self.type_of(page) == ISOLATE:
+            self.free_to_buddy(zone, page, order)
+        else:
+            self.free_to_pcp(zone, cpu, page, order)
+
+    def free_to_buddy(self, zone, page, order):
         piece = min(order, self.pageblock_order)
         for start in range(page, page + (1 << order), 1 << piece):
-            self._free_one(start, piece)
+            self.free_block(zone, start, piece, self.type_of(start))
 
-    def _free_one(self, page, order):
-        zone = self.zone_of(page)
-        kind = self.type_of(page)
+    def free_block(self, zone, page, order, kind):
         while order < self.max_order:
             buddy = page ^ (1 << order)
-            if not self.is_free_block(zone, buddy, order):
+            its_list = self.list_of(zone, buddy, order) if buddy >= 0 else None
+            if its_list is None:
                 break
-            self.lists[zone, order, self.type_of(buddy)].remove(buddy)
-            if order >= self.pageblock_order:
-                for block in range(1 << (order - self.pageblock_order)):
-                    self.block_type[(buddy >> self.pageblock_order) + block] = kind
+            if order >= self.pageblock_order and self.type_of(buddy) != kind:
+                if kind not in ORDINARY or self.type_of(buddy) not in ORDINARY:
+                    break
+                if self.generation != "move":
+                    self.set_types(buddy, order, kind)
+            its_list.remove(buddy)
             page = min(page, buddy)
             order += 1
-        merge_likely = order < self.max_order - 1 and self.is_free_block(
-            zone, (page & ~(1 << order)) ^ (1 << (order + 1)), order + 1
-        )
-        self.add(zone, page, order, kind, tail=merge_likely)
+        uncle = (page & ~(1 << order)) ^ (1 << (order + 1))
+        likely = order < self.max_order - 1 and self.list_of(zone, uncle, order + 1) is not None
+        blocks = self.lists[zone, order, kind]
+        blocks.insert(len(blocks) if likely else 0, page)
+
+    def set_types(self, page, order, kind):
+        for block in range(page >> self.pageblock_order, (page + (1 << order)) >> self.pageblock_order):
+            self.block_type[block] = kind
+
+    # ---------------------------------------------------------------------------------- taking from buddy lists
 
     def split_down(self, zone, page, have, want, kind):
         while have > want:
             have -= 1
-            self.add(zone, page + (1 << have), have, kind)
+            self.lists[zone, have, kind].insert(0, page + (1 << have))
 
     def smallest(self, zone, order, kind):
         for size in range(order, self.max_order + 1):
@@ -77,78 +143,244 @@ class ReferenceAllocator:
     def fallback(self, zone, size, kind):
         for other in FALLBACKS[kind]:
             if self.lists[zone, size, other]:
-                return self.lists[zone, size, other][0], other
+                return self.lists[zone, size, other][0]
         return None
 
-    def claim(self, zone, page, size, order, kind, other):
-        block = page >> self.pageblock_order
+    def may_claim(self, size, kind):
+        return size >= self.pageblock_order // 2 or kind != MOVABLE
+
+    def is_inside(self, zone, page):
+        pages = self.block(page)
+        return self.zones[zone].first <= pages[0] and pages[-1] <= self.zones[zone].last
+
+    def is_alike(self, zone, page, kind):
+        pages = self.block(page)
+        free = sum(1 << order for _, order, _ in self.free_in(zone, pages))
+        movable = sum(self.owner.get(each) == MOVABLE for each in pages)
+        alike = 0
+        if kind == MOVABLE:
+            alike = movable
+        elif self.type_of(page) == MOVABLE:
+            alike = len(pages) - free - movable
+        return 2 * (free + alike) >= len(pages)
+
+    def move_block(self, zone, page, kind):
+        for each, order, blocks in self.free_in(zone, self.block(page)):
+            blocks.remove(each)
+            self.lists[zone, order, kind].append(each)
+
+    def boost(self, zone, kswapd):
+        z, size = self.zones[zone], 1 << self.pageblock_order
+        most = z.high * 15000 // 10000
+        if most and 4 * size <= z.managed:
+            z.boost = min(z.boost + size, max(most, size))
+            z.boosted = z.boosted or kswapd
+
+    def claim(self, zone, page, size, order, kind):
         if size >= self.pageblock_order:
-            self.lists[zone, size, other].remove(page)
-            for offset in range(1 << (size - self.pageblock_order)):
-                self.block_type[block + offset] = kind
+            self.list_of(zone, page, size).remove(page)
+            self.set_types(page, size, kind)
             self.split_down(zone, page, size, order, kind)
             return page
-        pages = range(block << self.pageblock_order, (block + 1) << self.pageblock_order)
-        if pages[0] < self.zones[zone][0] or pages[-1] > self.zones[zone][1]:
+        if not self.is_inside(zone, page) or not self.is_alike(zone, page, kind):
             return None
-        free = [each for each in pages if each not in self.owner]
-        movable = [each for each in pages if self.owner.get(each) == MOVABLE]
-        if kind == MOVABLE:
-            alike = len(movable)
-        elif other == MOVABLE:
-            alike = len(pages) - len(free) - len(movable)
-        else:
-            alike = 0
-        if 2 * (len(free) + alike) < len(pages):
-            return None
-        moved = [(each, o) for o in range(self.pageblock_order) for each in self.lists[zone, o, other] if each in pages]
-        for each, o in sorted(moved):
-            self.lists[zone, o, other].remove(each)
-            self.add(zone, each, o, kind, tail=True)
-        self.block_type[block] = kind
+        self.move_block(zone, page, kind)
+        self.block_type[page >> self.pageblock_order] = kind
         return self.smallest(zone, order, kind)
 
-    def rmqueue(self, zone, order, kind, no_fragment):
-        page = self.smallest(zone, order, kind)
-        if page is not None:
-            return page
-        for size in range(self.max_order, -1, -1):
-            if size < (max(order, self.pageblock_order) if no_fragment else order):
+    def claim_largest(self, zone, order, lowest, kind, kswapd):
+        for size in range(self.max_order, lowest - 1, -1):
+            page = self.fallback(zone, size, kind)
+            if page is None:
+                continue
+            if not self.may_claim(size, kind):
                 break
-            if size < self.pageblock_order // 2 and kind == MOVABLE:
-                break
-            found = self.fallback(zone, size, kind)
-            if found:
-                page = self.claim(zone, found[0], size, order, kind, found[1])
-                if page is not None:
-                    self.extfrag += 1
-                    return page
-        for size in () if no_fragment else range(order, self.max_order + 1):
-            found = self.fallback(zone, size, kind)
-            if found:
-                page, other = found
-                self.lists[zone, size, other].remove(page)
-                self.split_down(zone, page, size, order, other)
-                self.extfrag += 1
+            if size < self.pageblock_order:
+                self.boost(zone, kswapd)
+            page = self.claim(zone, page, size, order, kind)
+            if page is not None:
                 return page
         return None
 
-    def alloc(self, order, kind, zone_class):
-        top = len(self.zones) - 1
-        no_fragment_first = top > 0 and self.zones[top][2] == 2 and zone_class >= 2
-        for mark, no_fragment in (("low", True), ("low", False), ("min", False)):
-            if no_fragment and not no_fragment_first:
-                continue
-            for zone in range(top, -1, -1):
-                _, _, its_class, minimum, low, reserve = self.zones[zone]
-                limit = (low if mark == "low" else minimum) + reserve[zone_class]
-                if its_class > zone_class or self.free_pages(zone) - ((1 << order) - 1) <= limit:
+    def steal_smallest(self, zone, order, kind):
+        for size in range(order, self.max_order + 1):
+            page = self.fallback(zone, size, kind)
+            if page is not None:
+                return self.take_from(zone, page, size, order)
+        return None
+
+    def take_from(self, zone, page, size, order):
+        self.list_of(zone, page, size).remove(page)
+        self.split_down(zone, page, size, order, self.type_of(page))
+        return page
+
+    def one_attempt(self, zone, order, lowest, kind, kswapd):
+        sizes = [s for s in range(self.max_order, lowest - 1, -1) if self.fallback(zone, s, kind) is not None]
+        if not sizes:
+            return None
+        size = sizes[0]
+        whole = self.may_claim(size, kind)
+        if not whole and size > order:
+            size = min(s for s in range(order, self.max_order + 1) if self.fallback(zone, s, kind) is not None)
+        page = self.fallback(zone, size, kind)
+        if size < self.pageblock_order:
+            self.boost(zone, kswapd)
+        if self.generation == "suitable":
+            claimed = self.claim(zone, page, size, order, kind) if whole else None
+            return self.take_from(zone, page, size, order) if claimed is None else claimed
+        if size < self.pageblock_order and whole and self.is_inside(zone, page):
+            alike = self.is_alike(zone, page, kind)
+            self.move_block(zone, page, kind)
+            if alike:
+                self.block_type[page >> self.pageblock_order] = kind
+        else:
+            if size >= self.pageblock_order:
+                self.set_types(page, size, kind)
+            self.list_of(zone, page, size).remove(page)
+            self.lists[zone, size, kind].append(page)
+        return self.smallest(zone, order, kind)
+
+    def rmqueue(self, zone, order, kind, *, no_fragment=False, kswapd=False, mode="normal"):
+        """Page or None, and where a bulk refill should start the next time."""
+        cma = kind == MOVABLE
+        if cma and self.free_pages(zone, (CMA,)) > self.free_pages(zone) // 2:
+            page = self.smallest(zone, order, CMA)
+            if page is not None:
+                return page, mode
+        if mode == "normal":
+            page = self.smallest(zone, order, kind)
+            if page is not None:
+                return page, mode
+        if cma and mode in ("normal", "cma"):
+            page = self.smallest(zone, order, CMA)
+            if page is not None:
+                return page, "cma" if self.generation == "claim" else "normal"
+        lowest = max(order, self.pageblock_order) if no_fragment else order
+        if self.generation != "claim":
+            page = self.one_attempt(zone, order, lowest, kind, kswapd)
+            self.extfrag += page is not None
+            return page, "normal"
+        page = None
+        if mode != "steal":
+            page = self.claim_largest(zone, order, lowest, kind, kswapd)
+            mode = "normal" if page is not None else mode
+        if page is None and not no_fragment:
+            page = self.steal_smallest(zone, order, kind)
+            mode = "steal" if page is not None else mode
+        self.extfrag += page is not None
+        return page, mode
+
+    # -------------------------------------------------------------------------------------------- requests
+
+    def above(self, zone, order, mark, class_, flags):
+        z = self.zones[zone]
+        limit = getattr(z, mark)
+        if order > 0 or mark != "min" or "high" not in flags:
+            limit += z.boost
+        if "high" in flags:
+            limit -= limit // 2
+            if "non_block" in flags:
+                limit -= limit // 4
+        usable = self.free_pages(zone) - ((1 << order) - 1)
+        if not flags & {"high", "non_block", "highatomic"}:
+            usable -= self.free_pages(zone, (HIGHATOMIC,))
+        if "cma" not in flags:
+            usable -= self.free_pages(zone, (CMA,))
+        if usable <= limit + z.reserve[class_]:
+            return False
+        kinds = [*ORDINARY, *([CMA] if "cma" in flags else []), *([HIGHATOMIC] if "highatomic" in flags else [])]
+        return order == 0 or any(self.lists[zone, o, k] for o in range(order, self.max_order + 1) for k in kinds)
+
+    def zonelist(self, node):
+        nodes = 1 + max(zone.node for zone in self.zones)
+        key = {i: ((z.node - node) % nodes, -z.class_, -z.first) for i, z in enumerate(self.zones)}
+        return sorted(key, key=key.get)
+
+    def alloc(self, order, kind, class_, *, cpu=0, node=0, reclaim=True, high=False, kswapd=False, this_node=False):
+        """A page as alloc_pages() finds it without reclaim: at the low watermark, then as gfp_to_alloc_flags() allows."""
+        zonelist = self.zonelist(node)
+        preferred = next((zone for zone in zonelist if self.zones[zone].class_ <= class_), None)
+        no_fragment = (
+            preferred is not None
+            and self.zones[preferred].class_ == 2
+            and (
+                len({z.node for z in self.zones}) == 1
+                or any(z.class_ == 1 and z.node == self.zones[preferred].node for z in self.zones)
+            )
+        )
+        base = {"cma"} if kind == MOVABLE else set()
+        page = self.from_zones(zonelist, order, kind, class_, cpu, node, "low", base, no_fragment, kswapd, this_node)
+        if page is not None:
+            return page
+        self.kswapd += kswapd
+        if high:
+            base.add("high")
+        if not reclaim:
+            base.add("non_block")
+            if high and order:
+                base.add("highatomic")
+        return self.from_zones(zonelist, order, kind, class_, cpu, node, "min", base, False, kswapd, this_node)
+
+    def from_zones(self, zonelist, order, kind, class_, cpu, node, mark, flags, no_fragment, kswapd, this_node):
+        for careful in (True, False) if no_fragment else (False,):
+            for zone in zonelist:
+                z = self.zones[zone]
+                if z.node != node and (this_node or careful):
+                    break
+                if z.class_ > class_:
                     continue
-                if not any(self.lists[zone, o, k] for o in range(order, self.max_order + 1) for k in (0, 1, 2)):
-                    continue
-                page = self.rmqueue(zone, order, kind, no_fragment)
+                if z.below_high or not self.above(zone, order, "high", class_, flags):
+                    z.below_high = True
+                    if not self.above(zone, order, mark, class_, flags):
+                        continue
+                page = self.from_zone(zone, cpu, order, kind, flags, no_fragment=careful, kswapd=kswapd)
                 if page is not None:
                     for each in range(page, page + (1 << order)):
                         self.owner[each] = kind
+                    if "highatomic" in flags:
+                        self.reserve_highatomic(zone, page, order)
                     return page
         return None
+
+    def from_zone(self, zone, cpu, order, kind, flags, **how):
+        page = self.take_from_pcp(zone, cpu, order, kind, **how) if self.has_pcp(order) else None
+        if page is None and "highatomic" in flags:
+            page = self.smallest(zone, order, HIGHATOMIC)
+        if page is None:
+            page, _ = self.rmqueue(zone, order, kind, **how)
+        if page is None and "non_block" in flags:
+            page = self.smallest(zone, order, HIGHATOMIC)
+        if self.zones[zone].boosted and how["kswapd"]:
+            self.zones[zone].boosted = False
+            self.kswapd += 1
+        return page
+
+    def reserve_highatomic(self, zone, page, order):
+        z, size = self.zones[zone], 1 << self.pageblock_order
+        if z.managed // 100 < size or z.reserved_highatomic >= -(-(z.managed // 100) // size) * size:
+            return
+        if self.type_of(page) not in ORDINARY:
+            return
+        if order >= self.pageblock_order:
+            self.set_types(page, order, HIGHATOMIC)
+            z.reserved_highatomic += 1 << order
+        elif self.is_inside(zone, page):
+            self.move_block(zone, page, HIGHATOMIC)
+            self.block_type[page >> self.pageblock_order] = HIGHATOMIC
+            z.reserved_highatomic += size
+
+    def unreserve_highatomic(self, kind, *, force):
+        size = 1 << self.pageblock_order
+        for zone in reversed(range(len(self.zones))):
+            if not force and self.zones[zone].reserved_highatomic <= size:
+                continue
+            for order in range(self.max_order + 1):
+                if not self.lists[zone, order, HIGHATOMIC]:
+                    continue
+                page = self.lists[zone, order, HIGHATOMIC][0]
+                self.zones[zone].reserved_highatomic -= min(max(size, 1 << order), self.zones[zone].reserved_highatomic)
+                for start in range(page, page + (1 << order), size):
+                    self.move_block(zone, start, kind)
+                    self.block_type[start >> self.pageblock_order] = kind
+                return True
+        return False

@@ -7,27 +7,29 @@ from replay import stretch
 from replay.demand import Demand
 from replay.initial_state import InitialState
 from replay.kernel import direct_map as maps
-from replay.kernel import page_alloc as pages_of
+from replay.kernel import mmzone
+from replay.kernel.buddy import build_free_lists
 from replay.kernel.geometry import TOY, Geometry
+from replay.kernel.gfp import MAY_RECLAIM
 from replay.machine import Machine
 
 PGTABLE = CONSUMERS.index("pgtable_user")
 OTHER = CONSUMERS.index("other")
 SECRET = CONSUMERS.index("secret")
-KERNEL = pages_of.ZONE_NORMAL | pages_of.MAY_RECLAIM
+KERNEL = mmzone.ZONE_NORMAL | MAY_RECLAIM
 
 
 def machine_of(pages=256, *, level=maps.PUD, free=None, geometry=TOY, tables=(), cpus=2, types=None) -> InitialState:
     """A machine whose direct map is all of one level and whose pages are free unless said."""
-    zones = np.array([[0, pages - 1, pages_of.ZONE_NORMAL]], np.int64)
-    a = pages_of.page_allocator(pages, zones, geometry)
+    zones = np.array([[0, pages - 1, mmzone.ZONE_NORMAL, 0]], np.int64)
+    a = mmzone.page_allocator(pages, zones, geometry, cpus=cpus)
     if types is not None:
         a.block_type[: len(types)] = types
     mask = np.ones(pages, np.bool_) if free is None else np.asarray(free, np.bool_)
-    a.kind[:] = pages_of.USED + 1
-    a.kind[list(tables)] = pages_of.USED
+    a.kind[:] = mmzone.USED + 1
+    a.kind[list(tables)] = mmzone.USED
     mask[list(tables)] = False
-    pages_of.build_free_lists(a, mask)
+    build_free_lists(a, mask)
     return InitialState(
         arch="x86_64",
         cpus=cpus,
@@ -50,8 +52,9 @@ def demand_of(events, pages=4096) -> Demand:
         pfn=columns[:, 1].copy(),
         order=columns[:, 2].astype(np.int8),
         migratetype=np.where(columns[:, 3] == OTHER, 1, 0).astype(np.uint8),
-        context=np.full(len(rows), KERNEL, np.uint8),
+        context=np.full(len(rows), KERNEL, np.uint16),
         consumer=columns[:, 3].astype(np.uint8),
+        cpu=np.zeros(len(rows), np.int16),
     )
     return Demand(program, 0, max(len(rows), 1) * 1000, pages, np.full(pages, -1, np.int8), {})
 

@@ -1,0 +1,117 @@
+"""Whether a zone may serve a request: watermarks, reserves, and what GFP flags allow (mm/page_alloc.c, 6.12.95)."""
+
+from ptpool.compiled import compiled
+from ptpool.vocabulary import CMA, HIGHATOMIC, MOVABLE
+from replay.kernel.gfp import IS_HIGH, MAY_RECLAIM, NOMEMALLOC, WAKES_KSWAPD
+from replay.kernel.mmzone import (
+    BOOST,
+    BOOSTED,
+    FREE_CMA,
+    FREE_HIGHATOMIC,
+    KSWAPD_DUE,
+    MANAGED,
+    NOW,
+    PCPTYPES,
+    WMARK_HIGH,
+    WMARK_MIN,
+    free_list,
+)
+
+# Allocation flags (mm/internal.h).
+ALLOC_NO_WATERMARKS, ALLOC_NON_BLOCK, ALLOC_MIN_RESERVE, ALLOC_HIGHATOMIC = 1, 2, 4, 8
+ALLOC_CMA, ALLOC_NOFRAGMENT, ALLOC_KSWAPD = 16, 32, 64
+ALLOC_RESERVES = ALLOC_NON_BLOCK | ALLOC_MIN_RESERVE | ALLOC_HIGHATOMIC
+
+
+@compiled
+def gfp_to_alloc_flags(order, migratetype, context):
+    """What a request may use once it is below the low watermark."""
+    flags = 0
+    if context & WAKES_KSWAPD:
+        flags |= ALLOC_KSWAPD
+    if context & IS_HIGH:
+        flags |= ALLOC_MIN_RESERVE
+    if not context & MAY_RECLAIM and not context & NOMEMALLOC:
+        flags |= ALLOC_NON_BLOCK
+        if order > 0 and context & IS_HIGH:
+            flags |= ALLOC_HIGHATOMIC
+    if migratetype == MOVABLE:
+        flags |= ALLOC_CMA
+    return flags
+
+
+@compiled
+def _unusable_free(a, zone, order, flags):
+    """__zone_watermark_unusable_free()."""
+    unusable = (1 << order) - 1
+    if not flags & ALLOC_RESERVES:
+        unusable += a.zone_state[zone, FREE_HIGHATOMIC]
+    if not flags & ALLOC_CMA:
+        unusable += a.zone_state[zone, FREE_CMA]
+    return unusable
+
+
+@compiled
+def _has_block(a, zone, order, flags):
+    """Whether a free block of at least this order lies on a list that the request may use."""
+    for current in range(order, a.max_order + 1):
+        if a.nr_free[zone, current] == 0:
+            continue
+        for migratetype in range(PCPTYPES):
+            head = free_list(a, zone, current, migratetype)
+            if a.link[head, 0] != head:
+                return True
+        head = free_list(a, zone, current, CMA)
+        if flags & ALLOC_CMA and a.link[head, 0] != head:
+            return True
+        head = free_list(a, zone, current, HIGHATOMIC)
+        if flags & ALLOC_HIGHATOMIC and a.link[head, 0] != head:
+            return True
+    return False
+
+
+@compiled
+def above_mark(a, zone, order, mark, zone_class, flags):
+    """__zone_watermark_ok(): free pages above `mark` pages and the lowmem reserve, and a block that is large enough."""
+    limit = mark
+    if flags & ALLOC_MIN_RESERVE:
+        limit -= limit // 2
+        if flags & ALLOC_NON_BLOCK:
+            limit -= limit // 4
+    usable = a.free_pages[zone] - _unusable_free(a, zone, order, flags)
+    if usable <= limit + a.lowmem_reserve[zone, zone_class]:
+        return False
+    return order == 0 or _has_block(a, zone, order, flags)
+
+
+@compiled
+def zone_watermark_fast(a, zone, order, wmark, zone_class, flags):
+    """A boost counts, but not against __GFP_HIGH requests of order 0 at the min watermark."""
+    mark = a.wmark[zone, wmark]
+    if order > 0 or wmark != WMARK_MIN or not flags & ALLOC_MIN_RESERVE:
+        mark += a.zone_state[zone, BOOST]
+    return above_mark(a, zone, order, mark, zone_class, flags)
+
+
+@compiled
+def boost_watermark(a, zone, flags):
+    """A fallback mixes pageblocks, so have kswapd free more. It takes the boost back when done."""
+    factor = a.features.watermark_boost_factor
+    size = 1 << a.pageblock_order
+    most = a.wmark[zone, WMARK_HIGH] * factor // 10000
+    if most == 0 or 4 * size > a.zone_state[zone, MANAGED]:
+        return
+    state = a.zone_state[zone]
+    state[BOOST] = min(state[BOOST] + size, max(most, size))
+    if flags & ALLOC_KSWAPD:
+        state[BOOSTED] = 1
+
+
+@compiled
+def wake_boosted(a, zone):
+    """The end of rmqueue(): wake kswapd if a boost asks for it.
+
+    kswapd takes the boost back after Features.kswapd_ns; what it freed on the recorded machine is in the trace.
+    """
+    a.zone_state[zone, BOOSTED] = 0
+    a.clock[KSWAPD_DUE] = min(a.clock[KSWAPD_DUE], a.clock[NOW] + a.features.kswapd_ns)
