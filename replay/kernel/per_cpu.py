@@ -40,7 +40,7 @@ PCP_BATCH_SCALE_MAX = 5
 """CONFIG_PCP_BATCH_SCALE_MAX."""
 
 PREV_FREE_HIGH_ORDER = 1
-"""PCPF_PREV_FREE_HIGH_ORDER. PCPF_FREE_HIGH_BATCH needs a shared cache of a size that no snapshot tells: not set."""
+"""PCPF_PREV_FREE_HIGH_ORDER. PCPF_FREE_HIGH_BATCH is taken as set: a CPU's share of the caches holds three batches."""
 
 
 @compiled
@@ -140,7 +140,8 @@ def _free_high(a, row, order):
     small = 1 <= order <= a.features.pcp_order
     if not a.features.pcp_auto:
         return small and pcp[PCP_FREE_COUNT] > 0
-    free_high = small and pcp[PCP_FLAGS] == PREV_FREE_HIGH_ORDER and pcp[PCP_FREE_COUNT] >= pcp[PCP_BATCH]
+    runs = pcp[PCP_FLAGS] == PREV_FREE_HIGH_ORDER and pcp[PCP_FREE_COUNT] >= pcp[PCP_BATCH]
+    free_high = small and runs and pcp[PCP_COUNT] >= pcp[PCP_BATCH]
     pcp[PCP_FLAGS] = PREV_FREE_HIGH_ORDER if small else 0
     if pcp[PCP_FREE_COUNT] < pcp[PCP_BATCH] << PCP_BATCH_SCALE_MAX:
         pcp[PCP_FREE_COUNT] += 1 << order

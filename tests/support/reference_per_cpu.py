@@ -103,7 +103,8 @@ class PerCpuLists:
         pcp.count += 1 << order
         small = 1 <= order <= self.pcp_order
         if self.auto:
-            free_high = small and pcp.prev_free_high_order and pcp.free_count >= pcp.batch
+            many = pcp.free_count >= pcp.batch and pcp.count >= pcp.batch
+            free_high = small and pcp.prev_free_high_order and many
             pcp.prev_free_high_order = small
             if pcp.free_count < pcp.batch << SCALE_MAX:
                 pcp.free_count += 1 << order
