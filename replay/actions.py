@@ -33,7 +33,9 @@ class Tables(IntEnum):
     """From the page allocator, order 0, without the key."""
     BOOT = 2
     """From memory set aside before the page allocator runs, keyed later in boot (kpkeys v6's PPA)."""
-    OWN = 3
+    ASIDE = 3
+    """From what was set aside at boot, with the key; were it used up, an ordinary page without it."""
+    OWN = 4
     """From the chunk that is being changed: they become tables before they have the key."""
 
 
@@ -91,10 +93,22 @@ class Withdraw(NamedTuple):
     chunk: Chunk
 
 
+class SetAside(NamedTuple):
+    """At boot, keep pages for tables of the direct map, in whole 2M chunks, and key them. No result."""
+
+    pages: int
+
+
 class Lock(NamedTuple):
     """Acquire a lock that does not nest. No result; who takes it twice never goes on."""
 
     name: str
+
+
+class Wait(NamedTuple):
+    """Let time pass: work that needs nobody's answer. No result."""
+
+    ns: int
 
 
 class Unlock(NamedTuple):
@@ -117,5 +131,5 @@ def keying(chunk: Chunk) -> Change:
     return Change(chunk.pfn, chunk.pages, KEYED)
 
 
-Action = Alloc | Free | SetKey | ResetKey | Apply | Give | Take | Withdraw | Lock | Unlock
+Action = Alloc | Free | SetKey | ResetKey | Apply | Give | Take | Withdraw | SetAside | Lock | Unlock | Wait
 Decision = Generator[Action, Any, Any]

@@ -46,6 +46,8 @@ class Demand:
     """Recorded page frame numbers run from 0 to this, exclusive."""
     first_seen: NDArray[np.int8]
     """(pages,) 1: the first event on the page allocates it; 0: it frees it; -1: no event."""
+    tasks: int
+    """How many tasks the events belong to; the idle task of each CPU is one of its own."""
     dropped: dict[str, int]
     """What was left out, by description."""
     changed: dict[str, int] = field(default_factory=dict)
@@ -106,6 +108,8 @@ def load_demand(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any]) 
         & _plain(columns["by_reclaim"]),
     }
     op = np.where(outside, OUTSIDE_CHANGE, np.where(is_free, FREE_EVENT, ALLOC))
+    cpu, pid = _plain(columns["cpu"]), _plain(columns["pid"])
+    known, task = np.unique(np.where(pid == 0, -1 - cpu, pid), return_inverse=True)
     program = Program(
         op=np.where(moved, MOVE, op).astype(np.uint8),
         ts=_plain(columns["ts_ns"]).astype(np.int64),
@@ -114,7 +118,8 @@ def load_demand(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any]) 
         migratetype=np.minimum(_plain(columns["migratetype"]), 2).astype(np.uint8),
         context=contexts(_plain(columns["gfp_flags"]).astype(np.int64), _plain(columns["no_flags"])),
         consumer=consumer,
-        cpu=_plain(columns["cpu"]).astype(np.int16),
+        cpu=cpu.astype(np.int16),
+        task=task.astype(np.int32),
     )
     keep = ~failed & ~too_large & (~splits | outside) & ~isolated
     program = _with_unseen(program, unseen, seen_late, _plain(columns["by_kworker"]), keep)
@@ -124,6 +129,7 @@ def load_demand(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any]) 
         capture["last_ns"],
         pages,
         first_seen(program, np.full(pages, -1, np.int8)),
+        len(known),
         _counts(dropped),
         _counts(changed),
         int(moved.sum()),
@@ -135,7 +141,7 @@ WITH asked AS (
     SELECT stack_id, list_has_any(frames, $self_inflicted) AS self_inflicted,
            list_has_any(frames, $compaction) AS compaction, list_has_any(frames, $reclaim) AS reclaim
     FROM stack WHERE capture_id = $capture)
-SELECT ts_ns, cpu, kind = 'free' AS is_free, kind = 'alloc_failed' AS failed, coalesce(pfn, 0) AS pfn, page_order,
+SELECT ts_ns, cpu, pid, kind = 'free' AS is_free, kind = 'alloc_failed' AS failed, coalesce(pfn, 0) AS pfn, page_order,
        coalesce(migratetype, 0) AS migratetype, coalesce(gfp_flags, 0) AS gfp_flags, gfp_flags IS NULL AS no_flags,
        list_position($consumers, coalesce(consumer::VARCHAR, 'other')) - 1 AS consumer,
        coalesce(self_inflicted, false) AS self_inflicted,
@@ -179,7 +185,7 @@ def _with_unseen(
     put_in["pfn"][:] = program.pfn[late]
     put_in["migratetype"][:] = np.where(by_kworker[late], UNMOVABLE, MOVABLE)
     put_in["context"][:] = GFP_KERNEL
-    put_in["cpu"][:] = program.cpu[late]
+    put_in["cpu"][:], put_in["task"][:] = program.cpu[late], program.task[late]
     kept = np.insert(keep, at, np.ones(len(late), np.bool_))
     return Program(*(np.insert(column, at, put_in[name])[kept] for name, column in program._asdict().items()))
 

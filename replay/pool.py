@@ -13,15 +13,16 @@ from ptpool.compiled import compiled
 from replay.kernel.lists import NEXT, list_add, list_del, list_first
 from replay.kernel.mmzone import POOL_IDLE, POOL_USED, SPLIT_TABLE, PageAllocator
 
-CACHED, HELD, STRANDED, HELD_PEAK, LOW = range(5)  # places in Pool.counts
-"""Pages on the list; pages of the pool; cached pages of partly used blocks; most held; fewest cached since sampled."""
+CACHED, HELD, STRANDED, HELD_PEAK, LOW, ASIDE = range(6)  # places in Pool.counts
+"""Pages on the list; pages of the pool; cached pages of partly used blocks; most held; fewest cached since sampled;
+pages set aside for tables of the direct map."""
 
 
 class Pool(NamedTuple):
     """Pages that carry the key. Shapes: ``B`` pageblock-sized pieces of memory."""
 
     head: int  # of the list; the links are those of the page allocator
-    counts: NDArray[np.int64]  # CACHED, HELD, STRANDED, HELD_PEAK, LOW
+    counts: NDArray[np.int64]  # CACHED, HELD, STRANDED, HELD_PEAK, LOW, ASIDE
     idle: NDArray[np.int32]  # (B,) pages of the block on the list
     used: NDArray[np.int32]  # (B,) pages of the block handed out or spent as tables of the direct map
     whole: NDArray[np.bool_]  # (B,) the block came in one piece and none of it was given back
@@ -33,7 +34,7 @@ def empty_pool(allocator: PageAllocator) -> Pool:
     blocks = len(allocator.block_type)
     return Pool(
         head=len(allocator.link) - 1,
-        counts=np.zeros(5, np.int64),
+        counts=np.zeros(6, np.int64),
         idle=np.zeros(blocks, np.int32),
         used=np.zeros(blocks, np.int32),
         whole=np.zeros(blocks, np.bool_),

@@ -52,6 +52,11 @@ class PoolView:
         """Page tables that a permission change would take now."""
         raise NotImplementedError
 
+    @property
+    def tables_for_4k(self) -> int:
+        """Page tables that it would take to map the whole direct map in single pages, from large leaves only."""
+        raise NotImplementedError
+
     def idle_blocks(self) -> list[tuple[int, int, bool]]:
         """(first pfn, idle pages, came in one piece) of every 2M block with idle pages, ascending by address."""
         raise NotImplementedError
@@ -71,6 +76,8 @@ class Strategy:
     kernel_tables: bool = param(True, "protect the kernel's own page tables (vmalloc space) too", "ours")
     secondary_tables: bool = param(False, "protect KVM and IOMMU tables too", "ours")
 
+    bound = False
+    """Whether this is a bound on what others can reach, and not a way to supply page tables."""
     boot_map_4k = False
     """Whether the direct map is forced to 4K pages at boot."""
 

@@ -1,9 +1,6 @@
 """From a finished run to rows: metrics, orders, timelines, splits, the direct map at start and end, incidents."""
 
-import tomllib
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -15,7 +12,9 @@ from replay import pool as pools
 from replay import stretch
 from replay.kernel import direct_map as maps
 from replay.kernel.mmzone import EXTFRAG, HOLE, USED
-from replay.machine import CAUSES, FLAGS, Machine
+from replay.latency import Latencies
+from replay.machine import Machine
+from replay.requests import CAUSES, FLAGS
 
 _NS = 1e9
 
@@ -29,13 +28,6 @@ class RunResult:
     events: int
 
 
-@cache
-def cost_profile(arch: str) -> dict[str, float]:
-    """Constants of ``profiles/costs.toml`` for an architecture."""
-    profiles = tomllib.loads(files("replay").joinpath("profiles", "costs.toml").read_text(encoding="utf-8"))
-    return dict(profiles.get(arch) or profiles["x86_64"])
-
-
 def result_of(machine: Machine) -> RunResult:
     """Read everything off a machine whose replay has ended."""
     return RunResult(
@@ -46,6 +38,7 @@ def result_of(machine: Machine) -> RunResult:
             "split": _splits(machine),
             "direct_map": _direct_map(machine),
             "incident": _incidents(machine),
+            "latency": _latencies(machine),
         },
         assumptions=_assumptions(machine),
         events=int(machine.tally.counts[stretch.EVENTS]),
@@ -64,7 +57,7 @@ def _metrics(machine: Machine) -> pa.Table:
     pooled = bool(machine.tally.fast[stretch.POOLED])
     all_4k = bool((machine.start.level == maps.PTE).all()) or machine.strategy.boot_map_4k
     kernel = _kernel_memory(machine)
-    cost = cost_profile(machine.start.arch)
+    costs, latencies = machine.costs, _with_fast_paths(machine)
     flushes = int(count[stretch.FLUSHES])
     huge = allocator.pageblock_order
     blocks_free = sum(
@@ -103,16 +96,23 @@ def _metrics(machine: Machine) -> pa.Table:
         "permission_changes": count[stretch.CHANGES],
         "pages_permission_changed": count[stretch.PAGES_CHANGED],
         "tlb_flushes": flushes,
-        "tlb_ipis": flushes * (machine.start.cpus - 1) if cost["ipis"] else None,
-        "conversion_ns": count[stretch.CHANGES] * cost["change_ns"]
-        + len(at_run_time) * cost["split_ns"]
-        + flushes * (cost["flush_base_ns"] + cost["flush_per_cpu_ns"] * (machine.start.cpus - 1)),
+        "tlb_ipis": flushes * (machine.start.cpus - 1) if costs.ipis else None,
+        "conversion_ns": costs.conversion_ns(
+            int(count[stretch.CHANGES]), len(at_run_time), flushes, machine.start.cpus
+        ),
+        "lock_wait_ns": machine.schedule.lock_wait_ns,
+        "decisions_at_once": machine.schedule.most_at_once,
+        "ptp_alloc_p50_ns": latencies.quantile("ptp_alloc", 0.5),
+        "ptp_alloc_p99_ns": latencies.quantile("ptp_alloc", 0.99),
+        "ptp_alloc_p999_ns": latencies.quantile("ptp_alloc", 0.999),
         "shrunk_pages": machine.shrunk if pooled else None,
         "extfrag_events": allocator.counts[EXTFRAG],
         "unmovable_pageblocks_end": ((allocator.block_type == UNMOVABLE) & populated).sum(),
         "huge_blocks_free_end": blocks_free,
         "unplaced_allocations": count[stretch.UNPLACED],
     }
+    if machine.strategy.bound:
+        values = _bounds(machine, values, all_4k=all_4k)
     return pa.table(
         {
             "metric": list(values),
@@ -121,7 +121,31 @@ def _metrics(machine: Machine) -> pa.Table:
     )
 
 
+def _bounds(machine: Machine, values: dict[str, float | None], *, all_4k: bool) -> dict[str, float | None]:
+    """What is left of the metrics for a bound: demand, and the least memory and splits that can serve it."""
+    duration = max(machine.demand.last_ns + 1 - machine.demand.first_ns, 1)
+    size = 1 << machine.allocator.pageblock_order
+    blocks = -(-int(machine.tally.counts[stretch.PTP_PEAK]) // size)
+    has_pud = bool((machine.start.level == maps.PUD).any())
+    live_mean = float(machine.tally.integral[stretch.LIVE_TIME]) / duration
+    kept = ("ptp_allocs", "ptp_frees", "ptp_live_start", "ptp_live_peak", "ptp_nulls", "split_starvations")
+    bounds: dict[str, float | None] = dict.fromkeys(values)
+    bounds |= {name: values[name] for name in kept}
+    return bounds | {
+        "splits_1g": None if all_4k else -(-blocks * size // machine.start.geometry.pud_pages) if has_pud else 0,
+        "splits_2m": None if all_4k else 0,
+        "blocks_touched": blocks,
+        "pool_pages_peak": blocks * size,
+        "pool_idle_pages_mean": machine.tally.integral[stretch.BLOCK_TIME] / duration * size - live_mean,
+        "permission_changes": blocks,
+        "pages_permission_changed": blocks * size,
+        "unkeyed_page_seconds": 0,
+    }
+
+
 def _reserve_min(machine: Machine) -> float:
+    if machine.pool.counts[pools.ASIDE]:
+        return float(machine.pool.counts[pools.ASIDE])
     sampled = machine.tally.samples[: machine.tally.counts[stretch.SAMPLE], stretch.SAMPLED.index("reserve_low")]
     return float(min(sampled.min(initial=np.inf), machine.pool.counts[pools.LOW]))
 
@@ -208,6 +232,31 @@ def _runs(machine: Machine, level: NDArray[np.uint8], keyed: NDArray[np.bool_], 
             "last_pfn": last,
             "leaf": pa.array([name(int(value)) for value in code[first] // 2], pa.string()),
             "keyed": pa.array((code[first] % 2).astype(np.bool_)),
+        }
+    )
+
+
+def _with_fast_paths(machine: Machine) -> Latencies:
+    """Latencies of decisions, and of the page tables that were served without one."""
+    latencies, costs = Latencies(), machine.costs
+    latencies.counts.update(machine.latencies.counts)
+    slow = sum(count for (operation, _), count in machine.latencies.counts.items() if operation == "ptp_alloc")
+    fast = machine.strategy.fast_path()
+    ns = costs.hit_ns if fast.pooled else costs.alloc_ns
+    if fast.key_each:
+        ns += costs.conversion_ns(1, 0, 1, machine.start.cpus)
+    served = int(machine.tally.counts[stretch.PTP_ALLOCS]) + machine.incident_counts.get("ptp_null", 0)
+    latencies.add("ptp_alloc", ns, served - slow)
+    return latencies
+
+
+def _latencies(machine: Machine) -> pa.Table:
+    rows = sorted(_with_fast_paths(machine).counts.items())
+    return pa.table(
+        {
+            "operation": pa.array([operation for (operation, _), _ in rows], pa.string()),
+            "bucket_ns": pa.array([ns for (_, ns), _ in rows], pa.int64()),
+            "count": pa.array([count for _, count in rows], pa.int64()),
         }
     )
 

@@ -99,10 +99,10 @@ def compile_ahead() -> None:
     build_free_lists(allocator, free)
     level = np.array([PTE, PMD], np.uint8)
     machine = InitialState("x86_64", 1, X86_64, allocator, free, level, np.empty(0, np.int64))
-    types = (np.uint8, np.int64, np.int64, np.int8, np.uint8, np.uint16, np.uint8, np.int16)
+    types = (np.uint8, np.int64, np.int64, np.int8, np.uint8, np.uint16, np.uint8, np.int16, np.int32)
     empty: list[Any] = [np.empty(0, dtype) for dtype in types]
     program = Program(*empty)
-    demand = Demand(program, 0, 0, 0, np.empty(0, np.int8), {})
+    demand = Demand(program, 0, 0, 0, np.empty(0, np.int8), 0, {})
     for name in ("unprotected", "reserve-block"):
         replay_one(machine, demand, strategies()[name].factory())
 

@@ -16,7 +16,7 @@ from replay.kernel import direct_map as maps
 from replay.kernel.gfp import GFP_KERNEL
 from replay.kernel.mmzone import POOL_USED, TABLE_KEYED, TABLE_PLAIN, USED
 from replay.kernel.page_alloc import alloc_pages, free_pages, run_timers
-from replay.pool import CACHED, HELD, LOW, STRANDED
+from replay.pool import ASIDE, CACHED, HELD, LOW, STRANDED
 
 ORDINARY = maps.NOT_PRESENT | maps.READ_ONLY
 """What is cleared when memory that others had changed is freed."""
@@ -27,7 +27,7 @@ ALLOC, FREE_EVENT, OUTSIDE_CHANGE, MOVE = range(4)
 SECRET = CONSUMERS.index("secret")
 
 # Why the loop stopped.
-DONE, REFILL, RECLAIM, OUTSIDE, CONSTRUCT = range(5)
+DONE, REFILL, RECLAIM, OUTSIDE, CONSTRUCT, PUT_OFF = range(6)
 
 # Places in Tally.counts.
 (
@@ -50,11 +50,12 @@ DONE, REFILL, RECLAIM, OUTSIDE, CONSTRUCT = range(5)
     CLOCK,
     NEW_TABLE,
     NEXT_NAME,
-) = range(19)
-COUNTS = 19
+    BUSY,
+) = range(20)
+COUNTS = 20
 
 # Places in Tally.integral: value x time, page·ns.
-IDLE_TIME, STRANDED_TIME, UNKEYED_TIME, PTE_TIME = range(4)
+IDLE_TIME, STRANDED_TIME, UNKEYED_TIME, PTE_TIME, BLOCK_TIME, LIVE_TIME = range(6)
 
 SAMPLED = ("ptp_live", "pool_held", "pool_idle", "reserve_low", "pte_pages", "free_pages", "pmd_pages", "pud_pages")
 SAMPLES = 1000
@@ -74,12 +75,15 @@ class Program(NamedTuple):
     context: NDArray[np.uint16]
     consumer: NDArray[np.uint8]
     cpu: NDArray[np.int16]
+    task: NDArray[np.int32]  # which task, counted from 0
 
 
 class Tally(NamedTuple):
     """Where a run stands: page identities, accounts, samples."""
 
     page_of: NDArray[np.int32]  # (recorded pages,) simulated page that stands for a recorded one, -1 when none
+    pending: NDArray[np.int32]  # (recorded pages,) decisions and events put off that are about it
+    busy: NDArray[np.int32]  # (tasks,) decisions under way
     counts: NDArray[np.int64]
     integral: NDArray[np.float64]
     attempts: NDArray[np.int64]  # (orders,) allocations asked of the page allocator
@@ -111,17 +115,19 @@ def advance(a, d, p, t, ts):
         row = t.samples[count[SAMPLE]]
         row[0] = count[PTP_LIVE]
         row[1] = p.counts[HELD]
-        row[2] = p.counts[CACHED]
+        row[2] = p.counts[CACHED] + p.counts[ASIDE]
         row[3] = p.counts[LOW]
         row[4] = d.counts[maps.PAGES + maps.PTE]
         row[6], row[7] = d.counts[maps.PAGES + maps.PMD], d.counts[maps.PAGES + maps.PUD]
         row[5] = a.free_pages.sum()
         p.counts[LOW] = p.counts[CACHED]
         count[SAMPLE] += 1
-    t.integral[IDLE_TIME] += float(p.counts[CACHED]) * dt
+    t.integral[IDLE_TIME] += float(p.counts[CACHED] + p.counts[ASIDE]) * dt
     t.integral[STRANDED_TIME] += float(p.counts[STRANDED]) * dt
     t.integral[UNKEYED_TIME] += float(count[UNKEYED]) * dt
     t.integral[PTE_TIME] += float(d.counts[maps.PAGES + maps.PTE]) * dt
+    t.integral[LIVE_TIME] += float(count[PTP_LIVE]) * dt
+    t.integral[BLOCK_TIME] += float(-(-count[PTP_LIVE] >> a.pageblock_order)) * dt
     count[CLOCK] = ts
     run_timers(a, ts)
 
@@ -245,8 +251,22 @@ def forget(a, d, p, t, cpu, recorded, order, now):
 
 
 @compiled
-def run(a, d, p, t, program, start):
-    """Replay events from `start` until a decision is due.
+def _must_wait(t, program, i):
+    """Whether an event's task is busy with a decision, or others that wait are about its pages."""
+    if program.op[i] == MOVE:
+        return False
+    if t.busy[program.task[i]]:
+        return True
+    if program.op[i] != OUTSIDE_CHANGE:
+        for page in range(program.pfn[i], program.pfn[i] + (1 << np.int64(program.order[i]))):
+            if t.pending[page]:
+                return True
+    return False
+
+
+@compiled
+def run(a, d, p, t, program, start, end, not_before, horizon):
+    """Replay events [start, end) until a decision is due, or one that is suspended goes on.
 
     Args:
         a: PageAllocator.
@@ -255,16 +275,24 @@ def run(a, d, p, t, program, start):
         t: Tally.
         program: Program.
         start: first event.
+        end: after the last.
+        not_before: events that were put off happen at this time if theirs is earlier; 0: none was.
+        horizon: stop before the first event that is not earlier than this.
 
     Returns:
-        The event it stopped at, and why: DONE (past the end), REFILL (the pool cannot serve this page table), RECLAIM
-        (the page allocator cannot serve this request), OUTSIDE (a permission change by others is due; the allocation
-        that goes with it has been placed), CONSTRUCT (the key of the page at counts[NEW_TABLE] takes splits).
+        The event it stopped at, and why: DONE (nothing is left before the horizon), REFILL (the pool cannot serve this
+        page table), RECLAIM (the page allocator cannot serve this request), OUTSIDE (a permission change by others is
+        due; the allocation that goes with it has been placed), CONSTRUCT (the key of the page at counts[NEW_TABLE]
+        takes splits), PUT_OFF (the event has to wait for others).
     """
     count, fast = t.counts, t.fast
-    for i in range(start, len(program.op)):
+    for i in range(start, end):
+        if program.ts[i] >= horizon:
+            return i, DONE
+        if count[BUSY] and not not_before and _must_wait(t, program, i):
+            return i, PUT_OFF
         op, recorded, order = program.op[i], program.pfn[i], np.int64(program.order[i])
-        now, cpu = program.ts[i], np.int64(program.cpu[i])
+        now, cpu = max(program.ts[i], not_before), np.int64(program.cpu[i])
         advance(a, d, p, t, now)
         if op == OUTSIDE_CHANGE:
             return i, OUTSIDE
@@ -304,4 +332,4 @@ def run(a, d, p, t, program, start):
         count_allocation(d, t, pfn)
         if consumer == SECRET:
             return i, OUTSIDE
-    return len(program.op), DONE
+    return end, DONE

@@ -271,9 +271,9 @@ COMMENT ON COLUMN incident.page_order IS 'Order of the request';
 COMMENT ON COLUMN incident.detail IS 'What happened';
 
 CREATE TABLE latency (run_id VARCHAR NOT NULL, operation VARCHAR NOT NULL, bucket_ns BIGINT NOT NULL, count BIGINT NOT NULL);
-COMMENT ON TABLE latency IS 'Histogram of modelled latencies (empty until the replay models time)';
+COMMENT ON TABLE latency IS 'Histogram of modelled latencies: service by the cost profile plus waiting for locks and for one''s own earlier requests';
 COMMENT ON COLUMN latency.run_id IS 'Run';
-COMMENT ON COLUMN latency.operation IS 'What was timed';
+COMMENT ON COLUMN latency.operation IS 'ptp_alloc: a page table asked for until it is there; outside: a permission change by others; alloc: another allocation that had to reclaim';
 COMMENT ON COLUMN latency.bucket_ns IS 'Lower edge of the bucket';
 COMMENT ON COLUMN latency.count IS 'Samples in the bucket';
 

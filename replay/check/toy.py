@@ -207,6 +207,11 @@ class LoggedView(PoolView):
         region = self._toy.leaf.get(_region(change.pfn))
         return self._see(0 if region is None else self._toy.tables_for(Chunk(change.pfn, order)))  # type: ignore[return-value]
 
+    @property
+    def tables_for_4k(self) -> int:
+        """What is set aside covers the worst case: how much that is does not matter here."""
+        return 0
+
     def idle_blocks(self) -> list[tuple[int, int, bool]]:
         """Idle pages by block, and whether it is whole."""
         toy = self._toy

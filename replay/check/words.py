@@ -25,6 +25,7 @@ _TABLES = {
     Tables.POOL: "from the pool",
     Tables.BUDDY: "from the page allocator",
     Tables.BOOT: "set aside at boot",
+    Tables.ASIDE: "set aside at boot",
     Tables.OWN: "from the pages themselves",
 }
 

@@ -13,10 +13,11 @@ from replay import pool as pools
 from replay import stretch
 from replay.kernel import direct_map as maps
 from replay.kernel import mmzone as kinds
-from replay.machine import CAUSES, FLAGS
 from replay.registry import configure, strategies
+from replay.requests import CAUSES, FLAGS
 from replay.results import result_of
 from replay.strategies.ctor_naive import CtorNaive
+from replay.strategies.full_reserve import FullReserve
 from replay.strategies.pba import Pba
 from replay.strategies.pte_mapped import PteMapped
 from replay.strategies.reserve_block import ReserveBlock
@@ -31,6 +32,7 @@ SMALL = [
     Unprotected(),
     PteMapped(),
     CtorNaive(),
+    FullReserve(refill_orders=(2, 0), shrink_batch=2),
     BLOCK,
     TOY_PBA,
     SmallReserve(block_order=2),
@@ -95,10 +97,14 @@ events = st.lists(
 
 @pytest.mark.parametrize("strategy", SMALL, ids=lambda strategy: f"{type(strategy).__name__}-{strategy.pgd}")
 @settings(max_examples=60, deadline=None)
-@given(events, st.sampled_from([maps.PMD, maps.PUD]), st.sampled_from([64, 256]), st.booleans())
-def test_any_program_leaves_consistent_accounts(strategy, script, level, pages, warm):
+@given(events, st.sampled_from([maps.PMD, maps.PUD]), st.sampled_from([64, 256]), st.booleans(), st.integers(1, 5))
+def test_any_program_leaves_consistent_accounts(strategy, script, level, pages, warm, tasks):
     start = machine_of(pages, level=level, tables=(3, 9, 10) if warm else ())
-    machine = finished(start, demand_of(script), strategy)
+    machine = finished(start, demand_of(script, tasks=[nth % tasks for nth in range(len(script))]), strategy)
+
+    assert not machine.tally.busy.any()
+    assert not machine.tally.pending.any()
+    assert not machine.schedule.in_flight
 
     assert_consistent(machine)
     values = metrics(machine)

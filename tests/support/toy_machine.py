@@ -41,8 +41,11 @@ def machine_of(pages=256, *, level=maps.PUD, free=None, geometry=TOY, tables=(),
     )
 
 
-def demand_of(events, pages=4096) -> Demand:
-    """A demand from rows ``(op, recorded page, order, consumer)``, one microsecond apart; op is alloc, free or change."""
+def demand_of(events, pages=4096, *, tasks=None) -> Demand:
+    """A demand from rows ``(op, recorded page, order, consumer)``, one microsecond apart; op is alloc, free or change.
+
+    All of one task, unless said which.
+    """
     codes = {"alloc": stretch.ALLOC, "free": stretch.FREE_EVENT, "change": stretch.OUTSIDE_CHANGE}
     rows = [(codes[op], pfn, order, consumer) for op, pfn, order, consumer in events]
     columns = np.array(rows, np.int64).reshape(-1, 4)
@@ -55,8 +58,9 @@ def demand_of(events, pages=4096) -> Demand:
         context=np.full(len(rows), KERNEL, np.uint16),
         consumer=columns[:, 3].astype(np.uint8),
         cpu=np.zeros(len(rows), np.int16),
+        task=np.array(tasks if tasks is not None else [0] * len(rows), np.int32),
     )
-    return Demand(program, 0, max(len(rows), 1) * 1000, pages, np.full(pages, -1, np.int8), {})
+    return Demand(program, 0, max(len(rows), 1) * 1000, pages, np.full(pages, -1, np.int8), max(tasks or [0]) + 1, {})
 
 
 def finished(start, demand, strategy) -> Machine:

@@ -1,0 +1,80 @@
+"""Rick Edgecombe's patch 17: tables for splitting the whole direct map set aside at boot, and a grouped page cache."""
+
+from dataclasses import dataclass
+
+from replay.actions import (
+    Alloc,
+    Apply,
+    Change,
+    Chunk,
+    Decision,
+    Free,
+    Give,
+    ResetKey,
+    SetAside,
+    SetKey,
+    Tables,
+    Withdraw,
+)
+from replay.registry import FastPath, PoolView, Strategy, param, strategy
+
+
+@strategy(
+    "full-reserve",
+    title="tables for the whole direct map set aside at boot; page tables from 2M blocks, else single pages; shrinker",
+    source="Rick Edgecombe, PKS write protected page tables v2 (2021-08-30), patches 3, 5, 6, 8, 16 and 17, solution 4",
+)
+@dataclass(frozen=True)
+class FullReserve(Strategy):
+    """Two caches: one that can never run out for the direct map's own tables, one for every other page table.
+
+    code  calc_tables_needed(): a page for each 1G and one for each 2M of every mapped range, taken in whole 2M chunks
+          before the page allocator runs. (Its `unsigned int size` cuts ranges of 4 GiB and more: a mistake of the
+          posting that is not modelled.)
+    code  A split takes its table from that cache (alloc_dmap_table()). Were it empty, an ordinary page would be used,
+          unprotected, with a warning; it never is, since the cache covers the worst case.
+    code  Other page tables come from the grouped page cache: most recently used first; refilled with a 2M block, else
+          with a single page; the key is set on what was added. A freed table goes back to the list and keeps its key.
+    code  No lock around a refill: whoever finds the list empty refills, and each takes a block of its own.
+    code  Shrinker: pages that it isolates are freed one by one, each with its own reset of the key, which splits a
+          block that was keyed whole. It does not know of blocks.
+    ours  The shrinker takes pages by address, up to `shrink_batch` at a time (list_lru_shrink_walk with the default
+          batch); the posting walks its per-node lists. One node: the posting has a list for each.
+    """
+
+    refill_orders: tuple[int, ...] = param((9, 0), "orders tried in turn", "code")
+    shrink_batch: int = param(128, "SHRINK_BATCH: pages that one scan of the shrinker frees", "ours")
+
+    def fast_path(self) -> FastPath:
+        """Hand out whatever is there."""
+        return FastPath(pooled=True)
+
+    def boot(self, pool: PoolView) -> Decision:
+        """Squirrel away enough page tables to map the direct map at 4k."""
+        yield SetAside(pool.tables_for_4k)
+
+    def refill(self, pool: PoolView, order: int) -> Decision:
+        """A 2M block, else a page."""
+        for wanted in self.refill_orders:
+            chunk = yield Alloc(wanted)
+            if chunk is not None:
+                yield SetKey(chunk, Tables.ASIDE)
+                yield Give(chunk)
+                return True
+        return None
+
+    def outside(self, pool: PoolView, change: Change) -> Decision:
+        """Splits by others take their tables from the same cache."""
+        return (yield Apply(change, Tables.ASIDE))
+
+    def shrink(self, pool: PoolView) -> Decision:
+        """Free idle pages one by one."""
+        pages = [page for first, _, _ in pool.idle_blocks() for page in pool.idle_pages(first)]
+        freed = 0
+        for page in pages[: self.shrink_batch]:
+            chunk = Chunk(page, 0)
+            if (yield Withdraw(chunk)):
+                yield ResetKey(chunk, Tables.ASIDE)
+                yield Free(chunk)
+                freed += 1
+        return freed
