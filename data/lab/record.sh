@@ -6,10 +6,11 @@
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-[ $# -ge 2 ] || fail "record.sh: too few arguments" "record.sh WORKLOAD FOLDER [SEED]; workloads: $(cut -d, -f1 "$HERE/workloads.csv" | tail -n +2 | paste -sd ' ')"
+[ $# -ge 2 ] || fail "record.sh: too few arguments" "record.sh WORKLOAD FOLDER [SEED]"
 workload=$1 folder=$2 seed=${3:-1}
 of() { field "$HERE/workloads.csv" "$workload" "$1"; }
-[ -n "$(of kernel)" ] || fail "no workload $workload" "it would be a line of data/lab/workloads.csv"
+[ -n "$(of kernel)" ] || fail "no workload '$workload'" \
+    "there are (data/lab/workloads.csv): $(tail -n +2 "$HERE/workloads.csv" | cut -d, -f1 | paste -sd ' ')"
 [ ! -e "$folder" ] || fail "$folder is there already" "name a folder that is not"
 
 recorder=$(of recorder) arguments=()

@@ -7,8 +7,10 @@ private_apt() { # an apt of our own: its lists, its cache and no installed packa
     local keyring mirror security suite
     mirror=${DEBIAN_MIRROR:-$(apt_mirror Debian)}
     security=${DEBIAN_SECURITY_MIRROR:-$(apt_mirror Debian-Security)}
-    [ -n "$mirror" ] && [ -n "$security" ] || fail "this machine's apt knows no Debian mirror" \
-        "name them: DEBIAN_MIRROR=... DEBIAN_SECURITY_MIRROR=... make lab"
+    if [ -z "$mirror" ] || [ -z "$security" ]; then
+        fail "this machine's apt knows no Debian mirror" \
+            "name them: DEBIAN_MIRROR=... DEBIAN_SECURITY_MIRROR=... make lab"
+    fi
     keyring=$(compgen -G '/usr/share/keyrings/debian-archive-keyring.[gp][pg][gp]' | head -n 1) \
         || fail "Debian's keys are not on this machine" "install debian-archive-keyring"
     mkdir -p "$LAB"/apt/{lists,archives}/partial "$LAB/apt/none"
@@ -115,10 +117,10 @@ programs() { # kernel: the oracle module and the guest's programs
     release=$(< "$to/release")
     if [ "$(field "$HERE/kernels.csv" "$kernel" architecture)" = arm64 ]; then
         cross=aarch64-linux-gnu-
-        make=(ARCH=arm64 CROSS_COMPILE=$cross)
+        make=(ARCH=arm64 "CROSS_COMPILE=$cross")
     fi
     say "$kernel: building the oracle module and the guest's programs"
-    rm -rf "$to/module" "$to/bin"
+    rm -rf "${to:?}/module" "${to:?}/bin"
     cp -r "$HERE/module" "$to/module"
     mkdir "$to/bin"
     cp "$HERE"/guest/*.c "$to/bin"
