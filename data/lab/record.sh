@@ -31,7 +31,7 @@ for moment in before after; do
     [ ! -d "$run/$moment" ] || mv "$run/$moment/kpageflags" "$run/$moment/kpageflags.u64le"
 done
 [ ! -e "$run/trace.txt.gz" ] || gzip -d "$run/trace.txt.gz"
-(cd "$run" && find . -name 'kpageflags*' -o -name trace.txt -o -name perf.data) | while read -r file; do
+(cd "$run" && find . -name 'kpageflags*' -o -name trace.txt -o -name perf.data -o -name kallsyms) | while read -r file; do
     inside zstd -12 --rm -q "/lab/record.$$/$file"
 done
 cat > "$run/README.txt" << TEXT
