@@ -16,6 +16,7 @@ from replay.demand import Demand
 from replay.direct_map_layout import lay_out
 from replay.free_list_order import first_allocation, order_free_lists
 from replay.initial_pages import Pages, kinds, pages_at_start
+from replay.initial_per_cpu import fill_up_per_cpu_lists
 from replay.initial_zones import Zones, zone_arrays
 from replay.kernel.buddy import build_free_lists
 from replay.kernel.geometry import Geometry, geometry_of
@@ -91,6 +92,7 @@ def recorded_machine(
     known = np.empty(0, np.int64) if pages.tables is None else pages.tables
     set_up_zones(zones, allocator, pagesets, geometry.page_shift)
     fill_from_trace(allocator, known, demand, assumptions)
+    fill_up_per_cpu_lists(allocator, pages, zones, pagesets, demand, random, assumptions)
     state = InitialState(arch, capture["cpus"], geometry, allocator, mapped, level, known, assumptions=assumptions)
     if pages.tables is None:
         _count_page_tables(connection, capture_id, state)

@@ -305,7 +305,7 @@ CREATE TABLE validation (
 );
 COMMENT ON TABLE validation IS 'The model against real machines: what ptpool replay validate compared';
 COMMENT ON COLUMN validation.capture_id IS 'Capture, or the file of a recorded sequence';
-COMMENT ON COLUMN validation.quantity IS 'What is compared: free_blocks (by order), free_pages, huge_blocks_free (memory free in blocks of the huge order or larger, in such blocks), unmovable_pageblocks and the other types, pcp_pages (on per-CPU lists), page_table_pages, splits_2m, splits_1g, oom_kills; of a recorded sequence the kernel''s own counters';
+COMMENT ON COLUMN validation.quantity IS 'What is compared: free_blocks (by order), free_pages, huge_blocks_free (memory free in blocks of the huge order or larger, in such blocks), unmovable_pageblocks and the other types, pcp_pages (on per-CPU lists), free_and_pcp_pages (both together), page_table_pages, splits_2m, splits_1g, oom_kills; of a recorded sequence the kernel''s own counters';
 COMMENT ON COLUMN validation.zone IS 'Zone; NULL: the whole machine';
 COMMENT ON COLUMN validation.page_order IS 'Order; NULL: all orders';
 COMMENT ON COLUMN validation.recorded_before IS 'Value in the before snapshot';

@@ -155,6 +155,8 @@ def _predicted(machine: Machine) -> dict[Quantity, float]:
     for place, (first, last, code, _) in enumerate(a.zones):
         zone = names[int(code)]
         add("free_pages", zone, None, a.free_pages[place])
+        add("free_and_pcp_pages", zone, None, a.free_pages[place])
+        add("free_and_pcp_pages", zone, None, a.pcp.reshape(len(a.zones), -1, 8)[place, :, PCP_COUNT].sum())
         add("pcp_pages", zone, None, a.pcp.reshape(len(a.zones), -1, 8)[place, :, PCP_COUNT].sum())
         for order in range(a.max_order + 1):
             add("free_blocks", zone, order, a.nr_free[place, order])
@@ -183,6 +185,10 @@ WITH value AS (
     FROM free_blocks WHERE capture_id = $capture AND migratetype IS NULL AND page_order >= $huge
     UNION ALL SELECT moment, lower(migratetype::VARCHAR) || '_pageblocks', zone, NULL, blocks
     FROM pageblocks WHERE capture_id = $capture
+    UNION ALL SELECT moment, 'free_and_pcp_pages', zone, NULL, blocks << page_order
+    FROM free_blocks WHERE capture_id = $capture AND migratetype IS NULL
+    UNION ALL SELECT moment, 'free_and_pcp_pages', regexp_extract(name, 'zone (\\w+)', 1), NULL, value
+    FROM snapshot_value WHERE capture_id = $capture AND source = 'zoneinfo' AND name SIMILAR TO '.*, cpu \\d+ count'
     UNION ALL SELECT moment, 'pcp_pages', regexp_extract(name, 'zone (\\w+)', 1), NULL, value
     FROM snapshot_value WHERE capture_id = $capture AND source = 'zoneinfo' AND name SIMILAR TO '.*, cpu \\d+ count'
     UNION ALL SELECT moment, counter.quantity, NULL, NULL, value

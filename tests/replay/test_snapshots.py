@@ -11,6 +11,7 @@ from ptpool.vocabulary import RECLAIMABLE, UNMOVABLE
 from ptpool.warehouse import capture_row, open_warehouse
 from replay.demand import load_demand
 from replay.initial_state import recorded_machine
+from replay.kernel.mmzone import FREE, ON_PCP, PCP_COUNT
 from replay.validate.snapshot import Comparison, comparable, compare
 
 CAPTURES = Path(__file__).parents[2] / "data" / "captures"
@@ -101,7 +102,22 @@ def test_seeds_change_the_lists_and_nothing_else(connection):
     assert (one.link == two.link).all()
     assert (one.link != three.link).any()
     assert (one.order == three.order).all()
-    assert (one.kind == three.kind).all()
+    assert ((one.kind == FREE) == (three.kind == FREE)).all()
+    assert (one.pcp == three.pcp).all()
+
+
+@pytest.mark.parametrize("flags", [True, False], ids=["page flags", "buddyinfo"])
+def test_per_cpu_lists_hold_as_many_pages_as_zoneinfo_counts(connection, flags):
+    if not flags:
+        connection.execute("DELETE FROM page_flags")
+    a = machine_of(connection).allocator
+    held = {
+        (zone, cpu): int(a.pcp[place * 2 + cpu, PCP_COUNT])
+        for place, zone in enumerate(("DMA", "DMA32"))
+        for cpu in (0, 1)
+    }
+    assert held == {("DMA", 0): 40, ("DMA", 1): 105, ("DMA32", 0): 6498, ("DMA32", 1): 7420}
+    assert int((a.kind == ON_PCP).sum()) == sum(held.values())
 
 
 def test_without_page_flags_the_free_blocks_are_those_of_buddyinfo(connection):
