@@ -20,6 +20,7 @@ NO_RESERVE = (0, 0, 0, 0)
 ZONES = {
     "one": [Zone(0, 127, 2, 0, 2, 4, 6, NO_RESERVE, 128)],
     "odd": [Zone(3, 121, 2, 0, 0, 0, 0, NO_RESERVE, 1600)],
+    "scarce": [Zone(0, 127, 2, 0, 48, 60, 72, NO_RESERVE, 1600)],  # marks large enough for their halves and quarters
     "two": [Zone(0, 63, 1, 0, 3, 5, 9, (0, 0, 8, 8), 1600), Zone(64, 191, 2, 0, 4, 6, 12, NO_RESERVE, 1600)],
     "nodes": [
         Zone(0, 63, 1, 0, 3, 5, 9, (0, 0, 8, 8), 1600),
@@ -251,6 +252,17 @@ def test_high_priority_requests_reach_below_the_min_watermark():
     while alloc_pages(a, 0, 0, 1, 2 | gfp.MEMALLOC) >= 0:  # no watermark at all
         pass
     assert a.free_pages[0] == 0
+
+
+def test_each_context_has_its_own_share_of_the_min_watermark():
+    """48 pages: half of it for __GFP_HIGH, three eighths for GFP_ATOMIC, nothing for GFP_NOWAIT."""
+    a, _ = both("scarce", [True], [1])
+    left = []
+    for context in (gfp.MAY_RECLAIM, 0, gfp.IS_HIGH | gfp.MAY_RECLAIM, gfp.IS_HIGH):
+        while alloc_pages(a, 0, 0, 1, 2 | context) >= 0:
+            pass
+        left.append(int(a.free_pages[0]))
+    assert left == [48, 48, 24, 18]
 
 
 def test_large_free_goes_in_pieces_that_merge_again():
