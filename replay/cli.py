@@ -27,6 +27,14 @@ def run(
             "and addresses where only numbers of free blocks are known. Part of a run's identity.",
         ),
     ] = 0,
+    machine: Annotated[
+        str,
+        typer.Option(
+            metavar="PROFILE",
+            help="The machine to replay on: recorded, a size such as 8G (new, only the kernel in use), or an aged "
+            "one: phone-2g, laptop-16g, server-64g, server-1t. What is in use there is drawn by --seed.",
+        ),
+    ] = "recorded",
     jobs: Annotated[int | None, typer.Option(min=1, help="Replays at a time (default: one per CPU).")] = None,
     db: Db = DEFAULT_DB,
     quiet: Quiet = False,
@@ -42,10 +50,12 @@ def run(
 
     from ptpool.progress import progress
     from ptpool.warehouse import capture_names, capture_row, open_warehouse
+    from replay.other_machine import profile_of
     from replay.registry import configure, find
 
     entries = find(strategy.split(","))
     settings = settings_of(setting or [], {entry.name for entry in entries})
+    profile_of(machine)
     configured = [(entry, configure(entry, settings.get(entry.name, {}))) for entry in entries]
     if not db.exists():
         raise UsageError(f"{db}: no such warehouse", "import a trace first: ptpool ingest trace FILE")
@@ -57,10 +67,10 @@ def run(
         if not names:
             raise UsageError(f"{db}: no capture to replay", "import a trace first: ptpool ingest trace FILE")
         captures = [capture_row(connection, name) for name in names]
-        wanted = [Wanted(row, entry, chosen, seed) for row in captures for entry, chosen in configured]
+        wanted = [Wanted(row, entry, chosen, seed, machine) for row in captures for entry, chosen in configured]
         workers = jobs or os.cpu_count() or 1
         note(
-            f"{len(wanted)} runs of {len(captures)} captures on the recorded machine, {workers} at a time", quiet=quiet
+            f"{len(wanted)} runs of {len(captures)} captures on the machine {machine}, {workers} at a time", quiet=quiet
         )
         if not is_cached("replay"):
             note("compiling the replay loop: half a minute, once for each version", quiet=quiet)

@@ -43,6 +43,8 @@ class InitialState:
     page_tables_known: bool = True
     """Whether anything tells how many were alive."""
     assumptions: list[str] = field(default_factory=list)
+    stands_for: NDArray[np.int32] | None = None
+    """(demand.pages,) page that stands for each recorded one at the start, -1 for none; None: each for itself."""
 
 
 def recorded_machine(

@@ -289,11 +289,14 @@ def _pages(program: stretch.Program, at: int) -> range:
 
 
 def _tally(start: InitialState, demand: Demand, strategy: Strategy) -> stretch.Tally:
-    """Accounts at zero; every page in use stands for itself."""
+    """Accounts at zero; every page in use stands for itself, or on another machine than the recorded for one of it."""
     pages = max(len(start.mapped), demand.pages + 1 + demand.moves) + start.page_tables_elsewhere
     page_of, kind = np.full(pages, -1, np.int32), start.allocator.kind
-    used = np.flatnonzero(kind >= USED)
-    page_of[used] = used
+    if start.stands_for is None:
+        used = np.flatnonzero(kind >= USED)
+        page_of[used] = used
+    else:
+        page_of[: len(start.stands_for)] = start.stands_for
     unmovable = np.flatnonzero(kind == USED + UNMOVABLE)
     fast = strategy.fast_path()
     tally = stretch.Tally(

@@ -23,11 +23,12 @@ from replay.kernel.direct_map import PMD, PTE
 from replay.kernel.geometry import X86_64
 from replay.kernel.mmzone import ZONE_NORMAL, page_allocator
 from replay.machine import Machine
+from replay.other_machine import RECORDED, check_memory, other_machine, profile_of
 from replay.registry import Entry, Strategy, parameters, strategies
 from replay.results import RunResult, result_of
 from replay.stretch import Program
 
-MACHINE, MODE, COPIES = "recorded", "policy", 1
+MODE, COPIES = "policy", 1
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Wanted:
     entry: Entry
     strategy: Strategy
     seed: int
+    machine: str = RECORDED
+    """The recorded machine, or another: see `replay.other_machine`."""
 
     @property
     def params(self) -> dict[str, Any]:
@@ -47,7 +50,7 @@ class Wanted:
     @property
     def is_default(self) -> bool:
         """Whether nothing was set."""
-        return self.strategy == self.entry.factory() and self.seed == 0
+        return self.strategy == self.entry.factory() and self.seed == 0 and self.machine == RECORDED
 
     @property
     def run_id(self) -> str:
@@ -56,7 +59,7 @@ class Wanted:
             capture=self.capture["capture_id"],
             strategy=self.entry.name,
             params=self.params,
-            machine=MACHINE,
+            machine=self.machine,
             mode=MODE,
             copies=COPIES,
             seed=self.seed,
@@ -132,14 +135,17 @@ def replay_all(
             on_done(len(done))
     if len(done) < len(runs):
         compile_ahead()
-    missing: dict[tuple[str, int], list[Wanted]] = {}
+    missing: dict[tuple[str, int, str], list[Wanted]] = {}
     for run in runs:
         if run.run_id not in done:
-            missing.setdefault((run.capture["capture_id"], run.seed), []).append(run)
+            missing.setdefault((run.capture["capture_id"], run.seed, run.machine), []).append(run)
     for group in missing.values():
         capture = group[0].capture
         demand = load_demand(connection, capture)
         machine = recorded_machine(connection, capture, demand, group[0].seed)
+        if (profile := profile_of(group[0].machine)) is not None:
+            check_memory(profile, machine.geometry.page_shift, min(jobs, len(group)))
+            machine = other_machine(profile, machine, demand, group[0].seed)
         with ThreadPoolExecutor(jobs) as threads:
             futures = {threads.submit(_timed, machine, demand, run.strategy): run for run in group}
             for future in as_completed(futures):
@@ -196,7 +202,7 @@ def _write(
         superseded = connection.execute(
             """SELECT run_id FROM run WHERE capture_id = ? AND strategy = ? AND params = ?::JSON AND machine = ?
                AND mode = ? AND copies = ? AND seed = ?""",
-            [run.capture["capture_id"], run.entry.name, params, MACHINE, MODE, COPIES, run.seed],
+            [run.capture["capture_id"], run.entry.name, params, run.machine, MODE, COPIES, run.seed],
         ).fetchall()
         for (run_id,) in superseded:
             delete_run(connection, run_id)
@@ -208,7 +214,7 @@ def _write(
                 run.entry.name,
                 params,
                 run.is_default,
-                MACHINE,
+                run.machine,
                 MODE,
                 COPIES,
                 run.seed,

@@ -1,0 +1,98 @@
+"""Machines of other sizes and ages than the recorded one."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toy_machine import OTHER, demand_of, machine_of
+
+from ptpool.cli import run
+from ptpool.errors import UsageError
+from ptpool.vocabulary import MOVABLE, UNMOVABLE
+from replay.kernel.geometry import X86_64
+from replay.kernel.mmzone import FREE, USED
+from replay.other_machine import Profile, check_memory, other_machine, profile_of
+
+CAPTURES = Path(__file__).parents[2] / "data" / "captures"
+MIB = 1 << 20
+
+
+def built(seed=0, events=(), **changed):
+    profile = Profile("test", 256 * MIB, 0.4, 0.1, 0.5)._replace(**changed)
+    recorded = machine_of(1024, geometry=X86_64, tables=(3, 4))
+    return other_machine(profile, recorded, demand_of(events, pages=1024), seed)
+
+
+def test_names_and_sizes():
+    assert profile_of("recorded") is None
+    assert profile_of("8G").size == 8 << 30
+    assert profile_of("1.5G").size == 3 << 29
+    assert profile_of("server-1t").size == 1 << 40
+    assert profile_of("phone-2g").unmovable == 0.2
+    for name in ("8", "8g", "fresh", "nonsense", ""):
+        with pytest.raises(UsageError, match="no such machine"):
+            profile_of(name)
+    with pytest.raises(UsageError, match="too small"):
+        profile_of("63M")
+
+
+def test_a_machine_of_a_tebibyte_fits_and_one_that_cannot_is_refused(monkeypatch):
+    memory = {"SC_PHYS_PAGES": (24 << 30) >> 12, "SC_PAGE_SIZE": 4096}
+    monkeypatch.setattr("os.sysconf", memory.__getitem__)
+    check_memory(profile_of("server-1t"), 12, 1)
+    with pytest.raises(UsageError, match="GiB of memory are needed"):
+        check_memory(profile_of("server-1t"), 12, 4)
+    with pytest.raises(UsageError, match="GiB of memory are needed"):
+        check_memory(profile_of("64T"), 16, 1)
+
+
+@pytest.mark.parametrize("fragmentation", [0.0, 0.5, 1.0])
+def test_shares_in_use_are_those_of_the_profile_and_fragmentation_leaves_fewer_whole_blocks(fragmentation):
+    a = built(fragmentation=fragmentation).allocator
+    pages = len(a.kind)
+    assert (a.kind == USED + MOVABLE).sum() / pages == pytest.approx(0.4, abs=0.02)
+    assert (a.kind == USED + UNMOVABLE).sum() / pages == pytest.approx(0.1, abs=0.02)
+    assert (a.kind == FREE).sum() == a.free_pages.sum()
+    whole = int((a.nr_free[:, 9] + 2 * a.nr_free[:, 10]).sum())
+    assert whole == pytest.approx((1 - fragmentation) * 0.5 * pages / 512, abs=2)
+
+
+def test_zones_and_watermarks_are_the_kernels():
+    """2 GiB x86-64: khugepaged asks for 512 * 2 zones * 11 pages; a twentieth of memory is more."""
+    a = built(size=2048 * MIB).allocator
+    assert a.zones.tolist() == [[0, 4095, 0, 0], [4096, 524287, 1, 0]]
+    assert a.wmark[:, 0].sum() == pytest.approx(512 * 2 * 11, abs=2)
+    assert a.lowmem_reserve[0].tolist() == [0, 520192 // 256, 0, 520192 // 256]
+    assert (np.diff(a.wmark, axis=1) > 0).all()
+
+
+def test_seeds_place_differently_and_the_same_seed_the_same():
+    kinds = [built(seed).allocator.kind.tobytes() for seed in (1, 1, 2)]
+    assert kinds[0] == kinds[1] != kinds[2]
+
+
+def test_pages_that_the_recording_frees_stand_for_pages_in_use():
+    demand = demand_of([("free", 9, 0, OTHER), ("alloc", 11, 0, OTHER), ("free", 3, 0, OTHER)], pages=1024)
+    demand.first_seen[[9, 3]] = 0
+    demand.first_seen[11] = 1
+    recorded = machine_of(1024, geometry=X86_64, free=np.zeros(1024, np.bool_), tables=(3, 4))
+    state = other_machine(Profile("test", 256 * MIB, 0.4, 0.1, 0.5), recorded, demand, 0)
+    assert state.allocator.kind[state.stands_for[9]] == USED + MOVABLE
+    assert state.stands_for[[3, 11]].tolist() == [-1, -1]
+    assert state.page_tables_elsewhere == 2
+
+
+def test_a_capture_replays_on_another_machine(tmp_path, capsys):
+    path = str(tmp_path / "w.duckdb")
+    assert run(["ingest", "trace", str(CAPTURES / "sharedmem-frag-1g"), "--quiet", "--db", path]) == 0
+    arguments = ["replay", "run", "--strategy", "unprotected,reserve-block", "--quiet", "--json", "--db", path]
+    capsys.readouterr()
+    assert run([*arguments, "--machine", "phone-2g"]) == 0
+    ids = [row["run_id"] for row in json.loads(capsys.readouterr().out)]
+    assert run(["sql", "SELECT machine, is_default FROM run", "--json", "--db", path]) == 0
+    assert json.loads(capsys.readouterr().out) == [{"machine": "phone-2g", "is_default": False}] * 2
+    assert run([*arguments, "--machine", "phone-2g", "--seed", "1"]) == 0
+    assert not set(ids) & {row["run_id"] for row in json.loads(capsys.readouterr().out)}
+    assert run([*arguments, "--machine", "toaster"]) == 2
+    assert "no such machine" in capsys.readouterr().err
