@@ -1,5 +1,6 @@
 """Commands of the replay stage."""
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -9,6 +10,14 @@ from ptpool.options import DEFAULT_DB, Db, Json, Quiet, note, say, say_rows
 from replay.check.cli import check
 from replay.settings import Setting, settings_of
 from replay.validate.cli import validate
+
+
+class Mode(StrEnum):
+    """Who decides where an allocation goes."""
+
+    policy = "policy"
+    placement = "placement"
+
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Replay captures through strategies.")
 
@@ -35,6 +44,13 @@ def run(
             "one: phone-2g, laptop-16g, server-64g, server-1t. What is in use there is drawn by --seed.",
         ),
     ] = "recorded",
+    mode: Annotated[
+        Mode,
+        typer.Option(
+            help="policy: the simulated page allocator places everything, which is what strategies are judged by; "
+            "placement: every event at its recorded place, what was (unprotected on the recorded machine only)."
+        ),
+    ] = Mode.policy,
     jobs: Annotated[int | None, typer.Option(min=1, help="Replays at a time (default: one per CPU).")] = None,
     db: Db = DEFAULT_DB,
     quiet: Quiet = False,
@@ -56,6 +72,11 @@ def run(
     entries = find(strategy.split(","))
     settings = settings_of(setting or [], {entry.name for entry in entries})
     profile_of(machine)
+    if mode is Mode.placement and ([entry.name for entry in entries], machine) != (["unprotected"], "recorded"):
+        raise UsageError(
+            "--mode placement: it reconstructs what was, so no other strategy and no other machine can be replayed",
+            "add --strategy unprotected, and leave --machine out",
+        )
     configured = [(entry, configure(entry, settings.get(entry.name, {}))) for entry in entries]
     if not db.exists():
         raise UsageError(f"{db}: no such warehouse", "import a trace first: ptpool ingest trace FILE")
@@ -67,7 +88,9 @@ def run(
         if not names:
             raise UsageError(f"{db}: no capture to replay", "import a trace first: ptpool ingest trace FILE")
         captures = [capture_row(connection, name) for name in names]
-        wanted = [Wanted(row, entry, chosen, seed, machine) for row in captures for entry, chosen in configured]
+        wanted = [
+            Wanted(row, entry, chosen, seed, machine, mode.value) for row in captures for entry, chosen in configured
+        ]
         workers = jobs or os.cpu_count() or 1
         note(
             f"{len(wanted)} runs of {len(captures)} captures on the machine {machine}, {workers} at a time", quiet=quiet

@@ -24,11 +24,15 @@ from replay.kernel.geometry import X86_64
 from replay.kernel.mmzone import ZONE_NORMAL, page_allocator
 from replay.machine import Machine
 from replay.other_machine import RECORDED, check_memory, other_machine, profile_of
+from replay.placement_run import placement_result
 from replay.registry import Entry, Strategy, parameters, strategies
 from replay.results import RunResult, result_of
 from replay.stretch import Program
 
-MODE, COPIES = "policy", 1
+POLICY, PLACEMENT = MODES = ("policy", "placement")
+"""The simulated allocator places everything, or every event goes where it was recorded."""
+
+COPIES = 1
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Wanted:
     seed: int
     machine: str = RECORDED
     """The recorded machine, or another: see `replay.other_machine`."""
+    mode: str = POLICY
 
     @property
     def params(self) -> dict[str, Any]:
@@ -50,7 +55,7 @@ class Wanted:
     @property
     def is_default(self) -> bool:
         """Whether nothing was set."""
-        return self.strategy == self.entry.factory() and self.seed == 0 and self.machine == RECORDED
+        return self.strategy == self.entry.factory() and (self.seed, self.machine, self.mode) == (0, RECORDED, POLICY)
 
     @property
     def run_id(self) -> str:
@@ -60,7 +65,7 @@ class Wanted:
             strategy=self.entry.name,
             params=self.params,
             machine=self.machine,
-            mode=MODE,
+            mode=self.mode,
             copies=COPIES,
             seed=self.seed,
             code_version=code_version(),
@@ -137,7 +142,14 @@ def replay_all(
         compile_ahead()
     missing: dict[tuple[str, int, str], list[Wanted]] = {}
     for run in runs:
-        if run.run_id not in done:
+        if run.mode == PLACEMENT and run.run_id not in done:
+            started, clock = datetime.now(UTC).replace(tzinfo=None), time.perf_counter()
+            result = placement_result(connection, run.capture)
+            wall_s = time.perf_counter() - clock
+            _write(connection, run, result, started, wall_s)
+            done[run.run_id] = Done(run, result.events, wall_s, 0, fresh=True)
+            on_done(len(done))
+        elif run.run_id not in done:
             missing.setdefault((run.capture["capture_id"], run.seed, run.machine), []).append(run)
     for group in missing.values():
         capture = group[0].capture
@@ -202,7 +214,7 @@ def _write(
         superseded = connection.execute(
             """SELECT run_id FROM run WHERE capture_id = ? AND strategy = ? AND params = ?::JSON AND machine = ?
                AND mode = ? AND copies = ? AND seed = ?""",
-            [run.capture["capture_id"], run.entry.name, params, run.machine, MODE, COPIES, run.seed],
+            [run.capture["capture_id"], run.entry.name, params, run.machine, run.mode, COPIES, run.seed],
         ).fetchall()
         for (run_id,) in superseded:
             delete_run(connection, run_id)
@@ -215,7 +227,7 @@ def _write(
                 params,
                 run.is_default,
                 run.machine,
-                MODE,
+                run.mode,
                 COPIES,
                 run.seed,
                 code_version(),

@@ -191,7 +191,7 @@ COMMENT ON COLUMN run.strategy IS 'Strategy';
 COMMENT ON COLUMN run.params IS 'All parameters, defaults included';
 COMMENT ON COLUMN run.is_default IS 'Whether every parameter, the machine, copies and seed have their default value';
 COMMENT ON COLUMN run.machine IS 'Machine: recorded (as the snapshots show it), a size such as 8G (new), or the name of an aged one';
-COMMENT ON COLUMN run.mode IS 'policy: the simulated allocator places everything';
+COMMENT ON COLUMN run.mode IS 'policy: the simulated allocator places everything; placement: every event at its recorded place';
 COMMENT ON COLUMN run.copies IS 'Copies of the recorded processes replayed at once';
 COMMENT ON COLUMN run.seed IS 'Seed of everything drawn at random';
 COMMENT ON COLUMN run.code_version IS 'Version and source hash of the ptpool that ran it';
