@@ -1,10 +1,12 @@
 """Which runs are wanted, which of them are there already, and the making of the rest."""
 
 import json
+import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -158,7 +160,7 @@ def replay_all(
         if (profile := profile_of(group[0].machine)) is not None:
             check_memory(profile, machine.geometry.page_shift, min(jobs, len(group)))
             machine = other_machine(profile, machine, demand, group[0].seed)
-        with ThreadPoolExecutor(jobs) as threads:
+        with _short_turns(), ThreadPoolExecutor(jobs) as threads:
             futures = {threads.submit(_timed, machine, demand, run.strategy): run for run in group}
             for future in as_completed(futures):
                 run = futures[future]
@@ -170,6 +172,20 @@ def replay_all(
                     done[run.run_id] = Done(run, result.events, wall_s, result.tables["incident"].num_rows, fresh=True)
                 on_done(len(done) + len(failed))
     return [done[run.run_id] for run in runs if run.run_id in done], failed
+
+
+@contextmanager
+def _short_turns() -> Iterator[None]:
+    """Let threads take turns at the interpreter often: decisions are many short steps between compiled ones.
+
+    With the default of 5 ms a thread that comes back from compiled code waits that long for one that does not leave it.
+    """
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(50e-6)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 def _where(error: BaseException) -> str:
