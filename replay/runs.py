@@ -6,7 +6,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,19 +17,21 @@ import numpy as np
 import pyarrow as pa
 
 from ptpool.provenance import code_version, identity
+from ptpool.vocabulary import CONSUMERS
 from ptpool.warehouse import delete_run, metrics, transaction
 from replay.demand import Demand, load_demand
 from replay.initial_state import InitialState, recorded_machine
 from replay.kernel.buddy import build_free_lists
 from replay.kernel.direct_map import PMD, PTE
 from replay.kernel.geometry import X86_64
+from replay.kernel.gfp import GFP_KERNEL
 from replay.kernel.mmzone import ZONE_NORMAL, page_allocator
 from replay.machine import Machine
 from replay.other_machine import RECORDED, check_memory, other_machine, profile_of
 from replay.placement_run import placement_result
 from replay.registry import Entry, Strategy, parameters, strategies
 from replay.results import RunResult, result_of
-from replay.stretch import Program
+from replay.stretch import ALLOC, FREE_EVENT, Program
 
 POLICY, PLACEMENT = MODES = ("policy", "placement")
 """The simulated allocator places everything, or every event goes where it was recorded."""
@@ -109,12 +111,17 @@ def compile_ahead() -> None:
     build_free_lists(allocator, free)
     level = np.array([PTE, PMD], np.uint8)
     machine = InitialState("x86_64", 1, X86_64, allocator, free, level, np.empty(0, np.int64))
+    table, secret, other = (CONSUMERS.index(name) for name in ("pgtable_user", "secret", "other"))
+    events = [(ALLOC, 1, table), (ALLOC, 2, secret), (ALLOC, 3, other), (FREE_EVENT, 1, other), (FREE_EVENT, 2, other)]
+    op, pfn, consumer = (np.array(column) for column in zip(*events, strict=True))
+    nothing = np.zeros(len(events))
+    columns = (op, nothing, pfn, nothing, nothing, nothing + GFP_KERNEL, consumer, nothing, nothing)
     types = (np.uint8, np.int64, np.int64, np.int8, np.uint8, np.uint16, np.uint8, np.int16, np.int32)
-    empty: list[Any] = [np.empty(0, dtype) for dtype in types]
-    program = Program(*empty)
-    demand = Demand(program, 0, 0, 0, np.empty(0, np.int8), 0, {})
-    for name in ("unprotected", "reserve-block"):
-        replay_one(machine, demand, strategies()[name].factory())
+    program = Program(*(column.astype(dtype) for column, dtype in zip(columns, types, strict=True)))
+    demand = Demand(program, 0, 1, 4, np.full(4, -1, np.int8), 1, {})
+    for entry in strategies().values():
+        with suppress(Exception):  # a strategy that fails says so in its own run
+            replay_one(machine, demand, entry.factory())
 
 
 def replay_all(
