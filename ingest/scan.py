@@ -28,6 +28,7 @@ from numba.core import cgutils as _cgutils  # isort: skip
 from numba.extending import intrinsic  # isort: skip
 
 MAX_CPUS = 8192  # NR_CPUS of the largest x86 configuration
+MAX_TASKS = 1 << 22  # PID_MAX_LIMIT (include/linux/threads.h)
 CONTEXTS = 4  # task, softirq, hardirq, NMI: a CPU's events nest no deeper
 OTHER_EVENT, STORED = -1, -2  # in Scan.waiting: a stack is not wanted; its event was stored already
 NO_KIND, KIND_BATCHED = -1, 100  # an event that is no page event; one that repeats mm_page_free

@@ -21,6 +21,7 @@ from ingest.merge import merged
 from ingest.source import BLOCK, PADDING, Text, read_head
 from ingest.symbols import NONE, Symbols, read_symbols
 from ingest.trace import BATCH, Context, Found
+from ptpool.compiled import compiled
 from ptpool.errors import UsageError
 
 Scanner = Callable[[scan.Scan, int, int, int, bool], int]
@@ -39,6 +40,7 @@ _COUNTED = {
     "events_without_time": scan.NO_TIME,
     "events_without_task": scan.NO_TASK,
 }
+_FORGOTTEN = re.compile(r":\d{1,7}")  # perf script drops a task's name at its exit, before it frees its memory
 _ANNOUNCED = re.compile(r"entries-in-buffer/entries-written: (\d+)/(\d+)")
 _LOST = (
     re.compile(r"CPU:(?P<cpu>\d+) \[(?:LOST )?(?P<n>\d+) EVENTS(?: DROPPED)?\]"),
@@ -69,7 +71,9 @@ class TextTrace:
 
     def batches(self) -> Iterator[NDArray[Any]]:
         """See `Trace`."""
-        return merged(self._waiting, self._read)
+        for rows in merged(self._waiting, self._read):
+            self._names.recall(rows)
+            yield rows
 
     def consumed(self) -> int:
         """See `Trace`."""
@@ -180,12 +184,22 @@ class _Names:
         self.stacks: list[tuple[str, ...]] = []
         self.tables = [_table(1 << 12), _table(1 << 10), _table(1 << 14)]
         self.named = np.zeros(len(self.tables), np.int64)
+        self._task_in = np.zeros(0, np.int32)  # by comm: the task whose number stands in place of its name, or -1
+        self._comm_of = np.full(scan.MAX_TASKS, -1, np.int32)  # the last name of each task
 
     def take(self, buffer: NDArray[np.uint8]) -> None:
         """Take the names that a block brought."""
-        self.comms += self._new(scan.COMMS, len(self.comms), buffer)
+        comms = self._new(scan.COMMS, len(self.comms), buffer)
+        self.comms += comms
+        if comms:
+            tasks = [int(comm[1:]) if _FORGOTTEN.fullmatch(comm) else -1 for comm in comms]
+            self._task_in = np.append(self._task_in, np.array(tasks, np.int32))
         self.gfps += self._new(scan.GFPS, len(self.gfps), buffer)
         self.stacks += map(self._frames, self._new(scan.STACKS, len(self.stacks), buffer))
+
+    def recall(self, rows: NDArray[Any]) -> None:
+        """Give tasks that are called by their number, as ``:402``, the name they had before; rows in order of time."""
+        _recall(rows, self._task_in, self._comm_of)
 
     def _frames(self, text: str) -> tuple[str, ...]:
         frames = frames_of(text)
@@ -258,3 +272,14 @@ def _table(slots: int) -> NDArray[np.void]:
     table = np.zeros(slots, scan.NAME)
     table["number"] = -1
     return table
+
+
+@compiled
+def _recall(rows: Any, task_in: Any, comm_of: Any) -> None:
+    for row in range(rows.shape[0]):
+        task, comm = rows[row].pid, rows[row].comm
+        if comm >= 0 and 0 <= task < comm_of.shape[0]:
+            if task_in[comm] != task:
+                comm_of[task] = comm
+            elif comm_of[task] >= 0:
+                rows[row].comm = comm_of[task]

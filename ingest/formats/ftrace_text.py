@@ -65,6 +65,7 @@ from ingest.text import TextTrace
 from ingest.trace import Context
 from ptpool.compiled import compiled
 
+TASK_COMM_LEN = 16  # names are printed %16s; trace-cmd report puts the instance before them: "NAME: "
 _KERNEL_STACK = word("kernel_stack")
 _STACK = word("<stack trace>")
 _USER_STACK = word("<user stack trace>")
@@ -167,7 +168,7 @@ def header(text: int, start: int, end: int) -> tuple[int, int, bool, int, int, i
                 if at >= start:
                     pid, before = number_back(text, at, start)
                     if before < at <= before + 10 and before >= start and load1(text, before) == DASH:
-                        comm = skip_blanks(text, start, before)
+                        comm = skip_blanks(text, max(start, before - TASK_COMM_LEN), before)
                         return colon + 1, ts, fraction, cpu, context, pid, comm, before
         colon += 1
 

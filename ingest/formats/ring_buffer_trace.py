@@ -30,7 +30,6 @@ _COUNTED = {
     "user_frames_dropped": scan.USER_FRAMES,
 }
 _NO_NAME, _IDLE = "<...>", "<idle>"  # as ftrace prints them
-_MOST_TASKS = 1 << 22  # PID_MAX_LIMIT
 
 
 class Pages(Protocol):
@@ -261,7 +260,7 @@ class RingTrace:
 
 def _tasks(names: dict[int, str]) -> tuple[list[str], NDArray[np.int32]]:
     """Names of tasks by number, and the numbers by pid."""
-    known = {pid: name for pid, name in names.items() if 0 < pid < _MOST_TASKS}
+    known = {pid: name for pid, name in names.items() if 0 < pid < scan.MAX_TASKS}
     texts = [_NO_NAME, _IDLE, *dict.fromkeys(known.values())]
     numbers = {name: number for number, name in enumerate(texts)}
     tasks = np.zeros(max(known, default=0) + 1, np.int32)

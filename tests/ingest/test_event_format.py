@@ -109,7 +109,8 @@ EXPRESSIONS = st.recursive(
     NUMBERS,
     lambda inner: (
         inner.map("(( gfp_t){})".format)
-        | st.tuples(inner, st.sampled_from(["|", "&", "^", "+", "-"]), inner).map(" ".join)
+        | st.tuples(inner, st.sampled_from(["|", "&", "^"]), inner).map(" ".join)
+        | st.tuples(inner, st.sampled_from(["+", "-"]), inner).map("({0[0]}) {0[1]} ({0[2]})".format)
         | inner.map("~({})".format)
         | st.tuples(inner, st.integers(0, 63)).map(lambda pair: f"({pair[0]}) << {pair[1]}")
     ),

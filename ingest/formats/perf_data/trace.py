@@ -44,7 +44,6 @@ else:
 
 STRETCH = 16 << 20  # bytes read between two reports of progress
 MOST_WAITING = 1 << 24  # events that wait for their turn: 620 MB
-TASKS = 1 << 22  # PID_MAX_LIMIT (include/linux/threads.h)
 KERNEL_MAP = "[kernel.kallsyms]"  # and the name of the symbol whose address the record has
 
 _COUNTED = {
@@ -77,7 +76,7 @@ class PerfTrace:
         self._layouts = Layouts()
         self._zstd: zstd.ZstdDecompressor | None = None  # None: its stream is damaged
         self._carry = b""  # the start of a compressed record
-        self._tasks = np.full(TASKS, -1, np.int32)  # number of the comm, by task
+        self._tasks = np.full(scan.MAX_TASKS, -1, np.int32)  # number of the comm, by task
         self._unnamed: dict[int, int] = {}  # comm of a task that was never named
         self._out = np.zeros(BATCH, scan.ROW)
         counts = np.zeros(records.COUNTS, np.int64)
