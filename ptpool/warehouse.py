@@ -70,6 +70,11 @@ def metrics(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
     return connection.execute("SELECT metric, unit FROM metric_glossary ORDER BY rowid").fetchall()
 
 
+def _known_metrics() -> set[str]:
+    text = files("ptpool").joinpath("schema", "metrics.csv").read_text(encoding="utf-8")
+    return {line.partition(",")[0] for line in text.splitlines()[1:]}
+
+
 def _create(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(_sql("tables.sql"))
     for table, source in (("metric_glossary", "metrics.csv"), ("published_measurement", "published_measurement.csv")):
@@ -185,9 +190,9 @@ def _check_schema(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
             f"{path}: written by a newer ptpool (schema {version}, this one knows {SCHEMA_VERSION})",
             "upgrade ptpool, or name another file with --db",
         )
-    if version < SCHEMA_VERSION:
+    if version < SCHEMA_VERSION or not _known_metrics() <= {metric for metric, _ in metrics(connection)}:
         raise UsageError(
-            f"{path}: written by an older ptpool (schema {version}, this one needs {SCHEMA_VERSION})",
+            f"{path}: written by an older ptpool (schema {version}, this one needs {SCHEMA_VERSION} and its metrics)",
             "import its traces again into a new file with --db",
         )
 

@@ -90,6 +90,7 @@ def _metrics(machine: Machine) -> pa.Table:
         "table_pages_direct_map": d.counts[maps.TABLES],
         "ptp_nulls": machine.incident_counts.get("ptp_null", 0),
         "split_starvations": machine.incident_counts.get("split_starvation", 0),
+        "deadlocks": machine.incident_counts.get("deadlock", 0),
         "unkeyed_page_seconds": integral[stretch.UNKEYED_TIME] / _NS,
         "stalls": machine.stalls,
         "oom_kills": machine.incident_counts.get("oom_kill", 0),
@@ -128,7 +129,7 @@ def _bounds(machine: Machine, values: dict[str, float | None], *, all_4k: bool) 
     blocks = -(-int(machine.tally.counts[stretch.PTP_PEAK]) // size)
     has_pud = bool((machine.start.level == maps.PUD).any())
     live_mean = float(machine.tally.integral[stretch.LIVE_TIME]) / duration
-    kept = ("ptp_allocs", "ptp_frees", "ptp_live_start", "ptp_live_peak", "ptp_nulls", "split_starvations")
+    kept = ("ptp_allocs", "ptp_frees", "ptp_live_start", "ptp_live_peak", "ptp_nulls", "split_starvations", "deadlocks")
     bounds: dict[str, float | None] = dict.fromkeys(values)
     bounds |= {name: values[name] for name in kept}
     return bounds | {

@@ -9,6 +9,7 @@ MEASURED_FROM = 0.01
 _FAILURES = (
     ("ptp_nulls", "page table that could not be supplied", "page tables that could not be supplied"),
     ("split_starvations", "split without a keyed table", "splits without a keyed table"),
+    ("deadlocks", "deadlock", "deadlocks"),
     ("oom_kills", "call of the OOM killer", "calls of the OOM killer"),
 )
 
