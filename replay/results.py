@@ -29,17 +29,18 @@ class RunResult:
 
 
 def result_of(machine: Machine) -> RunResult:
-    """Read everything off a machine whose replay has ended."""
-    return RunResult(
-        tables={
-            "run_metric": _metrics(machine),
+    """Read everything off a machine whose replay has ended; of a bound there are metrics only."""
+    tables = {"run_metric": _metrics(machine), "incident": _incidents(machine)}
+    if not machine.strategy.bound:
+        tables |= {
             "run_order": _orders(machine),
             "timeline": _timeline(machine),
             "split": _splits(machine),
             "direct_map": _direct_map(machine),
-            "incident": _incidents(machine),
             "latency": _latencies(machine),
-        },
+        }
+    return RunResult(
+        tables=tables,
         assumptions=_assumptions(machine),
         events=int(machine.tally.counts[stretch.EVENTS]),
     )

@@ -19,7 +19,8 @@ class Oracle(Unprotected):
     ours  Memory over time: the same at every moment; idle pages are what those blocks hold beyond the page tables.
     ours  Splits: none of 2M leaves, since whole blocks are keyed; of 1G leaves as few as hold the blocks, and none
           where nothing is mapped by 1G leaves. One permission change for each block, and never one back.
-    ours  The workload itself is replayed as `unprotected`; what depends on where page tables lie has no bound.
+    ours  The workload itself is replayed as `unprotected`; what depends on where page tables lie has no bound, and of
+          that replay nothing but these bounds is kept.
     """
 
     bound = True
