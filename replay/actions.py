@@ -66,6 +66,8 @@ class ResetKey(NamedTuple):
 
     chunk: Chunk
     tables: Tables
+    flush: bool = True
+    """Flush the TLBs after it; what splits flushes in any case."""
 
 
 class Apply(NamedTuple):

@@ -10,7 +10,7 @@ import numpy as np
 from ptpool.vocabulary import CONSUMERS, UNMOVABLE
 from replay import pool as pools
 from replay import requests, stretch
-from replay.actions import Action, Change, Decision
+from replay.actions import Action, Change, Chunk, Decision
 from replay.costs import costs_of
 from replay.demand import Demand
 from replay.initial_state import InitialState
@@ -38,7 +38,7 @@ class Machine:
         if strategy.boot_map_4k:
             level[:] = maps.PTE
         self.direct_map = maps.direct_map(start.mapped, level, geometry)
-        self.pool = pools.empty_pool(self.allocator)
+        self.pool = pools.empty_pool(self.allocator, merges=strategy.fast_path().merges)
         self.tally = _tally(start, demand, strategy)
         self.view = _View(self)
         self.costs = costs_of(start.arch)
@@ -215,6 +215,7 @@ class Machine:
         start_timers(self.allocator, self.demand.first_ns)
         self.pool.counts[pools.HELD_PEAK] = self.pool.counts[pools.HELD]
         self.pool.counts[pools.LOW] = self.pool.counts[pools.CACHED]
+        self.pool.counts[pools.LOCKED] = 0
         self.flags[:] = 0
         self.refill_attempts[:] = 0
         self.failures[:] = 0
@@ -244,7 +245,7 @@ class Machine:
 
     def take_above_reserve(self, order: int) -> int:
         """A page table of the pool, if it keeps its reserve; -1 if not."""
-        return int(stretch.take_above_reserve(self.allocator, self.pool, self.tally, order))
+        return int(stretch.take_above_reserve(self.allocator, self.pool, self.tally, self.cpu, order))
 
     def place_constructed(self, recorded: int, pfn: int, order: int, *, keyed: bool) -> None:
         """Put a page table on its pages after its constructor has ended, with the key or without."""
@@ -317,6 +318,7 @@ def _tally(start: InitialState, demand: Demand, strategy: Strategy) -> stretch.T
                 fast.key_each,
                 strategy.pgd == "bypass",
                 fast.key_each and not strategy.boot_map_4k,
+                fast.cpu_batch,
             ],
             np.int64,
         ),
@@ -345,6 +347,11 @@ class _View(PoolView):
         pieces = np.add.reduceat(d.mapped, np.arange(0, len(d.mapped), 1 << d.table_shift), dtype=np.int64) > 0
         leaves = np.add.reduceat(pieces, np.arange(0, len(pieces), 1 << d.table_shift), dtype=np.int64) > 0
         return int(pieces.sum() + leaves.sum())
+
+    def idle_chunks(self) -> list[Chunk]:
+        order = self._machine.pool.order
+        heads = np.flatnonzero(order >= 0)
+        return [Chunk(int(pfn), int(order[pfn])) for pfn in heads[np.argsort(order[heads], kind="stable")]]
 
     def idle_blocks(self) -> list[tuple[int, int, bool]]:
         pool, shift = self._machine.pool, self._machine.pool.block_shift

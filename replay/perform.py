@@ -45,8 +45,9 @@ def perform(machine: "Machine", action: Action) -> tuple[Any, int]:
             free_pages(allocator, machine.cpu, chunk.pfn, chunk.order)
         case SetKey(chunk, tables):
             return _change(machine, keying(chunk), tables, own=True), 0
-        case ResetKey(chunk, tables):
-            return _change(machine, Change(chunk.pfn, chunk.pages, 0, maps.KEYED), tables, own=True), 0
+        case ResetKey(chunk, tables, flush):
+            change = Change(chunk.pfn, chunk.pages, 0, maps.KEYED)
+            return _change(machine, change, tables, own=True, flush=flush), 0
         case Apply(change, tables):
             return _change(machine, change, tables, own=False), 0
         case Give(chunk):
@@ -108,7 +109,9 @@ def _give(machine: "Machine", chunk: Chunk) -> None:
         machine.pool.whole[chunk.pfn >> machine.allocator.pageblock_order] = True
 
 
-def _change(machine: "Machine", change: Change, tables: Tables | tuple[Chunk, ...], *, own: bool) -> Decision:
+def _change(
+    machine: "Machine", change: Change, tables: Tables | tuple[Chunk, ...], *, own: bool, flush: bool = True
+) -> Decision:
     """Plan a permission change, get the tables it needs, apply it. Returns whether it was done."""
     if missing := (yield from _tables(machine, change, tables)):
         if own:  # others are told -ENOMEM
@@ -120,7 +123,7 @@ def _change(machine: "Machine", change: Change, tables: Tables | tuple[Chunk, ..
         changed = maps.apply(d, *change, machine.now, machine.cause)
         tally.counts[stretch.FLUSHES] += maps.flushes(d, int(d.counts[maps.SPLITS]) - splits, changed)
         return True
-    stretch.change_key(d, tally, *change, machine.now, machine.cause)
+    stretch.change_key(d, tally, *change, machine.now, machine.cause, flush)
     splits, flushes = int(d.counts[maps.SPLITS]) - splits, int(tally.counts[stretch.FLUSHES]) - flushes
     yield Wait(machine.costs.conversion_ns(1, splits, flushes, machine.start.cpus))
     return True

@@ -1,7 +1,10 @@
-"""The pool of keyed pages: one list, most recently used first, and the accounts of what it holds.
+"""The pool of keyed pages: its lists, most recently used first, and the accounts of what it holds.
 
 List discipline as in kpkeys v6 (mm/kpkeys_pgtable.c of the posted tree): `list_add`, take the first. Every proposal's
 fast path is this mechanism with other parameters: hand out while more than the reserve is left, put back, keep the key.
+
+The shared list can be a private buddy, which has one list for each order and merges what comes back (one order is the
+plain list). Before it can stand a list for each CPU, which takes pages from it and returns them in batches.
 """
 
 from typing import NamedTuple
@@ -10,36 +13,91 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptpool.compiled import compiled
-from replay.kernel.lists import NEXT, list_add, list_del, list_first
-from replay.kernel.mmzone import POOL_IDLE, POOL_USED, SPLIT_TABLE, PageAllocator
+from replay.kernel.lists import NEXT, list_add, list_add_tail, list_del, list_first, list_last
+from replay.kernel.mmzone import POOL_CPU, POOL_IDLE, POOL_USED, SPLIT_TABLE, PageAllocator
 
-CACHED, HELD, STRANDED, HELD_PEAK, LOW, ASIDE = range(6)  # places in Pool.counts
-"""Pages on the list; pages of the pool; cached pages of partly used blocks; most held; fewest cached since sampled;
-pages set aside for tables of the direct map."""
+CACHED, HELD, STRANDED, HELD_PEAK, LOW, ASIDE, ON_CPUS, LOCKED = range(8)  # places in Pool.counts
+"""Pages on the shared list; pages of the pool; cached pages of partly used blocks; most held; fewest cached since
+sampled; pages set aside for tables of the direct map; pages on lists of CPUs; times the shared list was locked.
+"""
 
 
 class Pool(NamedTuple):
-    """Pages that carry the key. Shapes: ``B`` pageblock-sized pieces of memory."""
+    """Pages that carry the key. Shapes: ``B`` pageblock-sized pieces of memory, ``C`` CPUs, ``P`` pages."""
 
-    head: int  # of the list; the links are those of the page allocator
-    counts: NDArray[np.int64]  # CACHED, HELD, STRANDED, HELD_PEAK, LOW, ASIDE
-    idle: NDArray[np.int32]  # (B,) pages of the block on the list
+    head: int  # of the shared list of order 0, then of its other orders; the links are those of the page allocator
+    cpu_head: int  # of the first CPU's list, then of the others'
+    counts: NDArray[np.int64]  # CACHED, HELD, STRANDED, HELD_PEAK, LOW, ASIDE, ON_CPUS, LOCKED
+    idle: NDArray[np.int32]  # (B,) pages of the block on lists
     used: NDArray[np.int32]  # (B,) pages of the block handed out or spent as tables of the direct map
     whole: NDArray[np.bool_]  # (B,) the block came in one piece and none of it was given back
+    on_cpu: NDArray[np.int32]  # (C,) pages on the list of each CPU
+    order: NDArray[np.int8]  # (P,) order of the idle chunk that starts here on the shared list, -1 elsewhere
+    most: int  # order of the largest chunk on the shared list: 0, or the pageblock's where chunks merge
     block_shift: int
 
 
-def empty_pool(allocator: PageAllocator) -> Pool:
-    """A pool without pages for this machine."""
-    blocks = len(allocator.block_type)
+def empty_pool(allocator: PageAllocator, *, merges: bool = False) -> Pool:
+    """A pool without pages for this machine; `merges`: the shared list is a private buddy."""
+    blocks, cpus = len(allocator.block_type), len(allocator.node_of_cpu)
+    lists = len(allocator.link) - cpus
     return Pool(
-        head=len(allocator.link) - 1,
-        counts=np.zeros(6, np.int64),
+        head=lists - allocator.pageblock_order - 1,
+        cpu_head=lists,
+        counts=np.zeros(8, np.int64),
         idle=np.zeros(blocks, np.int32),
         used=np.zeros(blocks, np.int32),
         whole=np.zeros(blocks, np.bool_),
+        on_cpu=np.zeros(cpus, np.int32),
+        order=np.full(len(allocator.kind), -1, np.int8),
+        most=allocator.pageblock_order if merges else 0,
         block_shift=allocator.pageblock_order,
     )
+
+
+@compiled
+def _unlink(a, p, page):
+    list_del(a.link, page)
+    p.order[page] = -1
+
+
+@compiled
+def _link(a, p, page, order):
+    """Put an idle chunk at the head of its list, merged with its buddies as far as chunks merge."""
+    while order < p.most:
+        buddy = page ^ (1 << order)
+        if buddy >= len(p.order) or p.order[buddy] != order:
+            break
+        _unlink(a, p, buddy)
+        page &= buddy
+        order += 1
+    p.order[page] = order
+    list_add(a.link, p.head + order, page)
+
+
+@compiled
+def _take_chunk(a, p, order):
+    """Take 2^order pages off the smallest chunk that has them; -1 when there is none. The rest stays."""
+    for current in range(order, p.most + 1):
+        page = list_first(a.link, p.head + current)
+        if page >= 0:
+            _unlink(a, p, page)
+            for upper in range(current - 1, order - 1, -1):
+                _link(a, p, page + (1 << upper), upper)
+            return page
+    return np.int64(-1)
+
+
+@compiled
+def _carve(a, p, pfn):
+    """Take one page out of whichever idle chunk it is in."""
+    order = np.int64(0)
+    while p.order[pfn >> order << order] != order:
+        order += 1
+    _unlink(a, p, pfn >> order << order)
+    while order > 0:
+        order -= 1
+        _link(a, p, (pfn >> order << order) ^ (1 << order), order)
 
 
 @compiled
@@ -53,7 +111,7 @@ def give(a, p, pfn, pages):
             p.used[block] += 1
             spent += 1
             continue
-        list_add(a.link, p.head, page)
+        _link(a, p, page, np.int64(0))
         a.kind[page] = POOL_IDLE
         p.idle[block] += 1
         p.counts[STRANDED] += p.used[block] > 0
@@ -63,20 +121,25 @@ def give(a, p, pfn, pages):
 
 
 @compiled
-def remove(a, p, pfn):
-    """Take an idle page out of the pool for good (a shrinker gives it back)."""
-    list_del(a.link, pfn)
-    block = pfn >> p.block_shift
-    p.idle[block] -= 1
-    p.counts[STRANDED] -= p.used[block] > 0
-    p.counts[CACHED] -= 1
-    p.counts[HELD] -= 1
+def _fewer_cached(p, pages):
+    p.counts[CACHED] -= pages
     p.counts[LOW] = min(p.counts[LOW], p.counts[CACHED])
 
 
 @compiled
-def _hand_out(a, p, pfn, kind):
-    list_del(a.link, pfn)
+def remove(a, p, pfn):
+    """Take an idle page out of the pool for good (a shrinker gives it back)."""
+    _carve(a, p, pfn)
+    block = pfn >> p.block_shift
+    p.idle[block] -= 1
+    p.counts[STRANDED] -= p.used[block] > 0
+    p.counts[HELD] -= 1
+    _fewer_cached(p, 1)
+
+
+@compiled
+def _use(a, p, pfn, kind):
+    """Account for an idle page that is used from now on."""
     a.kind[pfn] = kind
     block = pfn >> p.block_shift
     p.idle[block] -= 1
@@ -85,47 +148,12 @@ def _hand_out(a, p, pfn, kind):
     else:
         p.counts[STRANDED] += p.idle[block]
     p.used[block] += 1
-    p.counts[CACHED] -= 1
-    p.counts[LOW] = min(p.counts[LOW], p.counts[CACHED])
 
 
 @compiled
-def take(a, p, order):
-    """Hand out one page (order 0), or two adjacent ones, naturally aligned (order 1).
-
-    Returns:
-        First page frame number, -1 when the list has none that fits.
-    """
-    pfn = list_first(a.link, p.head)
-    if order == 0:
-        if pfn >= 0:
-            _hand_out(a, p, pfn, POOL_USED)
-        return pfn
-    if pfn < 0:
-        return pfn
-    while a.kind[pfn ^ 1] != POOL_IDLE:
-        pfn = np.int64(a.link[pfn, NEXT])
-        if pfn == p.head:
-            return np.int64(-1)
-    pfn &= ~1
-    _hand_out(a, p, pfn, POOL_USED)
-    _hand_out(a, p, pfn + 1, POOL_USED)
-    return pfn
-
-
-@compiled
-def take_split_table(a, p):
-    """Spend the head of the list as a page table of the direct map. The list must not be empty."""
-    pfn = list_first(a.link, p.head)
-    _hand_out(a, p, pfn, SPLIT_TABLE)
-    return pfn
-
-
-@compiled
-def put(a, p, pfn):
-    """Take a page table back: head of the list, the key stays."""
-    list_add(a.link, p.head, pfn)
-    a.kind[pfn] = POOL_IDLE
+def _disuse(a, p, pfn, kind):
+    """Account for a used page that is idle from now on."""
+    a.kind[pfn] = kind
     block = pfn >> p.block_shift
     p.used[block] -= 1
     if p.used[block] > 0:
@@ -133,4 +161,105 @@ def put(a, p, pfn):
     else:
         p.counts[STRANDED] -= p.idle[block]
     p.idle[block] += 1
-    p.counts[CACHED] += 1
+
+
+@compiled
+def _pair(a, p):
+    """Unlink two adjacent single pages, naturally aligned, from a list that does not merge; -1 when there are none."""
+    pfn = list_first(a.link, p.head)
+    if pfn < 0:
+        return pfn
+    while a.kind[pfn ^ 1] != POOL_IDLE:
+        pfn = np.int64(a.link[pfn, NEXT])
+        if pfn == p.head:
+            return np.int64(-1)
+    pfn &= ~1
+    _unlink(a, p, pfn)
+    _unlink(a, p, pfn + 1)
+    return pfn
+
+
+@compiled
+def take(a, p, order):
+    """Hand out one page (order 0), or two adjacent ones, naturally aligned (order 1).
+
+    Returns:
+        First page frame number, -1 when the shared list has none that fits.
+    """
+    p.counts[LOCKED] += 1
+    pfn = _pair(a, p) if order > p.most else _take_chunk(a, p, order)
+    if pfn >= 0:
+        for page in range(pfn, pfn + (1 << order)):
+            _use(a, p, page, POOL_USED)
+        _fewer_cached(p, 1 << order)
+    return pfn
+
+
+@compiled
+def take_split_table(a, p):
+    """Spend a page of the shared list as a page table of the direct map. The list must not be empty."""
+    pfn = _take_chunk(a, p, np.int64(0))
+    _use(a, p, pfn, SPLIT_TABLE)
+    _fewer_cached(p, 1)
+    return pfn
+
+
+@compiled
+def put(a, p, pfn, pages):
+    """Take a page table back: head of the shared list, the key stays."""
+    p.counts[LOCKED] += 1
+    for page in range(pfn + pages - 1, pfn - 1, -1):
+        _link(a, p, page, np.int64(0))
+        _disuse(a, p, page, POOL_IDLE)
+    p.counts[CACHED] += pages
+
+
+@compiled
+def _to_cpu(p, cpu, pages):
+    """Account for pages that moved from the shared list to a CPU's (or back, if negative)."""
+    p.on_cpu[cpu] += pages
+    p.counts[ON_CPUS] += pages
+    _fewer_cached(p, pages)
+
+
+@compiled
+def take_on_cpu(a, p, cpu, batch, reserve):
+    """Hand out the head of a CPU's list; when that is empty, up to `batch` pages come from the shared list first.
+
+    Returns:
+        Page frame number, -1 when the shared list has no more than its reserve either.
+    """
+    head = p.cpu_head + cpu
+    if p.on_cpu[cpu] == 0:
+        p.counts[LOCKED] += 1
+        moved = max(min(batch, p.counts[CACHED] - reserve), 0)
+        for _ in range(moved):
+            page = _take_chunk(a, p, np.int64(0))
+            list_add_tail(a.link, head, page)
+            a.kind[page] = POOL_CPU
+        _to_cpu(p, cpu, moved)
+    pfn = list_first(a.link, head)
+    if pfn >= 0:
+        list_del(a.link, pfn)
+        _use(a, p, pfn, POOL_USED)
+        p.on_cpu[cpu] -= 1
+        p.counts[ON_CPUS] -= 1
+    return pfn
+
+
+@compiled
+def put_on_cpu(a, p, cpu, pfn, batch):
+    """Take a page table back: head of the CPU's list. Of two full batches the one longer unused goes back."""
+    head = p.cpu_head + cpu
+    list_add(a.link, head, pfn)
+    _disuse(a, p, pfn, POOL_CPU)
+    p.on_cpu[cpu] += 1
+    p.counts[ON_CPUS] += 1
+    if p.on_cpu[cpu] > 2 * batch:
+        p.counts[LOCKED] += 1
+        for _ in range(batch):
+            page = list_last(a.link, head)
+            list_del(a.link, page)
+            _link(a, p, page, np.int64(0))
+            a.kind[page] = POOL_IDLE
+        _to_cpu(p, cpu, -batch)

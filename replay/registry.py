@@ -38,6 +38,10 @@ class FastPath:
     """Pages that ordinary page tables must leave in the pool."""
     key_each: bool = False
     """Set the key on each table when it is allocated, clear it when it is freed."""
+    cpu_batch: int = 0
+    """Pages that a CPU's own list takes from the pool at a time, and returns; 0: no CPU has a list."""
+    merges: bool = False
+    """The pool is a private buddy: tables come from its smallest chunk and merge again when they are freed."""
 
 
 class PoolView:
@@ -45,7 +49,7 @@ class PoolView:
 
     @property
     def cached(self) -> int:
-        """Pages on the list, the reserve included."""
+        """Pages on the list, the reserve included; without those on lists of CPUs."""
         raise NotImplementedError
 
     def tables_needed(self, change: Change) -> int:
@@ -55,6 +59,10 @@ class PoolView:
     @property
     def tables_for_4k(self) -> int:
         """Page tables that it would take to map the whole direct map in single pages, from large leaves only."""
+        raise NotImplementedError
+
+    def idle_chunks(self) -> list[Chunk]:
+        """The chunks that idle pages have merged into, the smallest first, then ascending by address."""
         raise NotImplementedError
 
     def idle_blocks(self) -> list[tuple[int, int, bool]]:
@@ -80,6 +88,8 @@ class Strategy:
     """Whether this is a bound on what others can reach, and not a way to supply page tables."""
     boot_map_4k = False
     """Whether the direct map is forced to 4K pages at boot."""
+    shrinks_early = False
+    """Whether the shrinker runs before a request stalls, and not only in direct reclaim."""
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing, whatever the strategy: orders and page counts have their range."""

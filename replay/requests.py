@@ -133,6 +133,10 @@ def slow_path(machine: "Machine", order: int, migratetype: int, context: int) ->
     """
     flags = machine.flags[order]
     pfn = -1
+    if machine.strategy.shrinks_early and not machine.running.reclaiming and (yield from _shrink(machine)):
+        pfn = int(alloc_pages(machine.allocator, machine.cpu, order, migratetype, context))
+        if pfn >= 0:
+            return pfn
     if context & MAY_RECLAIM and not machine.running.reclaiming:
         machine.stalls += 1
         yield Wait(machine.costs.stall_ns)

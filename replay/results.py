@@ -87,6 +87,7 @@ def _metrics(machine: Machine) -> pa.Table:
         "pool_pages_peak": pool.counts[pools.HELD_PEAK] if pooled else None,
         "pool_idle_pages_mean": integral[stretch.IDLE_TIME] / duration if pooled else None,
         "stranded_pages_mean": integral[stretch.STRANDED_TIME] / duration if pooled else None,
+        "pool_lock_acquisitions": pool.counts[pools.LOCKED] if pooled else None,
         "reserve_pages_min": _reserve_min(machine) if pooled else None,
         "table_pages_direct_map": d.counts[maps.TABLES],
         "ptp_nulls": machine.incident_counts.get("ptp_null", 0),

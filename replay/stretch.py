@@ -16,7 +16,7 @@ from replay.kernel import direct_map as maps
 from replay.kernel.gfp import GFP_KERNEL
 from replay.kernel.mmzone import POOL_USED, TABLE_KEYED, TABLE_PLAIN, USED
 from replay.kernel.page_alloc import alloc_pages, free_pages, run_timers
-from replay.pool import ASIDE, CACHED, HELD, LOW, STRANDED
+from replay.pool import ASIDE, CACHED, HELD, LOW, ON_CPUS, STRANDED
 
 ORDINARY = maps.NOT_PRESENT | maps.READ_ONLY
 """What is cleared when memory that others had changed is freed."""
@@ -61,7 +61,7 @@ SAMPLED = ("ptp_live", "pool_held", "pool_idle", "reserve_low", "pte_pages", "fr
 SAMPLES = 1000
 
 # Places in Tally.fast.
-POOLED, RESERVE, KEY_EACH, PGD_BYPASS, CONSTRUCTS = range(5)
+POOLED, RESERVE, KEY_EACH, PGD_BYPASS, CONSTRUCTS, CPU_BATCH = range(6)
 
 
 class Program(NamedTuple):
@@ -91,7 +91,7 @@ class Tally(NamedTuple):
     edges: NDArray[np.int64]  # (SAMPLES,) times of the samples
     samples: NDArray[np.float64]  # (SAMPLES, len(SAMPLED))
     protected: NDArray[np.bool_]  # (consumers,) whose pages are page tables that have to carry the key
-    fast: NDArray[np.int64]  # POOLED, RESERVE, KEY_EACH, PGD_BYPASS, CONSTRUCTS
+    fast: NDArray[np.int64]  # POOLED, RESERVE, KEY_EACH, PGD_BYPASS, CONSTRUCTS, CPU_BATCH
 
 
 @compiled
@@ -115,14 +115,14 @@ def advance(a, d, p, t, ts):
         row = t.samples[count[SAMPLE]]
         row[0] = count[PTP_LIVE]
         row[1] = p.counts[HELD]
-        row[2] = p.counts[CACHED] + p.counts[ASIDE]
+        row[2] = p.counts[CACHED] + p.counts[ON_CPUS] + p.counts[ASIDE]
         row[3] = p.counts[LOW]
         row[4] = d.counts[maps.PAGES + maps.PTE]
         row[6], row[7] = d.counts[maps.PAGES + maps.PMD], d.counts[maps.PAGES + maps.PUD]
         row[5] = a.free_pages.sum()
         p.counts[LOW] = p.counts[CACHED]
         count[SAMPLE] += 1
-    t.integral[IDLE_TIME] += float(p.counts[CACHED] + p.counts[ASIDE]) * dt
+    t.integral[IDLE_TIME] += float(p.counts[CACHED] + p.counts[ON_CPUS] + p.counts[ASIDE]) * dt
     t.integral[STRANDED_TIME] += float(p.counts[STRANDED]) * dt
     t.integral[UNKEYED_TIME] += float(count[UNKEYED]) * dt
     t.integral[PTE_TIME] += float(d.counts[maps.PAGES + maps.PTE]) * dt
@@ -133,13 +133,16 @@ def advance(a, d, p, t, ts):
 
 
 @compiled
-def change_key(d, t, pfn, pages, set_bits, clear_bits, now, cause):
-    """One permission change of the strategy's own on the direct map, with its accounts; tables must be there."""
+def change_key(d, t, pfn, pages, set_bits, clear_bits, now, cause, flush=True):
+    """One permission change of the strategy's own on the direct map, with its accounts; tables must be there.
+
+    Without `flush` only its splits flush: what is given more rights may stay in a TLB with fewer.
+    """
     before = d.counts[maps.SPLITS]
     changed = maps.apply(d, pfn, pages, set_bits, clear_bits, now, cause)
     t.counts[CHANGES] += 1
     t.counts[PAGES_CHANGED] += pages
-    t.counts[FLUSHES] += maps.flushes(d, d.counts[maps.SPLITS] - before, changed)
+    t.counts[FLUSHES] += maps.flushes(d, d.counts[maps.SPLITS] - before, changed * flush)
 
 
 @compiled
@@ -177,8 +180,10 @@ def needs_construction(d, t, pfn, order):
 
 
 @compiled
-def take_above_reserve(a, p, t, order):
+def take_above_reserve(a, p, t, cpu, order):
     """Hand out a table of 2^order pages if the pool keeps its reserve; -1 if it would not, or has none that fits."""
+    if t.fast[CPU_BATCH] and order == 0:
+        return pools.take_on_cpu(a, p, cpu, t.fast[CPU_BATCH], t.fast[RESERVE])
     if p.counts[CACHED] - (1 << order) < t.fast[RESERVE]:
         return np.int64(-1)
     return pools.take(a, p, order)
@@ -208,8 +213,10 @@ def _release(a, d, p, t, cpu, pfn, order, now):
     pages = 1 << order
     count = t.counts
     if kind == POOL_USED:
-        for page in range(pfn + pages - 1, pfn - 1, -1):
-            pools.put(a, p, page)
+        if t.fast[CPU_BATCH] and order == 0:
+            pools.put_on_cpu(a, p, cpu, pfn, t.fast[CPU_BATCH])
+        else:
+            pools.put(a, p, pfn, pages)
         count[PTP_FREES] += 1
         count[PTP_LIVE] -= pages
         return
@@ -310,7 +317,7 @@ def run(a, d, p, t, program, start, end, not_before, horizon):
         consumer = program.consumer[i]
         is_table = t.protected[consumer]
         if is_table and fast[POOLED] and order <= 1 and not (order == 1 and fast[PGD_BYPASS]):
-            pfn = take_above_reserve(a, p, t, order)
+            pfn = take_above_reserve(a, p, t, cpu, order)
             if pfn < 0:
                 return i, REFILL
             place_table(a, t, recorded, pfn, order, POOL_USED)

@@ -150,6 +150,7 @@ class _Checker:
         self._strategy, self._scenario = strategy, scenario
         fast = strategy.fast_path()
         self._pooled, self._reserve, self._key_each = fast.pooled, fast.reserve, fast.key_each
+        self._batch, self._merges = fast.cpu_batch, fast.merges
         self._levels = (PTE,) if strategy.boot_map_4k else (PUD, PMD, PTE)
         self.shrinks = type(strategy).shrink is not Strategy.shrink
 
@@ -157,7 +158,7 @@ class _Checker:
 
     def start(self) -> State:
         """After boot, when ordinary requests have drawn the pool down to its reserve."""
-        toy = Toy()
+        toy = Toy(merges=self._merges)
         state = self._begin(State(toy, ((),) * self._scenario.tasks), 0, "boot", 0)
         while state.tasks[0]:
             frame = state.tasks[0][-1]
@@ -168,8 +169,8 @@ class _Checker:
                 else self._perform(state, 0, frame)
             )
             state = self._go_on(state, 0, frame, result)
-        while self._pooled and len(toy.pool) - 1 >= self._reserve:
-            toy.hand_out()
+        while self._pooled and toy.can_serve(0, self._reserve):
+            toy.hand_out(0, self._reserve, self._batch)
         return state
 
     def steps(self, state: State) -> Iterator[tuple[str, Callable[[], State]]]:
@@ -178,7 +179,7 @@ class _Checker:
         for task, frames in enumerate(state.tasks):
             if frames:
                 yield from self._actions(state, task, frames[-1])
-            elif not begun:  # idle tasks are alike
+            elif not begun or self._batch:  # idle tasks are alike, unless their CPUs have lists
                 begun = True
                 yield from self._events(state, task)
 
@@ -186,8 +187,9 @@ class _Checker:
 
     def _events(self, state: State, task: int) -> Iterator[tuple[str, Callable[[], State]]]:
         toy = state.toy
-        if self._pooled and len(toy.pool) - 1 >= self._reserve:
-            yield words.served(task, len(toy.pool) - 1), partial(self._served, state)
+        if self._pooled and toy.can_serve(task, self._reserve):
+            own = bool(toy.on_cpu.get(task))
+            yield words.served(task, len(toy.pool) - (not own), own=own), partial(self._served, state, task)
         else:
             kind = "refill" if self._pooled else "table"
             yield words.asks(task, len(toy.pool), self._reserve, kind), partial(self._event, state, task, kind, 0)
@@ -202,15 +204,15 @@ class _Checker:
     def _event(self, state: State, task: int, kind: str, argument: int) -> State:
         return self._begin(State(state.toy.copy(), state.tasks), task, kind, argument)
 
-    def _served(self, state: State) -> State:
+    def _served(self, state: State, task: int) -> State:
         toy = state.toy.copy()
-        toy.hand_out()
+        toy.hand_out(task, self._reserve, self._batch)
         return State(toy, state.tasks)
 
     def _freed(self, state: State, task: int, page: int) -> State:
         if self._pooled:
             toy = state.toy.copy()
-            toy.put_back(page)
+            toy.put_back(page, task, self._batch)
             return State(toy, state.tasks)
         return self._event(state, task, "free", page)
 
@@ -263,7 +265,7 @@ class _Checker:
                 toy.was_split(chunk)
                 toy.keyed.update(range(chunk.pfn, chunk.pfn + chunk.pages))
                 return True
-            case ResetKey(chunk, tables):
+            case ResetKey(chunk, tables, _):
                 self._split(toy, toy.tables_for(chunk), tables, _WHOSE[frame.kind])
                 toy.was_split(chunk)
                 toy.keyed.difference_update(range(chunk.pfn, chunk.pfn + chunk.pages))
@@ -378,8 +380,8 @@ class _Checker:
         if isinstance(value, Chunk):
             toy.use(value.pfn, IN_USE)
         elif frame.kind == "refill" and value:
-            if len(toy.pool) - 1 >= self._reserve:
-                toy.hand_out()
+            if toy.can_serve(task, self._reserve):
+                toy.hand_out(task, self._reserve, self._batch)
             elif frame.tries + 1 < REFILL_TRIES:
                 return self._begin(state, task, "refill", 0, frame.tries + 1)
         if lost := toy.in_hand_of(task):
@@ -426,9 +428,11 @@ def _key(state: State, *, blocks: bool) -> Any:
         blocks: whether it matters which chunk a page of the pool belongs to (only a shrinker asks).
     """
     toy, names = state.toy, _Names()
-    order = sorted(range(len(state.tasks)), key=lambda task: _shape(state.tasks[task]))
+    own = [toy.on_cpu.get(task, ()) for task in range(len(state.tasks))]
+    order = sorted(range(len(state.tasks)), key=lambda task: (_shape(state.tasks[task]), len(own[task])))
     place_of = {task: place for place, task in enumerate(order)}
-    pool = tuple((names[page], page in toy.keyed) for page in toy.pool) if blocks else len(toy.pool)
+    pool: Any = tuple((names[page], page in toy.keyed) for page in toy.pool) if blocks else len(toy.pool)
+    lists = tuple(tuple(names[page] for page in own[task]) if blocks else len(own[task]) for task in order)
     tasks = tuple(
         tuple(
             (*frame[:2], names.of(frame.results), names.of(frame.sights), names.of(frame.wants), *frame[5:])
@@ -449,7 +453,7 @@ def _key(state: State, *, blocks: bool) -> Any:
         )
     )
     locks = tuple(sorted((lock, place_of[holder]) for lock, holder in toy.locks.items()))
-    return pool, tasks, tuple(sorted(pages.items())), leaves, len(toy.leaf), locks
+    return pool, lists, tasks, tuple(sorted(pages.items())), leaves, len(toy.leaf), locks
 
 
 class _Names:

@@ -21,8 +21,9 @@ REGION_PAGES = 1 << 2 * TABLE_SHIFT
 CHUNKS = 4
 """Chunks that the machine can have outside the page allocator at a time."""
 
-POOLED, IN_USE, SPLIT_TABLE, IN_HAND = "pooled", "in use", "split table", "in hand"
-"""Where a page is: on the list, handed out, a table of the direct map, or with the decision that holds it."""
+POOLED, ON_CPU, IN_USE, SPLIT_TABLE, IN_HAND = "pooled", "on a CPU's list", "in use", "split table", "in hand"
+"""Where a page is: on the shared list, on a CPU's, handed out, a table of the direct map, or with the decision that
+holds it."""
 
 
 class BrokenInvariantError(Exception):
@@ -50,6 +51,10 @@ class Toy:
     """The task that has a page in hand."""
     locks: dict[str, int] = field(default_factory=dict)
     """The task that holds each lock."""
+    on_cpu: dict[int, list[int]] = field(default_factory=dict)
+    """Pages on the list of each task's CPU, the next one to be handed out first: every task has a CPU of its own."""
+    merges: bool = False
+    """The pool is a private buddy."""
 
     def copy(self) -> "Toy":
         """An independent copy."""
@@ -61,6 +66,8 @@ class Toy:
             self.whole.copy(),
             self.holder.copy(),
             self.locks.copy(),
+            {task: pages.copy() for task, pages in self.on_cpu.items()},
+            self.merges,
         )
 
     # ------------------------------------------------------------------------------------- the page allocator
@@ -118,11 +125,38 @@ class Toy:
             self.holder[page] = task
         return True
 
-    def hand_out(self) -> int:
-        """The head of the list becomes a page table in use."""
-        page = self.pool.pop(0)
-        self.use(page, IN_USE)
+    def can_serve(self, task: int, reserve: int) -> bool:
+        """Whether a page table can be handed out without a decision."""
+        return bool(self.on_cpu.get(task)) or len(self.pool) - 1 >= reserve
+
+    def hand_out(self, task: int, reserve: int, batch: int) -> None:
+        """A page becomes a page table in use: of the CPU's list, filled from the shared one, where CPUs have lists."""
+        if not batch:
+            self.use(self.next_page(), IN_USE)
+            return
+        own = self.on_cpu.setdefault(task, [])
+        if not own:
+            for _ in range(min(batch, len(self.pool) - reserve)):
+                own.append(self.next_page())
+                self.place[own[-1]] = ON_CPU
+        self.use(own.pop(0), IN_USE)
+
+    def next_page(self) -> int:
+        """Take the next page off the shared list: its head, or the first of the smallest chunk."""
+        page = self.chunks()[0].pfn if self.merges else self.pool[0]
+        self.pool.remove(page)
         return page
+
+    def chunks(self) -> list[Chunk]:
+        """What the pages of the shared list merge into, the smallest first."""
+        left, found = set(self.pool), []
+        for order in range(BLOCK_ORDER if self.merges else 0, -1, -1):
+            for first in sorted(page for page in left if page % (1 << order) == 0):
+                pages = range(first, first + (1 << order))
+                if left.issuperset(pages):
+                    left.difference_update(pages)
+                    found.append(Chunk(first, order))
+        return sorted(found, key=lambda chunk: (chunk.order, chunk.pfn))
 
     def use(self, page: int, as_what: str) -> None:
         """A page becomes a table: it has to carry the key."""
@@ -132,10 +166,19 @@ class Toy:
             what = "a page table" if as_what == IN_USE else "a table of the direct map"
             raise BrokenInvariantError("unkeyed_table", f"{what} is used without the key")
 
-    def put_back(self, page: int) -> None:
-        """A page table in use is freed: head of the list."""
-        self.place[page] = POOLED
-        self.pool.insert(0, page)
+    def put_back(self, page: int, task: int, batch: int) -> None:
+        """A page table in use is freed: head of the list; of two full batches on a CPU's list one goes back."""
+        if not batch:
+            self.place[page] = POOLED
+            self.pool.insert(0, page)
+            return
+        own = self.on_cpu.setdefault(task, [])
+        self.place[page] = ON_CPU
+        own.insert(0, page)
+        if len(own) > 2 * batch:
+            for _ in range(batch):
+                self.pool.insert(0, own.pop())
+                self.place[self.pool[0]] = POOLED
 
     # ---------------------------------------------------------------------------------------- the direct map
 
@@ -156,7 +199,7 @@ class Toy:
                 "split_starvation", f"{whose} needs {_tables(needed)} and the pool has {len(self.pool) or 'none'}"
             )
         for _ in range(needed):
-            self.use(self.pool.pop(0), SPLIT_TABLE)
+            self.use(self.next_page(), SPLIT_TABLE)
 
     # ------------------------------------------------------------------------------------------------ states
 
@@ -211,6 +254,10 @@ class LoggedView(PoolView):
     def tables_for_4k(self) -> int:
         """What is set aside covers the worst case: how much that is does not matter here."""
         return 0
+
+    def idle_chunks(self) -> list[Chunk]:
+        """What idle pages have merged into."""
+        return list(self._see(tuple(self._toy.chunks())))  # type: ignore[call-overload,no-any-return]
 
     def idle_blocks(self) -> list[tuple[int, int, bool]]:
         """Idle pages by block, and whether it is whole."""

@@ -40,8 +40,10 @@ def order(number: int) -> str:
     return "a 2M block" if number >= BLOCK_ORDER else f"order {number} ({1 << number} page{'s' * (number > 0)})"
 
 
-def served(who: int, left: int) -> str:
+def served(who: int, left: int, *, own: bool) -> str:
     """A page table from the pool."""
+    if own:
+        return f"{task(who)} asks for a page table and gets one from its CPU's list: the pool has {left}"
     return f"{task(who)} asks for a page table and gets one from the pool: {left} left"
 
 
@@ -91,7 +93,7 @@ def _act(action: Action, toy: Toy) -> str:
     match action:
         case SetKey(chunk, tables):
             return f"sets the key of {order(chunk.order)}: {_spent(toy.tables_for(chunk), tables, toy)}"
-        case ResetKey(chunk, tables):
+        case ResetKey(chunk, tables, _):
             return f"clears the key of {order(chunk.order)}: {_spent(toy.tables_for(chunk), tables, toy)}"
         case Apply(Change(pfn, _, _, _), tables):
             return f"carries out the change: {_spent(-pfn, tables, toy)}"

@@ -19,6 +19,7 @@ HOLE, FREE, ON_PCP = 0, 1, 2
 USED = 3
 POOL_IDLE, POOL_USED, SPLIT_TABLE = 8, 9, 10
 TABLE_PLAIN, TABLE_KEYED = 11, 12
+POOL_CPU = 13
 
 ZONE_DMA, ZONE_DMA32, ZONE_NORMAL, ZONE_MOVABLE = range(4)
 FIRST_PFN, LAST_PFN, CLASS, NODE = range(4)  # columns of PageAllocator.zones
@@ -65,7 +66,7 @@ class PageAllocator(NamedTuple):
     ``O`` orders, ``T`` types.
     """
 
-    link: NDArray[np.int32]  # (P + heads, 2) see replay.kernel.lists; the pool's list too
+    link: NDArray[np.int32]  # (P + heads, 2) see replay.kernel.lists; the pool's lists too
     order: NDArray[np.int8]  # (P,) order of the free block that starts here, -1 elsewhere
     kind: NDArray[np.uint8]  # (P,) what the page is
     block_type: NDArray[np.uint8]  # (B,) migratetype of the pageblock
@@ -108,7 +109,9 @@ def page_allocator(
     features = features or Features()
     orders = geometry.max_order + 1
     pcps = len(zones) * cpus
-    heads = len(zones) * orders * TYPES + pcps * pcp_lists(features) + 1
+    heads = (
+        len(zones) * orders * TYPES + pcps * pcp_lists(features) + geometry.pageblock_order + 1 + cpus
+    )  # the pool's: replay.pool
     pcp = np.zeros((pcps, 8), np.int64)
     pcp[:, PCP_BATCH] = 1
     return PageAllocator(

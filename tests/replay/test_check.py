@@ -76,6 +76,20 @@ def test_a_reserve_of_two_and_two_is_too_small_for_a_range_with_two_ends():
     assert found(toy("pba"), Scenario(1, 4)).kind == "split_starvation"
 
 
+def test_lists_of_cpus_neither_break_nor_mend_the_reserve():
+    assert found(toy("reserve-block-percpu"), depth=200).complete
+    two = Scenario(2, 0)
+    assert found(toy("reserve-block-percpu"), two).kind == "split_starvation"
+    assert not found(toy("reserve-block-percpu", mutex="true"), two, depth=12).kind
+
+
+@pytest.mark.parametrize("name", ["unmapped-alloc", "freetype"])
+def test_what_was_not_made_for_page_tables_splits_with_ordinary_pages(name):
+    verdict = found(toy(name))
+    assert verdict.kind == "unkeyed_table"
+    assert verdict.steps[-1] == "the refill's own split uses a table of the direct map without the key"
+
+
 @dataclass(frozen=True)
 class _Broken(Strategy):
     how: str = ""

@@ -4,25 +4,27 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from accounts import assert_consistent, metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_machine import OTHER, PGTABLE, SECRET, demand_of, finished, machine_of, toy_geometry
 
 from ptpool.errors import UsageError
 from replay import pool as pools
-from replay import stretch
 from replay.kernel import direct_map as maps
-from replay.kernel import mmzone as kinds
 from replay.registry import configure, strategies
 from replay.requests import CAUSES, FLAGS
 from replay.results import result_of
 from replay.strategies.ctor_naive import CtorNaive
+from replay.strategies.freetype import Freetype
 from replay.strategies.full_reserve import FullReserve
 from replay.strategies.pba import Pba
 from replay.strategies.pte_mapped import PteMapped
 from replay.strategies.reserve_block import ReserveBlock
+from replay.strategies.reserve_block_percpu import ReserveBlockPerCpu
 from replay.strategies.self_split import SelfSplit
 from replay.strategies.small_reserve import SmallReserve
+from replay.strategies.unmapped_alloc import UnmappedAlloc
 from replay.strategies.unprotected import Unprotected
 
 # On the toy geometry a "2M block" is order 2, so the orders of the proposals shrink with it.
@@ -37,47 +39,13 @@ SMALL = [
     TOY_PBA,
     SmallReserve(block_order=2),
     SelfSplit(refill_orders=(2, 0)),
+    ReserveBlockPerCpu(block_order=2, last_order=2, magazine_order=0),
+    ReserveBlockPerCpu(block_order=2, last_order=2, magazine_order=2),
+    UnmappedAlloc(block_order=2, shrink_batch=2),
+    Freetype(block_order=2, pcp_batch=1),
     replace(BLOCK, pgd="bypass", mutex=True),
     replace(TOY_PBA, pgd="bypass"),
 ]
-
-
-def metrics(machine):
-    table = result_of(machine).tables["run_metric"]
-    return dict(zip(table["metric"].to_pylist(), table["value"].to_pylist(), strict=True))
-
-
-def listed(machine):
-    page, found = int(machine.allocator.link[machine.pool.head, 0]), []
-    while page != machine.pool.head:
-        found.append(page)
-        page = int(machine.allocator.link[page, 0])
-    return found
-
-
-def assert_consistent(machine):
-    a, p, counts = machine.allocator, machine.pool, machine.tally.counts
-    idle, used = a.kind == kinds.POOL_IDLE, (a.kind == kinds.POOL_USED) | (a.kind == kinds.SPLIT_TABLE)
-    assert sorted(listed(machine)) == np.flatnonzero(idle).tolist()
-    assert p.counts[pools.CACHED] == idle.sum()
-    size = 1 << a.pageblock_order
-    by_block = np.arange(len(a.kind)) // size
-    assert np.bincount(by_block, idle, len(p.idle)).tolist() == p.idle.tolist()
-    stranded = int(p.idle[p.used > 0].sum())
-    assert p.counts[pools.STRANDED] == stranded
-    if machine.tally.fast[stretch.POOLED]:
-        assert p.counts[pools.HELD] == idle.sum() + used.sum()
-    assert a.free_pages.sum() == (a.kind == kinds.FREE).sum()
-    tables = np.isin(a.kind, [kinds.POOL_USED, kinds.TABLE_PLAIN, kinds.TABLE_KEYED])
-    assert counts[stretch.PTP_LIVE] == tables.sum()
-    assert counts[stretch.UNKEYED] == (a.kind == kinds.TABLE_PLAIN).sum()
-    keyed = machine.keyed()
-    carries = np.isin(a.kind, [kinds.POOL_IDLE, kinds.POOL_USED, kinds.TABLE_KEYED])
-    assert keyed[carries].all()
-    assert not keyed[a.kind == kinds.FREE].any()
-    assert not keyed[a.kind == kinds.TABLE_PLAIN].any()
-    live = machine.tally.page_of[machine.tally.page_of >= 0]
-    assert len(set(live.tolist())) == len(live)  # no simulated page stands for two recorded ones
 
 
 events = st.lists(

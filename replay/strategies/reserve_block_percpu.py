@@ -1,0 +1,35 @@
+"""The September 2025 proposal with a cache for each CPU: the question that its mail leaves open."""
+
+from dataclasses import dataclass
+
+from replay.registry import FastPath, param, strategy
+from replay.strategies.reserve_block import ReserveBlock
+
+
+@strategy(
+    "reserve-block-percpu",
+    title="the same, each CPU with pages of its own: four at a time, or a 2M block",
+    source="Kevin Brodsky, pool proposal on linux-mm, 2025-09-18, its open question; no posted implementation",
+)
+@dataclass(frozen=True)
+class ReserveBlockPerCpu(ReserveBlock):
+    """`reserve-block`, in front of whose list each CPU has one of its own.
+
+    text  "A bigger concern is concurrency - do we need a per-CPU cache? Reserving a 2M block per CPU could be very much
+          overkill."
+    ours  A CPU's list that is empty takes `1 << magazine_order` pages from the shared list, whose lock it takes once
+          for all of them, as long as the reserve stays; when there are none, the pool is refilled as in
+          `reserve-block`. 2 is a magazine of four pages; 9 is a 2M block for each CPU.
+    ours  A freed table goes to the list of the CPU that frees it. Of two full magazines there, the one longer unused
+          goes back to the shared list (Jeff Bonwick's magazines, USENIX 2001, have as many).
+    ours  The reserve is on the shared list alone: splits take from there, whatever other CPUs have.
+    ours  PGDs of two pages bypass the lists of CPUs. Nothing drains these when memory is short.
+    """
+
+    magazine_order: int = param(
+        2, "order of what a CPU takes from the shared list at a time: 2, or 9 for a block", "text"
+    )
+
+    def fast_path(self) -> FastPath:
+        """Each CPU hands out from its own list; the shared one keeps the reserve."""
+        return FastPath(pooled=True, reserve=self.reserve, cpu_batch=1 << self.magazine_order)

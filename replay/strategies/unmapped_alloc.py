@@ -1,0 +1,67 @@
+"""Mike Rapoport's unmapped_alloc(): a private buddy of memory that was converted when it came."""
+
+from dataclasses import dataclass
+
+from replay.actions import Alloc, Apply, Change, Decision, Free, Give, ResetKey, SetKey, Tables, Withdraw
+from replay.registry import FastPath, PoolView, Strategy, param, strategy
+
+
+@strategy(
+    "unmapped-alloc",
+    title="a private buddy, refilled from a 2M block downward to the order of the request; shrinker",
+    source="Mike Rapoport, RFC mm: intorduce __GFP_UNMAPPED and unmapped_alloc() (2023-03-08), patches 1 and 2 of 5",
+)
+@dataclass(frozen=True)
+class UnmappedAlloc(Strategy):
+    """Memory changes its permission when it enters a private buddy, and when the shrinker takes it out.
+
+    code  A request that no chunk of the buddy can serve refills it: PMD_ORDER, then 8, 7 and so on down to the order of
+          the request, each with the request's own GFP flags (here GFP_KERNEL).
+    code  The whole refill is converted and flushed once; handing out and taking back change and flush nothing.
+          (Patch 1 converts `1 << order` pages of a refill of `1 << cache_order`: a mistake that is not modelled.)
+    code  A free merges with its buddies inside the private buddy. One for all CPUs and nodes.
+    code  Shrinker: chunks go back from order 0 upward; each is converted back, without a flush, and not merged with its
+          neighbours in the direct map.
+    ours  Page tables are served as the memory of any user would be, and the key stands for "not mapped".
+    ours  The tables of the direct map come from the page allocator, without the key: the posting says nothing of them,
+          its users did not have that problem.
+    ours  One scan of the shrinker stops once `shrink_batch` pages are free.
+    """
+
+    block_order: int = param(9, "PMD_ORDER: order of the first attempt", "code")
+    shrink_batch: int = param(128, "SHRINK_BATCH: pages that one scan of the shrinker frees", "ours")
+
+    def fast_path(self) -> FastPath:
+        """Hand out of the smallest chunk that has as many pages."""
+        return FastPath(pooled=True, merges=True)
+
+    def refill(self, pool: PoolView, order: int) -> Decision:
+        """A 2M block, else half of one, and so on down to the request."""
+        for wanted in range(self.block_order, order - 1, -1):
+            chunk = yield Alloc(wanted)
+            if chunk is not None:
+                if not (yield SetKey(chunk, Tables.BUDDY)):
+                    yield Free(chunk)
+                    return None
+                yield Give(chunk)
+                return True
+        return None
+
+    def outside(self, pool: PoolView, change: Change) -> Decision:
+        """Others split with pages of the page allocator."""
+        return (yield Apply(change, Tables.BUDDY))
+
+    def shrink(self, pool: PoolView) -> Decision:
+        """Give chunks back, the smallest first; one whose key cannot be cleared for want of a table stays."""
+        freed = 0
+        for chunk in pool.idle_chunks():
+            if freed >= self.shrink_batch:
+                break
+            if not (yield Withdraw(chunk)):
+                continue
+            if not (yield ResetKey(chunk, Tables.BUDDY, flush=False)):
+                yield Give(chunk)
+                continue
+            yield Free(chunk)
+            freed += chunk.pages
+        return freed
