@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ptpool.errors import UsageError
 from ptpool.options import Json, Quiet, note, say
 from replay.settings import Setting, settings_of
 
@@ -37,7 +38,9 @@ def check(
     from replay.check import report
     from replay.registry import find
 
-    entries = find(strategy or ["all"])
+    entries = [entry for entry in find(strategy or ["all"]) if not entry.factory.bound]
+    if not entries:
+        raise UsageError("replay check: a bound has nothing that could break", "ptpool replay list names the others")
     settings = settings_of(setting or [], {entry.name for entry in entries})
     strategies = [(entry.name, report.toy_strategy(entry, settings.get(entry.name, {}))) for entry in entries]
     tasks = [cpus] if cpus else [1, 2]
