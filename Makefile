@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help report test check wheel bench lab record oracle clean
+.PHONY: help report test check wheel docs bench lab record oracle clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ wheel: $(READY) ## build the wheel and run the tests against it, installed outsi
 	@$(VENV)/wheel/bin/pip install --quiet --disable-pip-version-check --no-deps dist/*.whl
 	@cd $(VENV)/wheel && bin/python -c 'import ptpool; assert "site-packages" in ptpool.__file__, ptpool.__file__'
 	@cd $(VENV)/wheel && bin/pytest -p no:cacheprovider -c $(CURDIR)/pyproject.toml --rootdir $(CURDIR) $(CURDIR)/tests
+
+docs: $(READY) ## docs/strategies.md from the strategies' own files
+	@$(BIN)/ptpool replay describe all --markdown > docs/strategies.md
 
 bench: $(READY) ## throughput of ingest and replay beside what one would otherwise run, as ratios
 	@$(BIN)/python tests/bench/run.py

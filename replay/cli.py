@@ -134,7 +134,8 @@ def list_strategies(as_json: Json = False) -> None:
 
 @app.command("describe")
 def describe(
-    name: Annotated[str, typer.Argument(metavar="STRATEGY", help="A strategy's name.")],
+    name: Annotated[str, typer.Argument(metavar="STRATEGY", help="A strategy's name; all with --markdown.")],
+    markdown: Annotated[bool, typer.Option("--markdown", help="As a page of Markdown: docs/strategies.md.")] = False,
     as_json: Json = False,
 ) -> None:
     """Tell what a strategy does, rule by rule, and what its parameters are.
@@ -144,10 +145,14 @@ def describe(
     import inspect
     import json
 
+    from replay.document import page, shown
     from replay.registry import find, parameters
 
+    if markdown:
+        say(page(find([name])).rstrip())
+        return
     if name == "all":
-        raise UsageError("replay describe takes one strategy", "ptpool replay list names them")
+        raise UsageError("replay describe takes one strategy", "all of them: ptpool replay describe all --markdown")
     (entry,) = find([name])
     rows = parameters(entry)
     rules = inspect.getdoc(entry.factory) or ""
@@ -166,8 +171,7 @@ def describe(
         f"Parameters (--set {entry.name}.NAME=VALUE)"
     )
     for row in rows:
-        default = "+".join(map(str, row["default"])) if isinstance(row["default"], tuple) else row["default"]
-        say(f"  {row['name']} = {default}   [{row['rule']}] {row['meaning']}")
+        say(f"  {row['name']} = {shown(row['default'])}   [{row['rule']}] {row['meaning']}")
 
 
 app.command("validate")(validate)

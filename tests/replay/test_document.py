@@ -1,0 +1,30 @@
+"""docs/strategies.md is what the strategies say of themselves."""
+
+from pathlib import Path
+
+import pytest
+
+from ptpool.cli import run
+from replay.document import page, rules_of
+from replay.registry import find, strategies
+
+PAGE = Path(__file__).parents[2] / "docs" / "strategies.md"
+
+
+def test_the_page_is_current():
+    assert PAGE.read_text(encoding="utf-8") == page(find(["all"])).rstrip() + "\n", "run make docs"
+
+
+@pytest.mark.parametrize("name", sorted(strategies()))
+def test_every_strategy_has_a_summary_and_rules_with_their_source(name):
+    entry = strategies()[name]
+    summary, rules = rules_of(entry)
+    assert summary.endswith(".")
+    assert rules
+    assert entry.source
+    assert all(text.endswith((".", '"', ")", ":")) for _, text in rules)
+
+
+def test_the_command_prints_it(capsys):
+    assert run(["replay", "describe", "all", "--markdown"]) == 0
+    assert capsys.readouterr().out == PAGE.read_text(encoding="utf-8")
