@@ -70,6 +70,13 @@ class ResetKey(NamedTuple):
     """Flush the TLBs after it; what splits flushes in any case."""
 
 
+class MapSmall(NamedTuple):
+    """Map the block that a chunk lies in with single pages, whatever mapped it before. Result as for `SetKey`."""
+
+    chunk: Chunk
+    tables: Tables
+
+
 class Apply(NamedTuple):
     """Carry out the permission change that another part of the kernel asked for. Result as for `SetKey`."""
 
@@ -79,6 +86,18 @@ class Apply(NamedTuple):
 
 class Give(NamedTuple):
     """Put the pages of a keyed chunk, but for those spent as tables, at the head of the pool's list. No result."""
+
+    chunk: Chunk
+
+
+class GiveBlock(NamedTuple):
+    """Put a chunk and all free pages of its pageblock into the pool. No result."""
+
+    chunk: Chunk
+
+
+class Mark(NamedTuple):
+    """From now on, ordinary pages that are freed into the pageblock of a chunk go to the pool. No result."""
 
     chunk: Chunk
 
@@ -133,5 +152,6 @@ def keying(chunk: Chunk) -> Change:
     return Change(chunk.pfn, chunk.pages, KEYED)
 
 
-Action = Alloc | Free | SetKey | ResetKey | Apply | Give | Take | Withdraw | SetAside | Lock | Unlock | Wait
+Pages = Give | GiveBlock | Mark | Take | Withdraw | SetAside
+Action = Alloc | Free | SetKey | ResetKey | MapSmall | Apply | Pages | Lock | Unlock | Wait
 Decision = Generator[Action, Any, Any]

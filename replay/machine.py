@@ -319,6 +319,8 @@ def _tally(start: InitialState, demand: Demand, strategy: Strategy) -> stretch.T
                 strategy.pgd == "bypass",
                 fast.key_each and not strategy.boot_map_4k,
                 fast.cpu_batch,
+                fast.flush_frees,
+                fast.adopts,
             ],
             np.int64,
         ),
@@ -347,6 +349,11 @@ class _View(PoolView):
         pieces = np.add.reduceat(d.mapped, np.arange(0, len(d.mapped), 1 << d.table_shift), dtype=np.int64) > 0
         leaves = np.add.reduceat(pieces, np.arange(0, len(pieces), 1 << d.table_shift), dtype=np.int64) > 0
         return int(pieces.sum() + leaves.sum())
+
+    @property
+    def largest_free(self) -> int:
+        a = self._machine.allocator
+        return min(int(np.flatnonzero(a.nr_free.sum(axis=0)).max(initial=0)), a.pageblock_order)
 
     def idle_chunks(self) -> list[Chunk]:
         order = self._machine.pool.order

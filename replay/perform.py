@@ -13,6 +13,9 @@ from replay.actions import (
     Decision,
     Free,
     Give,
+    GiveBlock,
+    MapSmall,
+    Mark,
     ResetKey,
     SetAside,
     SetKey,
@@ -48,11 +51,20 @@ def perform(machine: "Machine", action: Action) -> tuple[Any, int]:
         case ResetKey(chunk, tables, flush):
             change = Change(chunk.pfn, chunk.pages, 0, maps.KEYED)
             return _change(machine, change, tables, own=True, flush=flush), 0
+        case MapSmall(chunk, tables):
+            return _change(machine, Change(chunk.pfn, 1, maps.KERNEL_4K), tables, own=True, flush=False), 0
         case Apply(change, tables):
             return _change(machine, change, tables, own=False), 0
         case Give(chunk):
             _give(machine, chunk)
             return None, chunk.pages * machine.costs.page_ns
+        case GiveBlock(chunk):
+            before = int(pool.counts[pools.HELD])
+            _give(machine, chunk)
+            pools.give_block(allocator, pool, chunk.pfn)
+            return None, (int(pool.counts[pools.HELD]) - before) * machine.costs.page_ns
+        case Mark(chunk):
+            pool.marked[chunk.pfn >> allocator.pageblock_order] = True
         case Take(order):
             pfn = int(pools.take(allocator, pool, order))
             return (Chunk(pfn, order) if pfn >= 0 else None), machine.costs.page_ns

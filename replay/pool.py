@@ -13,8 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptpool.compiled import compiled
+from replay.kernel.buddy import account_freepages, del_from_free_list
 from replay.kernel.lists import NEXT, list_add, list_add_tail, list_del, list_first, list_last
-from replay.kernel.mmzone import POOL_CPU, POOL_IDLE, POOL_USED, SPLIT_TABLE, PageAllocator
+from replay.kernel.mmzone import (
+    PCPTYPES,
+    POOL_CPU,
+    POOL_IDLE,
+    POOL_USED,
+    SPLIT_TABLE,
+    PageAllocator,
+    block_type_of,
+    zone_of,
+)
 
 CACHED, HELD, STRANDED, HELD_PEAK, LOW, ASIDE, ON_CPUS, LOCKED = range(8)  # places in Pool.counts
 """Pages on the shared list; pages of the pool; cached pages of partly used blocks; most held; fewest cached since
@@ -31,6 +41,7 @@ class Pool(NamedTuple):
     idle: NDArray[np.int32]  # (B,) pages of the block on lists
     used: NDArray[np.int32]  # (B,) pages of the block handed out or spent as tables of the direct map
     whole: NDArray[np.bool_]  # (B,) the block came in one piece and none of it was given back
+    marked: NDArray[np.bool_]  # (B,) ordinary memory freed into the block goes to the pool
     on_cpu: NDArray[np.int32]  # (C,) pages on the list of each CPU
     order: NDArray[np.int8]  # (P,) order of the idle chunk that starts here on the shared list, -1 elsewhere
     most: int  # order of the largest chunk on the shared list: 0, or the pageblock's where chunks merge
@@ -48,6 +59,7 @@ def empty_pool(allocator: PageAllocator, *, merges: bool = False) -> Pool:
         idle=np.zeros(blocks, np.int32),
         used=np.zeros(blocks, np.int32),
         whole=np.zeros(blocks, np.bool_),
+        marked=np.zeros(blocks, np.bool_),
         on_cpu=np.zeros(cpus, np.int32),
         order=np.full(len(allocator.kind), -1, np.int8),
         most=allocator.pageblock_order if merges else 0,
@@ -118,6 +130,22 @@ def give(a, p, pfn, pages):
     p.counts[CACHED] += pages - spent
     p.counts[HELD] += pages
     p.counts[HELD_PEAK] = max(p.counts[HELD_PEAK], p.counts[HELD])
+
+
+@compiled
+def give_block(a, p, pfn):
+    """Add the free pages of a pageblock to the pool; a page of it is not free, so no free block is larger."""
+    page = pfn >> p.block_shift << p.block_shift
+    migratetype = block_type_of(a, page)
+    end = page + (1 << p.block_shift) if migratetype < PCPTYPES else page
+    while page < end:
+        order = np.int64(a.order[page])
+        if order >= 0:
+            zone = zone_of(a, page)
+            del_from_free_list(a, zone, page, order)
+            account_freepages(a, zone, -(1 << order), migratetype)
+            give(a, p, page, 1 << order)
+        page += 1 << order if order >= 0 else 1
 
 
 @compiled

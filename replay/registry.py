@@ -37,7 +37,11 @@ class FastPath:
     reserve: int = 0
     """Pages that ordinary page tables must leave in the pool."""
     key_each: bool = False
-    """Set the key on each table when it is allocated, clear it when it is freed."""
+    """Set the key on each table when it is allocated, clear it when it is freed: idle pages do not have it."""
+    flush_frees: bool = True
+    """Flush the TLBs when the key of a table that is freed is cleared."""
+    adopts: int = -1
+    """Largest order of ordinary memory that goes to the pool when it is freed into a marked pageblock; -1: none."""
     cpu_batch: int = 0
     """Pages that a CPU's own list takes from the pool at a time, and returns; 0: no CPU has a list."""
     merges: bool = False
@@ -59,6 +63,11 @@ class PoolView:
     @property
     def tables_for_4k(self) -> int:
         """Page tables that it would take to map the whole direct map in single pages, from large leaves only."""
+        raise NotImplementedError
+
+    @property
+    def largest_free(self) -> int:
+        """Order of the largest free chunk of the page allocator, at most a pageblock's; 0 when nothing is free."""
         raise NotImplementedError
 
     def idle_chunks(self) -> list[Chunk]:

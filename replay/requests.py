@@ -12,7 +12,6 @@ from replay.actions import Change, Chunk, Decision, Wait
 from replay.kernel import direct_map as maps
 from replay.kernel.fallback import unreserve_highatomic
 from replay.kernel.gfp import GFP_KERNEL, MAY_RECLAIM, MEMALLOC
-from replay.kernel.mmzone import POOL_USED
 from replay.kernel.page_alloc import alloc_pages, alloc_pages_after_reclaim
 from replay.kernel.per_cpu import drain_all_pages
 from replay.schedule import DeadlockError
@@ -46,7 +45,8 @@ def table_from_pool(machine: "Machine", recorded: int, order: int) -> Decision:
         machine.incident("ptp_null", order, "the pool is empty and cannot be refilled")
         machine.unplaced()
         return
-    stretch.place_table(machine.allocator, machine.tally, recorded, pfn, order, POOL_USED)
+    a, d, t = machine.allocator, machine.direct_map, machine.tally
+    stretch.place_table_of_pool(a, d, t, recorded, pfn, order, machine.now, machine.cause)
     stretch.count_allocation(machine.direct_map, machine.tally, pfn)
 
 

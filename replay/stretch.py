@@ -61,7 +61,7 @@ SAMPLED = ("ptp_live", "pool_held", "pool_idle", "reserve_low", "pte_pages", "fr
 SAMPLES = 1000
 
 # Places in Tally.fast.
-POOLED, RESERVE, KEY_EACH, PGD_BYPASS, CONSTRUCTS, CPU_BATCH = range(6)
+POOLED, RESERVE, KEY_EACH, PGD_BYPASS, CONSTRUCTS, CPU_BATCH, FLUSH_FREES, ADOPTS = range(8)
 
 
 class Program(NamedTuple):
@@ -91,7 +91,7 @@ class Tally(NamedTuple):
     edges: NDArray[np.int64]  # (SAMPLES,) times of the samples
     samples: NDArray[np.float64]  # (SAMPLES, len(SAMPLED))
     protected: NDArray[np.bool_]  # (consumers,) whose pages are page tables that have to carry the key
-    fast: NDArray[np.int64]  # POOLED, RESERVE, KEY_EACH, PGD_BYPASS, CONSTRUCTS, CPU_BATCH
+    fast: NDArray[np.int64]  # the parameters of the fast path, at the places above
 
 
 @compiled
@@ -133,7 +133,7 @@ def advance(a, d, p, t, ts):
 
 
 @compiled
-def change_key(d, t, pfn, pages, set_bits, clear_bits, now, cause, flush=True):
+def change_key(d, t, pfn, pages, set_bits, clear_bits, now, cause, flush):
     """One permission change of the strategy's own on the direct map, with its accounts; tables must be there.
 
     Without `flush` only its splits flush: what is given more rights may stay in a TLB with fewer.
@@ -162,12 +162,20 @@ def place_table(a, t, recorded, pfn, order, kind):
 
 
 @compiled
+def place_table_of_pool(a, d, t, recorded, pfn, order, now, cause):
+    """Put a page table on pages of the pool, with its key where each table gets one: they are mapped small then."""
+    if t.fast[KEY_EACH]:
+        change_key(d, t, pfn, 1 << order, maps.KEYED, 0, now, cause, True)
+    place_table(a, t, recorded, pfn, order, POOL_USED)
+
+
+@compiled
 def place_table_on_pages(a, d, t, recorded, pfn, order, now, cause):
     """Put a page table on pages of the page allocator, with its key where each table gets one."""
     kind = TABLE_PLAIN
     if t.fast[KEY_EACH] and not (order == 1 and t.fast[PGD_BYPASS]):
         kind = TABLE_KEYED
-        change_key(d, t, pfn, 1 << order, maps.KEYED, 0, now, cause)
+        change_key(d, t, pfn, 1 << order, maps.KEYED, 0, now, cause, True)
     place_table(a, t, recorded, pfn, order, kind)
 
 
@@ -213,6 +221,8 @@ def _release(a, d, p, t, cpu, pfn, order, now):
     pages = 1 << order
     count = t.counts
     if kind == POOL_USED:
+        if t.fast[KEY_EACH]:
+            change_key(d, t, pfn, pages, 0, maps.KEYED, now, 0, t.fast[FLUSH_FREES])
         if t.fast[CPU_BATCH] and order == 0:
             pools.put_on_cpu(a, p, cpu, pfn, t.fast[CPU_BATCH])
         else:
@@ -224,7 +234,7 @@ def _release(a, d, p, t, cpu, pfn, order, now):
         count[PTP_FREES] += 1
         count[PTP_LIVE] -= pages
         if kind == TABLE_KEYED:
-            change_key(d, t, pfn, pages, 0, maps.KEYED, now, 0)
+            change_key(d, t, pfn, pages, 0, maps.KEYED, now, 0, t.fast[FLUSH_FREES])
         else:
             count[UNKEYED] -= pages
     elif (
@@ -233,7 +243,10 @@ def _release(a, d, p, t, cpu, pfn, order, now):
         and maps.tables_needed(d, pfn, pages, 0, ORDINARY) == 0
     ):
         maps.apply(d, pfn, pages, 0, ORDINARY, now, 0)  # secretmem_free_folio(): back into the direct map
-    free_pages(a, cpu, pfn, order)
+    if order <= t.fast[ADOPTS] and p.marked[pfn >> p.block_shift]:
+        pools.give(a, p, pfn, pages)
+    else:
+        free_pages(a, cpu, pfn, order)
 
 
 @compiled
@@ -320,7 +333,7 @@ def run(a, d, p, t, program, start, end, not_before, horizon):
             pfn = take_above_reserve(a, p, t, cpu, order)
             if pfn < 0:
                 return i, REFILL
-            place_table(a, t, recorded, pfn, order, POOL_USED)
+            place_table_of_pool(a, d, t, recorded, pfn, order, now, 0)
         else:
             t.attempts[order] += 1
             migratetype, context = np.int64(program.migratetype[i]), np.int64(program.context[i])

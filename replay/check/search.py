@@ -19,7 +19,10 @@ from replay.actions import (
     Decision,
     Free,
     Give,
+    GiveBlock,
     Lock,
+    MapSmall,
+    Mark,
     ResetKey,
     SetAside,
     SetKey,
@@ -158,7 +161,7 @@ class _Checker:
 
     def start(self) -> State:
         """After boot, when ordinary requests have drawn the pool down to its reserve."""
-        toy = Toy(merges=self._merges)
+        toy = Toy(merges=self._merges, key_each=self._key_each)
         state = self._begin(State(toy, ((),) * self._scenario.tasks), 0, "boot", 0)
         while state.tasks[0]:
             frame = state.tasks[0][-1]
@@ -270,16 +273,21 @@ class _Checker:
                 toy.was_split(chunk)
                 toy.keyed.difference_update(range(chunk.pfn, chunk.pfn + chunk.pages))
                 return True
+            case MapSmall(chunk, tables):
+                small = Chunk(chunk.pfn, 0)
+                self._split(toy, toy.tables_for(small), tables, _WHOSE[frame.kind])
+                toy.was_split(small)
+                return True
             case Apply(change, tables):
                 needed = -change.pfn
                 if frame.refused and tables is Tables.POOL and needed > len(toy.pool):
                     return False  # -ENOMEM for want of memory, as in every kernel
                 self._split(toy, needed, tables, _WHOSE[frame.kind])
                 return True
-            case Give(chunk):
+            case Give(chunk) | GiveBlock(chunk):
                 toy.give(chunk)
-            case SetAside(_):
-                pass  # the worst case is covered
+            case SetAside(_) | Mark(_):
+                pass  # the worst case is covered; nobody else has pages here
             case Take(_):
                 if not toy.pool:
                     return None

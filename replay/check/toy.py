@@ -55,6 +55,8 @@ class Toy:
     """Pages on the list of each task's CPU, the next one to be handed out first: every task has a CPU of its own."""
     merges: bool = False
     """The pool is a private buddy."""
+    key_each: bool = False
+    """Each table gets the key when it is handed out."""
 
     def copy(self) -> "Toy":
         """An independent copy."""
@@ -68,6 +70,7 @@ class Toy:
             self.locks.copy(),
             {task: pages.copy() for task, pages in self.on_cpu.items()},
             self.merges,
+            self.key_each,
         )
 
     # ------------------------------------------------------------------------------------- the page allocator
@@ -132,14 +135,19 @@ class Toy:
     def hand_out(self, task: int, reserve: int, batch: int) -> None:
         """A page becomes a page table in use: of the CPU's list, filled from the shared one, where CPUs have lists."""
         if not batch:
-            self.use(self.next_page(), IN_USE)
+            self._serve(self.next_page())
             return
         own = self.on_cpu.setdefault(task, [])
         if not own:
             for _ in range(min(batch, len(self.pool) - reserve)):
                 own.append(self.next_page())
                 self.place[own[-1]] = ON_CPU
-        self.use(own.pop(0), IN_USE)
+        self._serve(own.pop(0))
+
+    def _serve(self, page: int) -> None:
+        if self.key_each:
+            self.keyed.add(page)
+        self.use(page, IN_USE)
 
     def next_page(self) -> int:
         """Take the next page off the shared list: its head, or the first of the smallest chunk."""
@@ -168,6 +176,8 @@ class Toy:
 
     def put_back(self, page: int, task: int, batch: int) -> None:
         """A page table in use is freed: head of the list; of two full batches on a CPU's list one goes back."""
+        if self.key_each:
+            self.keyed.discard(page)
         if not batch:
             self.place[page] = POOLED
             self.pool.insert(0, page)
@@ -254,6 +264,11 @@ class LoggedView(PoolView):
     def tables_for_4k(self) -> int:
         """What is set aside covers the worst case: how much that is does not matter here."""
         return 0
+
+    @property
+    def largest_free(self) -> int:
+        """A block: the adversary can refuse it."""
+        return BLOCK_ORDER
 
     def idle_chunks(self) -> list[Chunk]:
         """What idle pages have merged into."""

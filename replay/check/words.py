@@ -8,7 +8,10 @@ from replay.actions import (
     Chunk,
     Free,
     Give,
+    GiveBlock,
     Lock,
+    MapSmall,
+    Mark,
     ResetKey,
     SetKey,
     Tables,
@@ -95,9 +98,13 @@ def _act(action: Action, toy: Toy) -> str:
             return f"sets the key of {order(chunk.order)}: {_spent(toy.tables_for(chunk), tables, toy)}"
         case ResetKey(chunk, tables, _):
             return f"clears the key of {order(chunk.order)}: {_spent(toy.tables_for(chunk), tables, toy)}"
+        case MapSmall(chunk, tables):
+            return f"maps its 2M block in 4K pages: {_spent(toy.tables_for(Chunk(chunk.pfn, 0)), tables, toy)}"
         case Apply(Change(pfn, _, _, _), tables):
             return f"carries out the change: {_spent(-pfn, tables, toy)}"
-        case Give(chunk):
+        case Mark(_):
+            return "marks the pageblock: what is freed into it goes to the pool"
+        case Give(chunk) | GiveBlock(chunk):
             return f"puts {order(chunk.order)} into the pool: {len(toy.pool) + chunk.pages} there"
         case Take(_):
             return f"takes a page of the pool, reserve included: {max(len(toy.pool) - 1, 0)} left"

@@ -83,7 +83,7 @@ def test_lists_of_cpus_neither_break_nor_mend_the_reserve():
     assert not found(toy("reserve-block-percpu", mutex="true"), two, depth=12).kind
 
 
-@pytest.mark.parametrize("name", ["unmapped-alloc", "freetype"])
+@pytest.mark.parametrize("name", ["unmapped-alloc", "freetype", "pte-cache", "migrate-unmapped"])
 def test_what_was_not_made_for_page_tables_splits_with_ordinary_pages(name):
     verdict = found(toy(name))
     assert verdict.kind == "unkeyed_table"

@@ -18,7 +18,9 @@ from replay.results import result_of
 from replay.strategies.ctor_naive import CtorNaive
 from replay.strategies.freetype import Freetype
 from replay.strategies.full_reserve import FullReserve
+from replay.strategies.migrate_unmapped import MigrateUnmapped
 from replay.strategies.pba import Pba
+from replay.strategies.pte_cache import PteCache
 from replay.strategies.pte_mapped import PteMapped
 from replay.strategies.reserve_block import ReserveBlock
 from replay.strategies.reserve_block_percpu import ReserveBlockPerCpu
@@ -43,6 +45,8 @@ SMALL = [
     ReserveBlockPerCpu(block_order=2, last_order=2, magazine_order=2),
     UnmappedAlloc(block_order=2, shrink_batch=2),
     Freetype(block_order=2, pcp_batch=1),
+    PteCache(refill_orders=(2, 0), shrink_batch=2),
+    MigrateUnmapped(pcp_batch=1),
     replace(BLOCK, pgd="bypass", mutex=True),
     replace(TOY_PBA, pgd="bypass"),
 ]

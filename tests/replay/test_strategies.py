@@ -6,6 +6,8 @@ from toy_machine import OTHER, PGTABLE, demand_of, finished, machine_of
 from replay import pool as pools
 from replay.kernel import direct_map as maps
 from replay.strategies.freetype import Freetype
+from replay.strategies.migrate_unmapped import MigrateUnmapped
+from replay.strategies.pte_cache import PteCache
 from replay.strategies.reserve_block import ReserveBlock
 from replay.strategies.reserve_block_percpu import ReserveBlockPerCpu
 from replay.strategies.unmapped_alloc import UnmappedAlloc
@@ -111,3 +113,50 @@ def test_freetype_has_no_smaller_fallback_than_a_block():
     start = machine_of(64, free=[page % 2 == 0 for page in range(64)])
     values = metrics(finished(start, demand_of(table_script(1)), Freetype(block_order=2, pcp_batch=0)))
     assert values["ptp_nulls"] == 1
+
+
+def test_pte_cache_splits_its_block_once_and_sets_the_key_page_by_page():
+    """A 2M leaf is split when the block comes; three tables are keyed and two un-keyed: five changes, five flushes."""
+    script = table_script(3) + [("free", page, 0, OTHER) for page in range(2)]
+    machine = finished(machine_of(64, level=maps.PMD), demand_of(script), PteCache(refill_orders=(2, 0)))
+    values = metrics(machine)
+
+    assert values["splits_2m"] == 1
+    assert values["permission_changes"] == 1 + 3 + 2
+    assert values["tlb_flushes"] == 1 + 3 + 2  # the first for the split
+    assert machine.keyed().sum() == 1
+
+
+def test_what_is_freed_into_a_marked_pageblock_goes_to_the_cache():
+    """Every other page is in use: a single page comes with a claim to its neighbour, which is somebody else's now."""
+    start = machine_of(64, free=[page % 2 == 0 for page in range(64)], level=maps.PMD)
+    machine = finished(start, demand_of(table_script(1)), PteCache(refill_orders=(2, 0)))
+    (block,) = machine.pool.marked.nonzero()[0].tolist()
+    neighbour = 4 * block + 1
+    script = [*table_script(1), ("free", neighbour, 0, OTHER), ("free", (neighbour + 8) % 64, 0, OTHER)]
+    after = finished(start, demand_of(script), PteCache(refill_orders=(2, 0)))
+
+    assert [machine.pool.counts[pools.CACHED], after.pool.counts[pools.CACHED]] == [0, 1]
+    assert after.view.idle_pages(4 * block) == [neighbour]
+
+
+def test_migrate_unmapped_moves_all_free_pages_of_the_pageblock():
+    """Page 1 of each block of 4 is in use; a table takes the free pair and claims the third page. A flush when it gets the key."""
+    start = machine_of(64, free=[page % 4 != 1 for page in range(64)], level=maps.PTE)
+    script = [*table_script(1), ("free", 0, 0, OTHER)]
+    held = finished(start, demand_of(script[:1]), MigrateUnmapped(pcp_batch=0))
+    back = finished(start, demand_of(script), MigrateUnmapped(pcp_batch=0))
+
+    assert held.pool.counts[pools.HELD] == 3
+    assert held.allocator.free_pages.sum() == 48 - 3
+    assert [metrics(run)["permission_changes"] for run in (held, back)] == [2, 3]
+    assert [metrics(run)["tlb_flushes"] for run in (held, back)] == [1, 1]  # none for the free
+    assert not back.keyed().any()
+
+
+def test_migrate_unmapped_is_the_last_resort_of_others():
+    start = machine_of(64, free=[page < 4 for page in range(64)], level=maps.PTE)
+    script = [*table_script(1), ("alloc", 100, 0, OTHER), ("alloc", 101, 0, OTHER)]
+    values = metrics(finished(start, demand_of(script), MigrateUnmapped(pcp_batch=0)))
+    assert (values["unplaced_allocations"], values["stalls"]) == (0, 0)
+    assert values["shrunk_pages"] == 2  # of an idle page and an idle pair the pair, which serves both

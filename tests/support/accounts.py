@@ -7,9 +7,11 @@ from replay import stretch
 from replay.kernel import mmzone as kinds
 from replay.results import result_of
 from replay.strategies.freetype import Freetype
+from replay.strategies.migrate_unmapped import MigrateUnmapped
+from replay.strategies.pte_cache import PteCache
 from replay.strategies.unmapped_alloc import UnmappedAlloc
 
-ORDINARY_SPLIT_TABLES = (UnmappedAlloc, Freetype)
+ORDINARY_SPLIT_TABLES = (UnmappedAlloc, Freetype, PteCache, MigrateUnmapped)
 """They split with pages of the page allocator, which are not the pool's."""
 
 
@@ -64,8 +66,9 @@ def assert_consistent(machine):
     assert counts[stretch.PTP_LIVE] == tables.sum()
     assert counts[stretch.UNKEYED] == (a.kind == kinds.TABLE_PLAIN).sum()
     keyed = machine.keyed()
-    carries = np.isin(a.kind, [kinds.POOL_IDLE, kinds.POOL_CPU, kinds.POOL_USED, kinds.TABLE_KEYED])
-    assert keyed[carries].all()
+    assert keyed[np.isin(a.kind, [kinds.POOL_USED, kinds.TABLE_KEYED])].all()
+    idle_has_key = not machine.tally.fast[stretch.KEY_EACH]
+    assert (keyed[idle] == idle_has_key).all()
     assert not keyed[a.kind == kinds.FREE].any()
     assert not keyed[a.kind == kinds.TABLE_PLAIN].any()
     live = machine.tally.page_of[machine.tally.page_of >= 0]

@@ -1,0 +1,62 @@
+"""Mike Rapoport's cache of PTE-mapped pages: small in the direct map, but not yet protected."""
+
+from dataclasses import dataclass
+
+from replay.actions import Alloc, Apply, Change, Chunk, Decision, Free, Give, MapSmall, Mark, Tables, Withdraw
+from replay.registry import FastPath, PoolView, Strategy, param, strategy
+
+
+@strategy(
+    "pte-cache",
+    title="a cache of pages mapped at 4K, the key set on each when it is handed out; their pageblocks are marked",
+    source="Mike Rapoport, RFC mm/page_alloc: cache pte-mapped allocations, __GFP_PTE_MAPPED (2021-08-23)",
+)
+@dataclass(frozen=True)
+class PteCache(Strategy):
+    """What is protected one page at a time comes from few blocks, which are split once.
+
+    code  The cache is refilled with PMD order; where there is none, with a single page, whose whole pageblock is then
+          mapped with 4K pages, too, and marked.
+    code  A single page that is freed into a marked pageblock goes to the cache, whoever had it. Other orders do not.
+    code  One cache for all CPUs, for single pages.
+    code  Shrinker: pages go back to the page allocator; they stay mapped at 4K ("collapse": to do).
+    text  A page is in the cache with ordinary permissions: its user changes them when it gets the page and when it
+          gives it back, each time with a flush. This splits nothing any more.
+    ours  The tables of the direct map come from the page allocator, without the key.
+    ours  Most recently used first; one scan of the shrinker frees `shrink_batch` pages, by address.
+    """
+
+    refill_orders: tuple[int, ...] = param((9, 0), "orders tried in turn", "code")
+    shrink_batch: int = param(128, "SHRINK_BATCH: pages that one scan of the shrinker frees", "ours")
+
+    def fast_path(self) -> FastPath:
+        """The key for each table; what others free into marked pageblocks is kept."""
+        return FastPath(pooled=True, key_each=True, adopts=0)
+
+    def refill(self, pool: PoolView, order: int) -> Decision:
+        """A 2M block, else a page and the claim to its neighbours."""
+        for wanted in self.refill_orders:
+            chunk = yield Alloc(wanted)
+            if chunk is not None:
+                if not (yield MapSmall(chunk, Tables.BUDDY)):
+                    yield Free(chunk)
+                    return None
+                yield Mark(chunk)
+                yield Give(chunk)
+                return True
+        return None
+
+    def outside(self, pool: PoolView, change: Change) -> Decision:
+        """Others split with pages of the page allocator."""
+        return (yield Apply(change, Tables.BUDDY))
+
+    def shrink(self, pool: PoolView) -> Decision:
+        """Free idle pages one by one."""
+        pages = [page for first, _, _ in pool.idle_blocks() for page in pool.idle_pages(first)]
+        freed = 0
+        for page in pages[: self.shrink_batch]:
+            chunk = Chunk(page, 0)
+            if (yield Withdraw(chunk)):
+                yield Free(chunk)
+                freed += 1
+        return freed
