@@ -60,6 +60,8 @@ def find_bundle(paths: Sequence[Path], name: str | None, snapshots: Path | None,
     for path in paths:
         if not path.exists():
             raise UsageError(f"{path}: no such file or folder", "name a trace file, or a folder that holds one")
+        if not path.is_file() and not path.is_dir():
+            raise UsageError(f"{path}: a pipe or device", "write it to a file first: it is read more than once")
     if snapshots is not None and not snapshots.is_dir():
         raise UsageError(f"{snapshots}: no such folder", "--snapshots names the folder that holds before/ and after/")
     folders = [path for path in paths if path.is_dir()]

@@ -1,5 +1,6 @@
 """A trace into the warehouse: batches of rows past the classifier, the page owners and the window."""
 
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -13,11 +14,12 @@ from ingest.bundle import MOMENTS
 from ingest.classify import BY_FLAGS, TABLE_FLAGS, UNCLASSIFIED, Class, classify
 from ingest.ownership import NO_CLASS, OUTCOMES, Pages, class_code, class_names, roll_forward
 from ingest.scan import ROW, raw
-from ingest.trace import Trace
+from ingest.trace import ROW_GROUP, Trace
 from ptpool.progress import Meter
 from ptpool.vocabulary import KIND_ALLOC, KIND_ALLOC_FAILED, KIND_FREE, KINDS, gfp_flags
 
 _KSTACK = class_code("kstack", None, None)
+_AHEAD = 4  # batches read while the first waits for the hash of the files
 _ALWAYS, _FOREVER = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 
 Window = tuple[int | None, int | None]
@@ -62,18 +64,18 @@ class EventStream:
         """
         self._window = window
         read = 0
-        with ThreadPoolExecutor(1) as storer:  # stores one batch while the next is read
-            storing: Future[None] | None = None
+        with ThreadPoolExecutor(1) as storer:  # stores some batches while the next is read
+            storing: deque[Future[None]] = deque()
             for rows in self._trace.batches():
                 read += len(rows)
                 meter(self._trace.consumed(), f"{read:,} events")
                 if len(rows):
                     self._learn()
-                    if storing is not None:
-                        storing.result()
-                    storing = storer.submit(self._insert, raw(rows).copy().view(ROW), self._known)
-            if storing is not None:
-                storing.result()
+                    if len(storing) == _AHEAD:
+                        storing.popleft().result()
+                    storing.append(storer.submit(self._insert, raw(rows).copy().view(ROW), self._known))
+            while storing:
+                storing.popleft().result()
 
     @property
     def edges(self) -> tuple[int | None, int | None]:
@@ -159,7 +161,7 @@ class EventStream:
         self, rows: NDArray[np.void], codes: NDArray[np.uint8], gfp_bits: NDArray[np.uint32], stacks: NDArray[np.int32]
     ) -> pa.Table:
         consumer, level, role = zip(*class_names(), strict=True)
-        return pa.table(
+        table = pa.table(
             {
                 "seq": np.arange(self.stored, self.stored + len(rows)),
                 "ts_ns": np.ascontiguousarray(rows["ts"]),
@@ -178,6 +180,7 @@ class EventStream:
                 "role": _texts(codes, role),
             }
         )
+        return pa.Table.from_batches(table.to_batches(ROW_GROUP))  # DuckDB inserts each in a thread
 
     @property
     def outcomes(self) -> dict[str, int]:

@@ -75,13 +75,7 @@ class Pages:
         self._chunks = 1
 
     def _provide(self, first: NDArray[np.int64], last: NDArray[np.int64]) -> None:
-        chunks = np.unique(np.concatenate([first, last]) >> _CHUNK_SHIFT)
-        wide = (last >> _CHUNK_SHIFT) - (first >> _CHUNK_SHIFT) > 1
-        for low, high in zip(first[wide] >> _CHUNK_SHIFT, last[wide] >> _CHUNK_SHIFT, strict=True):
-            chunks = np.union1d(chunks, np.arange(low, high + 1))
-        missing = chunks[self.directory[chunks] == 0]
-        self.directory[missing] = self._chunks + np.arange(len(missing))
-        self._chunks += len(missing)
+        self._chunks = _number(self.directory, first, last, self._chunks)
         if self._chunks * _CHUNK > len(self.states):
             grown = np.zeros(max(self._chunks * _CHUNK, 2 * len(self.states)), np.uint16)
             grown[: len(self.states)] = self.states
@@ -116,6 +110,17 @@ class Pages:
 @compiled
 def _slot(directory: Any, pfn: int) -> Any:
     return (np.int64(directory[pfn >> _CHUNK_SHIFT]) << _CHUNK_SHIFT) + (pfn & (_CHUNK - 1))
+
+
+@compiled
+def _number(directory: Any, first: Any, last: Any, chunks: int) -> int:
+    """Give chunks that have no number yet the next ones; how many there are then."""
+    for run in range(first.shape[0]):
+        for chunk in range(first[run] >> _CHUNK_SHIFT, (last[run] >> _CHUNK_SHIFT) + 1):
+            if directory[chunk] == 0:
+                directory[chunk] = chunks
+                chunks += 1
+    return chunks
 
 
 @compiled

@@ -70,6 +70,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         status = 0
     except MemoryError as error:
         return _refuse(f"not enough memory: {error}\nreplay a smaller machine, or fewer at a time with --jobs 1")
+    except PermissionError as error:
+        return _refuse(f"{error.filename}: permission denied\nread it as its owner, or copy what is needed")
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise

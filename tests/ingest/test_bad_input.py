@@ -115,6 +115,7 @@ def test_best_effort_uses_the_rest(
     ("arguments", "says"),
     [
         (["missing.txt"], "no such file"),
+        (["/dev/null"], "a pipe or device"),
         (["."], "no trace in this folder"),
         ([".", "good.txt"], "a folder among several paths"),
         (["good.txt", "--from", "5"], "not a time"),
@@ -160,6 +161,23 @@ def test_arguments(
         Path("good.txt").write_text(GOOD)
     assert ingest(*arguments) == 2
     complains(capsys, says)
+    assert not db.exists()
+
+
+def test_a_file_that_may_not_be_read(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ingest: Callable[..., int],
+    db: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refused(_: object) -> str:
+        raise PermissionError(13, "Permission denied", "before/vmstat")  # root may read everything
+
+    (tmp_path / "good.txt").write_text(GOOD)
+    monkeypatch.setattr("ingest.importer.sha256_of", refused)
+    assert ingest(tmp_path / "good.txt") == 2
+    complains(capsys, "before/vmstat: permission denied")
     assert not db.exists()
 
 

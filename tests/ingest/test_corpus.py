@@ -9,6 +9,7 @@ import csv
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,11 +135,12 @@ def test_whatever_is_done_to_it(tmp_path: Path, path: Path, edits: list[tuple[st
     mutated = tmp_path / "mutated.txt"
     mutated.write_bytes(data)
     try:
-        trace = sniff(read_head(mutated), "mutated.txt").open_trace([mutated], Context(best_effort=True))
-        rows = sum(len(batch) for batch in trace.batches())
+        with closing(
+            sniff(read_head(mutated), "mutated.txt").open_trace([mutated], Context(best_effort=True))
+        ) as trace:
+            rows = sum(len(batch) for batch in trace.batches())
     except UsageError:
         return
-    trace.close()
     assert rows <= data.count(b"mm_page_")
     assert len(trace.comms) <= rows + 1
     assert rows + trace.found.counts["damaged_lines"] > 0
