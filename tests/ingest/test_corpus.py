@@ -1,7 +1,7 @@
 """One excerpt of a real recording in every form that people have it: the same rows, as far as each form prints them.
 
 The excerpt is of a build on 6.12 (trace-cmd record). The report-* files are trace-cmd's own (3.1.6 by its options, -older
-by the version on the recorded machine, -instance with the prefix that it gives the lines of an instance); the others are written after the kernel's print functions. events.csv was made by
+by the version on the recorded machine; -instance is -default, the name of an instance put before its lines); the others are written after the kernel's print functions. events.csv was made by
 a script that knows nothing of ptpool.
 """
 

@@ -75,7 +75,7 @@ def test_stacks(both):
 
 
 def test_losses_as_perf_counts_them(ingest, query):
-    """Recorded with 8 KiB of buffer for each CPU, where perf kmem says nothing but that something is missing."""
+    """Recorded in the lab with 8 KiB of buffer for each CPU; lossy.log is what perf record said of it."""
     log = (LOSSY / "lossy.log").read_text()
     processed, share = re.findall(r"Processed (\d+) samples and lost ([\d.]+)%", log)[0]
     assert ingest(LOSSY / "lossy.data.zst") == 0
