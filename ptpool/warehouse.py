@@ -15,7 +15,7 @@ import duckdb
 
 from ptpool.errors import UsageError
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 _CAPTURE_TABLES = (
     "page_event",

@@ -51,6 +51,14 @@ def run(
             "placement: every event at its recorded place, what was (unprotected on the recorded machine only)."
         ),
     ] = Mode.policy,
+    reclaim: Annotated[
+        str,
+        typer.Option(
+            metavar="VARIANT",
+            help="What direct reclaim, kswapd and compaction can free: none (only what a strategy's shrinker gives "
+            "back), moderate, or optimistic (every movable page). Conclusions should not depend on it.",
+        ),
+    ] = "none",
     jobs: Annotated[int | None, typer.Option(min=1, help="Replays at a time (default: one per CPU).")] = None,
     db: Db = DEFAULT_DB,
     quiet: Quiet = False,
@@ -67,15 +75,18 @@ def run(
     from ptpool.progress import progress
     from ptpool.warehouse import capture_names, capture_row, open_warehouse
     from replay.other_machine import profile_of
+    from replay.reclaim import variant_of
     from replay.registry import configure, find
 
     entries = find(strategy.split(","))
     settings = settings_of(setting or [], {entry.name for entry in entries})
     profile_of(machine)
-    if mode is Mode.placement and ([entry.name for entry in entries], machine) != (["unprotected"], "recorded"):
+    variant_of(reclaim)
+    chosen = ([entry.name for entry in entries], machine, reclaim)
+    if mode is Mode.placement and chosen != (["unprotected"], "recorded", "none"):
         raise UsageError(
             "--mode placement: it reconstructs what was, so no other strategy and no other machine can be replayed",
-            "add --strategy unprotected, and leave --machine out",
+            "add --strategy unprotected, and leave --machine and --reclaim out",
         )
     configured = [(entry, configure(entry, settings.get(entry.name, {}))) for entry in entries]
     if not db.exists():
@@ -89,7 +100,9 @@ def run(
             raise UsageError(f"{db}: no capture to replay", "import a trace first: ptpool ingest trace FILE")
         captures = [capture_row(connection, name) for name in names]
         wanted = [
-            Wanted(row, entry, chosen, seed, machine, mode.value) for row in captures for entry, chosen in configured
+            Wanted(row, entry, configuration, seed, machine, mode.value, reclaim)
+            for row in captures
+            for entry, configuration in configured
         ]
         workers = jobs or os.cpu_count() or 1
         note(

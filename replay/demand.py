@@ -1,8 +1,8 @@
 """What a recording asks for, without what the recorded kernel did because of its own state.
 
 Dropped and made anew by the replay: tables that split the direct map. Dropped because nobody knows when they would have
-been freed: allocations that failed. Moves that change nothing: what compaction migrated (replay.unseen). Kept as they
-are: the frees of reclaim; without a model of what is reclaimable nothing could take their place.
+been freed: allocations that failed. Moves that change nothing: what compaction migrated (replay.unseen). Marked: the
+frees of reclaim, which a replay makes anew where reclaim is modelled (replay.reclaim).
 """
 
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from ptpool.errors import UsageError
 from ptpool.vocabulary import CONSUMERS, MOVABLE, UNMOVABLE
 from replay.kernel.geometry import X86_64
 from replay.kernel.gfp import GFP_KERNEL, contexts
-from replay.stretch import ALLOC, FREE_EVENT, MOVE, OUTSIDE_CHANGE, Program, first_seen
+from replay.stretch import ALLOC, FREE_EVENT, MOVE, OUTSIDE_CHANGE, RECLAIMED, Program, first_seen
 from replay.unseen import LEAVE_OUT, MOVED, SEEN_LATE, Resolved, resolve
 
 MOST_PAGES = 1 << 30
@@ -51,7 +51,7 @@ class Demand:
     dropped: dict[str, int]
     """What was left out, by description."""
     changed: dict[str, int] = field(default_factory=dict)
-    """What is replayed otherwise than recorded, or kept although the recorded kernel's own state caused it."""
+    """What is replayed otherwise than recorded."""
     moves: int = 0
     """Pages that compaction moved: their data goes by the names ``pages + 1`` and up."""
 
@@ -104,10 +104,9 @@ def load_demand(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any]) 
         "Moved: {} pages that compaction migrated stay where they are; their source's free is no free.": moved,
         "Added: {} single-page allocations without an event (allocated in bulk, or as targets of compaction), each put "
         "halfway between the page's last event and its free.": seen_late,
-        "Kept: {} frees by reclaim, which answered the recorded machine's shortage of memory.": is_free
-        & _plain(columns["by_reclaim"]),
     }
-    op = np.where(outside, OUTSIDE_CHANGE, np.where(is_free, FREE_EVENT, ALLOC))
+    reclaimed = is_free & _plain(columns["by_reclaim"])
+    op = np.where(outside, OUTSIDE_CHANGE, np.where(reclaimed, RECLAIMED, np.where(is_free, FREE_EVENT, ALLOC)))
     cpu, pid = _plain(columns["cpu"]), _plain(columns["pid"])
     known, task = np.unique(np.where(pid == 0, -1 - cpu, pid), return_inverse=True)
     program = Program(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptpool.errors import UsageError
-from ptpool.vocabulary import MIGRATETYPES, UNMOVABLE
+from ptpool.vocabulary import MIGRATETYPES, MOVABLE, UNMOVABLE
 from replay.demand import Demand
 from replay.direct_map_layout import lay_out
 from replay.free_list_order import first_allocation, order_free_lists
@@ -45,6 +45,8 @@ class InitialState:
     assumptions: list[str] = field(default_factory=list)
     stands_for: NDArray[np.int32] | None = None
     """(demand.pages,) page that stands for each recorded one at the start, -1 for none; None: each for itself."""
+    page_cache: float | None = None
+    """Share of the movable pages in use that were page cache; None: no snapshot tells."""
 
 
 def recorded_machine(
@@ -96,6 +98,7 @@ def recorded_machine(
     fill_from_trace(allocator, known, demand, assumptions)
     fill_up_per_cpu_lists(allocator, pages, zones, pagesets, demand, random, assumptions)
     state = InitialState(arch, capture["cpus"], geometry, allocator, mapped, level, known, assumptions=assumptions)
+    state.page_cache = _page_cache(connection, capture_id, pages.moment, int((allocator.kind == USED + MOVABLE).sum()))
     if pages.tables is None:
         _count_page_tables(connection, capture_id, state)
     if pages.moment == "after" and capture["window_to_ns"] is not None:
@@ -110,6 +113,17 @@ def recorded_machine(
 
 _DIFFERENT_SHARE = 0.5
 """Snapshots that lack more of the trace's pages than this are of another machine."""
+
+
+def _page_cache(connection: duckdb.DuckDBPyConnection, capture_id: str, moment: str, movable: int) -> float | None:
+    """Share of the movable pages that lie on the kernel's lists of file pages."""
+    rows = connection.execute(
+        """SELECT sum(value) FROM snapshot_value WHERE capture_id = ? AND moment = ? AND source = 'vmstat'
+           AND name IN ('nr_active_file', 'nr_inactive_file')""",
+        [capture_id, moment],
+    ).fetchall()
+    ((pages,),) = rows
+    return None if pages is None or not movable else min(float(pages) / movable, 1.0)
 
 
 def _check(

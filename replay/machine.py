@@ -20,6 +20,7 @@ from replay.kernel.mmzone import KSWAPD, POOL_IDLE, TABLE_KEYED, TABLE_PLAIN, US
 from replay.kernel.page_alloc import alloc_pages, free_pages, start_timers
 from replay.latency import Latencies
 from replay.perform import perform
+from replay.reclaim import NONE, Reclaim, Variant, variant_of
 from replay.registry import PoolView, Strategy
 from replay.requests import CAUSES, FLAGS, WARM_UP
 from replay.schedule import FOREVER, Running, Schedule
@@ -30,7 +31,7 @@ _INCIDENT_ROWS = 1000
 class Machine:
     """A simulated machine on which a strategy supplies page tables."""
 
-    def __init__(self, start: InitialState, demand: Demand, strategy: Strategy) -> None:
+    def __init__(self, start: InitialState, demand: Demand, strategy: Strategy, reclaim: str = NONE) -> None:
         self.start, self.demand, self.strategy = start, demand, strategy
         geometry = start.geometry
         self.allocator = copy.deepcopy(start.allocator)
@@ -39,7 +40,9 @@ class Machine:
             level[:] = maps.PTE
         self.direct_map = maps.direct_map(start.mapped, level, geometry)
         self.pool = pools.empty_pool(self.allocator, merges=strategy.fast_path().merges)
-        self.tally = _tally(start, demand, strategy)
+        variant = variant_of(reclaim)
+        self.tally = _tally(start, demand, strategy, variant)
+        self.reclaim = Reclaim(variant, self.allocator, self.tally.page_of, self.tally.name_of, start.page_cache)
         self.view = _View(self)
         self.costs = costs_of(start.arch)
         self.flags = np.zeros((geometry.max_order + 1, len(FLAGS)), np.int64)
@@ -96,9 +99,13 @@ class Machine:
         self._advance(self.demand.last_ns + 1)
 
     def _run(self, at: int, end: int, not_before: int, horizon: int) -> tuple[int, int]:
-        """The compiled loop: the event it stopped at, and why."""
+        """The compiled loop, and kswapd between its stretches: the event it stopped at, and why."""
         a, d, p, t = self.allocator, self.direct_map, self.pool, self.tally
-        at, why = stretch.run(a, d, p, t, self.demand.program, at, end, not_before, horizon)
+        why = stretch.BALANCE
+        while why == stretch.BALANCE:
+            at, why = stretch.run(a, d, p, t, self.demand.program, at, end, not_before, horizon)
+            if why == stretch.BALANCE:
+                self.reclaim.balance()
         return int(at), int(why)
 
     def _advance(self, ns: int) -> None:
@@ -220,6 +227,7 @@ class Machine:
         self.refill_attempts[:] = 0
         self.failures[:] = 0
         self.refills = self.stalls = self.shrunk = 0
+        self.reclaim.done.clear()
         self.missing_start = self.incident_counts.get("ptp_null", 0)
         self.incidents.clear()
         self.incident_counts.clear()
@@ -289,7 +297,7 @@ def _pages(program: stretch.Program, at: int) -> range:
     return range(int(program.pfn[at]), int(program.pfn[at]) + (1 << int(program.order[at])))
 
 
-def _tally(start: InitialState, demand: Demand, strategy: Strategy) -> stretch.Tally:
+def _tally(start: InitialState, demand: Demand, strategy: Strategy, reclaim: Variant) -> stretch.Tally:
     """Accounts at zero; every page in use stands for itself, or on another machine than the recorded for one of it."""
     pages = max(len(start.mapped), demand.pages + 1 + demand.moves) + start.page_tables_elsewhere
     page_of, kind = np.full(pages, -1, np.int32), start.allocator.kind
@@ -298,10 +306,14 @@ def _tally(start: InitialState, demand: Demand, strategy: Strategy) -> stretch.T
         page_of[used] = used
     else:
         page_of[: len(start.stands_for)] = start.stands_for
+    name_of = np.full(len(kind), -1, np.int32)
+    named = np.flatnonzero(page_of >= 0)
+    name_of[page_of[named]] = named
     unmovable = np.flatnonzero(kind == USED + UNMOVABLE)
     fast = strategy.fast_path()
     tally = stretch.Tally(
         page_of=page_of,
+        name_of=name_of,
         pending=np.zeros(pages, np.int32),
         busy=np.zeros(demand.tasks, np.int32),
         counts=np.zeros(stretch.COUNTS, np.int64),
@@ -321,6 +333,7 @@ def _tally(start: InitialState, demand: Demand, strategy: Strategy) -> stretch.T
                 fast.cpu_batch,
                 fast.flush_frees,
                 fast.adopts,
+                reclaim.name != NONE,
             ],
             np.int64,
         ),

@@ -127,7 +127,7 @@ def other_machine(profile: Profile, recorded: InitialState, demand: Demand, seed
     state = InitialState(
         recorded.arch, recorded.cpus, geometry, allocator, mapped, level, np.empty(0, np.int64), assumptions=assumptions
     )
-    state.page_tables_known = recorded.page_tables_known
+    state.page_tables_known, state.page_cache = recorded.page_tables_known, recorded.page_cache
     state.page_tables_elsewhere = len(recorded.page_tables) + recorded.page_tables_elsewhere
     assumptions.append(
         f"{state.page_tables_elsewhere:,} pages of page tables alive at the start, as on the recorded machine, are "

@@ -4,14 +4,25 @@ Each is a generator like a strategy's own: it yields actions, is suspended while
 what was asked for in its place.
 """
 
+from itertools import count
 from typing import TYPE_CHECKING
 
-from ptpool.vocabulary import UNMOVABLE
+from ptpool.vocabulary import MOVABLE, UNMOVABLE
 from replay import stretch
 from replay.actions import Change, Chunk, Decision, Wait
 from replay.kernel import direct_map as maps
 from replay.kernel.fallback import unreserve_highatomic
-from replay.kernel.gfp import GFP_KERNEL, MAY_RECLAIM, MEMALLOC
+from replay.kernel.gfp import (
+    GFP_KERNEL,
+    MAY_FS,
+    MAY_RECLAIM,
+    MEMALLOC,
+    NORETRY,
+    RETRY_MAYFAIL,
+    THISNODE,
+    ZONE_CLASS,
+)
+from replay.kernel.mmzone import ZONE_NORMAL
 from replay.kernel.page_alloc import alloc_pages, alloc_pages_after_reclaim
 from replay.kernel.per_cpu import drain_all_pages
 from replay.schedule import DeadlockError
@@ -26,6 +37,9 @@ WARM_UP = CAUSES.index("warm_up")
 FLAGS = ("kswapd", "compact_async", "reclaim", "compact_sync", "oom_kill", "null")
 COSTLY_ORDER = 3
 """PAGE_ALLOC_COSTLY_ORDER: above it the kernel reclaims once and gives up instead of killing."""
+
+_MAX_COMPACT_RETRIES = _MAX_RECLAIM_RETRIES = 16
+"""MAX_COMPACT_RETRIES, mm/page_alloc.c; MAX_RECLAIM_RETRIES, mm/internal.h."""
 
 _REFILL_TRIES = 8
 """Refills for one request before it counts as refused: each refill yields at least a page more than it costs."""
@@ -126,36 +140,82 @@ def pages(machine: "Machine", order: int) -> Decision:
 
 
 def slow_path(machine: "Machine", order: int, migratetype: int, context: int) -> Decision:
-    """__alloc_pages_slowpath() with reclaim and compaction that free nothing but what shrinkers give back.
+    """__alloc_pages_slowpath() (mm/page_alloc.c, 6.12) from where it may sleep: what was entered is flagged, once.
+
+    Whom the OOM killer would kill lives on: the kernel would loop, here the request is left out.
 
     Returns:
-        First page frame number, or -1: NULL (order > 3, not allowed to reclaim, or in reclaim), or an OOM kill.
+        First page frame number, or -1: NULL (not allowed to reclaim, in reclaim, not allowed to loop or to kill), or an
+        OOM kill.
     """
     flags = machine.flags[order]
-    pfn = -1
+    pfn, killed = -1, False
     if machine.strategy.shrinks_early and not machine.running.reclaiming and (yield from _shrink(machine)):
         pfn = int(alloc_pages(machine.allocator, machine.cpu, order, migratetype, context))
         if pfn >= 0:
             return pfn
     if context & MAY_RECLAIM and not machine.running.reclaiming:
         machine.stalls += 1
-        yield Wait(machine.costs.stall_ns)
-        flags[FLAGS.index("compact_async")] += order > 0
-        flags[FLAGS.index("reclaim")] += 1
-        again = True
-        while pfn < 0 and again:
-            again = (yield from _shrink(machine)) > 0 and order <= COSTLY_ORDER  # a costly request reclaims once
-            pfn = _after_reclaim(machine, order, migratetype, context)
-        flags[FLAGS.index("compact_sync")] += pfn < 0 and order > 0
+        entered: set[str] = set()
+        pfn = yield from _reclaim_and_compact(machine, order, migratetype, context, entered)
         if pfn < 0 and order <= COSTLY_ORDER and unreserve_highatomic(machine.allocator, migratetype, True):
             pfn = _after_reclaim(machine, order, migratetype, context)  # should_reclaim_retry()
-        if pfn < 0 and order <= COSTLY_ORDER:
-            flags[FLAGS.index("oom_kill")] += 1
+        if killed := pfn < 0 and _may_oom(order, context):
+            entered.add("oom_kill")
             machine.incident("oom_kill", order, "nothing left to reclaim")
+        for flag in entered:
+            flags[FLAGS.index(flag)] += 1
     if pfn < 0:
-        flags[FLAGS.index("null")] += 1
+        flags[FLAGS.index("null")] += not killed
         machine.failures[order] += 1
     return pfn
+
+
+def _reclaim_and_compact(machine: "Machine", order: int, migratetype: int, context: int, entered: set[str]) -> Decision:
+    """Direct compaction and direct reclaim in the order of the kernel; adds to `entered` what was.
+
+    Asynchronous compaction comes first if the block would be costly or would mix pageblocks. Then rounds of reclaim and
+    synchronous compaction: one for costly orders and for __GFP_NORETRY, else while reclaim frees anything; no more than
+    MAX_RECLAIM_RETRIES in which free memory does not grow (a shrinker may use what it frees), and no more than
+    MAX_COMPACT_RETRIES for blocks.
+    """
+    costly = order > COSTLY_ORDER
+    yield Wait(machine.costs.stall_ns)
+    if costly or (order > 0 and migratetype != MOVABLE):
+        entered.add("compact_async")
+        if (pfn := _after_compaction(machine, order, migratetype, context, sync=False)) >= 0:
+            return pfn
+    once = context & NORETRY or (costly and not context & RETRY_MAYFAIL)
+    sync = not (costly and context & NORETRY)
+    most_free = barren = 0
+    for tries in count():
+        entered.add("reclaim")
+        freed = (yield from _shrink(machine)) + machine.reclaim.direct(machine.cpu, context)
+        if (pfn := _after_reclaim(machine, order, migratetype, context)) >= 0:
+            return pfn
+        if order > 0:
+            entered.add("compact_sync" if sync else "compact_async")
+            if (pfn := _after_compaction(machine, order, migratetype, context, sync=sync)) >= 0:
+                return pfn
+        free = int(machine.allocator.free_pages.sum())
+        barren = 0 if free > most_free else barren + 1
+        most_free = max(free, most_free)
+        if not freed or once or barren == _MAX_RECLAIM_RETRIES or (order > 0 and tries == _MAX_COMPACT_RETRIES):
+            return -1
+        yield Wait(machine.costs.stall_ns)
+
+
+def _may_oom(order: int, context: int) -> bool:
+    """Whether __alloc_pages_may_oom() and out_of_memory() would kill for this request."""
+    refuses = context & (NORETRY | RETRY_MAYFAIL | THISNODE) or context & ZONE_CLASS < ZONE_NORMAL
+    return order <= COSTLY_ORDER and not refuses and bool(context & MAY_FS)
+
+
+def _after_compaction(machine: "Machine", order: int, migratetype: int, context: int, *, sync: bool) -> int:
+    """__alloc_pages_direct_compact(): try if a block has become free."""
+    if not machine.reclaim.compact(machine.cpu, order, migratetype, context, sync=sync):
+        return -1
+    return int(alloc_pages_after_reclaim(machine.allocator, machine.cpu, order, migratetype, context))
 
 
 def _after_reclaim(machine: "Machine", order: int, migratetype: int, context: int) -> int:

@@ -286,8 +286,8 @@ def _assumptions(machine: Machine) -> list[str]:
         dropped.append(f"Added: {n:,} frees of pages in use that the recording allocates: their free was not recorded.")
     if n := machine.missing_start:
         dropped.append(f"Left out: {n:,} pages of page tables alive at the start that the strategy could not supply.")
-    model = [
-        "Reclaim and compaction free nothing but what the strategy's shrinker gives back; what reclaim freed on the "
-        "recorded machine is in the trace and is freed here too.",
-    ]
-    return machine.start.assumptions + model + dropped
+    return (
+        machine.start.assumptions
+        + machine.reclaim.assumptions(int((machine.demand.program.op == stretch.RECLAIMED).sum()))
+        + dropped
+    )

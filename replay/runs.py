@@ -29,6 +29,7 @@ from replay.kernel.mmzone import ZONE_NORMAL, page_allocator
 from replay.machine import Machine
 from replay.other_machine import RECORDED, check_memory, other_machine, profile_of
 from replay.placement_run import placement_result
+from replay.reclaim import NONE
 from replay.registry import Entry, Strategy, parameters, strategies
 from replay.results import RunResult, result_of
 from replay.stretch import ALLOC, FREE_EVENT, Program
@@ -50,6 +51,8 @@ class Wanted:
     machine: str = RECORDED
     """The recorded machine, or another: see `replay.other_machine`."""
     mode: str = POLICY
+    reclaim: str = NONE
+    """What reclaim and compaction can free: see `replay.reclaim`."""
 
     @property
     def params(self) -> dict[str, Any]:
@@ -59,7 +62,8 @@ class Wanted:
     @property
     def is_default(self) -> bool:
         """Whether nothing was set."""
-        return self.strategy == self.entry.factory() and (self.seed, self.machine, self.mode) == (0, RECORDED, POLICY)
+        chosen = (self.seed, self.machine, self.mode, self.reclaim)
+        return self.strategy == self.entry.factory() and chosen == (0, RECORDED, POLICY, NONE)
 
     @property
     def run_id(self) -> str:
@@ -70,6 +74,7 @@ class Wanted:
             params=self.params,
             machine=self.machine,
             mode=self.mode,
+            reclaim=self.reclaim,
             copies=COPIES,
             seed=self.seed,
             code_version=code_version(),
@@ -95,16 +100,16 @@ class Failed:
     reason: str
 
 
-def replay_one(machine: InitialState, demand: Demand, strategy: Strategy) -> RunResult:
+def replay_one(machine: InitialState, demand: Demand, strategy: Strategy, reclaim: str = NONE) -> RunResult:
     """Replay one capture through one strategy. Nothing is shared with other runs but what is only read."""
-    run = Machine(machine, demand, strategy)
+    run = Machine(machine, demand, strategy, reclaim)
     run.warm_up()
     run.replay()
     return result_of(run)
 
 
-def compile_ahead() -> None:
-    """Compile the loop, or load it from the cache, so that no run's time holds the compiler's."""
+def compile_ahead(*, reclaim: bool = False) -> None:
+    """Compile the loop (and reclaim), or load it from the cache, so that no run's time holds the compiler's."""
     zones = np.array([[0, 1023, ZONE_NORMAL, 0]], np.int64)
     allocator = page_allocator(1024, zones, X86_64)
     free = np.ones(1024, np.bool_)
@@ -122,6 +127,11 @@ def compile_ahead() -> None:
     for entry in strategies().values():
         with suppress(Exception):  # a strategy that fails says so in its own run
             replay_one(machine, demand, entry.factory())
+    if reclaim:
+        model = Machine(machine, demand, strategies()["unprotected"].factory(), "optimistic").reclaim
+        model.direct(0, GFP_KERNEL)
+        model.compact(0, 1, 0, GFP_KERNEL, sync=True)
+        model.balance()
 
 
 def replay_all(
@@ -148,7 +158,7 @@ def replay_all(
             done[run.run_id] = _kept(connection, run)
             on_done(len(done))
     if len(done) < len(runs):
-        compile_ahead()
+        compile_ahead(reclaim=any(run.reclaim != NONE for run in runs))
     missing: dict[tuple[str, int, str], list[Wanted]] = {}
     for run in runs:
         if run.mode == PLACEMENT and run.run_id not in done:
@@ -168,7 +178,7 @@ def replay_all(
             check_memory(profile, machine.geometry.page_shift, min(jobs, len(group)))
             machine = other_machine(profile, machine, demand, group[0].seed)
         with _short_turns(), ThreadPoolExecutor(jobs) as threads:
-            futures = {threads.submit(_timed, machine, demand, run.strategy): run for run in group}
+            futures = {threads.submit(_timed, machine, demand, run.strategy, run.reclaim): run for run in group}
             for future in as_completed(futures):
                 run = futures[future]
                 if (error := future.exception()) is not None:
@@ -201,9 +211,11 @@ def _where(error: BaseException) -> str:
     return f"{type(error).__name__}: {error} ({Path(frame.filename).name}, line {frame.lineno})"
 
 
-def _timed(machine: InitialState, demand: Demand, strategy: Strategy) -> tuple[RunResult, datetime, float]:
+def _timed(
+    machine: InitialState, demand: Demand, strategy: Strategy, reclaim: str
+) -> tuple[RunResult, datetime, float]:
     started, clock = datetime.now(UTC).replace(tzinfo=None), time.perf_counter()
-    result = replay_one(machine, demand, strategy)
+    result = replay_one(machine, demand, strategy, reclaim)
     return result, started, time.perf_counter() - clock
 
 
@@ -236,13 +248,13 @@ def _write(
     with transaction(connection):
         superseded = connection.execute(
             """SELECT run_id FROM run WHERE capture_id = ? AND strategy = ? AND params = ?::JSON AND machine = ?
-               AND mode = ? AND copies = ? AND seed = ?""",
-            [run.capture["capture_id"], run.entry.name, params, run.machine, run.mode, COPIES, run.seed],
+               AND mode = ? AND reclaim = ? AND copies = ? AND seed = ?""",
+            [run.capture["capture_id"], run.entry.name, params, run.machine, run.mode, run.reclaim, COPIES, run.seed],
         ).fetchall()
         for (run_id,) in superseded:
             delete_run(connection, run_id)
         connection.execute(
-            "INSERT INTO run VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO run VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 run.run_id,
                 run.capture["capture_id"],
@@ -251,6 +263,7 @@ def _write(
                 run.is_default,
                 run.machine,
                 run.mode,
+                run.reclaim,
                 COPIES,
                 run.seed,
                 code_version(),

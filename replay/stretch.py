@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptpool.compiled import compiled
-from ptpool.vocabulary import CONSUMERS, UNMOVABLE
+from ptpool.vocabulary import CONSUMERS, MOVABLE, UNMOVABLE
 from replay import pool as pools
 from replay.kernel import direct_map as maps
 from replay.kernel.gfp import GFP_KERNEL
-from replay.kernel.mmzone import POOL_USED, TABLE_KEYED, TABLE_PLAIN, USED
+from replay.kernel.mmzone import BALANCE_DUE, POOL_USED, TABLE_KEYED, TABLE_PLAIN, USED
 from replay.kernel.page_alloc import alloc_pages, free_pages, run_timers
 from replay.pool import ASIDE, CACHED, HELD, LOW, ON_CPUS, STRANDED
 
@@ -22,12 +22,13 @@ ORDINARY = maps.NOT_PRESENT | maps.READ_ONLY
 """What is cleared when memory that others had changed is freed."""
 
 # What a recorded event asks for.
-ALLOC, FREE_EVENT, OUTSIDE_CHANGE, MOVE = range(4)
-"""MOVE: a page's data goes by the next of the names above all recorded pages from now on (replay.unseen)."""
+ALLOC, FREE_EVENT, OUTSIDE_CHANGE, MOVE, RECLAIMED = range(5)
+"""MOVE: a page's data goes by the next of the names above all recorded pages from now on (replay.unseen).
+RECLAIMED: a free by reclaim. Where that is modelled, a movable page stays in use without a name until it is taken."""
 SECRET = CONSUMERS.index("secret")
 
 # Why the loop stopped.
-DONE, REFILL, RECLAIM, OUTSIDE, CONSTRUCT, PUT_OFF = range(6)
+DONE, REFILL, RECLAIM, OUTSIDE, CONSTRUCT, PUT_OFF, BALANCE = range(7)
 
 # Places in Tally.counts.
 (
@@ -61,7 +62,7 @@ SAMPLED = ("ptp_live", "pool_held", "pool_idle", "reserve_low", "pte_pages", "fr
 SAMPLES = 1000
 
 # Places in Tally.fast.
-POOLED, RESERVE, KEY_EACH, PGD_BYPASS, CONSTRUCTS, CPU_BATCH, FLUSH_FREES, ADOPTS = range(8)
+POOLED, RESERVE, KEY_EACH, PGD_BYPASS, CONSTRUCTS, CPU_BATCH, FLUSH_FREES, ADOPTS, RECLAIMS = range(9)
 
 
 class Program(NamedTuple):
@@ -82,6 +83,7 @@ class Tally(NamedTuple):
     """Where a run stands: page identities, accounts, samples."""
 
     page_of: NDArray[np.int32]  # (recorded pages,) simulated page that stands for a recorded one, -1 when none
+    name_of: NDArray[np.int32]  # (P,) the reverse for ordinary pages; holds only where page_of says the same
     pending: NDArray[np.int32]  # (recorded pages,) decisions and events put off that are about it
     busy: NDArray[np.int32]  # (tasks,) decisions under way
     counts: NDArray[np.int64]
@@ -210,6 +212,7 @@ def place(a, t, recorded, pfn, order):
     """Account for an ordinary allocation that was placed."""
     for page in range(1 << order):
         t.page_of[recorded + page] = pfn + page
+        t.name_of[pfn + page] = recorded + page
     if a.kind[pfn] == USED + UNMOVABLE:
         t.counts[LAST_UNMOVABLE] = pfn
 
@@ -271,6 +274,18 @@ def forget(a, d, p, t, cpu, recorded, order, now):
 
 
 @compiled
+def _keep(a, t, recorded, order):
+    """Take the names of movable pages away, so that their free does not find them. Returns whether there were any."""
+    kept = False
+    for page in range(recorded, recorded + (1 << order)):
+        here = np.int64(t.page_of[page])
+        if here >= 0 and a.kind[here] == USED + MOVABLE:
+            t.page_of[page] = -1
+            kept = True
+    return kept
+
+
+@compiled
 def _must_wait(t, program, i):
     """Whether an event's task is busy with a decision, or others that wait are about its pages."""
     if program.op[i] == MOVE:
@@ -303,7 +318,7 @@ def run(a, d, p, t, program, start, end, not_before, horizon):
         The event it stopped at, and why: DONE (nothing is left before the horizon), REFILL (the pool cannot serve this
         page table), RECLAIM (the page allocator cannot serve this request), OUTSIDE (a permission change by others is
         due; the allocation that goes with it has been placed), CONSTRUCT (the key of the page at counts[NEW_TABLE]
-        takes splits), PUT_OFF (the event has to wait for others).
+        takes splits), PUT_OFF (the event has to wait for others), BALANCE (kswapd has been woken and runs now).
     """
     count, fast = t.counts, t.fast
     for i in range(start, end):
@@ -314,16 +329,22 @@ def run(a, d, p, t, program, start, end, not_before, horizon):
         op, recorded, order = program.op[i], program.pfn[i], np.int64(program.order[i])
         now, cpu = max(program.ts[i], not_before), np.int64(program.cpu[i])
         advance(a, d, p, t, now)
+        if now >= a.clock[BALANCE_DUE] and fast[RECLAIMS]:
+            return i, BALANCE
         if op == OUTSIDE_CHANGE:
             return i, OUTSIDE
         if op == MOVE:
-            t.page_of[count[NEXT_NAME]] = t.page_of[recorded]
+            page = np.int64(t.page_of[recorded])
+            t.page_of[count[NEXT_NAME]] = page
+            if page >= 0:
+                t.name_of[page] = count[NEXT_NAME]
             t.page_of[recorded] = -1
             count[NEXT_NAME] += 1
             continue
+        kept = op == RECLAIMED and fast[RECLAIMS] != 0 and _keep(a, t, recorded, order)
         known = forget(a, d, p, t, cpu, recorded, order, now)
-        if op == FREE_EVENT:
-            count[UNKNOWN_FREES] += known == 0
+        if op != ALLOC:
+            count[UNKNOWN_FREES] += known == 0 and not kept
             count[EVENTS] += 1
             continue
         count[LOST_FREES] += known > 0

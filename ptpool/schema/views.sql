@@ -117,7 +117,7 @@ COMMENT ON COLUMN data_quality.explanation IS 'What it means and what to do abou
 
 CREATE VIEW provenance AS
 SELECT run_id, capture.name AS capture, capture.source, capture.sha256, kernel_release, arch, timing, strategy, params,
-       is_default, machine, mode, copies, seed, run.code_version AS replayed_by, capture.code_version AS imported_by, assumptions
+       is_default, machine, mode, reclaim, copies, seed, run.code_version AS replayed_by, capture.code_version AS imported_by, assumptions
 FROM run JOIN capture USING (capture_id);
 COMMENT ON VIEW provenance IS 'Everything needed to make a run again';
 COMMENT ON COLUMN provenance.run_id IS 'Run';
@@ -132,6 +132,7 @@ COMMENT ON COLUMN provenance.params IS 'All parameters';
 COMMENT ON COLUMN provenance.is_default IS 'Whether everything has its default value';
 COMMENT ON COLUMN provenance.machine IS 'Machine profile';
 COMMENT ON COLUMN provenance.mode IS 'Replay mode';
+COMMENT ON COLUMN provenance.reclaim IS 'What reclaim and compaction can free';
 COMMENT ON COLUMN provenance.copies IS 'Copies of the recorded processes';
 COMMENT ON COLUMN provenance.seed IS 'Seed';
 COMMENT ON COLUMN provenance.replayed_by IS 'ptpool that replayed it';

@@ -12,6 +12,7 @@ from replay.kernel.buddy import free_one_page, rmqueue_smallest
 from replay.kernel.fallback import NORMAL, reserve_highatomic, rmqueue_any
 from replay.kernel.gfp import MEMALLOC, NOMEMALLOC, THISNODE, WAKES_KSWAPD, ZONE_CLASS
 from replay.kernel.mmzone import (
+    BALANCE_DUE,
     BELOW_HIGH,
     BOOST,
     BOOSTED,
@@ -137,6 +138,7 @@ def alloc_pages(a, cpu, order, migratetype, context):
             return pfn
         if wmark == WMARK_LOW and context & WAKES_KSWAPD:
             a.counts[KSWAPD + order] += 1
+            a.clock[BALANCE_DUE] = min(a.clock[BALANCE_DUE], a.clock[NOW] + a.features.kswapd_ns)
     return np.int64(-1)
 
 
@@ -162,7 +164,7 @@ def start_timers(a, now):
     """Start the clock of a replay: no boost is waiting, and the CPUs have just looked after their lists."""
     a.clock[NOW] = now
     a.clock[VMSTAT_DUE] = now + VMSTAT_NS
-    a.clock[KSWAPD_DUE] = NEVER
+    a.clock[KSWAPD_DUE] = a.clock[BALANCE_DUE] = NEVER
 
 
 @compiled

@@ -96,7 +96,7 @@ def add_run(
     put(
         connection,
         "run",
-        [(run_id, capture_id, strategy, json.dumps(params), True, "recorded", "policy", 1, 0, "0.1.0+replay",
+        [(run_id, capture_id, strategy, json.dumps(params), True, "recorded", "policy", "none", 1, 0, "0.1.0+replay",
           ["no page flags: 800 page tables alive at the start, placed at random",
            *(["shadow stacks are not drawn from the pool"] if pool else [])])],
     )  # fmt: skip

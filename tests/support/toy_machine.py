@@ -10,13 +10,13 @@ from replay.kernel import direct_map as maps
 from replay.kernel import mmzone
 from replay.kernel.buddy import build_free_lists
 from replay.kernel.geometry import TOY, Geometry
-from replay.kernel.gfp import MAY_RECLAIM
+from replay.kernel.gfp import GFP_KERNEL, WAKES_KSWAPD
 from replay.machine import Machine
 
 PGTABLE = CONSUMERS.index("pgtable_user")
 OTHER = CONSUMERS.index("other")
 SECRET = CONSUMERS.index("secret")
-KERNEL = mmzone.ZONE_NORMAL | MAY_RECLAIM
+KERNEL = GFP_KERNEL & ~WAKES_KSWAPD
 
 
 def machine_of(pages=256, *, level=maps.PUD, free=None, geometry=TOY, tables=(), cpus=2, types=None) -> InitialState:
@@ -42,11 +42,16 @@ def machine_of(pages=256, *, level=maps.PUD, free=None, geometry=TOY, tables=(),
 
 
 def demand_of(events, pages=4096, *, tasks=None) -> Demand:
-    """A demand from rows ``(op, recorded page, order, consumer)``, one microsecond apart; op is alloc, free or change.
+    """A demand from rows ``(op, recorded page, order, consumer)``, one microsecond apart; op is alloc, free, reclaim or change.
 
     All of one task, unless said which.
     """
-    codes = {"alloc": stretch.ALLOC, "free": stretch.FREE_EVENT, "change": stretch.OUTSIDE_CHANGE}
+    codes = {
+        "alloc": stretch.ALLOC,
+        "free": stretch.FREE_EVENT,
+        "change": stretch.OUTSIDE_CHANGE,
+        "reclaim": stretch.RECLAIMED,
+    }
     rows = [(codes[op], pfn, order, consumer) for op, pfn, order, consumer in events]
     columns = np.array(rows, np.int64).reshape(-1, 4)
     program = stretch.Program(
@@ -63,9 +68,9 @@ def demand_of(events, pages=4096, *, tasks=None) -> Demand:
     return Demand(program, 0, max(len(rows), 1) * 1000, pages, np.full(pages, -1, np.int8), max(tasks or [0]) + 1, {})
 
 
-def finished(start, demand, strategy) -> Machine:
+def finished(start, demand, strategy, reclaim="none") -> Machine:
     """A machine after its replay."""
-    machine = Machine(start, demand, strategy)
+    machine = Machine(start, demand, strategy, reclaim)
     machine.warm_up()
     machine.replay()
     return machine

@@ -1,0 +1,217 @@
+"""Memory made free again, simply: movable pages dropped (mm/vmscan.c) or moved out of the way (mm/compaction.c, 6.12).
+
+Only pages in use by MOVABLE requests are touched. `page_of` says which simulated page stands for a recorded one,
+`name_of` the reverse; a name counts only if both agree.
+"""
+
+import numpy as np
+
+from ptpool.compiled import compiled, compiled_apart
+from ptpool.vocabulary import CMA, MOVABLE
+from replay.kernel.buddy import account_freepages, del_from_free_list, free_one_page
+from replay.kernel.mmzone import (
+    BOOST,
+    CLASS,
+    FIRST_PFN,
+    FREE,
+    LAST_PFN,
+    NODE,
+    PCPTYPES,
+    USED,
+    WMARK_HIGH,
+    WMARK_MIN,
+    ZONE_NORMAL,
+    block_type_of,
+)
+from replay.kernel.page_alloc import free_pages
+from replay.kernel.watermark import ALLOC_CMA, above_mark
+
+IN_USE = USED + MOVABLE
+WHOLE = 1 << 16
+"""A share of 1, as `shrink_zone` takes shares."""
+
+
+@compiled
+def _name(page_of, name_of, page):
+    """The recorded page that a simulated page stands for, -1 for none."""
+    name = np.int64(name_of[page])
+    return name if name >= 0 and page_of[name] == page else np.int64(-1)
+
+
+@compiled_apart
+def shrink_zone(a, page_of, name_of, hands, cpu, zone, wanted, share):
+    """Free movable pages one by one, going round the zone from where the last call stopped.
+
+    The kernel takes the oldest of its LRU lists (shrink_lruvec()); which those are is not in a trace.
+
+    Args:
+        a: PageAllocator.
+        page_of: (names,) the simulated page of each recorded one; -1 for those that are freed.
+        name_of: (P,) the reverse.
+        hands: (Z,) where the next call goes on.
+        cpu: whose per-CPU lists the pages go to.
+        zone: index of the zone.
+        wanted: pages.
+        share: of WHOLE, how many pages can be freed at all: spread evenly over the addresses.
+
+    Returns:
+        Pages freed.
+    """
+    first, last = a.zones[zone, FIRST_PFN], a.zones[zone, LAST_PFN]
+    freed = np.int64(0)
+    page = hands[zone]
+    for _ in range(last - first + 1):
+        if freed >= wanted:
+            break
+        if a.kind[page] == IN_USE and (page * 2654435761 & 0xFFFFFFFF) >> 16 < share:
+            name = _name(page_of, name_of, page)
+            if name >= 0:
+                page_of[name] = -1
+            free_pages(a, cpu, page, 0)
+            freed += 1
+        page = page + 1 if page < last else first
+    hands[zone] = page
+    return freed
+
+
+@compiled_apart
+def balance_node(a, page_of, name_of, hands, cpu, node, share):
+    """balance_pgdat(): while no zone of the node is above its high watermark, free pages up to it in each.
+
+    Returns:
+        Pages freed.
+    """
+    for zone in range(len(a.zones)):
+        high = a.wmark[zone, WMARK_HIGH] + a.zone_state[zone, BOOST]
+        if a.zones[zone, NODE] == node and above_mark(a, zone, np.int64(0), high, np.int64(ZONE_NORMAL), np.int64(0)):
+            return np.int64(0)
+    freed = np.int64(0)
+    for zone in range(len(a.zones)):
+        high = a.wmark[zone, WMARK_HIGH] + a.zone_state[zone, BOOST]
+        short = high + 1 + a.lowmem_reserve[zone, ZONE_NORMAL] - a.free_pages[zone]
+        if a.zones[zone, NODE] == node and a.zones[zone, CLASS] <= ZONE_NORMAL and short > 0:
+            freed += shrink_zone(a, page_of, name_of, hands, cpu, zone, short, share)
+    return freed
+
+
+@compiled
+def _movable_in(a, base, order):
+    """Movable pages in a block that holds nothing else but free pages; -1 for another block."""
+    movable = np.int64(0)
+    for page in range(base, base + (1 << order)):
+        if a.kind[page] == IN_USE:
+            movable += 1
+        elif a.kind[page] != FREE:
+            return np.int64(-1)
+    return movable
+
+
+@compiled
+def _next_free(a, zone, scan, base, order, movable_targets):
+    """isolate_freepages(): the next free block below `scan` that is smaller than `order` and outside ours; -1: none."""
+    while scan >= a.zones[zone, FIRST_PFN]:
+        if scan >> order == base >> order:
+            scan = base - 1
+            continue
+        if 0 <= a.order[scan] < order:
+            block_type = block_type_of(a, scan)
+            if block_type in (MOVABLE, CMA) or (block_type < PCPTYPES and not movable_targets):
+                return scan
+        scan -= 1
+    return np.int64(-1)
+
+
+@compiled
+def _empty(a, page_of, name_of, zone, base, order, movable_targets):
+    """Move every page out of a block, to free pages from the end of the zone down; False if those run out."""
+    scan = a.zones[zone, LAST_PFN] + 0
+    target = end = np.int64(0)
+    done = True
+    for page in range(base, base + (1 << order)):
+        if a.kind[page] != IN_USE:
+            continue
+        if target == end:
+            scan = _next_free(a, zone, scan, base, order, movable_targets)
+            if scan < 0:
+                done = False
+                break
+            taken = np.int64(a.order[scan])
+            del_from_free_list(a, zone, scan, taken)
+            account_freepages(a, zone, -(1 << taken), block_type_of(a, scan))
+            target, end = scan, scan + (1 << taken)
+            scan -= 1
+        name = _name(page_of, name_of, page)
+        a.kind[target] = IN_USE
+        name_of[target] = name
+        if name >= 0:
+            page_of[name] = target
+        target += 1
+        free_one_page(a, zone, page, 0)
+    for page in range(target, end):
+        free_one_page(a, zone, page, 0)
+    return done
+
+
+@compiled_apart
+def compact_zone(
+    a,
+    page_of,
+    name_of,
+    scanners,
+    zone,
+    order,
+    migratetype,
+    zone_class,
+    most,
+    pageblocks,
+    same_type,
+    movable_targets,
+    gap,
+):
+    """Make one block of 2^order free, naturally aligned, of which all pages are movable or free.
+
+    A block with anything else in it is left alone from the start, as isolate_migratepages_block() gives up on it at the
+    first page that it cannot isolate.
+
+    Args:
+        a: PageAllocator.
+        page_of: (names,) follows the pages.
+        name_of: (P,) the reverse.
+        scanners: (Z,) where the next attempt goes on.
+        zone: index of the zone.
+        order: log2 of the pages wanted, at least 1.
+        migratetype: of the request.
+        zone_class: of the request, for the lowmem reserve.
+        most: movable pages in a block that is worth emptying.
+        pageblocks: how many an attempt looks at; 0: all.
+        same_type: look only at pageblocks of the request's type.
+        movable_targets: move only to pageblocks that are MOVABLE or CMA.
+        gap: pages that have to be free above the min watermark.
+
+    Returns:
+        Pages moved; 0 if no block could be emptied, -1 if the zone has too little free memory (COMPACT_SKIPPED).
+    """
+    mark = a.wmark[zone, WMARK_MIN] + gap
+    if not above_mark(a, zone, np.int64(0), mark, zone_class, np.int64(ALLOC_CMA)):
+        return np.int64(-1)
+    first = (a.zones[zone, FIRST_PFN] + (1 << order) - 1) >> order
+    blocks = ((a.zones[zone, LAST_PFN] + 1) >> order) - first
+    looked_at = blocks
+    if pageblocks:
+        looked_at = min(blocks, max(pageblocks << a.pageblock_order >> order, 1))
+    at = max(scanners[zone] >> order, first)
+    for _ in range(looked_at):
+        if at >= first + blocks:
+            at = first
+        base = at << order
+        at += 1
+        block_type = block_type_of(a, base)
+        usable = block_type < PCPTYPES or (block_type == CMA and migratetype == MOVABLE)
+        if not usable or (same_type and block_type not in (migratetype, CMA)):
+            continue
+        movable = _movable_in(a, base, order)
+        if 0 < movable <= most and _empty(a, page_of, name_of, zone, base, order, movable_targets):
+            scanners[zone] = at << order
+            return movable
+    scanners[zone] = at << order
+    return np.int64(0)

@@ -1,0 +1,238 @@
+"""Direct reclaim, kswapd and compaction in three variants, by hand on a toy machine and held against what must not change."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from accounts import assert_consistent, metrics
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from toy_machine import KERNEL, OTHER, PGTABLE, demand_of, finished, machine_of
+from toy_runs import BLOCK, SMALL, TOY_PBA, events
+
+from ptpool.errors import UsageError
+from ptpool.vocabulary import MOVABLE, UNMOVABLE
+from replay import reclaim, stretch
+from replay.kernel.gfp import MAY_IO, NORETRY, WAKES_KSWAPD
+from replay.kernel.mmzone import FREE, ON_PCP, USED, WMARK_HIGH, WMARK_LOW
+from replay.machine import Machine
+from replay.reclaim import variants
+from replay.requests import FLAGS
+from replay.results import result_of
+from replay.strategies.full_reserve import FullReserve
+from replay.strategies.self_split import SelfSplit
+from replay.strategies.unprotected import Unprotected
+
+IN_USE = USED + MOVABLE
+VARIANTS = ("none", "moderate", "optimistic")
+
+
+def flags_of(machine, order):
+    return {flag: int(n) for flag, n in zip(FLAGS, machine.flags[order], strict=True) if n}
+
+
+def with_request(demand, *, migratetype=None, context=None):
+    """The same demand, of another migratetype or from another context."""
+    program = demand.program
+    if migratetype is not None:
+        program.migratetype[:] = migratetype
+    if context is not None:
+        program.context[:] = context
+    return demand
+
+
+def checkered(pages=64):
+    """Every other page free, the others in use and movable, each by its own name."""
+    return machine_of(pages, free=[page % 2 == 0 for page in range(pages)])
+
+
+@pytest.mark.parametrize(
+    ("variant", "served", "flags"),
+    [
+        ("none", False, {"reclaim": 1, "compact_sync": 1, "oom_kill": 1}),
+        ("moderate", True, {"reclaim": 1}),
+        ("optimistic", True, {"reclaim": 1}),
+    ],
+)
+def test_reclaim_alone_makes_a_small_block(variant, served, flags):
+    """A round of reclaim frees 16 or 32 of the 32 pages in use, on both sides of free ones: blocks of four come of it."""
+    machine = finished(checkered(), demand_of([("alloc", 400, 2, OTHER)]), Unprotected(), variant)
+    assert (machine.tally.page_of[400] >= 0) == served
+    assert flags_of(machine, 2) == flags
+    assert metrics(machine)["stalls"] == 1
+
+
+def test_compaction_moves_what_reclaim_may_not_free(monkeypatch):
+    """Nothing can be reclaimed: a block of four is made free by moving two pages to the last free ones of the zone."""
+    keeps = replace(variants()["optimistic"], reclaimable=0.0)
+    monkeypatch.setitem(variants(), "optimistic", keeps)
+    machine = finished(checkered(), demand_of([("alloc", 400, 2, OTHER)]), Unprotected(), "optimistic")
+    page_of = machine.tally.page_of
+    assert flags_of(machine, 2) == {"reclaim": 1, "compact_sync": 1}
+    assert page_of[400:404].tolist() == [0, 1, 2, 3]
+    assert (page_of[1], page_of[3], page_of[5]) == (62, 60, 5)  # the pages of names 1 and 3 went to the end
+    assert machine.reclaim.done == {"reclaimed": 0, "moved": 2, "compacted": 1}
+    assert_consistent(machine)
+
+
+def test_asynchronous_compaction_comes_first_for_blocks_that_would_mix_pageblocks():
+    demand = with_request(demand_of([("alloc", 400, 2, OTHER)]), migratetype=UNMOVABLE)
+    machine = finished(checkered(), demand, Unprotected(), "optimistic")
+    assert flags_of(machine, 2) == {"compact_async": 1}
+    assert machine.reclaim.done["reclaimed"] == 0
+
+
+def test_moderate_asynchronous_compaction_keeps_to_pageblocks_of_the_same_type():
+    """All pageblocks are movable, the request is not: it goes on to reclaim."""
+    demand = with_request(demand_of([("alloc", 400, 2, OTHER)]), migratetype=UNMOVABLE)
+    machine = finished(checkered(), demand, Unprotected(), "moderate")
+    assert flags_of(machine, 2) == {"compact_async": 1, "reclaim": 1}
+
+
+def test_compaction_does_nothing_for_requests_that_may_not_start_io(monkeypatch):
+    keeps = replace(variants()["optimistic"], reclaimable=0.0)
+    monkeypatch.setitem(variants(), "optimistic", keeps)
+    demand = with_request(demand_of([("alloc", 400, 2, OTHER)]), context=KERNEL & ~MAY_IO)
+    machine = finished(checkered(), demand, Unprotected(), "optimistic")
+    assert machine.tally.page_of[400] < 0
+    assert machine.reclaim.done["moved"] == 0
+
+
+def test_one_unmovable_page_keeps_a_block_from_being_emptied():
+    """Each block of four holds an unmovable page but the last."""
+    start = checkered()
+    start.allocator.kind[1:60:4] = USED + UNMOVABLE
+    machine = finished(start, demand_of([("alloc", 400, 2, OTHER)] * 2), Unprotected(), "optimistic")
+    assert machine.tally.page_of[400] == 60
+    assert (machine.allocator.kind[1:60:4] == USED + UNMOVABLE).all()
+
+
+@pytest.mark.parametrize(
+    ("extra", "expected"),
+    [(0, {"reclaim": 1, "compact_sync": 1, "oom_kill": 1}), (NORETRY, {"reclaim": 1, "compact_sync": 1, "null": 1})],
+)
+def test_only_requests_that_may_loop_end_in_a_kill(extra, expected):
+    start = checkered()
+    start.allocator.kind[1::2] = USED + UNMOVABLE
+    demand = with_request(demand_of([("alloc", 400, 2, OTHER)]), context=KERNEL | extra)
+    machine = finished(start, demand, Unprotected(), "optimistic")
+    assert flags_of(machine, 2) == expected
+    assert metrics(machine)["unplaced_allocations"] == 1
+
+
+def test_a_page_that_was_reclaimed_is_forgotten_and_its_free_unknown():
+    """A full machine of 64 pages: one more has 32 reclaimed; those names' frees find nothing afterwards."""
+    script = [("alloc", 400, 0, OTHER)] + [("free", page, 0, OTHER) for page in range(64)]
+    machine = finished(machine_of(64, free=[False] * 64), demand_of(script), Unprotected(), "optimistic")
+    assert machine.reclaim.done["reclaimed"] == 32
+    assert machine.tally.counts[stretch.UNKNOWN_FREES] == 32
+    assert (machine.tally.page_of >= 0).sum() == 1
+    said = " ".join(result_of(machine).assumptions)
+    assert "Reclaimed: 32 pages by direct reclaim and 0 by kswapd" in said
+    assert "32 frees of pages that nothing had allocated" in said
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_where_reclaim_is_modelled_recorded_reclaim_frees_nothing_that_it_could(variant):
+    """A movable page stays in use without a name; a page of the kernel's own, which the model never takes, is freed."""
+    start = machine_of(64, free=[page >= 8 for page in range(64)])
+    start.allocator.kind[3] = USED + UNMOVABLE
+    script = [("reclaim", 1, 0, OTHER), ("reclaim", 3, 0, OTHER), ("free", 1, 0, OTHER)]
+    machine = finished(start, demand_of(script), Unprotected(), variant)
+    stays = variant != "none"
+    assert (machine.allocator.kind[1] == IN_USE) == stays
+    assert machine.allocator.kind[3] in (FREE, ON_PCP)
+    assert machine.tally.page_of[[1, 3]].tolist() == [-1, -1]
+    assert machine.tally.counts[stretch.UNKNOWN_FREES] == 1  # the second free of page 1
+    said = result_of(machine).assumptions
+    assert any("2 frees by reclaim on the recorded machine" in line and ("Left out" in line) == stays for line in said)
+
+
+@pytest.mark.parametrize(("page_cache", "freed"), [(None, 32), (0.25, 17), (0.0, 0)])
+def test_moderate_reclaims_what_was_page_cache(page_cache, freed):
+    """Half of 64 pages where no snapshot tells; else the share, spread over the addresses as evenly as it comes."""
+    start = replace(machine_of(64, free=[False] * 64), page_cache=page_cache)
+    state = Machine(start, demand_of([]), Unprotected(), "moderate").reclaim
+    assert state.direct(0, KERNEL) + state.direct(0, KERNEL) == freed
+    assert state.direct(0, KERNEL & ~MAY_IO) == 0
+
+
+@pytest.mark.parametrize(("variant", "freed"), [("none", 0), ("moderate", 10), ("optimistic", 10)])
+def test_kswapd_reclaims_up_to_the_high_watermark_when_it_has_been_woken(variant, freed):
+    """12 of 64 pages free, low watermark 8, high 16: the fourth request wakes kswapd, which runs before a later event."""
+    start = machine_of(64, free=[page < 12 for page in range(64)])
+    start.allocator.wmark[0, [WMARK_LOW, WMARK_HIGH]] = 8, 16
+    demand = with_request(demand_of([("alloc", 400 + n, 0, OTHER) for n in range(5)] + [("free", 63, 0, OTHER)]))
+    demand.program.context[:] |= WAKES_KSWAPD
+    demand.program.ts[5] = 60_000_000
+    machine = finished(start, replace(demand, last_ns=60_000_001), Unprotected(), variant)
+    assert machine.kswapd_wakes()[0] == 1
+    assert machine.reclaim.done["kswapd"] == freed
+    if freed:
+        a = machine.allocator
+        assert (a.kind == FREE).sum() + (a.kind == ON_PCP).sum() == 12 - 5 + freed + 1
+
+
+def test_after_failures_moderate_compaction_is_put_off(monkeypatch):
+    """Pairs of movable pages would do, but in each block one is unmovable: attempts fail, the 2nd and 4th to 6th are skipped."""
+    start = checkered()
+    start.allocator.kind[1::4] = USED + UNMOVABLE
+    tried = []
+    real = reclaim.compact_zone
+    monkeypatch.setattr(reclaim, "compact_zone", lambda *args: tried.append(1) or real(*args))
+    state = finished(start, demand_of([]), Unprotected(), "moderate").reclaim
+    done = []
+    for _ in range(7):
+        state.compact(0, 2, MOVABLE, KERNEL, sync=True)
+        done.append(len(tried))
+    assert done == [1, 1, 2, 2, 2, 2, 3]
+
+
+def test_an_unknown_variant_is_refused():
+    with pytest.raises(UsageError, match="no such variant"):
+        reclaim.variant_of("pessimistic")
+
+
+# A single page cannot supply the two tables that its own split may take.
+CROWDED = [replace(one, refill_orders=(2,)) if isinstance(one, SelfSplit) else one for one in SMALL]
+
+
+@pytest.mark.parametrize("strategy", CROWDED, ids=lambda strategy: f"{type(strategy).__name__}-{strategy.pgd}")
+@settings(max_examples=20, deadline=None)
+@given(events, st.sampled_from(VARIANTS), st.integers(0, 2**64 - 1), st.integers(1, 4))
+def test_any_program_conserves_pages_and_keeps_what_cannot_be_moved(strategy, script, variant, unmovable, tasks):
+    """A full machine under pressure: names and kinds agree, and unmovable pages stay where and what they are."""
+    start = machine_of(64, free=[page % 3 == 0 for page in range(64)])
+    pinned = [page for page in range(64) if page % 3 and unmovable >> page & 1]
+    start.allocator.kind[pinned] = USED + UNMOVABLE
+    freed = {page for op, first, order, _ in script for page in range(first, first + (1 << order)) if op != "change"}
+    machine = finished(start, demand_of(script, tasks=[nth % tasks for nth in range(len(script))]), strategy, variant)
+    assert_consistent(machine, tables_of_pool=not isinstance(strategy, FullReserve))
+    a, t = machine.allocator, machine.tally
+    for page in set(pinned) - freed:
+        assert a.kind[page] == USED + UNMOVABLE
+        assert t.page_of[page] == page
+    named = np.flatnonzero(t.page_of >= 0)
+    assert (a.kind[t.page_of[named]] >= USED).all()
+    movable = named[a.kind[t.page_of[named]] == IN_USE]
+    assert (t.name_of[t.page_of[movable]] == movable).all()
+    assert set(np.flatnonzero(a.kind == IN_USE)) == set(t.page_of[movable])
+    assert a.nr_free[0] @ (1 << np.arange(a.max_order + 1)) == (a.kind == FREE).sum()
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.integers(0, 2), min_size=1, max_size=30),
+    st.integers(0, 2**64 - 1),
+    st.sampled_from([MOVABLE, UNMOVABLE]),
+    st.sampled_from([Unprotected(), BLOCK, TOY_PBA]),
+)
+def test_optimistic_serves_at_least_as_many_pages_as_none(orders, used, migratetype, strategy):
+    """Nothing but allocations: what reclaim and compaction add can only serve more, never less."""
+    script = [("alloc", 400 + 4 * n, order, OTHER if n % 3 else PGTABLE) for n, order in enumerate(orders)]
+    script = [(op, first, min(order, 1) if who == PGTABLE else order, who) for op, first, order, who in script]
+    demand = with_request(demand_of(script), migratetype=migratetype)
+    start = machine_of(64, free=[not used >> page & 1 for page in range(64)])
+    none, optimistic = (finished(start, demand, strategy, variant) for variant in ("none", "optimistic"))
+    assert optimistic.failures.sum() <= none.failures.sum()
+    assert metrics(optimistic)["ptp_nulls"] <= metrics(none)["ptp_nulls"]
