@@ -154,6 +154,8 @@ def _tables(machine: "Machine", change: Change, tables: Tables | tuple[Chunk, ..
         for _ in range(needed):
             pools.take_split_table(machine.allocator, pool)
     elif tables is Tables.OWN:
+        if needed > change.pages:
+            return f"{needed} tables needed, {change.pages} pages to take them from"
         if needed:
             machine.incident("unkeyed_table", None, f"{needed} tables could be written to before they were linked")
         kind[change.pfn : change.pfn + needed] = SPLIT_TABLE
