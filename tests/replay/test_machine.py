@@ -16,6 +16,7 @@ from replay.kernel import direct_map as maps
 from replay.registry import configure, strategies
 from replay.requests import CAUSES, FLAGS
 from replay.results import result_of
+from replay.strategies.full_reserve import FullReserve
 from replay.strategies.pba import Pba
 from replay.strategies.pte_mapped import PteMapped
 from replay.strategies.unprotected import Unprotected
