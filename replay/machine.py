@@ -1,6 +1,7 @@
 """One run: a machine, a strategy, a program. Drives the compiled loop and the decisions that it stops for."""
 
 import copy
+from bisect import insort
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -149,6 +150,13 @@ class Machine:
             if not self.tally.pending[page]:
                 del self._waits_for[page]
 
+    def _decides_on(self, pages: range) -> int:
+        """The task of a decision under way that is about one of these recorded pages; -1: there is none."""
+        for running in self.schedule.in_flight:
+            if running.pages.start < pages.stop and pages.start < running.pages.stop:
+                return running.task
+        return -1
+
     def ended(self, running: Running) -> None:
         """A decision has ended: its task is free, unless it began another before."""
         if running.task < 0:
@@ -165,7 +173,12 @@ class Machine:
             at = self._put_off[task].popleft()
             if not self._put_off[task]:
                 del self._put_off[task]
-            self._hold_back(_pages(program, at), task, -1)
+            pages = _pages(program, at)
+            self._hold_back(pages, task, -1)
+            if (owner := self._decides_on(pages)) >= 0:  # its task is free now, its pages are not
+                insort(self._put_off.setdefault(owner, deque()), at)
+                self._hold_back(pages, owner, 1)
+                continue
             _, why = self._run(at, at + 1, self.now, FOREVER)
             if why != stretch.DONE:
                 self._decide(at, why, self.now)

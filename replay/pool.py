@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptpool.compiled import compiled
+from ptpool.vocabulary import UNMOVABLE
 from replay.kernel.buddy import account_freepages, del_from_free_list
 from replay.kernel.lists import NEXT, list_add, list_add_tail, list_del, list_first, list_last
 from replay.kernel.mmzone import (
@@ -21,6 +22,7 @@ from replay.kernel.mmzone import (
     POOL_IDLE,
     POOL_USED,
     SPLIT_TABLE,
+    USED,
     PageAllocator,
     block_type_of,
     zone_of,
@@ -158,6 +160,7 @@ def _fewer_cached(p, pages):
 def remove(a, p, pfn):
     """Take an idle page out of the pool for good (a shrinker gives it back)."""
     _carve(a, p, pfn)
+    a.kind[pfn] = USED + UNMOVABLE  # until it is freed: nobody else may find it idle meanwhile
     block = pfn >> p.block_shift
     p.idle[block] -= 1
     p.counts[STRANDED] -= p.used[block] > 0

@@ -160,3 +160,12 @@ def test_migrate_unmapped_is_the_last_resort_of_others():
     values = metrics(finished(start, demand_of(script), MigrateUnmapped(pcp_batch=0)))
     assert (values["unplaced_allocations"], values["stalls"]) == (0, 0)
     assert values["shrunk_pages"] == 2  # of an idle page and an idle pair the pair, which serves both
+
+
+def test_half_of_a_pair_that_a_shrinker_has_in_hand_is_not_handed_out():
+    a = machine_of(64, free=[False] * 64).allocator
+    pool = pools.empty_pool(a)
+    pools.give(a, pool, 4, 2)
+    pools.remove(a, pool, 4)
+    assert pools.take(a, pool, 1) == -1
+    assert pools.take(a, pool, 0) == 5

@@ -23,6 +23,7 @@ def metrics(machine):
 def listed(machine, head):
     page, found = int(machine.allocator.link[head, 0]), []
     while page != head:
+        assert len(found) < len(machine.allocator.link), "a list that never comes back to its head"
         found.append(page)
         page = int(machine.allocator.link[page, 0])
     return found
