@@ -30,7 +30,7 @@ check: $(READY) ## format, lint, types, tests: what has to be green before a cha
 	@$(BIN)/pytest
 
 # What a wheel can lack: modules, and the data files that commands, rules, queries, figures and strategies read.
-WHEEL_TESTS := test_house.py reports ingest/test_commands.py ingest/test_golden.py ingest/test_real_captures.py \
+WHEEL_TESTS := test_house.py reports ingest/test_golden.py \
 	replay/test_check.py replay/test_document.py replay/test_real_captures.py
 
 wheel: $(READY) ## build the wheel and run the tests of what it could lack against it, installed outside the checkout

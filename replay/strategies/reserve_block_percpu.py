@@ -27,7 +27,7 @@ class ReserveBlockPerCpu(ReserveBlock):
     """
 
     magazine_order: int = param(
-        2, "order of what a CPU takes from the shared list at a time: 2, or 9 for a block", "text"
+        2, "order of what a CPU takes from the shared list at a time: 2, or 9 for a block", "ours"
     )
 
     def fast_path(self) -> FastPath:
