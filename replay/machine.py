@@ -124,10 +124,11 @@ class Machine:
             self._put_off.setdefault(owner, deque()).append(at)
             self._hold_back(pages, owner, 1)
             return
+        new = int(tally.counts[stretch.NEW_TABLE])
         begin: dict[int, tuple[str, str, Callable[[], Decision]]] = {
             stretch.REFILL: ("ptp_alloc", "refill", lambda: requests.table_from_pool(self, recorded, order)),
             stretch.RECLAIM: ("alloc", "ptp", lambda: requests.short_of_memory(self, at)),
-            stretch.CONSTRUCT: ("ptp_alloc", "ptp", lambda: requests.new_table(self, recorded, order)),
+            stretch.CONSTRUCT: ("ptp_alloc", "ptp", lambda: requests.new_table(self, recorded, new, order)),
             stretch.OUTSIDE: ("outside", "outside", lambda: requests.outside_change(self, at)),
         }
         operation, cause, decision = begin[why]

@@ -78,6 +78,10 @@ class PoolView:
         """(first pfn, idle pages, came in one piece) of every 2M block with idle pages, ascending by address."""
         raise NotImplementedError
 
+    def all_idle_pages(self) -> list[int]:
+        """Idle pages of every 2M block, ascending."""
+        return [page for first, _, _ in self.idle_blocks() for page in self.idle_pages(first)]
+
     def idle_pages(self, first: int) -> list[int]:
         """Idle pages of the 2M block that starts at `first`, ascending."""
         raise NotImplementedError

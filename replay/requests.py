@@ -70,13 +70,8 @@ def constructed_table(machine: "Machine", recorded: int, pfn: int, order: int) -
     machine.place_constructed(recorded, pfn, order, keyed=bool(keyed))
 
 
-def new_table(machine: "Machine", recorded: int, order: int) -> Decision:
+def new_table(machine: "Machine", recorded: int, pfn: int, order: int) -> Decision:
     """The same for one whose pages the compiled loop has just got."""
-    pfn = int(machine.tally.counts[stretch.NEW_TABLE])
-    return _new_table(machine, recorded, pfn, order)
-
-
-def _new_table(machine: "Machine", recorded: int, pfn: int, order: int) -> Decision:
     yield from constructed_table(machine, recorded, pfn, order)
     stretch.count_allocation(machine.direct_map, machine.tally, pfn)
 

@@ -32,7 +32,18 @@ from replay.actions import (
     Withdraw,
 )
 from replay.check import words
-from replay.check.toy import IN_USE, PMD, PTE, PUD, REGION_PAGES, SPLIT_TABLE, BrokenInvariantError, LoggedView, Toy
+from replay.check.toy import (
+    IN_USE,
+    PMD,
+    PTE,
+    PUD,
+    REGION_PAGES,
+    SPLIT_TABLE,
+    BrokenInvariantError,
+    LoggedView,
+    Toy,
+    region_of,
+)
 from replay.registry import Strategy
 
 REFILL_TRIES = 8
@@ -424,10 +435,6 @@ def _one_of_each_chunk(toy: Toy, place: str) -> list[int]:
     return list(found.values())
 
 
-def _first(page: int) -> int:
-    return page - page % REGION_PAGES
-
-
 def _key(state: State, *, blocks: bool) -> Any:
     """What two moments must share to be one: equal up to the names of tasks, of chunks, and of pages of a chunk.
 
@@ -449,7 +456,9 @@ def _key(state: State, *, blocks: bool) -> Any:
         for task in order
     )
     pages: dict[Any, int] = {}
-    for page in sorted(toy.place, key=lambda page: (page // REGION_PAGES not in names.known, toy.leaf[_first(page)])):
+    for page in sorted(
+        toy.place, key=lambda page: (page // REGION_PAGES not in names.known, toy.leaf[region_of(page)])
+    ):
         name = names[page] if blocks or page // REGION_PAGES in names.known else -1
         what = (name, toy.place[page], page in toy.keyed, place_of.get(toy.holder.get(page, -1), -1))
         pages[what] = pages.get(what, 0) + 1

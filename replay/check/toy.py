@@ -98,8 +98,8 @@ class Toy:
             if page in self.keyed:
                 raise BrokenInvariantError("unkeyed_table", "a page goes back to the page allocator with the key")
             del self.place[page], self.holder[page]
-        region = _region(chunk.pfn)
-        if not any(_region(page) == region for page in self.place):
+        region = region_of(chunk.pfn)
+        if not any(region_of(page) == region for page in self.place):
             del self.leaf[region]
 
     # --------------------------------------------------------------------------------------------- the pool
@@ -121,7 +121,7 @@ class Toy:
         pages = range(chunk.pfn, chunk.pfn + chunk.pages)
         if any(self.place.get(page) != POOLED for page in pages):
             return False
-        self.whole.discard(_region(chunk.pfn))
+        self.whole.discard(region_of(chunk.pfn))
         for page in pages:
             self.pool.remove(page)
             self.place[page] = IN_HAND
@@ -194,12 +194,12 @@ class Toy:
 
     def tables_for(self, chunk: Chunk) -> int:
         """Tables that a permission change of a chunk takes: what lies above it is split until it fits."""
-        level = self.leaf[_region(chunk.pfn)]
+        level = self.leaf[region_of(chunk.pfn)]
         return max(level - (PMD if chunk.order >= BLOCK_ORDER else PTE), 0)
 
     def was_split(self, chunk: Chunk) -> None:
         """The leaf above a chunk is now of the chunk's own size."""
-        region = _region(chunk.pfn)
+        region = region_of(chunk.pfn)
         self.leaf[region] = min(self.leaf[region], PMD if chunk.order >= BLOCK_ORDER else PTE)
 
     def take_tables(self, needed: int, whose: str) -> None:
@@ -222,7 +222,8 @@ class Toy:
         return sum(holder == task for holder in self.holder.values())
 
 
-def _region(page: int) -> int:
+def region_of(page: int) -> int:
+    """The first page of the 1G leaf that a page lies under: of the chunk that it belongs to."""
     return page - page % REGION_PAGES
 
 
@@ -257,7 +258,7 @@ class LoggedView(PoolView):
         if change.pfn < 0:
             return -change.pfn
         order = change.pages.bit_length() - 1
-        region = self._toy.leaf.get(_region(change.pfn))
+        region = self._toy.leaf.get(region_of(change.pfn))
         return self._see(0 if region is None else self._toy.tables_for(Chunk(change.pfn, order)))  # type: ignore[return-value]
 
     @property

@@ -52,9 +52,8 @@ class PteCache(Strategy):
 
     def shrink(self, pool: PoolView) -> Decision:
         """Free idle pages one by one."""
-        pages = [page for first, _, _ in pool.idle_blocks() for page in pool.idle_pages(first)]
         freed = 0
-        for page in pages[: self.shrink_batch]:
+        for page in pool.all_idle_pages()[: self.shrink_batch]:
             chunk = Chunk(page, 0)
             if (yield Withdraw(chunk)):
                 yield Free(chunk)
