@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help report test check wheel docs bench lab record oracle clean
+.PHONY: help report test check lint wheel docs bench lab record oracle clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,11 +23,12 @@ report: $(READY) ## sample captures -> warehouse -> all strategies -> report/
 test: $(READY) ## run the tests
 	@$(BIN)/pytest
 
-check: $(READY) ## format, lint, types, tests: what has to be green before a change lands
+check: lint test ## format, lint, types, tests: what has to be green before a change lands
+
+lint: $(READY) ## format, lint, types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/pytest
 
 # What a wheel can lack: modules, and the data files that commands, rules, queries, figures and strategies read.
 WHEEL_TESTS := test_house.py reports ingest/test_golden.py \
