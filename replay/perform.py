@@ -1,6 +1,6 @@
 """What each action of a decision does to the simulated machine, and how long it takes."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from replay import pool as pools
 from replay import requests, stretch
@@ -28,159 +28,157 @@ from replay.actions import (
 from replay.kernel import direct_map as maps
 from replay.kernel.mmzone import POOL_IDLE, SPLIT_TABLE
 from replay.kernel.page_alloc import free_pages
-
-if TYPE_CHECKING:
-    from replay.machine import Machine
+from replay.state import State
 
 
-def perform(machine: "Machine", action: Action) -> tuple[Any, int]:
+def perform(state: State, action: Action) -> tuple[Any, int]:
     """Carry out an action of the decision that is running.
 
     Returns:
         Its result, or a decision that is entered first and whose result it is; and the ns that it takes.
     """
-    pool, allocator = machine.pool, machine.allocator
+    pool, allocator = state.pool, state.allocator
     match action:
         case Alloc(order):
-            return _chunk(machine, order), machine.costs.alloc_ns
+            return _chunk(state, order), state.costs.alloc_ns
         case Free(chunk):
-            machine.running.in_hand.discard(chunk)
-            free_pages(allocator, machine.cpu, chunk.pfn, chunk.order)
+            state.running.in_hand.discard(chunk)
+            free_pages(allocator, state.cpu, chunk.pfn, chunk.order)
         case SetKey(chunk, tables):
-            return _change(machine, keying(chunk), tables, own=True), 0
+            return _change(state, keying(chunk), tables, own=True), 0
         case ResetKey(chunk, tables, flush):
             change = Change(chunk.pfn, chunk.pages, 0, maps.KEYED)
-            return _change(machine, change, tables, own=True, flush=flush), 0
+            return _change(state, change, tables, own=True, flush=flush), 0
         case MapSmall(chunk, tables):
-            return _change(machine, Change(chunk.pfn, 1, maps.KERNEL_4K), tables, own=True, flush=False), 0
+            return _change(state, Change(chunk.pfn, 1, maps.KERNEL_4K), tables, own=True, flush=False), 0
         case Apply(change, tables):
-            return _change(machine, change, tables, own=False), 0
+            return _change(state, change, tables, own=False), 0
         case Give(chunk):
-            _give(machine, chunk)
-            return None, chunk.pages * machine.costs.page_ns
+            _give(state, chunk)
+            return None, chunk.pages * state.costs.page_ns
         case GiveBlock(chunk):
             before = int(pool.counts[pools.HELD])
-            _give(machine, chunk)
+            _give(state, chunk)
             pools.give_block(allocator, pool, chunk.pfn)
-            return None, (int(pool.counts[pools.HELD]) - before) * machine.costs.page_ns
+            return None, (int(pool.counts[pools.HELD]) - before) * state.costs.page_ns
         case Mark(chunk):
             pool.marked[chunk.pfn >> allocator.pageblock_order] = True
         case Take(order):
             pfn = int(pools.take(allocator, pool, order))
-            return (Chunk(pfn, order) if pfn >= 0 else None), machine.costs.page_ns
+            return (Chunk(pfn, order) if pfn >= 0 else None), state.costs.page_ns
         case Withdraw(chunk):
             if not all(allocator.kind[page] == POOL_IDLE for page in range(chunk.pfn, chunk.pfn + chunk.pages)):
-                return False, machine.costs.page_ns
+                return False, state.costs.page_ns
             for page in range(chunk.pfn, chunk.pfn + chunk.pages):
                 pools.remove(allocator, pool, page)
             pool.whole[chunk.pfn >> allocator.pageblock_order] = False
-            return True, chunk.pages * machine.costs.page_ns
+            return True, chunk.pages * state.costs.page_ns
         case SetAside(pages):
-            return _set_aside(machine, pages), 0
+            return _set_aside(state, pages), 0
         case Wait(ns):
             return None, ns
     return None, 0
 
 
-def _chunk(machine: "Machine", order: int) -> Decision:
+def _chunk(state: State, order: int) -> Decision:
     """A chunk of the page allocator for a strategy; None where there is none."""
-    most = machine.start.geometry.max_order
+    most = state.start.geometry.max_order
     if order > most:
         raise ValueError(f"order {order} is above this machine's MAX_PAGE_ORDER, {most}")
-    machine.refill_attempts[order, 0] += 1
-    pfn = yield from requests.pages(machine, order)
+    state.refill_attempts[order, 0] += 1
+    pfn = yield from requests.pages(state, order)
     if pfn < 0:
-        machine.refill_attempts[order, 1] += 1
+        state.refill_attempts[order, 1] += 1
         return None
-    machine.running.in_hand.add(chunk := Chunk(pfn, order))
+    state.running.in_hand.add(chunk := Chunk(pfn, order))
     return chunk
 
 
-def _set_aside(machine: "Machine", pages: int) -> Decision:
+def _set_aside(state: State, pages: int) -> Decision:
     """Take whole 2M chunks and key them page by page, with tables out of what is set aside."""
-    pool, order = machine.pool, machine.allocator.pageblock_order
+    pool, order = state.pool, state.allocator.pageblock_order
     for _ in range(-(-pages >> order)):
-        first = yield from requests.pages(machine, order)
+        first = yield from requests.pages(state, order)
         if first < 0:
-            machine.incident("split_starvation", order, "no 2M block to set aside at boot")
+            state.incident("split_starvation", order, "no 2M block to set aside at boot")
             return
         chunk = Chunk(first, order)
-        machine.allocator.kind[first : first + chunk.pages] = SPLIT_TABLE
+        state.allocator.kind[first : first + chunk.pages] = SPLIT_TABLE
         for place in (pools.ASIDE, pools.HELD):
             pool.counts[place] += chunk.pages
         pool.used[first >> order] += chunk.pages
         for page in range(first, first + chunk.pages):
-            yield from _change(machine, keying(Chunk(page, 0)), Tables.ASIDE, own=True)
+            yield from _change(state, keying(Chunk(page, 0)), Tables.ASIDE, own=True)
 
 
-def _give(machine: "Machine", chunk: Chunk) -> None:
-    machine.refills += chunk in machine.running.in_hand  # not when a shrinker puts back what it could not free
-    machine.running.in_hand.discard(chunk)
-    pools.give(machine.allocator, machine.pool, chunk.pfn, chunk.pages)
-    if chunk.order >= machine.allocator.pageblock_order:
-        machine.pool.whole[chunk.pfn >> machine.allocator.pageblock_order] = True
+def _give(state: State, chunk: Chunk) -> None:
+    state.refills += chunk in state.running.in_hand  # not when a shrinker puts back what it could not free
+    state.running.in_hand.discard(chunk)
+    pools.give(state.allocator, state.pool, chunk.pfn, chunk.pages)
+    if chunk.order >= state.allocator.pageblock_order:
+        state.pool.whole[chunk.pfn >> state.allocator.pageblock_order] = True
 
 
 def _change(
-    machine: "Machine", change: Change, tables: Tables | tuple[Chunk, ...], *, own: bool, flush: bool = True
+    state: State, change: Change, tables: Tables | tuple[Chunk, ...], *, own: bool, flush: bool = True
 ) -> Decision:
     """Plan a permission change, get the tables it needs, apply it. Returns whether it was done."""
-    if missing := (yield from _tables(machine, change, tables)):
+    if missing := (yield from _tables(state, change, tables)):
         if own:  # others are told -ENOMEM
-            machine.incident("split_starvation", None, missing)
+            state.incident("split_starvation", None, missing)
         return False
-    d, tally = machine.direct_map, machine.tally
+    d, tally = state.direct_map, state.tally
     splits, flushes = int(d.counts[maps.SPLITS]), int(tally.counts[stretch.FLUSHES])
     if not own:  # its time is in the recording already
-        changed = maps.apply(d, *change, machine.now, machine.cause)
+        changed = maps.apply(d, *change, state.now, state.cause)
         tally.counts[stretch.FLUSHES] += maps.flushes(d, int(d.counts[maps.SPLITS]) - splits, changed)
         return True
-    stretch.change_key(d, tally, *change, machine.now, machine.cause, flush)
+    stretch.change_key(d, tally, *change, state.now, state.cause, flush)
     splits, flushes = int(d.counts[maps.SPLITS]) - splits, int(tally.counts[stretch.FLUSHES]) - flushes
-    yield Wait(machine.costs.conversion_ns(1, splits, flushes, machine.start.cpus))
+    yield Wait(state.costs.conversion_ns(1, splits, flushes, state.start.cpus))
     return True
 
 
-def _tables(machine: "Machine", change: Change, tables: Tables | tuple[Chunk, ...]) -> Decision:
+def _tables(state: State, change: Change, tables: Tables | tuple[Chunk, ...]) -> Decision:
     """Spend the tables of a permission change. Returns what was missing, if anything: nothing is spent then."""
-    kind, pool, needed = machine.allocator.kind, machine.pool, machine.view.tables_needed(change)
+    kind, pool, needed = state.allocator.kind, state.pool, state.view.tables_needed(change)
     if isinstance(tables, tuple):
         for chunk in tables:
-            machine.running.in_hand.discard(chunk)
+            state.running.in_hand.discard(chunk)
             kind[chunk.pfn] = SPLIT_TABLE
     elif tables is Tables.POOL:
-        if needed > machine.view.cached:
-            return f"{needed} tables needed, {machine.view.cached} cached"
+        if needed > state.view.cached:
+            return f"{needed} tables needed, {state.view.cached} cached"
         for _ in range(needed):
-            pools.take_split_table(machine.allocator, pool)
+            pools.take_split_table(state.allocator, pool)
     elif tables is Tables.OWN:
         if needed > change.pages:
             return f"{needed} tables needed, {change.pages} pages to take them from"
         if needed:
-            machine.incident("unkeyed_table", None, f"{needed} tables could be written to before they were linked")
+            state.incident("unkeyed_table", None, f"{needed} tables could be written to before they were linked")
         kind[change.pfn : change.pfn + needed] = SPLIT_TABLE
     elif tables is Tables.ASIDE and needed <= pool.counts[pools.ASIDE]:
         pool.counts[pools.ASIDE] -= needed
     elif tables in (Tables.BUDDY, Tables.ASIDE):
         if tables is Tables.ASIDE:
-            machine.incident("unkeyed_table", None, "what was set aside is used up: an unprotected direct map table")
-        return (yield from _ordinary_tables(machine, change))
+            state.incident("unkeyed_table", None, "what was set aside is used up: an unprotected direct map table")
+        return (yield from _ordinary_tables(state, change))
     return ""
 
 
-def _ordinary_tables(machine: "Machine", change: Change) -> Decision:
+def _ordinary_tables(state: State, change: Change) -> Decision:
     """Take the tables of a change from the page allocator, all of them or none. Returns what was missing, if anything.
 
     No lock is held meanwhile (split_large_page(), 6.18), and a shrinker that is entered may split the same leaves: so
     the plan is made again after each page, and pages too many go back.
     """
     taken: list[int] = []
-    while len(taken) < (needed := machine.view.tables_needed(change)):
-        if (pfn := (yield from requests.pages(machine, 0))) < 0:
+    while len(taken) < (needed := state.view.tables_needed(change)):
+        if (pfn := (yield from requests.pages(state, 0))) < 0:
             break
         taken.append(pfn)
     kept = needed if len(taken) >= needed else 0
-    machine.allocator.kind[taken[:kept]] = SPLIT_TABLE
+    state.allocator.kind[taken[:kept]] = SPLIT_TABLE
     for pfn in taken[kept:]:
-        free_pages(machine.allocator, machine.cpu, pfn, 0)
+        free_pages(state.allocator, state.cpu, pfn, 0)
     return "" if len(taken) >= needed else "the page allocator has no page for a split"

@@ -5,7 +5,6 @@ what was asked for in its place.
 """
 
 from itertools import count
-from typing import TYPE_CHECKING
 
 from ptpool.vocabulary import MOVABLE, UNMOVABLE
 from replay import stretch
@@ -26,15 +25,8 @@ from replay.kernel.mmzone import ZONE_NORMAL
 from replay.kernel.page_alloc import alloc_pages, alloc_pages_after_reclaim
 from replay.kernel.per_cpu import drain_all_pages
 from replay.schedule import DeadlockError
+from replay.state import CAUSES, FLAGS, WARM_UP, State
 
-if TYPE_CHECKING:
-    from replay.machine import Machine
-
-CAUSES = ("ptp", "refill", "shrink", "outside", "warm_up")
-"""Why the direct map was split; a cause's place in this tuple is its code in the log."""
-WARM_UP = CAUSES.index("warm_up")
-
-FLAGS = ("kswapd", "compact_async", "reclaim", "compact_sync", "oom_kill", "null")
 COSTLY_ORDER = 3
 """PAGE_ALLOC_COSTLY_ORDER: above it the kernel reclaims once and gives up instead of killing."""
 
@@ -45,96 +37,96 @@ _REFILL_TRIES = 8
 """Refills for one request before it counts as refused: each refill yields at least a page more than it costs."""
 
 
-def table_from_pool(machine: "Machine", recorded: int, order: int) -> Decision:
+def table_from_pool(state: State, recorded: int, order: int) -> Decision:
     """Serve a page table from the pool: refill until it can, or until the strategy refuses."""
-    pfn = machine.take_above_reserve(order)
+    pfn = state.take_above_reserve(order)
     for _ in range(_REFILL_TRIES):
         if pfn >= 0:
             break
-        served = yield from _unless_deadlocked(machine, machine.strategy.refill(machine.view, order))
+        served = yield from _unless_deadlocked(state, state.strategy.refill(state.view, order))
         if served is None:
             break
-        pfn = served.pfn if isinstance(served, Chunk) else machine.take_above_reserve(order)
+        pfn = served.pfn if isinstance(served, Chunk) else state.take_above_reserve(order)
     if pfn < 0:
-        machine.incident("ptp_null", order, "the pool is empty and cannot be refilled")
-        machine.unplaced()
+        state.incident("ptp_null", order, "the pool is empty and cannot be refilled")
+        state.unplaced()
         return
-    a, d, t = machine.allocator, machine.direct_map, machine.tally
-    stretch.place_table_of_pool(a, d, t, recorded, pfn, order, machine.now, machine.cause)
-    stretch.count_allocation(machine.direct_map, machine.tally, pfn)
+    a, d, t = state.allocator, state.direct_map, state.tally
+    stretch.place_table_of_pool(a, d, t, recorded, pfn, order, state.now, state.cause)
+    stretch.count_allocation(state.direct_map, state.tally, pfn)
 
 
-def constructed_table(machine: "Machine", recorded: int, pfn: int, order: int) -> Decision:
+def constructed_table(state: State, recorded: int, pfn: int, order: int) -> Decision:
     """Let the strategy set the key of a page table whose page lies under a large leaf."""
-    keyed = yield from _unless_deadlocked(machine, machine.strategy.construct(machine.view, Chunk(pfn, order)))
-    machine.place_constructed(recorded, pfn, order, keyed=bool(keyed))
+    keyed = yield from _unless_deadlocked(state, state.strategy.construct(state.view, Chunk(pfn, order)))
+    state.place_constructed(recorded, pfn, order, keyed=bool(keyed))
 
 
-def new_table(machine: "Machine", recorded: int, pfn: int, order: int) -> Decision:
+def new_table(state: State, recorded: int, pfn: int, order: int) -> Decision:
     """The same for one whose pages the compiled loop has just got."""
-    yield from constructed_table(machine, recorded, pfn, order)
-    stretch.count_allocation(machine.direct_map, machine.tally, pfn)
+    yield from constructed_table(state, recorded, pfn, order)
+    stretch.count_allocation(state.direct_map, state.tally, pfn)
 
 
-def table_from_page_allocator(machine: "Machine", recorded: int) -> Decision:
+def table_from_page_allocator(state: State, recorded: int) -> Decision:
     """A page table alive at the start of which only the existence is known."""
-    if (pfn := (yield from pages(machine, 0))) >= 0:
-        yield from table_on_pages(machine, recorded, pfn, 0)
+    if (pfn := (yield from pages(state, 0))) >= 0:
+        yield from table_on_pages(state, recorded, pfn, 0)
     else:
-        machine.incident("ptp_null", 0, "the page allocator has no page for a page table")
+        state.incident("ptp_null", 0, "the page allocator has no page for a page table")
 
 
-def short_of_memory(machine: "Machine", at: int) -> Decision:
+def short_of_memory(state: State, at: int) -> Decision:
     """The slow path of an allocation of the recorded workload, or of a page table taken from the page allocator."""
-    program, tally = machine.demand.program, machine.tally
+    program, tally = state.demand.program, state.tally
     recorded, order = int(program.pfn[at]), int(program.order[at])
     is_table = bool(tally.protected[program.consumer[at]])
     migratetype = UNMOVABLE if is_table else int(program.migratetype[at])
     context = GFP_KERNEL if is_table else int(program.context[at])
-    pfn = yield from slow_path(machine, order, migratetype, context)
+    pfn = yield from slow_path(state, order, migratetype, context)
     if pfn < 0:
         if is_table:
-            machine.incident("ptp_null", order, "the page allocator has no page for a page table")
-        machine.unplaced()
+            state.incident("ptp_null", order, "the page allocator has no page for a page table")
+        state.unplaced()
         return
     if is_table:
-        yield from table_on_pages(machine, recorded, pfn, order)
+        yield from table_on_pages(state, recorded, pfn, order)
     else:
-        stretch.place(machine.allocator, tally, recorded, pfn, order)
-    stretch.count_allocation(machine.direct_map, tally, pfn)
+        stretch.place(state.allocator, tally, recorded, pfn, order)
+    stretch.count_allocation(state.direct_map, tally, pfn)
     if program.consumer[at] == stretch.SECRET:
-        yield from outside_change(machine, at)
+        yield from outside_change(state, at)
 
 
-def table_on_pages(machine: "Machine", recorded: int, pfn: int, order: int) -> Decision:
+def table_on_pages(state: State, recorded: int, pfn: int, order: int) -> Decision:
     """Put a page table on pages of the page allocator, with its key where each table gets one."""
-    a, d, t = machine.allocator, machine.direct_map, machine.tally
+    a, d, t = state.allocator, state.direct_map, state.tally
     if stretch.needs_construction(d, t, pfn, order):
-        yield from constructed_table(machine, recorded, pfn, order)
+        yield from constructed_table(state, recorded, pfn, order)
     else:
-        stretch.place_table_on_pages(a, d, t, recorded, pfn, order, machine.now, machine.cause)
+        stretch.place_table_on_pages(a, d, t, recorded, pfn, order, state.now, state.cause)
 
 
-def outside_change(machine: "Machine", at: int) -> Decision:
+def outside_change(state: State, at: int) -> Decision:
     """A permission change by others: secret memory, or one whose place the trace does not tell."""
-    program, tally = machine.demand.program, machine.tally
+    program, tally = state.demand.program, state.tally
     if program.op[at] == stretch.OUTSIDE_CHANGE:
         change = Change(int(tally.counts[stretch.LAST_UNMOVABLE]), 1, maps.READ_ONLY)
     else:
         change = Change(int(tally.page_of[program.pfn[at]]), 1 << int(program.order[at]), maps.NOT_PRESENT)
-    if not (yield from _unless_deadlocked(machine, machine.strategy.outside(machine.view, change))):
-        machine.incident("split_starvation", None, "-ENOMEM for a permission change by others")
+    if not (yield from _unless_deadlocked(state, state.strategy.outside(state.view, change))):
+        state.incident("split_starvation", None, "-ENOMEM for a permission change by others")
 
 
-def pages(machine: "Machine", order: int) -> Decision:
+def pages(state: State, order: int) -> Decision:
     """alloc_pages(GFP_KERNEL, order), slow path included; first page frame number, or -1."""
-    machine.tally.attempts[order] += 1
-    context = GFP_KERNEL | MEMALLOC if machine.running.reclaiming else GFP_KERNEL  # PF_MEMALLOC: below all watermarks
-    pfn = int(alloc_pages(machine.allocator, machine.cpu, order, UNMOVABLE, context))
-    return pfn if pfn >= 0 else (yield from slow_path(machine, order, UNMOVABLE, context))
+    state.tally.attempts[order] += 1
+    context = GFP_KERNEL | MEMALLOC if state.running.reclaiming else GFP_KERNEL  # PF_MEMALLOC: below all watermarks
+    pfn = int(alloc_pages(state.allocator, state.cpu, order, UNMOVABLE, context))
+    return pfn if pfn >= 0 else (yield from slow_path(state, order, UNMOVABLE, context))
 
 
-def slow_path(machine: "Machine", order: int, migratetype: int, context: int) -> Decision:
+def slow_path(state: State, order: int, migratetype: int, context: int) -> Decision:
     """__alloc_pages_slowpath() (mm/page_alloc.c, 6.12) from where it may sleep: what was entered is flagged, once.
 
     Whom the OOM killer would kill lives on: the kernel would loop, here the request is left out.
@@ -143,30 +135,30 @@ def slow_path(machine: "Machine", order: int, migratetype: int, context: int) ->
         First page frame number, or -1: NULL (not allowed to reclaim, in reclaim, not allowed to loop or to kill), or an
         OOM kill.
     """
-    flags = machine.flags[order]
+    flags = state.flags[order]
     pfn, killed = -1, False
-    if machine.strategy.shrinks_early and not machine.running.reclaiming and (yield from _shrink(machine)):
-        pfn = int(alloc_pages(machine.allocator, machine.cpu, order, migratetype, context))
+    if state.strategy.shrinks_early and not state.running.reclaiming and (yield from _shrink(state)):
+        pfn = int(alloc_pages(state.allocator, state.cpu, order, migratetype, context))
         if pfn >= 0:
             return pfn
-    if context & MAY_RECLAIM and not machine.running.reclaiming:
-        machine.stalls += 1
+    if context & MAY_RECLAIM and not state.running.reclaiming:
+        state.stalls += 1
         entered: set[str] = set()
-        pfn = yield from _reclaim_and_compact(machine, order, migratetype, context, entered)
-        if pfn < 0 and order <= COSTLY_ORDER and unreserve_highatomic(machine.allocator, migratetype, True):
-            pfn = _after_reclaim(machine, order, migratetype, context)  # should_reclaim_retry()
+        pfn = yield from _reclaim_and_compact(state, order, migratetype, context, entered)
+        if pfn < 0 and order <= COSTLY_ORDER and unreserve_highatomic(state.allocator, migratetype, True):
+            pfn = _after_reclaim(state, order, migratetype, context)  # should_reclaim_retry()
         if killed := pfn < 0 and _may_oom(order, context):
             entered.add("oom_kill")
-            machine.incident("oom_kill", order, "nothing left to reclaim")
+            state.incident("oom_kill", order, "nothing left to reclaim")
         for flag in entered:
             flags[FLAGS.index(flag)] += 1
     if pfn < 0:
         flags[FLAGS.index("null")] += not killed
-        machine.failures[order] += 1
+        state.failures[order] += 1
     return pfn
 
 
-def _reclaim_and_compact(machine: "Machine", order: int, migratetype: int, context: int, entered: set[str]) -> Decision:
+def _reclaim_and_compact(state: State, order: int, migratetype: int, context: int, entered: set[str]) -> Decision:
     """Direct compaction and direct reclaim in the order of the kernel; adds to `entered` what was.
 
     Asynchronous compaction comes first if the block would be costly or would mix pageblocks. Then rounds of reclaim and
@@ -175,29 +167,29 @@ def _reclaim_and_compact(machine: "Machine", order: int, migratetype: int, conte
     MAX_COMPACT_RETRIES for blocks.
     """
     costly = order > COSTLY_ORDER
-    yield Wait(machine.costs.stall_ns)
+    yield Wait(state.costs.stall_ns)
     if costly or (order > 0 and migratetype != MOVABLE):
         entered.add("compact_async")
-        if (pfn := _after_compaction(machine, order, migratetype, context, sync=False)) >= 0:
+        if (pfn := _after_compaction(state, order, migratetype, context, sync=False)) >= 0:
             return pfn
     once = context & NORETRY or (costly and not context & RETRY_MAYFAIL)
     sync = not (costly and context & NORETRY)
     most_free = barren = 0
     for tries in count():
         entered.add("reclaim")
-        freed = (yield from _shrink(machine)) + machine.reclaim.direct(machine.cpu, context)
-        if (pfn := _after_reclaim(machine, order, migratetype, context)) >= 0:
+        freed = (yield from _shrink(state)) + state.reclaim.direct(state.cpu, context)
+        if (pfn := _after_reclaim(state, order, migratetype, context)) >= 0:
             return pfn
         if order > 0:
             entered.add("compact_sync" if sync else "compact_async")
-            if (pfn := _after_compaction(machine, order, migratetype, context, sync=sync)) >= 0:
+            if (pfn := _after_compaction(state, order, migratetype, context, sync=sync)) >= 0:
                 return pfn
-        free = int(machine.allocator.free_pages.sum())
+        free = int(state.allocator.free_pages.sum())
         barren = 0 if free > most_free else barren + 1
         most_free = max(free, most_free)
         if not freed or once or barren == _MAX_RECLAIM_RETRIES or (order > 0 and tries == _MAX_COMPACT_RETRIES):
             return -1
-        yield Wait(machine.costs.stall_ns)
+        yield Wait(state.costs.stall_ns)
 
 
 def _may_oom(order: int, context: int) -> bool:
@@ -206,42 +198,42 @@ def _may_oom(order: int, context: int) -> bool:
     return order <= COSTLY_ORDER and not refuses and bool(context & MAY_FS)
 
 
-def _after_compaction(machine: "Machine", order: int, migratetype: int, context: int, *, sync: bool) -> int:
+def _after_compaction(state: State, order: int, migratetype: int, context: int, *, sync: bool) -> int:
     """__alloc_pages_direct_compact(): try if a block has become free."""
-    if not machine.reclaim.compact(machine.cpu, order, migratetype, context, sync=sync):
+    if not state.reclaim.compact(state.cpu, order, migratetype, context, sync=sync):
         return -1
-    return int(alloc_pages_after_reclaim(machine.allocator, machine.cpu, order, migratetype, context))
+    return int(alloc_pages_after_reclaim(state.allocator, state.cpu, order, migratetype, context))
 
 
-def _after_reclaim(machine: "Machine", order: int, migratetype: int, context: int) -> int:
+def _after_reclaim(state: State, order: int, migratetype: int, context: int) -> int:
     """__alloc_pages_direct_reclaim(): try, and again with what per-CPU lists and reserves hold back."""
-    request = (machine.allocator, machine.cpu, order, migratetype, context)
+    request = (state.allocator, state.cpu, order, migratetype, context)
     pfn = int(alloc_pages_after_reclaim(*request))
     if pfn < 0:
-        unreserve_highatomic(machine.allocator, migratetype, False)
-        drain_all_pages(machine.allocator)
+        unreserve_highatomic(state.allocator, migratetype, False)
+        drain_all_pages(state.allocator)
         pfn = int(alloc_pages_after_reclaim(*request))
     return pfn
 
 
-def _unless_deadlocked(machine: "Machine", decision: Decision) -> Decision:
+def _unless_deadlocked(state: State, decision: Decision) -> Decision:
     """A strategy's decision; None if it would never end: what it has in hand goes back."""
     try:
         return (yield from decision)
     except DeadlockError as never:
-        machine.abandon(str(never))
+        state.abandon(str(never))
         return None
 
 
-def _shrink(machine: "Machine") -> Decision:
+def _shrink(state: State) -> Decision:
     """Enter the strategy's shrinker, as direct reclaim does; it is not entered from within itself."""
-    running = machine.running
+    running = state.running
     before = running.cause
     if before != WARM_UP:
         running.cause = CAUSES.index("shrink")
     running.reclaiming = True
-    freed = (yield from _unless_deadlocked(machine, machine.strategy.shrink(machine.view))) or 0
+    freed = (yield from _unless_deadlocked(state, state.strategy.shrink(state.view))) or 0
     running.reclaiming = False
     running.cause = before
-    machine.shrunk += freed
+    state.shrunk += freed
     return int(freed)

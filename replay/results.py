@@ -14,7 +14,7 @@ from replay.kernel import direct_map as maps
 from replay.kernel.mmzone import EXTFRAG, HOLE, USED
 from replay.latency import Latencies
 from replay.machine import Machine
-from replay.requests import CAUSES, FLAGS
+from replay.state import CAUSES, FLAGS
 
 _NS = 1e9
 

@@ -9,6 +9,7 @@ import sys
 import time
 import tomllib
 import zipfile
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,17 @@ def test_stages_import_the_spine_and_never_each_other(path):
     here = path.relative_to(ROOT).parts[0]
     stages = {name.partition(".")[0] for name in imported(path)} & set(STAGES) - {here}
     assert not stages or path == ROOT / "ptpool" / "cli.py"
+
+
+def test_imports_run_one_way():
+    name_of = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in SOURCES}
+    needs = {}
+    for path, name in name_of.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        within = {f"{node.module}.{alias.name}" for node in froms for alias in node.names}
+        needs[name] = {*imported(path), *within} & set(name_of.values())
+    TopologicalSorter(needs).prepare()  # raises CycleError, with the circle
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())

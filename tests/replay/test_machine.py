@@ -14,8 +14,8 @@ from ptpool.errors import UsageError
 from replay import pool as pools
 from replay.kernel import direct_map as maps
 from replay.registry import configure, strategies
-from replay.requests import CAUSES, FLAGS
 from replay.results import result_of
+from replay.state import CAUSES, FLAGS
 from replay.strategies.full_reserve import FullReserve
 from replay.strategies.pba import Pba
 from replay.strategies.pte_mapped import PteMapped

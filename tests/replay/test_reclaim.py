@@ -17,8 +17,8 @@ from replay.kernel.gfp import MAY_IO, NORETRY, WAKES_KSWAPD
 from replay.kernel.mmzone import FREE, ON_PCP, USED, WMARK_HIGH, WMARK_LOW
 from replay.machine import Machine
 from replay.reclaim import variants
-from replay.requests import FLAGS
 from replay.results import result_of
+from replay.state import FLAGS
 from replay.strategies.full_reserve import FullReserve
 from replay.strategies.self_split import SelfSplit
 from replay.strategies.unprotected import Unprotected
