@@ -11,9 +11,10 @@ import duckdb
 from ptpool.errors import UsageError
 from ptpool.warehouse import capture_names, capture_row
 from reports.case import load_case
-from reports.page import answer, capture_page, machine, recorded
+from reports.page import capture_page, machine, recorded
 from reports.questions import ask
 from reports.render import file_stem, render
+from reports.sections.answer import answer
 from reports.tables import table
 
 MARK = "<!-- written by ptpool report build -->"
@@ -105,7 +106,7 @@ def _index(connection: duckdb.DuckDBPyConnection, pages: set[str]) -> dict[str, 
     text = render(
         "index.md.j2",
         entries=entries,
-        table=table(headline, *cases),
+        table=lambda _: table(headline, *cases),
         strategies=f"{count} {'strategy' if count == 1 else 'strategies'}",
     )
     return {"README.md": text.encode(), f"{file_stem('index')}.csv": headline.csv().encode()}

@@ -11,34 +11,7 @@ from typing import Any
 import duckdb
 
 from reports.formats import LEAF_NAMES
-from reports.questions import Answer, ask
-
-TABLES = (
-    "data_quality",
-    "looked_for",
-    "summary_supply",
-    "summary_map",
-    "summary_failures",
-    "refills",
-    "splits",
-    "map_coverage",
-    "agreement",
-    "validation",
-    "contradictions",
-    "run_order",
-    "mapping_cost",
-    "mapping_weightings",
-    "mapping_scale",
-    "published",
-    "conversion",
-    "incidents",
-    "assumptions",
-    "provenance",
-    "glossary",
-)
-"""Questions whose answers stand in a capture's page as they are, each with its CSV."""
-
-QUESTIONS = ("capture", "splits_over_time", "pool_over_time", "modelled", "facts", *TABLES)
+from reports.questions import Answer, Answers
 
 Metrics = dict[str, Any]
 
@@ -56,7 +29,8 @@ class Case:
         quality: by name, what the import counted.
         reserve: by strategy, the pages that it keeps for splits, if its parameters say so.
         modelled: pairs of strategy and metric that the replay wrote, NULL or not.
-        answers: every answer, by the name of its question.
+        agreement: what the recorded machine counted before and after, beside the replay of `unprotected`.
+        answers: every answer, by the name of its question, which is asked when it is first looked up.
     """
 
     capture: dict[str, Any]
@@ -67,6 +41,7 @@ class Case:
     quality: dict[str, int] = field(default_factory=dict)
     reserve: dict[str, int] = field(default_factory=dict)
     modelled: frozenset[tuple[str, str]] = frozenset()
+    agreement: list[dict[str, Any]] = field(default_factory=list)
     answers: dict[str, Answer] = field(default_factory=dict)
 
     @property
@@ -91,9 +66,9 @@ class Case:
         return [s for s, m in self.metrics.items() if family(s) == "pool" and m["refills"] is not None]
 
     @property
-    def agreement(self) -> list[dict[str, Any]]:
-        """What the recorded machine counted before and after, beside the replay of `unprotected`."""
-        return self.answers["agreement"].records() if "agreement" in self.answers else []
+    def time_unit(self) -> str:
+        """What the time axes count."""
+        return "emulated seconds" if self.capture["timing"] == "emulated" else "seconds"
 
     @property
     def described(self) -> frozenset[str]:
@@ -110,13 +85,13 @@ class Case:
 
 
 def load_case(connection: duckdb.DuckDBPyConnection, capture: str) -> Case:
-    """Ask everything about one capture.
+    """What is known about one capture.
 
     Args:
         connection: an open warehouse.
         capture: name of a capture with at least one default policy run.
     """
-    answers = {name: ask(connection, name, capture=capture) for name in QUESTIONS}
+    answers = Answers(connection, capture=capture)
     refills: dict[str, dict[int, tuple[int, int]]] = defaultdict(dict)
     for row in answers["refills"].records():
         refills[row["strategy"]][row["page_order"]] = (row["refill_attempts"], row["refill_failures"])
@@ -138,6 +113,7 @@ def load_case(connection: duckdb.DuckDBPyConnection, capture: str) -> Case:
         quality=dict(quality),
         reserve=_reserves(answers["provenance"]),
         modelled=frozenset((s, m) for s, m in answers["modelled"].rows),
+        agreement=answers["agreement"].records(),
         answers=answers,
     )
 

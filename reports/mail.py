@@ -5,8 +5,9 @@ import pandas as pd
 
 from reports import cost, findings
 from reports.case import Case, load_case
-from reports.page import answer, machine, recorded
+from reports.page import machine, recorded
 from reports.render import render
+from reports.sections.answer import answer
 from reports.tables import columns_of_text, metric_cell, wrapped
 
 WIDTH = 76

@@ -2,20 +2,13 @@
 
 import duckdb
 
-from reports import cost, findings
-from reports.agreement import agreement
-from reports.case import TABLES, Case, load_case
-from reports.draw import figures
+from reports.case import Case, load_case
+from reports.contents import CONTENTS
+from reports.figures.style import house_style
 from reports.formats import count, duration, size
+from reports.questions import Answer
 from reports.render import file_stem, render
-from reports.tables import table
-from reports.verdict import verdict
-
-_MOSAIC_KEY = (
-    "One cell per 2M of physical memory (more on large machines: the legend says how much), row by row from address 0; "
-    "its shade is the smallest leaf in it, an orange bar means that part of it is keyed, a red square all of it, and a "
-    "black frame at the end that it changed since the start. White is no memory."
-)
+from reports.tables import Table, table
 
 
 def machine(case: Case) -> str:
@@ -43,11 +36,6 @@ def _span(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds >= 1 else duration(seconds * 1e9)
 
 
-def answer(case: Case) -> list[str]:
-    """The answer in a few sentences: what was asked for, what differs, what may be concluded, what ran out."""
-    return [findings.demand(case), findings.contrast(case), verdict(case), findings.shortfall(case)]
-
-
 def capture_page(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, bytes]:
     """Write the page of a capture.
 
@@ -59,29 +47,25 @@ def capture_page(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, 
         Contents by file name: ``README.md``, the figures, and the CSV behind every table and figure.
     """
     case = load_case(connection, name)
-    drawn = figures(connection, case)
-    tables = {question: table(case.answers[question], case) for question in TABLES}
+    answers: dict[str, Answer] = {}
+    images: dict[str, bytes] = {}
+
+    def shown(question: str) -> Table:
+        answers[file_stem(question)] = case.answers[question]
+        return table(case.answers[question], case)
+
+    sections = []
+    for section in CONTENTS:
+        with house_style():
+            figures = section.figures(connection, case)
+        for figure in figures:
+            images |= {f"{figure.name}.{suffix}": image for suffix, image in figure.images.items()}
+            if figure.answer:
+                answers[figure.data] = figure.answer
+        template = f"sections/{section.name}.md.j2"
+        sections.append(render(template, capture=case.capture, table=shown, figures=figures, **section.values(case)))
     text = render(
-        "capture.md.j2",
-        capture=case.capture,
-        machine=machine(case),
-        recorded=recorded(case),
-        answer=answer(case),
-        timing=cost.timing(case),
-        quality=cost.quality(case),
-        basis=cost.basis(case),
-        unmeasured=cost.UNMEASURED,
-        agreement=agreement(case),
-        differences=findings.differences(case),
-        baseline="unprotected" in case.metrics,
-        mosaic_key=_MOSAIC_KEY if any(figure.name for figure in drawn["mosaic"]) else "",
-        figures=drawn,
-        tables=tables,
+        "capture.md.j2", capture=case.capture, machine=machine(case), recorded=recorded(case), sections=sections
     )
-    files = {"README.md": text.encode()}
-    files |= {f"{file_stem(question)}.csv": case.answers[question].csv().encode() for question in TABLES}
-    for figure in (figure for section in drawn.values() for figure in section if figure.answer):
-        files |= {f"{figure.name}.{suffix}": image for suffix, image in figure.images.items()}
-        if figure.answer:
-            files[f"{figure.data}.csv"] = figure.answer.csv().encode()
-    return files
+    tables = {f"{stem}.csv": answer.csv().encode() for stem, answer in answers.items()}
+    return {"README.md": text.encode(), **tables, **images}

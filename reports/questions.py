@@ -50,6 +50,18 @@ def ask(connection: duckdb.DuckDBPyConnection, name: str, **values: str | int) -
     return Answer(name, sql, columns, tuple(cursor.fetchall()))
 
 
+class Answers(dict[str, Answer]):
+    """Answers by the name of their question, each asked when it is first looked up."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, **values: str | int) -> None:
+        super().__init__()
+        self._connection, self._values = connection, values
+
+    def __missing__(self, name: str) -> Answer:
+        self[name] = answer = ask(self._connection, name, **self._values)
+        return answer
+
+
 @cache
 def _question(name: str) -> Template:
     return Template(files("reports").joinpath("queries", f"{name}.sql").read_text(encoding="utf-8").strip())

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reports import captions
 from reports.case import Case, strategies
 from reports.figures import mapping_cost, mosaic, pool, splits
 from reports.figures.style import spread
@@ -93,7 +92,7 @@ def test_pool_levels_are_kept_until_they_change() -> None:
 
 @pytest.mark.parametrize(("timing", "unit"), [("emulated", "emulated seconds"), ("real", "seconds")])
 def test_time_axes_say_whose_seconds_they_count(timing: str, unit: str) -> None:
-    said = captions.time_unit(Case({"timing": timing}, {}))
+    said = Case({"timing": timing}, {}).time_unit
     steps = pd.DataFrame([("pba", "refill", 1.0, 2)], columns=["strategy", "cause", "t_s", "splits"])
     levels = pd.DataFrame([("pba", 1.0, 10.0, 512.0, 502.0, 3.0)],
                           columns=["strategy", "t_s", "ptp_live", "pool_held", "pool_idle", "reserve_low"])  # fmt: skip

@@ -216,29 +216,29 @@ def test_a_recording_without_page_tables_says_that_and_stops() -> None:
     assert verdict(told) == "No recommendation: no page table is allocated, so there is nothing to supply."
 
 
-def recorded(splits_2m: tuple[int, int, int], splits_1g: tuple[int, int, int]) -> dict[str, Answer]:
+def recorded(splits_2m: tuple[int, int, int], splits_1g: tuple[int, int, int]) -> list[dict[str, Any]]:
     columns = ("quantity", "recorded_before", "recorded_after", "replayed_after")
     rows = (("free pages", 9, 8, 1), ("2M splits since boot", *splits_2m), ("1G splits since boot", *splits_1g))
-    return {"agreement": Answer("agreement", "", columns, rows)}
+    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def test_splits_stand_beside_those_of_the_recorded_machine() -> None:
     told = case(unprotected={"splits_2m": 25}, pba=pool(5, 21), reserve_block=pool(5, 20))
-    text = findings.contrast(replace(told, answers=recorded((5, 33, 30), (0, 1, 0))))
+    text = findings.contrast(replace(told, agreement=recorded((5, 33, 30), (0, 1, 0))))
     assert "there are 25 splits; the recorded machine counted 29 (28 of 2M and 1 of 1G). " in text
     assert text.endswith(
         "The model is 4 splits away from the recorded machine, "
         "and the difference between pba and unprotected is within that error."
     )
-    exact = findings.contrast(replace(told, answers=recorded((5, 30, 30), (0, 0, 0))))
+    exact = findings.contrast(replace(told, agreement=recorded((5, 30, 30), (0, 0, 0))))
     assert exact.endswith("there are 25 splits; the recorded machine counted 25 (25 of 2M).")
-    none = findings.contrast(replace(told, answers=recorded((5, 5, 5), (0, 0, 0))))
+    none = findings.contrast(replace(told, agreement=recorded((5, 5, 5), (0, 0, 0))))
     assert none.endswith("the recorded machine counted none.")
 
 
 def test_errors_of_opposite_sign_do_not_cancel() -> None:
     told = case(unprotected={"splits_2m": 25}, pba=pool(5, 23))
-    text = findings.contrast(replace(told, answers=recorded((0, 24, 25), (0, 1, 0))))
+    text = findings.contrast(replace(told, agreement=recorded((0, 24, 25), (0, 1, 0))))
     assert "The model is 2 splits away" in text
     assert "every pool strategy and unprotected is within that error" in text
 
