@@ -15,7 +15,7 @@ import duckdb
 
 from ptpool.errors import UsageError
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 _CAPTURE_TABLES = (
     "page_event",
@@ -44,6 +44,13 @@ _RUN_TABLES = (
     "latency",
     "run",
 )
+
+_DATA = {
+    "metric_glossary": "metrics.csv",
+    "published_source": "published_source.csv",
+    "published_measurement": "published_measurement.csv",
+}
+"""Tables that come with ptpool."""
 
 _SUMMARY_COLUMNS = {
     "capture_id": "Capture that was replayed",
@@ -77,7 +84,7 @@ def _known_metrics() -> set[str]:
 
 def _create(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(_sql("tables.sql"))
-    for table, source in (("metric_glossary", "metrics.csv"), ("published_measurement", "published_measurement.csv")):
+    for table, source in _DATA.items():
         path = str(files("ptpool").joinpath("schema", source))
         connection.execute(
             f"INSERT INTO {table} FROM read_csv(?, header = true, nullstr = '', all_varchar = true)", [path]

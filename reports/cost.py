@@ -47,7 +47,7 @@ def basis(case: Case) -> str:
         f"The scale: against an all-4K map, large pages saved {count(scale['measurements'], 'workload')} "
         f"{points(scale['low_pct'])} (low), {points(scale['median_pct'])} (median) and "
         f"{points(scale['high_pct'])} (high) of their time ({arch}, {scale['platforms']}; only significant "
-        "improvements were listed, and the high figure is system time of a kernel build, not its whole time)."
+        "improvements were listed)."
     )
     own = case.capture["arch"]
     if own != arch:

@@ -329,18 +329,32 @@ COMMENT ON COLUMN contradiction.pages IS 'Pages (a page counts each time)';
 COMMENT ON COLUMN contradiction.explained IS 'Whether a cause is known';
 COMMENT ON COLUMN contradiction.explanation IS 'The cause in words, with its place in the kernel';
 
-CREATE TABLE published_measurement (
-    topic VARCHAR NOT NULL, arch VARCHAR NOT NULL, platform VARCHAR NOT NULL, workload_class VARCHAR NOT NULL, benchmark VARCHAR NOT NULL,
-    metric VARCHAR NOT NULL, delta_pct DOUBLE, better_when VARCHAR NOT NULL, source VARCHAR NOT NULL, note VARCHAR
+CREATE TABLE published_source (
+    source VARCHAR PRIMARY KEY, posted VARCHAR, message_id VARCHAR, read_in VARCHAR NOT NULL
 );
-COMMENT ON TABLE published_measurement IS 'Published figures on what the granularity of the direct map and its keys cost, as posted';
-COMMENT ON COLUMN published_measurement.topic IS 'mapping (large pages against an all-4K map), fragmentation (a partly split map), conversion (a key change per table)';
+COMMENT ON TABLE published_source IS 'Where published figures come from';
+COMMENT ON COLUMN published_source.source IS 'Who published it, what and when: as published_measurement.source says it';
+COMMENT ON COLUMN published_source.posted IS 'Date as far as it is known; NULL: it has none (sources of a kernel)';
+COMMENT ON COLUMN published_source.message_id IS 'Message-ID, where it is known: the mailing-list archives find a mail by it';
+COMMENT ON COLUMN published_source.read_in IS 'In what the figure was read';
+
+CREATE TABLE published_measurement (
+    topic VARCHAR NOT NULL, arch VARCHAR NOT NULL, platform VARCHAR NOT NULL, kernel VARCHAR, workload_class VARCHAR NOT NULL,
+    benchmark VARCHAR NOT NULL, metric VARCHAR NOT NULL, delta_pct DOUBLE, value DOUBLE, unit VARCHAR, better_when VARCHAR NOT NULL,
+    certainty VARCHAR NOT NULL, source VARCHAR NOT NULL REFERENCES published_source (source), note VARCHAR
+);
+COMMENT ON TABLE published_measurement IS 'Published figures on what the granularity of the direct map and changes of its permissions cost, as posted';
+COMMENT ON COLUMN published_measurement.topic IS 'mapping (large pages against an all-4K map), fragmentation (a partly split map), conversion (a key change per table), memory (spent on tables of the direct map), flush (TLB invalidation), walk (of page tables)';
 COMMENT ON COLUMN published_measurement.arch IS 'Architecture as uname -m names it';
-COMMENT ON COLUMN published_measurement.platform IS 'Machine and kernel';
-COMMENT ON COLUMN published_measurement.workload_class IS 'macro (whole workload), micro (one kernel path), memory (bytes)';
+COMMENT ON COLUMN published_measurement.platform IS 'Machine';
+COMMENT ON COLUMN published_measurement.kernel IS 'Kernel; NULL: not said';
+COMMENT ON COLUMN published_measurement.workload_class IS 'macro (whole workload), micro (one kernel path), primitive (one operation), io (devices and page cache), memory (bytes), survey (shares of many tests), field (counted on a machine in use)';
 COMMENT ON COLUMN published_measurement.benchmark IS 'What was run';
 COMMENT ON COLUMN published_measurement.metric IS 'What was measured';
-COMMENT ON COLUMN published_measurement.delta_pct IS 'Change in per cent as published (mapping: large pages relative to all-4K); NULL: only a direction was published';
-COMMENT ON COLUMN published_measurement.better_when IS 'lower or higher';
-COMMENT ON COLUMN published_measurement.source IS 'Who published it, where and when';
-COMMENT ON COLUMN published_measurement.note IS 'How sure it is, and what to mind; NULL: nothing to add';
+COMMENT ON COLUMN published_measurement.delta_pct IS 'Change in per cent as published (mapping: large pages relative to all-4K; conversion: with key changes relative to without keys); NULL: none was published';
+COMMENT ON COLUMN published_measurement.value IS 'The figure itself, in unit, where it is not a change in per cent; NULL: none was published';
+COMMENT ON COLUMN published_measurement.unit IS 'Unit of value';
+COMMENT ON COLUMN published_measurement.better_when IS 'Which direction is better: lower or higher (fastest page size: the larger or the smaller page)';
+COMMENT ON COLUMN published_measurement.certainty IS 'measured (a number that was measured and posted), approximate (the same in round words), derived (our arithmetic on posted numbers or sources), direction (better or worse and no figure), opinion (a reading or an assumption of its author), weak (no measurement behind it is known)';
+COMMENT ON COLUMN published_measurement.source IS 'Who published it, what and when: published_source says more';
+COMMENT ON COLUMN published_measurement.note IS 'What to mind; NULL: nothing to add';

@@ -140,12 +140,13 @@ COMMENT ON COLUMN provenance.imported_by IS 'ptpool that imported the capture';
 COMMENT ON COLUMN provenance.assumptions IS 'What had to be assumed';
 
 CREATE VIEW mapping_scale AS
-SELECT arch, metric, count(*) AS measurements, min(abs(delta_pct)) AS low_pct, median(abs(delta_pct)) AS median_pct,
-       max(abs(delta_pct)) AS high_pct, string_agg(DISTINCT platform, '; ' ORDER BY platform) AS platforms
-FROM published_measurement
-WHERE topic = 'mapping' AND workload_class = 'macro' AND delta_pct IS NOT NULL
-GROUP BY ALL ORDER BY arch, metric;
-COMMENT ON VIEW mapping_scale IS 'What an all-4K direct map was measured to cost in whole workloads, per architecture and metric';
+WITH gain AS (
+    SELECT *, if(better_when = 'higher', delta_pct, -delta_pct) AS gain_pct FROM published_measurement
+    WHERE topic = 'mapping' AND workload_class = 'macro' AND certainty = 'measured' AND delta_pct IS NOT NULL)
+SELECT arch, metric, count(*) AS measurements, min(gain_pct) AS low_pct, median(gain_pct) AS median_pct,
+       max(gain_pct) AS high_pct, string_agg(DISTINCT platform, '; ' ORDER BY platform) AS platforms
+FROM gain GROUP BY ALL ORDER BY arch, metric;
+COMMENT ON VIEW mapping_scale IS 'What large pages were measured to gain over an all-4K direct map in whole workloads, per architecture and metric: negative where 4K pages were better';
 COMMENT ON COLUMN mapping_scale.arch IS 'Architecture';
 COMMENT ON COLUMN mapping_scale.metric IS 'Metric: figures of different metrics are never mixed';
 COMMENT ON COLUMN mapping_scale.measurements IS 'Number of published figures';
