@@ -1,0 +1,170 @@
+"""Many small pieces of work through one `concurrent.futures.Executor`: processes of this machine by default.
+
+What a group of units reads (a capture's demand, the machine before its first event) is written once to a file that
+every worker maps, so that nothing large is copied from process to process. A worker's changes to it stay its own.
+
+    with local_workers(jobs) as workers:
+        there = workers.share((demand, machine))
+        for unit, result in workers.run(function, there, units):   # in the order in which they end
+            ...                                                    # `function((demand, machine), unit)`, or Failure
+"""
+
+import mmap
+import multiprocessing
+import pickle
+import struct
+import tempfile
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from functools import lru_cache
+from itertools import count
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar
+
+S = TypeVar("S")
+U = TypeVar("U")
+R = TypeVar("R")
+
+_ALIGNED = 64
+_RESTARTS = 2  # times in a row that workers may die without ending a single unit
+
+
+class Failure(NamedTuple):
+    """Why a unit has no result."""
+
+    reason: str
+
+
+class Shared(NamedTuple, Generic[S]):
+    """A value that workers read from a file; `S` is its type."""
+
+    path: Path
+
+
+class Workers:
+    """Runs units of work; see `local_workers`.
+
+    Args:
+        start: makes an executor; called again when its workers have died.
+        folder: for what is shared.
+    """
+
+    def __init__(self, start: Callable[[], Executor], folder: Path) -> None:
+        self._start, self._folder, self._names = start, folder, count()
+        self._executor = start()
+
+    def share(self, value: S) -> Shared[S]:
+        """Write what many units read, once. It is any value that can be pickled; its arrays are mapped, not copied."""
+        path = self._folder / f"{next(self._names)}.pickle"
+        _write(value, path)
+        return Shared(path)
+
+    def run(
+        self, function: Callable[[S, U], R], shared: Shared[S], units: Iterable[U]
+    ) -> Iterator[tuple[U, R | Failure]]:
+        """Run ``function(value, unit)`` for every unit, and yield each with its result as soon as it has ended.
+
+        Args:
+            function: of a module, so that other processes find it.
+            shared: from `share`.
+            units: small values that can be pickled.
+
+        Yields:
+            Unit and result. A unit that raises gives its reason. When workers die (killed, or out of memory), new ones
+            take over; units fail only when nothing at all ends any more.
+        """
+        waiting = list(units)
+        in_vain = 0
+        while waiting:
+            futures = {self._executor.submit(_call, function, shared.path, unit): unit for unit in waiting}
+            waiting = []
+            before = len(futures)
+            try:
+                for future in as_completed(futures):
+                    try:
+                        result = future.result()
+                    except BrokenExecutor:
+                        waiting.append(futures[future])
+                    else:
+                        yield futures[future], result
+            finally:
+                for future in futures:
+                    future.cancel()
+            if waiting:
+                in_vain = in_vain + 1 if len(waiting) == before else 0
+                self.close()
+                self._executor = self._start()
+                if in_vain > _RESTARTS:
+                    yield from ((unit, Failure("its worker died: killed, or out of memory?")) for unit in waiting)
+                    return
+
+    def close(self) -> None:
+        """End the workers; what has not begun is left out."""
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def local_workers(jobs: int) -> Iterator[Workers]:
+    """So many processes of this machine; one job stays in this process."""
+    with tempfile.TemporaryDirectory(prefix="ptpool-") as folder:
+        workers = Workers(lambda: ThreadPoolExecutor(1) if jobs == 1 else _processes(jobs), Path(folder))
+        try:
+            yield workers
+        finally:
+            workers.close()
+
+
+def _processes(jobs: int) -> ProcessPoolExecutor:
+    """Processes that are forked from a server which has the modules: it has no threads, unlike this process."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["replay.results"])
+    return ProcessPoolExecutor(jobs, mp_context=context)
+
+
+def where(error: BaseException) -> str:
+    """An exception in a line, with the place it came from."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({Path(frame.filename).name}, line {frame.lineno})"
+
+
+def _call(function: Callable[[Any, U], R], path: Path, unit: U) -> R | Failure:
+    """What a worker does."""
+    try:
+        return function(_read(path), unit)
+    except Exception as error:
+        return Failure(where(error))
+
+
+def _write(value: Any, path: Path) -> None:
+    """Pickle a value into a file: a head, and behind it the arrays' bytes as they are (PEP 574)."""
+    buffers: list[pickle.PickleBuffer] = []
+    data = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+    parts = [buffer.raw() for buffer in buffers]
+    head = pickle.dumps((data, [part.nbytes for part in parts]))
+    with path.open("wb") as stream:
+        stream.write(struct.pack("<q", len(head)) + head)
+        for part in parts:
+            stream.seek(_up(stream.tell()))
+            stream.write(part)
+        stream.truncate(max(stream.tell(), 1))
+
+
+@lru_cache(maxsize=2)
+def _read(path: Path) -> Any:
+    """The value in a file, its arrays mapped: memory that nobody has written to is shared by all who read the file."""
+    with path.open("rb") as stream:
+        (length,) = struct.unpack("<q", stream.read(8))
+        data, sizes = pickle.loads(stream.read(length))
+        at, parts = 8 + length, []
+        with memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)) as whole:
+            for size in sizes:
+                at = _up(at)
+                parts.append(whole[at : at + size])
+                at += size
+        return pickle.loads(data, buffers=parts)
+
+
+def _up(at: int) -> int:
+    return -(-at // _ALIGNED) * _ALIGNED
