@@ -59,6 +59,15 @@ def run(
             "back), moderate, or optimistic (every movable page). Conclusions should not depend on it.",
         ),
     ] = "none",
+    copies: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=1000,
+            help="How many times over the recorded processes run at once, each with memory of its own; when the others "
+            "start is drawn by --seed.",
+        ),
+    ] = 1,
     jobs: Annotated[int | None, typer.Option(min=1, help="Replays at a time (default: one per CPU).")] = None,
     db: Db = DEFAULT_DB,
     quiet: Quiet = False,
@@ -82,11 +91,11 @@ def run(
     settings = settings_of(setting or [], {entry.name for entry in entries})
     profile_of(machine)
     variant_of(reclaim)
-    chosen = ([entry.name for entry in entries], machine, reclaim)
-    if mode is Mode.placement and chosen != (["unprotected"], "recorded", "none"):
+    chosen = ([entry.name for entry in entries], machine, reclaim, copies)
+    if mode is Mode.placement and chosen != (["unprotected"], "recorded", "none", 1):
         raise UsageError(
             "--mode placement: it reconstructs what was, so no other strategy and no other machine can be replayed",
-            "add --strategy unprotected, and leave --machine and --reclaim out",
+            "add --strategy unprotected, and leave --machine, --reclaim and --copies out",
         )
     configured = [(entry, configure(entry, settings.get(entry.name, {}))) for entry in entries]
     if not db.exists():
@@ -100,7 +109,7 @@ def run(
             raise UsageError(f"{db}: no capture to replay", "import a trace first: ptpool ingest trace FILE")
         captures = [capture_row(connection, name) for name in names]
         wanted = [
-            Wanted(row, entry, configuration, seed, machine, mode.value, reclaim)
+            Wanted(row, entry, configuration, seed, machine, mode.value, reclaim, copies)
             for row in captures
             for entry, configuration in configured
         ]

@@ -19,6 +19,7 @@ import pyarrow as pa
 from ptpool.provenance import code_version, identity
 from ptpool.vocabulary import CONSUMERS
 from ptpool.warehouse import delete_run, metrics, transaction
+from replay.copies import scaled
 from replay.demand import Demand, load_demand
 from replay.initial_state import InitialState, recorded_machine
 from replay.kernel.buddy import build_free_lists
@@ -37,8 +38,6 @@ from replay.stretch import ALLOC, FREE_EVENT, Program
 POLICY, PLACEMENT = MODES = ("policy", "placement")
 """The simulated allocator places everything, or every event goes where it was recorded."""
 
-COPIES = 1
-
 
 @dataclass(frozen=True)
 class Wanted:
@@ -53,6 +52,8 @@ class Wanted:
     mode: str = POLICY
     reclaim: str = NONE
     """What reclaim and compaction can free: see `replay.reclaim`."""
+    copies: int = 1
+    """How many times over the recorded processes run: see `replay.copies`."""
 
     @property
     def params(self) -> dict[str, Any]:
@@ -62,8 +63,8 @@ class Wanted:
     @property
     def is_default(self) -> bool:
         """Whether nothing was set."""
-        chosen = (self.seed, self.machine, self.mode, self.reclaim)
-        return self.strategy == self.entry.factory() and chosen == (0, RECORDED, POLICY, NONE)
+        chosen = (self.seed, self.machine, self.mode, self.reclaim, self.copies)
+        return self.strategy == self.entry.factory() and chosen == (0, RECORDED, POLICY, NONE, 1)
 
     @property
     def run_id(self) -> str:
@@ -75,7 +76,7 @@ class Wanted:
             machine=self.machine,
             mode=self.mode,
             reclaim=self.reclaim,
-            copies=COPIES,
+            copies=self.copies,
             seed=self.seed,
             code_version=code_version(),
         )
@@ -159,7 +160,7 @@ def replay_all(
             on_done(len(done))
     if len(done) < len(runs):
         compile_ahead(reclaim=any(run.reclaim != NONE for run in runs))
-    missing: dict[tuple[str, int, str], list[Wanted]] = {}
+    missing: dict[tuple[str, int, str, int], list[Wanted]] = {}
     for run in runs:
         if run.mode == PLACEMENT and run.run_id not in done:
             started, clock = datetime.now(UTC).replace(tzinfo=None), time.perf_counter()
@@ -169,7 +170,7 @@ def replay_all(
             done[run.run_id] = Done(run, result.events, wall_s, 0, fresh=True)
             on_done(len(done))
         elif run.run_id not in done:
-            missing.setdefault((run.capture["capture_id"], run.seed, run.machine), []).append(run)
+            missing.setdefault((run.capture["capture_id"], run.seed, run.machine, run.copies), []).append(run)
     for group in missing.values():
         capture = group[0].capture
         demand = load_demand(connection, capture)
@@ -177,6 +178,7 @@ def replay_all(
         if (profile := profile_of(group[0].machine)) is not None:
             check_memory(profile, machine.geometry.page_shift, min(jobs, len(group)))
             machine = other_machine(profile, machine, demand, group[0].seed)
+        demand = scaled(demand, group[0].copies, group[0].seed, len(machine.mapped))
         with _short_turns(), ThreadPoolExecutor(jobs) as threads:
             futures = {threads.submit(_timed, machine, demand, run.strategy, run.reclaim): run for run in group}
             for future in as_completed(futures):
@@ -249,7 +251,16 @@ def _write(
         superseded = connection.execute(
             """SELECT run_id FROM run WHERE capture_id = ? AND strategy = ? AND params = ?::JSON AND machine = ?
                AND mode = ? AND reclaim = ? AND copies = ? AND seed = ?""",
-            [run.capture["capture_id"], run.entry.name, params, run.machine, run.mode, run.reclaim, COPIES, run.seed],
+            [
+                run.capture["capture_id"],
+                run.entry.name,
+                params,
+                run.machine,
+                run.mode,
+                run.reclaim,
+                run.copies,
+                run.seed,
+            ],
         ).fetchall()
         for (run_id,) in superseded:
             delete_run(connection, run_id)
@@ -264,7 +275,7 @@ def _write(
                 run.machine,
                 run.mode,
                 run.reclaim,
-                COPIES,
+                run.copies,
                 run.seed,
                 code_version(),
                 result.assumptions,
