@@ -8,7 +8,7 @@ from typing import Any
 
 from replay.registry import Entry, Strategy, parameters
 
-_RULE = re.compile(r"^(code|text|ours)  ")
+_RULE = re.compile(r"^(code|text|told|ours)  ")
 
 _HEAD = """# The strategies, rule by rule
 
@@ -17,6 +17,7 @@ where it was found:
 
 * **code**: read in the posted code
 * **text**: taken from the words of the posting
+* **told**: from notes on posted code that we could not read ourselves
 * **ours**: the posting is silent; a choice that can be argued with
 
 A parameter is set with `--set STRATEGY.PARAMETER=VALUE`.

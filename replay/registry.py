@@ -13,8 +13,9 @@ from ptpool.vocabulary import CONSUMERS
 from replay.actions import Change, Chunk, Decision, SetKey, Tables
 from replay.kernel.geometry import X86_64
 
-Rule = Literal["code", "text", "ours"]
-"""Where a rule was found: read in the posted code, in the words of the posting, or our own where it is silent."""
+Rule = Literal["code", "text", "told", "ours"]
+"""Where a rule was found: read in the posted code, in the words of the posting, in notes on code that we could not
+read, or our own where all are silent."""
 
 
 def param(default: Any, meaning: str, rule: Rule) -> Any:

@@ -15,8 +15,9 @@ from replay.registry import FastPath, PoolView, Strategy, strategy
 class CtorNaive(Strategy):
     """What the early versions would do where the direct map is not in 4K pages. They do not claim to work there.
 
-    code  Each page table comes from the page allocator; its constructor calls set_memory_pkey() on its page, and the
-          destructor resets it (v2 to v5: pagetable_*_ctor() and _dtor()).
+    code  Each page table comes from the page allocator; its constructor sets the key of its page, and the destructor
+          resets it (v2 to v5: __pagetable_ctor() and pagetable_dtor() call kpkeys_protect_pgtable_memory() and its
+          reverse).
     text  "calling set_memory_pkey() in pagetable_*_ctor() can cause the linear map to be split, which requires new
           PTP(s) to be allocated, which means more nested call(s) to set_memory_pkey(). This explodes as a non-recursive
           lock is taken on that path."

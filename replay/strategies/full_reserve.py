@@ -35,6 +35,7 @@ class FullReserve(Strategy):
           unprotected, with a warning; it never is, since the cache covers the worst case.
     code  Other page tables come from the grouped page cache: most recently used first; refilled with a 2M block, else
           with a single page; the key is set on what was added. A freed table goes back to the list and keeps its key.
+          (__replenish_grouped_pages() of patch 6 sets it on one page of a block: a mistake that is not modelled.)
     code  No lock around a refill: whoever finds the list empty refills, and each takes a block of its own.
     code  Shrinker: pages that it isolates are freed one by one, each with its own reset of the key, which splits a
           block that was keyed whole. It does not know of blocks.

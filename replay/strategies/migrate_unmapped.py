@@ -16,7 +16,8 @@ class MigrateUnmapped(Strategy):
     """Pageblocks change their type, not their permission; pages do that when they are allocated.
 
     code  A request that the lists of this type cannot serve takes a page by the normal fallback (from UNMOVABLE,
-          RECLAIMABLE, MOVABLE), splits the PMD of its pageblock, and moves all free pages of that to its lists.
+          RECLAIMABLE, MOVABLE), splits the PMD of its pageblock, and moves all free pages of that to its lists
+          (set_pageblock_unmapped()).
     code  Every allocation ends with the change of its pages and a flush; every free changes them back without one.
     code  What is freed in such a pageblock goes to the lists of its type, whoever had it.
     code  Other types use these lists as their last resort. No collapse (#if 0, FIXME).

@@ -18,7 +18,7 @@ class PteMapped(Strategy):
 
     text  The direct map is mapped with 4K pages at boot; its tables are allocated then and stay (about RAM/512).
     code  Each page table comes from the page allocator, gets the key with one permission change over its own pages
-          (v7: alloc_pages() + set_memory_pkey()), and loses it with another when it is freed.
+          (kpkeys_pgtable_alloc() of v7, noblock_pgtable_alloc() of v6), and loses it with another when it is freed.
     ours  Pages of the direct map's own tables come from memory set aside at boot (v7's PPA, page by page).
     """
 

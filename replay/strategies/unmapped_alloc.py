@@ -20,11 +20,14 @@ class UnmappedAlloc(Strategy):
     code  The whole refill is converted and flushed once; handing out and taking back change and flush nothing.
           (Patch 1 converts `1 << order` pages of a refill of `1 << cache_order`: a mistake that is not modelled.)
     code  A free merges with its buddies inside the private buddy. One for all CPUs and nodes.
-    code  Shrinker: chunks go back from order 0 upward; each is converted back, without a flush, and not merged with its
-          neighbours in the direct map.
+    code  Whatever is freed into the pageblock of a refill goes to the private buddy, whoever had it, and is not
+          converted. (With a refill smaller than the pageblock it takes in mapped pages: a mistake, not modelled.)
+    told  Shrinker: chunks go back from order 0 upward; each is converted back, without a flush, and not merged with its
+          neighbours in the direct map (patch 2).
     ours  Page tables are served as the memory of any user would be, and the key stands for "not mapped".
     ours  The tables of the direct map come from the page allocator, without the key: the posting says nothing of them,
           its users did not have that problem.
+    ours  Chunks merge up to a 2M block; in the posting up to MAX_ORDER - 1.
     ours  One scan of the shrinker stops once `shrink_batch` pages are free.
     """
 
