@@ -68,6 +68,14 @@ def run(
             "start is drawn by --seed.",
         ),
     ] = 1,
+    costs: Annotated[
+        str,
+        typer.Option(
+            metavar="PROFILE",
+            help="What operations take: built-in, or a TOML file with the names of replay/profiles/costs.toml (those "
+            "it leaves out are as built in). Waiting and latencies depend on it; part of a run's identity.",
+        ),
+    ] = "built-in",
     jobs: Annotated[int | None, typer.Option(min=1, help="Replays at a time (default: one per CPU).")] = None,
     db: Db = DEFAULT_DB,
     quiet: Quiet = False,
@@ -83,6 +91,7 @@ def run(
 
     from ptpool.progress import progress
     from ptpool.warehouse import capture_names, capture_row, open_warehouse
+    from replay.costs import cost_profile
     from replay.other_machine import profile_of
     from replay.reclaim import variant_of
     from replay.registry import configure, find
@@ -91,11 +100,12 @@ def run(
     settings = settings_of(setting or [], {entry.name for entry in entries})
     profile_of(machine)
     variant_of(reclaim)
-    chosen = ([entry.name for entry in entries], machine, reclaim, copies)
-    if mode is Mode.placement and chosen != (["unprotected"], "recorded", "none", 1):
+    prices = cost_profile(costs)
+    chosen = ([entry.name for entry in entries], machine, reclaim, copies, costs)
+    if mode is Mode.placement and chosen != (["unprotected"], "recorded", "none", 1, "built-in"):
         raise UsageError(
             "--mode placement: it reconstructs what was, so no other strategy and no other machine can be replayed",
-            "add --strategy unprotected, and leave --machine, --reclaim and --copies out",
+            "add --strategy unprotected, and leave --machine, --reclaim, --copies and --costs out",
         )
     configured = [(entry, configure(entry, settings.get(entry.name, {}))) for entry in entries]
     if not db.exists():
@@ -109,7 +119,7 @@ def run(
             raise UsageError(f"{db}: no capture to replay", "import a trace first: ptpool ingest trace FILE")
         captures = [capture_row(connection, name) for name in names]
         wanted = [
-            Wanted(row, entry, configuration, seed, machine, mode.value, reclaim, copies)
+            Wanted(row, entry, configuration, seed, machine, mode.value, reclaim, copies, prices)
             for row in captures
             for entry, configuration in configured
         ]

@@ -8,6 +8,7 @@ from typing import Any
 from ptpool.vocabulary import UNMOVABLE
 from replay import requests, stretch
 from replay.actions import Action, Decision
+from replay.costs import Costs
 from replay.demand import Demand
 from replay.initial_state import InitialState
 from replay.kernel import direct_map as maps
@@ -23,8 +24,15 @@ from replay.state import CAUSES, WARM_UP, State
 class Machine(State):
     """A simulated machine, in motion: what happens to it, and when."""
 
-    def __init__(self, start: InitialState, demand: Demand, strategy: Strategy, reclaim: str = NONE) -> None:
-        super().__init__(start, demand, strategy, reclaim)
+    def __init__(
+        self,
+        start: InitialState,
+        demand: Demand,
+        strategy: Strategy,
+        reclaim: str = NONE,
+        costs: Costs | None = None,
+    ) -> None:
+        super().__init__(start, demand, strategy, reclaim, costs)
         self.schedule = Schedule(self, timeless=True)
         self._put_off: dict[int, deque[int]] = {}  # events that wait for their task, by task
         self._waits_for: dict[int, int] = {}  # the task that an event on a recorded page waits for

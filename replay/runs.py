@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from ptpool.provenance import code_version, identity
 from ptpool.vocabulary import CONSUMERS
 from ptpool.warehouse import delete_run, metrics, transaction
 from replay.copies import scaled
+from replay.costs import BUILT_IN, CostProfile, Costs, built_in
 from replay.demand import Demand, load_demand
 from replay.initial_state import InitialState, recorded_machine
 from replay.kernel.buddy import build_free_lists
@@ -54,6 +55,8 @@ class Wanted:
     """What reclaim and compaction can free: see `replay.reclaim`."""
     copies: int = 1
     """How many times over the recorded processes run: see `replay.copies`."""
+    costs: CostProfile = field(default_factory=built_in)
+    """What operations take."""
 
     @property
     def params(self) -> dict[str, Any]:
@@ -63,8 +66,8 @@ class Wanted:
     @property
     def is_default(self) -> bool:
         """Whether nothing was set."""
-        chosen = (self.seed, self.machine, self.mode, self.reclaim, self.copies)
-        return self.strategy == self.entry.factory() and chosen == (0, RECORDED, POLICY, NONE, 1)
+        chosen = (self.seed, self.machine, self.mode, self.reclaim, self.copies, self.costs.name)
+        return self.strategy == self.entry.factory() and chosen == (0, RECORDED, POLICY, NONE, 1, BUILT_IN)
 
     @property
     def run_id(self) -> str:
@@ -77,6 +80,7 @@ class Wanted:
             mode=self.mode,
             reclaim=self.reclaim,
             copies=self.copies,
+            costs=self.costs.name,
             seed=self.seed,
             code_version=code_version(),
         )
@@ -101,9 +105,11 @@ class Failed:
     reason: str
 
 
-def replay_one(machine: InitialState, demand: Demand, strategy: Strategy, reclaim: str = NONE) -> RunResult:
+def replay_one(
+    machine: InitialState, demand: Demand, strategy: Strategy, reclaim: str = NONE, costs: Costs | None = None
+) -> RunResult:
     """Replay one capture through one strategy. Nothing is shared with other runs but what is only read."""
-    run = Machine(machine, demand, strategy, reclaim)
+    run = Machine(machine, demand, strategy, reclaim, costs)
     run.warm_up()
     run.replay()
     return result_of(run)
@@ -151,6 +157,7 @@ def replay_all(
     """
     runs = list(wanted)
     _write_strategies(connection)
+    _write_costs(connection, {run.costs.name: run.costs for run in runs})
     there = {run_id for (run_id,) in connection.execute("SELECT run_id FROM run").fetchall()}
     done: dict[str, Done] = {}
     failed: list[Failed] = []
@@ -180,7 +187,7 @@ def replay_all(
             machine = other_machine(profile, machine, demand, group[0].seed)
         demand = scaled(demand, group[0].copies, group[0].seed, len(machine.mapped))
         with _short_turns(), ThreadPoolExecutor(jobs) as threads:
-            futures = {threads.submit(_timed, machine, demand, run.strategy, run.reclaim): run for run in group}
+            futures = {threads.submit(_timed, machine, demand, run): run for run in group}
             for future in as_completed(futures):
                 run = futures[future]
                 if (error := future.exception()) is not None:
@@ -213,11 +220,9 @@ def _where(error: BaseException) -> str:
     return f"{type(error).__name__}: {error} ({Path(frame.filename).name}, line {frame.lineno})"
 
 
-def _timed(
-    machine: InitialState, demand: Demand, strategy: Strategy, reclaim: str
-) -> tuple[RunResult, datetime, float]:
+def _timed(machine: InitialState, demand: Demand, run: Wanted) -> tuple[RunResult, datetime, float]:
     started, clock = datetime.now(UTC).replace(tzinfo=None), time.perf_counter()
-    result = replay_one(machine, demand, strategy, reclaim)
+    result = replay_one(machine, demand, run.strategy, run.reclaim, run.costs.of(machine.arch))
     return result, started, time.perf_counter() - clock
 
 
@@ -242,6 +247,18 @@ def _write_strategies(connection: duckdb.DuckDBPyConnection) -> None:
             )
 
 
+def _write_costs(connection: duckdb.DuckDBPyConnection, profiles: dict[str, CostProfile]) -> None:
+    rows = [
+        (name, arch, constant, value.low, value.typical, value.high, value.source)
+        for name, profile in profiles.items()
+        for arch, constants in profile.constants.items()
+        for constant, value in constants.items()
+    ]
+    with transaction(connection):
+        connection.execute("DELETE FROM cost_constant WHERE list_contains(?, costs)", [list(profiles)])
+        connection.executemany("INSERT INTO cost_constant VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+
+
 def _write(
     connection: duckdb.DuckDBPyConnection, run: Wanted, result: RunResult, started: datetime, wall_s: float
 ) -> None:
@@ -250,7 +267,7 @@ def _write(
     with transaction(connection):
         superseded = connection.execute(
             """SELECT run_id FROM run WHERE capture_id = ? AND strategy = ? AND params = ?::JSON AND machine = ?
-               AND mode = ? AND reclaim = ? AND copies = ? AND seed = ?""",
+               AND mode = ? AND reclaim = ? AND costs = ? AND copies = ? AND seed = ?""",
             [
                 run.capture["capture_id"],
                 run.entry.name,
@@ -258,6 +275,7 @@ def _write(
                 run.machine,
                 run.mode,
                 run.reclaim,
+                run.costs.name,
                 run.copies,
                 run.seed,
             ],
@@ -265,7 +283,7 @@ def _write(
         for (run_id,) in superseded:
             delete_run(connection, run_id)
         connection.execute(
-            "INSERT INTO run VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO run VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 run.run_id,
                 run.capture["capture_id"],
@@ -275,6 +293,7 @@ def _write(
                 run.machine,
                 run.mode,
                 run.reclaim,
+                run.costs.name,
                 run.copies,
                 run.seed,
                 code_version(),

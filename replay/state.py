@@ -9,7 +9,7 @@ from ptpool.vocabulary import CONSUMERS, UNMOVABLE
 from replay import pool as pools
 from replay import stretch
 from replay.actions import Change, Chunk
-from replay.costs import costs_of
+from replay.costs import Costs, built_in
 from replay.demand import Demand
 from replay.initial_state import InitialState
 from replay.kernel import direct_map as maps
@@ -33,7 +33,14 @@ _INCIDENT_ROWS = 1000
 class State:
     """A simulated machine on which a strategy supplies page tables; `replay.machine` sets it in motion."""
 
-    def __init__(self, start: InitialState, demand: Demand, strategy: Strategy, reclaim: str = NONE) -> None:
+    def __init__(
+        self,
+        start: InitialState,
+        demand: Demand,
+        strategy: Strategy,
+        reclaim: str = NONE,
+        costs: Costs | None = None,
+    ) -> None:
         self.start, self.demand, self.strategy = start, demand, strategy
         geometry = start.geometry
         self.allocator = copy.deepcopy(start.allocator)
@@ -46,7 +53,7 @@ class State:
         self.tally = _tally(start, demand, strategy, variant)
         self.reclaim = Reclaim(variant, self.allocator, self.tally.page_of, self.tally.name_of, start.page_cache)
         self.view = _View(self)
-        self.costs = costs_of(start.arch)
+        self.costs = costs or built_in().of(start.arch)
         self.flags = np.zeros((geometry.max_order + 1, len(FLAGS)), np.int64)
         self.refill_attempts = np.zeros((geometry.max_order + 1, 2), np.int64)
         self.failures = np.zeros(geometry.max_order + 1, np.int64)

@@ -181,22 +181,36 @@ COMMENT ON COLUMN strategy.parameters IS 'Parameters and their defaults';
 
 CREATE TABLE run (
     run_id VARCHAR NOT NULL, capture_id VARCHAR NOT NULL, strategy VARCHAR NOT NULL, params JSON NOT NULL, is_default BOOLEAN NOT NULL,
-    machine VARCHAR NOT NULL, mode VARCHAR NOT NULL, reclaim VARCHAR NOT NULL, copies INTEGER NOT NULL, seed BIGINT NOT NULL, code_version VARCHAR NOT NULL,
+    machine VARCHAR NOT NULL, mode VARCHAR NOT NULL, reclaim VARCHAR NOT NULL, costs VARCHAR NOT NULL, copies INTEGER NOT NULL, seed BIGINT NOT NULL, code_version VARCHAR NOT NULL,
     assumptions VARCHAR[] NOT NULL
 );
 COMMENT ON TABLE run IS 'One replay of one capture through one strategy';
-COMMENT ON COLUMN run.run_id IS 'Hash of capture, strategy, parameters, machine, mode, reclaim variant, copies, seed and code version';
+COMMENT ON COLUMN run.run_id IS 'Hash of capture, strategy, parameters, machine, mode, reclaim variant, cost profile, copies, seed and code version';
 COMMENT ON COLUMN run.capture_id IS 'Capture that was replayed';
 COMMENT ON COLUMN run.strategy IS 'Strategy';
 COMMENT ON COLUMN run.params IS 'All parameters, defaults included';
-COMMENT ON COLUMN run.is_default IS 'Whether every parameter, the machine, reclaim variant, copies and seed have their default value';
+COMMENT ON COLUMN run.is_default IS 'Whether every parameter, the machine, reclaim variant, cost profile, copies and seed have their default value';
 COMMENT ON COLUMN run.machine IS 'Machine: recorded (as the snapshots show it), a size such as 8G (new), or the name of an aged one';
 COMMENT ON COLUMN run.mode IS 'policy: the simulated allocator places everything; placement: every event at its recorded place';
 COMMENT ON COLUMN run.reclaim IS 'What direct reclaim, kswapd and compaction can free: none (only what a strategy''s shrinker gives back), moderate, optimistic';
+COMMENT ON COLUMN run.costs IS 'Cost profile: built-in, or the stem of a file and a hash of its constants; see cost_constant';
 COMMENT ON COLUMN run.copies IS 'Copies of the recorded processes replayed at once';
 COMMENT ON COLUMN run.seed IS 'Seed of everything drawn at random';
 COMMENT ON COLUMN run.code_version IS 'Version and source hash of the ptpool that ran it';
 COMMENT ON COLUMN run.assumptions IS 'What had to be assumed about this capture: initial state, direct map, placement of outside changes';
+
+CREATE TABLE cost_constant (
+    costs VARCHAR NOT NULL, arch VARCHAR NOT NULL, name VARCHAR NOT NULL, low DOUBLE NOT NULL, typical DOUBLE NOT NULL, high DOUBLE NOT NULL,
+    source VARCHAR NOT NULL
+);
+COMMENT ON TABLE cost_constant IS 'Constants of every cost profile that a replay was asked to use, ns';
+COMMENT ON COLUMN cost_constant.costs IS 'Cost profile: built-in, or the stem of a file and a hash of its constants';
+COMMENT ON COLUMN cost_constant.arch IS 'Architecture as uname -m names it; others get those of x86_64';
+COMMENT ON COLUMN cost_constant.name IS 'What takes the time: see replay/profiles/costs.toml';
+COMMENT ON COLUMN cost_constant.low IS 'The least that it may be';
+COMMENT ON COLUMN cost_constant.typical IS 'What a replay uses';
+COMMENT ON COLUMN cost_constant.high IS 'The most that it may be';
+COMMENT ON COLUMN cost_constant.source IS 'Where the figure comes from, or that it is an assumption';
 
 CREATE TABLE run_timing (run_id VARCHAR NOT NULL, started_at TIMESTAMP NOT NULL, wall_s DOUBLE NOT NULL, events_per_s DOUBLE NOT NULL);
 COMMENT ON TABLE run_timing IS 'How long a replay took: the only result that differs between two equal runs';

@@ -117,7 +117,7 @@ COMMENT ON COLUMN data_quality.explanation IS 'What it means and what to do abou
 
 CREATE VIEW provenance AS
 SELECT run_id, capture.name AS capture, capture.source, capture.sha256, kernel_release, arch, timing, strategy, params,
-       is_default, machine, mode, reclaim, copies, seed, run.code_version AS replayed_by, capture.code_version AS imported_by, assumptions
+       is_default, machine, mode, reclaim, costs, copies, seed, run.code_version AS replayed_by, capture.code_version AS imported_by, assumptions
 FROM run JOIN capture USING (capture_id);
 COMMENT ON VIEW provenance IS 'Everything needed to make a run again';
 COMMENT ON COLUMN provenance.run_id IS 'Run';
@@ -133,11 +133,52 @@ COMMENT ON COLUMN provenance.is_default IS 'Whether everything has its default v
 COMMENT ON COLUMN provenance.machine IS 'Machine profile';
 COMMENT ON COLUMN provenance.mode IS 'Replay mode';
 COMMENT ON COLUMN provenance.reclaim IS 'What reclaim and compaction can free';
+COMMENT ON COLUMN provenance.costs IS 'Cost profile';
 COMMENT ON COLUMN provenance.copies IS 'Copies of the recorded processes';
 COMMENT ON COLUMN provenance.seed IS 'Seed';
 COMMENT ON COLUMN provenance.replayed_by IS 'ptpool that replayed it';
 COMMENT ON COLUMN provenance.imported_by IS 'ptpool that imported the capture';
 COMMENT ON COLUMN provenance.assumptions IS 'What had to be assumed';
+
+CREATE VIEW conversion_cost AS
+WITH price AS (
+    SELECT costs, arch, any_value({low: low, typical: typical, high: high}) FILTER (name = 'change_ns') AS change,
+           any_value({low: low, typical: typical, high: high}) FILTER (name = 'split_ns') AS split,
+           any_value({low: low, typical: typical, high: high}) FILTER (name = 'flush_base_ns') AS flush_base,
+           any_value({low: low, typical: typical, high: high}) FILTER (name = 'flush_per_cpu_ns') AS flush_per_cpu
+    FROM cost_constant GROUP BY ALL
+), counted AS (
+    SELECT run_id, max(value) FILTER (metric = 'permission_changes') AS changes, max(value) FILTER (metric = 'tlb_flushes') AS flushes,
+           coalesce(max(value) FILTER (metric = 'splits_1g'), 0) + coalesce(max(value) FILTER (metric = 'splits_2m'), 0) AS splits
+    FROM run_metric GROUP BY run_id
+), priced AS (
+    SELECT run_id, price.costs, changes, splits, flushes, price.change, price.split,
+           {low: flush_base.low + flush_per_cpu.low * (cpus - 1), typical: flush_base.typical + flush_per_cpu.typical * (cpus - 1),
+            high: flush_base.high + flush_per_cpu.high * (cpus - 1)} AS flush
+    FROM counted JOIN run USING (run_id) JOIN capture USING (capture_id)
+    JOIN price ON price.arch = if(capture.arch = 'aarch64', 'aarch64', 'x86_64')
+)
+SELECT run_id, costs, changes, splits, flushes, change.typical AS change_ns, split.typical AS split_ns, flush.typical AS flush_ns,
+       changes * change.low + splits * split.low + flushes * flush.low AS conversion_ns_low,
+       changes * change.typical + splits * split.typical + flushes * flush.typical AS conversion_ns,
+       changes * change.high + splits * split.high + flushes * flush.high AS conversion_ns_high,
+       changes * change.typical + splits * split.typical + flushes * flush.typical / 10 AS conversion_ns_flush_tenth,
+       changes * change.typical + splits * split.typical + flushes * flush.typical * 10 AS conversion_ns_flush_tenfold
+FROM priced;
+COMMENT ON VIEW conversion_cost IS 'What the permission changes of each run take by each cost profile, from stored counts: linear in the constants, so no run has to be made again. Those that others ask for are in it, as they are in unprotected';
+COMMENT ON COLUMN conversion_cost.run_id IS 'Run';
+COMMENT ON COLUMN conversion_cost.costs IS 'Cost profile: see cost_constant; not only the one the run was made with';
+COMMENT ON COLUMN conversion_cost.changes IS 'Permission changes';
+COMMENT ON COLUMN conversion_cost.splits IS 'Leaves split at run time';
+COMMENT ON COLUMN conversion_cost.flushes IS 'TLB flushes; NULL for a bound';
+COMMENT ON COLUMN conversion_cost.change_ns IS 'Price of a change, typical';
+COMMENT ON COLUMN conversion_cost.split_ns IS 'Price of a split, typical';
+COMMENT ON COLUMN conversion_cost.flush_ns IS 'Price of a flush on as many CPUs as were recorded, typical';
+COMMENT ON COLUMN conversion_cost.conversion_ns_low IS 'All of them with every constant at its least, ns';
+COMMENT ON COLUMN conversion_cost.conversion_ns IS 'All of them with typical constants, ns';
+COMMENT ON COLUMN conversion_cost.conversion_ns_high IS 'All of them with every constant at its most, ns';
+COMMENT ON COLUMN conversion_cost.conversion_ns_flush_tenth IS 'As conversion_ns, a flush at a tenth of its price';
+COMMENT ON COLUMN conversion_cost.conversion_ns_flush_tenfold IS 'As conversion_ns, a flush at ten times its price';
 
 CREATE VIEW mapping_scale AS
 WITH gain AS (

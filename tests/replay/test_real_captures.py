@@ -184,7 +184,21 @@ def test_equal_runs_in_two_warehouses_give_equal_rows(warehouse, tmp_path):
     assert result_rows(other) == result_rows(warehouse)
 
 
-def test_runs_that_are_there_are_kept_and_others_are_added(warehouse, capsys):
+def test_the_price_from_stored_counts_is_that_of_the_replay(warehouse):
+    """View conversion_cost prices again what a run has priced itself; its ends enclose it."""
+    priced = rows(
+        warehouse,
+        """SELECT strategy, value, conversion_ns, conversion_ns_low, conversion_ns_high
+           FROM conversion_cost JOIN run USING (run_id, costs) JOIN run_metric USING (run_id)
+           WHERE metric = 'conversion_ns' ORDER BY ALL""",
+    )
+    assert len(priced) == len(rows(warehouse, "FROM run"))
+    for strategy, of_the_replay, typical, low, high in priced:
+        assert typical == of_the_replay, strategy
+        assert strategy == "oracle" or low <= typical <= high
+
+
+def test_runs_that_are_there_are_kept_and_others_are_added(warehouse, tmp_path, capsys):
     before = result_rows(warehouse)
     arguments = ["replay", "run", "--quiet", "--json", "--capture", "boot-512m", "--db", str(warehouse)]
     assert run([*arguments, "--strategy", "pba"]) == 0
@@ -192,10 +206,31 @@ def test_runs_that_are_there_are_kept_and_others_are_added(warehouse, capsys):
     assert kept["new"] is False
     assert result_rows(warehouse) == before
 
-    assert run([*arguments, "--strategy", "pba", "--set", "pba.reserve=8", "--set", "pba.refill_orders=2"]) == 0
+    (slow := tmp_path / "slow.toml").write_text("[x86_64]\nhit_ns = 5000\n")
+    assert (
+        run(
+            [
+                *arguments,
+                "--strategy",
+                "pba",
+                "--set",
+                "pba.reserve=8",
+                "--set",
+                "pba.refill_orders=2",
+                "--costs",
+                str(slow),
+            ]
+        )
+        == 0
+    )
     (added,) = json.loads(capsys.readouterr().out)
     assert added["new"] is True
-    ((params, is_default),) = rows(warehouse, "SELECT params, is_default FROM run WHERE run_id = ?", added["run_id"])
+    ((params, is_default, costs),) = rows(
+        warehouse, "SELECT params, is_default, costs FROM run WHERE run_id = ?", added["run_id"]
+    )
+    usual = "SELECT arg_max(bucket_ns, count) FROM latency WHERE run_id = ? AND operation = 'ptp_alloc'"
+    assert costs.startswith("slow@")
+    assert [rows(warehouse, usual, run_id) for run_id in (kept["run_id"], added["run_id"])] == [[(45,)], [(4870,)]]
     assert json.loads(params)["refill_orders"] == [2]
     assert is_default is False
     with open_warehouse(warehouse, write=True) as connection:

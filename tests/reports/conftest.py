@@ -11,6 +11,7 @@ import pandas
 import pytest
 
 from ptpool.warehouse import open_warehouse
+from replay.costs import built_in
 
 SECOND = 1_000_000_000
 FIRST, LAST = 40 * SECOND, 58 * SECOND
@@ -96,7 +97,7 @@ def add_run(
     put(
         connection,
         "run",
-        [(run_id, capture_id, strategy, json.dumps(params), True, "recorded", "policy", "none", 1, 0, "0.1.0+replay",
+        [(run_id, capture_id, strategy, json.dumps(params), True, "recorded", "policy", "none", "built-in", 1, 0, "0.1.0+replay",
           ["no page flags: 800 page tables alive at the start, placed at random",
            *(["shadow stacks are not drawn from the pool"] if pool else [])])],
     )  # fmt: skip
@@ -182,6 +183,10 @@ def write_pair(path: Path) -> None:
     """One x86-64 capture that tells the strategies apart, one arm64 capture whose map is all 4K."""
     with open_warehouse(path, write=True) as connection:
         connection.execute("INSERT INTO strategy SELECT unnest(?), 'title', 'source', '{}'", [list(STRATEGIES)])
+        constants = built_in().constants
+        put(connection, "cost_constant",
+            [("built-in", arch, name, c.low, c.typical, c.high, c.source) for arch in constants
+             for name, c in constants[arch].items()])  # fmt: skip
         server = add_capture(connection, "server", "x86_64", 1_048_576, "emulated")
         phone = add_capture(connection, "phone", "aarch64", 262_144, "real")
         for strategy in STRATEGIES:
