@@ -10,7 +10,7 @@ from replay import requests, stretch
 from replay.actions import Action, Decision
 from replay.costs import Costs
 from replay.demand import Demand
-from replay.initial_state import InitialState
+from replay.initial.state import InitialState
 from replay.kernel import direct_map as maps
 from replay.kernel.gfp import GFP_KERNEL
 from replay.kernel.page_alloc import alloc_pages, free_pages

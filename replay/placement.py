@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptpool.compiled import compiled
-from replay.initial_pages import BUDDY, COMPOUND, LRU, NOPAGE, OFFLINE, PGTABLE, SLAB, page_flags_of
+from replay.initial.pages import BUDDY, COMPOUND, LRU, NOPAGE, OFFLINE, PGTABLE, SLAB, page_flags_of
 
 UNKNOWN, FREE_AT_START, USED_AT_START, ALLOCATED, FREED = range(5)
 """What the placement replay knows of a page."""

@@ -6,7 +6,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from replay.initial_pages import PGTABLE, page_flags_of
+from replay.initial.pages import PGTABLE, page_flags_of
 from replay.placement import replay_placement
 from replay.results import RunResult
 from replay.stretch import SAMPLES

@@ -22,7 +22,7 @@ from ptpool.warehouse import delete_run, metrics, transaction
 from replay.copies import scaled
 from replay.costs import BUILT_IN, CostProfile, Costs, built_in
 from replay.demand import Demand, load_demand
-from replay.initial_state import InitialState, recorded_machine
+from replay.initial.state import InitialState, recorded_machine
 from replay.kernel.buddy import build_free_lists
 from replay.kernel.direct_map import PMD, PTE
 from replay.kernel.geometry import X86_64

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from ingest.formats.event_format import Field, parse_fields, parse_format
-from ingest.formats.ring_buffer import EVENTS
-from ingest.formats.ring_buffer_clock import Clock
-from ingest.formats.ring_buffer_trace import Recording, RingTrace
-from ingest.formats.trace_dat_file import saved_cmdlines
+from ingest.formats.ring_buffer.pages import EVENTS
+from ingest.formats.ring_buffer.clock import Clock
+from ingest.formats.ring_buffer.trace import Recording, RingTrace
+from ingest.formats.trace_dat.file import saved_cmdlines
 from ingest.scan import MAX_CPUS
 from ingest.source import DAMAGE, Bytes, read_head
 from ingest.symbols import NONE, read_symbols
@@ -74,7 +74,7 @@ class _RawTrace(RingTrace):
 
 
 class _File:
-    """The pages of one CPU (`ingest.formats.ring_buffer_trace.Pages`)."""
+    """The pages of one CPU (`ingest.formats.ring_buffer.trace.Pages`)."""
 
     def __init__(self, path: Path, cpu: int, found: Found) -> None:
         self.cpu, self.size = cpu, path.stat().st_size

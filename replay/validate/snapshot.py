@@ -13,8 +13,8 @@ from ptpool.errors import UsageError
 from ptpool.vocabulary import MIGRATETYPES
 from ptpool.warehouse import transaction
 from replay.demand import load_demand
-from replay.initial_state import recorded_machine
-from replay.initial_zones import ZONE_CLASS
+from replay.initial.state import recorded_machine
+from replay.initial.zones import ZONE_CLASS
 from replay.kernel import direct_map as maps
 from replay.kernel.mmzone import HOLE, PCP_COUNT
 from replay.machine import Machine

@@ -29,7 +29,7 @@ from ptpool.options import aligned
 from ptpool.warehouse import capture_names, capture_row, open_warehouse
 from replay import stretch
 from replay.demand import Demand, load_demand
-from replay.initial_state import recorded_machine
+from replay.initial.state import recorded_machine
 from replay.registry import strategies
 from replay.runs import replay_one
 

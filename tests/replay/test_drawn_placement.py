@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptpool.vocabulary import MIGRATETYPES, MOVABLE, RECLAIMABLE, UNMOVABLE
-from replay.drawn_placement import PAGEBLOCK_TYPES, draw_free, draw_pageblocks
-from replay.free_list_order import order_free_lists
+from replay.initial.drawn_placement import PAGEBLOCK_TYPES, draw_free, draw_pageblocks
+from replay.initial.free_list_order import order_free_lists
 from replay.kernel.buddy import build_free_lists
 from replay.kernel.geometry import TOY
 from replay.kernel.mmzone import USED, ZONE_NORMAL, page_allocator

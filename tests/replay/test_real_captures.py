@@ -8,7 +8,7 @@ import pytest
 from ptpool.cli import run
 from ptpool.warehouse import capture_row, open_warehouse
 from replay.demand import load_demand
-from replay.initial_state import recorded_machine
+from replay.initial.state import recorded_machine
 from replay.registry import MAX_ORDER, strategies
 
 CAPTURES = Path(__file__).parents[2] / "data" / "captures"

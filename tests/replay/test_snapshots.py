@@ -10,7 +10,7 @@ from ptpool.errors import UsageError
 from ptpool.vocabulary import RECLAIMABLE, UNMOVABLE
 from ptpool.warehouse import capture_row, open_warehouse
 from replay.demand import load_demand
-from replay.initial_state import recorded_machine
+from replay.initial.state import recorded_machine
 from replay.kernel.mmzone import FREE, ON_PCP, PCP_COUNT
 from replay.validate.snapshot import Comparison, comparable, compare
 

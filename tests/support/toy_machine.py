@@ -5,7 +5,7 @@ import numpy as np
 from ptpool.vocabulary import CONSUMERS
 from replay import stretch
 from replay.demand import Demand
-from replay.initial_state import InitialState
+from replay.initial.state import InitialState
 from replay.kernel import direct_map as maps
 from replay.kernel import mmzone
 from replay.kernel.buddy import build_free_lists

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from ingest.formats.trace_dat_file import decompress
+from ingest.formats.trace_dat.file import decompress
 from ingest.trace import Found
 from ptpool.errors import UsageError
 
@@ -28,7 +28,7 @@ class PlainPages:
         self._begin, self._path, self._found = offset, path, found
 
     def fill(self, target: memoryview) -> int:
-        """See `ingest.formats.ring_buffer_trace.Pages`."""
+        """See `ingest.formats.ring_buffer.trace.Pages`."""
         filled = 0
         wanted = min(len(target), self._end - self._at)
         while filled < wanted:
@@ -66,7 +66,7 @@ class ChunkedPages(PlainPages):
         self._window, self._used = b"", 0  # bytes read ahead, and how many of them were taken
 
     def fill(self, target: memoryview) -> int:
-        """See `ingest.formats.ring_buffer_trace.Pages`."""
+        """See `ingest.formats.ring_buffer.trace.Pages`."""
         filled = 0
         while filled < len(target):
             if not self._rest and not self._next():

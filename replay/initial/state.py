@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from ptpool.errors import UsageError
 from ptpool.vocabulary import MIGRATETYPES, MOVABLE, UNMOVABLE
 from replay.demand import Demand
-from replay.direct_map_layout import lay_out
-from replay.free_list_order import first_allocation, order_free_lists
-from replay.initial_pages import Pages, kinds, pages_at_start
-from replay.initial_per_cpu import fill_up_per_cpu_lists
-from replay.initial_zones import Zones, zone_arrays
+from replay.initial.direct_map_layout import lay_out
+from replay.initial.free_list_order import first_allocation, order_free_lists
+from replay.initial.pages import Pages, kinds, pages_at_start
+from replay.initial.per_cpu import fill_up_per_cpu_lists
+from replay.initial.zones import Zones, zone_arrays
 from replay.kernel.buddy import build_free_lists
 from replay.kernel.geometry import Geometry, geometry_of
 from replay.kernel.mmzone import HOLE, USED, PageAllocator, page_allocator
-from replay.pagesets import features_of, fill_from_trace, nodes_of, read_pagesets, set_up_zones
+from replay.initial.pagesets import features_of, fill_from_trace, nodes_of, read_pagesets, set_up_zones
 
 
 @dataclass

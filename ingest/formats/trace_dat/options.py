@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.formats.ring_buffer_clock import Clock
+from ingest.formats.ring_buffer.clock import Clock
 
 _DATE, _CPUSTAT, _TRACECLOCK, _UNAME, _OFFSET, _CPUCOUNT = 1, 2, 4, 5, 7, 8
 _TIME_SHIFT, _TSC2NSEC = 12, 14

@@ -1,4 +1,4 @@
-"""trace.dat of trace-cmd, versions 6 and 7, as a `Trace`."""
+"""Parts of a recording, each a trace.dat, merged by time: a `Trace`."""
 
 import tempfile
 from collections import deque
@@ -9,9 +9,9 @@ from typing import Any, BinaryIO, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.formats.ring_buffer_trace import Pages, Recording, RingTrace
-from ingest.formats.trace_dat_file import MAGIC, Buffer, TraceDat, read_trace_dat
-from ingest.formats.trace_dat_pages import ChunkedPages, PlainPages
+from ingest.formats.ring_buffer.trace import Pages, Recording, RingTrace
+from ingest.formats.trace_dat.file import MAGIC, Buffer, TraceDat, read_trace_dat
+from ingest.formats.trace_dat.pages import ChunkedPages, PlainPages
 from ingest.merge import merged
 from ingest.scan import MAX_CPUS
 from ingest.source import DAMAGE, Bytes
@@ -22,35 +22,15 @@ from ptpool.errors import UsageError
 _STEP = 1 << 20
 
 
-def open_trace(paths: Sequence[Path], context: Context) -> Trace:
-    """Open the parts of a recording (`ingest.trace.Trace`).
-
-    Raises:
-        UsageError: a file is damaged or holds no page events.
-    """
-    return Parts(paths, context, _TraceDatPart)
-
-
-class Part:
-    """One file of a recording: opened, read, closed."""
-
-    trace: RingTrace
-    size: int
-    """Bytes of pages in it."""
-
-    def close(self) -> None:
-        """Close the file."""
-
-
 class Parts:
     """Parts of one recording, merged by time (a `Trace`)."""
 
-    def __init__(self, paths: Sequence[Path], context: Context, opened: Callable[[Path, Context, Found], Part]) -> None:
+    def __init__(self, paths: Sequence[Path], context: Context) -> None:
         self.comms: list[str] = []
         self.gfps: list[str] = []
         self.stacks: list[tuple[str, ...]] = []
         self.found = Found(context.best_effort)
-        self._context, self._opened = context, opened
+        self._context = context
         self._open: dict[Path, Part] = {}
         self._consumed = 0
         begin = sorted((self._begin(path) if len(paths) > 1 else -1, place) for place, path in enumerate(paths))
@@ -62,7 +42,7 @@ class Parts:
 
     def _begin(self, path: Path) -> int:
         """Time of the first page of a part."""
-        part = self._opened(path, self._context, Found(best_effort=True))
+        part = Part(path, self._context, Found(best_effort=True))
         try:
             return part.trace.begin()
         finally:
@@ -70,7 +50,7 @@ class Parts:
 
     def _read(self, path: Path) -> Iterator[NDArray[Any]]:
         """One part; its names take numbers of their own, for another kernel may call the same bits otherwise."""
-        self._open[path] = part = self._opened(path, self._context, self.found)
+        self._open[path] = part = Part(path, self._context, self.found)
         trace = part.trace
         numbers = {name: np.full(1, -1, np.int32) for name in ("comm", "gfp", "stack")}  # the last is for -1, none
         for rows in trace.batches():
@@ -111,7 +91,9 @@ def _learn(known: list[Name], of_part: list[Name], numbers: NDArray[np.int32]) -
     return np.concatenate([numbers[:-1], fresh, numbers[-1:]])
 
 
-class _TraceDatPart(Part):
+class Part:
+    """One file of a recording: opened, read, closed."""
+
     def __init__(self, path: Path, context: Context, found: Found) -> None:
         self._file = plain_file(path)
         try:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ptpool.vocabulary import HIGHATOMIC, UNMOVABLE
 from replay.demand import Demand
-from replay.initial_zones import Zones
+from replay.initial.zones import Zones
 from replay.kernel.mmzone import (
     CLAIM_STEAL,
     FIRST_PFN,

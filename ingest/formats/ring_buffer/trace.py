@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from ingest import scan
 from ingest.classify import without_tracer
-from ingest.formats import ring_buffer as ring
+from ingest.formats.ring_buffer import pages as ring
 from ingest.formats.event_format import EventFormat, Field
-from ingest.formats.ring_buffer_clock import Clock
+from ingest.formats.ring_buffer.clock import Clock
 from ingest.merge import merged
 from ingest.source import PADDING
 from ingest.symbols import Symbols

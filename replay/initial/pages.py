@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ptpool.vocabulary import MOVABLE, UNMOVABLE
 from replay.demand import Demand
-from replay.drawn_placement import PAGEBLOCK_TYPES, draw_free, draw_pageblocks
-from replay.initial_zones import Zones
+from replay.initial.drawn_placement import PAGEBLOCK_TYPES, draw_free, draw_pageblocks
+from replay.initial.zones import Zones
 from replay.kernel.geometry import Geometry
 
 LRU, SLAB, BUDDY, COMPOUND, NOPAGE, OFFLINE, PGTABLE = 1 << 5, 1 << 7, 1 << 10, 3 << 15, 1 << 20, 1 << 23, 1 << 26

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ingest.formats.event_format import EventFormat, Field, parse_fields, parse_format
-from ingest.formats.ring_buffer import EVENTS
-from ingest.formats.trace_dat_options import Options
+from ingest.formats.ring_buffer.pages import EVENTS
+from ingest.formats.trace_dat.options import Options
 from ptpool.errors import UsageError
 
 MAGIC = b"\x17\x08\x44tracing"
