@@ -20,13 +20,13 @@ from ptpool.errors import UsageError
 from ptpool.vocabulary import MOVABLE, UNMOVABLE
 from replay.demand import Demand
 from replay.initial.free_list_order import order_free_lists
+from replay.initial.pagesets import nodes_of, set_up_zones
 from replay.initial.state import InitialState
 from replay.initial.zones import Zone, Zones, zone_arrays
 from replay.kernel.buddy import build_free_lists
 from replay.kernel.direct_map import PMD, PTE, PUD
 from replay.kernel.geometry import Geometry
 from replay.kernel.mmzone import USED, page_allocator
-from replay.initial.pagesets import nodes_of, set_up_zones
 
 RECORDED = "recorded"
 _UNITS = {"M": 20, "G": 30, "T": 40}

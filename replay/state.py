@@ -11,7 +11,7 @@ from replay import stretch
 from replay.actions import Change, Chunk
 from replay.costs import Costs, built_in
 from replay.demand import Demand
-from replay.initial_state import InitialState
+from replay.initial.state import InitialState
 from replay.kernel import direct_map as maps
 from replay.kernel.mmzone import KSWAPD, POOL_IDLE, TABLE_KEYED, TABLE_PLAIN, USED
 from replay.kernel.page_alloc import free_pages, start_timers

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from ingest.formats.event_format import Field, parse_fields, parse_format
-from ingest.formats.ring_buffer.pages import EVENTS
 from ingest.formats.ring_buffer.clock import Clock
+from ingest.formats.ring_buffer.pages import EVENTS
 from ingest.formats.ring_buffer.trace import Recording, RingTrace
 from ingest.formats.trace_dat.file import saved_cmdlines
 from ingest.scan import MAX_CPUS

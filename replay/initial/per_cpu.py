@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from replay.demand import Demand
 from replay.initial.pages import Pages
+from replay.initial.pagesets import Pagesets
 from replay.initial.zones import Zones
 from replay.kernel.mmzone import FREE, ON_PCP, PCP_COUNT, USED, PageAllocator
 from replay.kernel.per_cpu import fill_pcp
-from replay.initial.pagesets import Pagesets
 
 
 def fill_up_per_cpu_lists(

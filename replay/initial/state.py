@@ -16,12 +16,12 @@ from replay.demand import Demand
 from replay.initial.direct_map_layout import lay_out
 from replay.initial.free_list_order import first_allocation, order_free_lists
 from replay.initial.pages import Pages, kinds, pages_at_start
+from replay.initial.pagesets import features_of, fill_from_trace, nodes_of, read_pagesets, set_up_zones
 from replay.initial.per_cpu import fill_up_per_cpu_lists
 from replay.initial.zones import Zones, zone_arrays
 from replay.kernel.buddy import build_free_lists
 from replay.kernel.geometry import Geometry, geometry_of
 from replay.kernel.mmzone import HOLE, USED, PageAllocator, page_allocator
-from replay.initial.pagesets import features_of, fill_from_trace, nodes_of, read_pagesets, set_up_zones
 
 
 @dataclass

@@ -1,1 +1,1 @@
-"""The kernel's trace ring buffer, as trace.dat and trace_pipe_raw carry it: its pages, its clocks, a recording's rows."""
+"""The kernel's trace ring buffer, as trace.dat and trace_pipe_raw carry it: its pages, its clocks, the rows in them."""

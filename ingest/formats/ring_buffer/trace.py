@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from ingest import scan
 from ingest.classify import without_tracer
-from ingest.formats.ring_buffer import pages as ring
 from ingest.formats.event_format import EventFormat, Field
+from ingest.formats.ring_buffer import pages as ring
 from ingest.formats.ring_buffer.clock import Clock
 from ingest.merge import merged
 from ingest.source import PADDING

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
@@ -16,7 +16,7 @@ from ingest.merge import merged
 from ingest.scan import MAX_CPUS
 from ingest.source import DAMAGE, Bytes
 from ingest.symbols import NONE, Symbols, parse_symbols, read_symbols
-from ingest.trace import Context, Found, Trace
+from ingest.trace import Context, Found
 from ptpool.errors import UsageError
 
 _STEP = 1 << 20
