@@ -7,6 +7,7 @@ import typer
 
 from ptpool.errors import UsageError
 from ptpool.options import DEFAULT_DB, Db, Json, Quiet, note, say, say_rows
+from replay.calibrate.cli import calibrate
 from replay.check.cli import check
 from replay.settings import Setting, settings_of
 from replay.validate.cli import validate
@@ -208,3 +209,4 @@ def describe(
 
 app.command("validate")(validate)
 app.command("check")(check)
+app.command("calibrate")(calibrate)

@@ -372,3 +372,33 @@ COMMENT ON COLUMN published_measurement.better_when IS 'Which direction is bette
 COMMENT ON COLUMN published_measurement.certainty IS 'measured (a number that was measured and posted), approximate (the same in round words), derived (our arithmetic on posted numbers or sources), direction (better or worse and no figure), opinion (a reading or an assumption of its author), weak (no measurement behind it is known)';
 COMMENT ON COLUMN published_measurement.source IS 'Who published it, what and when: published_source says more';
 COMMENT ON COLUMN published_measurement.note IS 'What to mind; NULL: nothing to add';
+
+CREATE TABLE calibration (
+    calibration_id VARCHAR PRIMARY KEY, cpu VARCHAR NOT NULL, cpus INTEGER NOT NULL, arch VARCHAR NOT NULL, kernel VARCHAR NOT NULL,
+    virtual VARCHAR, made_at TIMESTAMP NOT NULL, facts JSON NOT NULL
+);
+COMMENT ON TABLE calibration IS 'Machines that ptpool replay calibrate measured: the latest of each machine and kernel';
+COMMENT ON COLUMN calibration.calibration_id IS 'Hash of CPU, number of CPUs, memory and kernel';
+COMMENT ON COLUMN calibration.cpu IS 'CPU model';
+COMMENT ON COLUMN calibration.cpus IS 'CPUs';
+COMMENT ON COLUMN calibration.arch IS 'Architecture as uname -m names it';
+COMMENT ON COLUMN calibration.kernel IS 'Kernel release';
+COMMENT ON COLUMN calibration.virtual IS 'What says that it is a virtual machine, where memory is translated twice; NULL: nothing does';
+COMMENT ON COLUMN calibration.made_at IS 'When it was measured, UTC';
+COMMENT ON COLUMN calibration.facts IS 'The rest of what is known: command, version, settings, load, remarks';
+
+CREATE TABLE calibration_value (
+    calibration_id VARCHAR NOT NULL, quantity VARCHAR NOT NULL, unit VARCHAR NOT NULL, low DOUBLE NOT NULL, median DOUBLE NOT NULL,
+    high DOUBLE NOT NULL, page_bytes BIGINT, working_set_bytes BIGINT, busy_cpus INTEGER, workload VARCHAR
+);
+COMMENT ON TABLE calibration_value IS 'What was measured on them: medians with 95 % intervals by order statistics';
+COMMENT ON COLUMN calibration_value.calibration_id IS 'Machine';
+COMMENT ON COLUMN calibration_value.quantity IS 'load (a random dependent load), penalty (how much longer it takes in small pages than in these), secret_fault and plain_fault (a page fault of memfd_secret and of memfd memory), permission_change (the difference of those two), workload (a kernel-heavy workload)';
+COMMENT ON COLUMN calibration_value.unit IS 'ns or %';
+COMMENT ON COLUMN calibration_value.low IS 'Lower end of the interval';
+COMMENT ON COLUMN calibration_value.median IS 'The number';
+COMMENT ON COLUMN calibration_value.high IS 'Upper end of the interval';
+COMMENT ON COLUMN calibration_value.page_bytes IS 'Size of the pages that memory was mapped in; NULL: does not matter';
+COMMENT ON COLUMN calibration_value.working_set_bytes IS 'Memory that the loads went over; NULL: no loads';
+COMMENT ON COLUMN calibration_value.busy_cpus IS 'Other CPUs that were busy; NULL: not counted';
+COMMENT ON COLUMN calibration_value.workload IS 'What was run; NULL: loads or faults';

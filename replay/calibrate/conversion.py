@@ -1,0 +1,209 @@
+"""What a permission change costs: a page fault that takes its page out of the direct map against one that does not.
+
+A fault of ``memfd_secret`` memory does what one of ``memfd`` memory does, and then makes its page invalid in the direct
+map and flushes the TLBs of it (mm/secretmem.c:secretmem_fault, 6.18): the difference is one permission change with its
+flush, and with the split where the page's neighbours are still in one leaf.
+"""
+
+import ctypes
+import errno
+import mmap
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from replay.calibrate.estimate import Estimate, estimate
+
+REPETITIONS = 21
+PAGES = 256
+_MEMFD_SECRET = 447  # the same number on every architecture since 5.14 (include/uapi/asm-generic/unistd.h)
+_SPIN = """import os, sys
+os.sched_setaffinity(0, {int(sys.argv[1])})
+print(flush=True)
+parent = os.getppid()
+while os.getppid() == parent:
+    for _ in range(1_000_000):
+        pass"""
+
+
+@dataclass(frozen=True)
+class Price:
+    """With so many other CPUs busy, what a fault takes, ns.
+
+    Attributes:
+        busy: CPUs that ran a loop meanwhile.
+        secret_ns: a fault of memory that leaves the direct map.
+        plain_ns: a fault of memory that stays in it.
+        change_ns: how much longer the first takes: one permission change.
+    """
+
+    busy: int
+    secret_ns: Estimate
+    plain_ns: Estimate
+    change_ns: Estimate
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Prices by number of busy CPUs, and what could not be measured."""
+
+    prices: list[Price]
+    remarks: list[str]
+
+
+def measure(step: Callable[[float], None]) -> Measured:
+    """Measure with none to all of the other CPUs busy.
+
+    Args:
+        step: told the share that is done.
+    """
+    limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
+    pages = PAGES if limit == resource.RLIM_INFINITY else min(PAGES, limit // mmap.PAGESIZE)
+    if pages < 16:
+        return Measured([], [f"only {limit >> 10} KiB may be locked, and secret memory is: raise ulimit -l; {_NOT}"])
+    try:
+        os.close(secret_memory())
+    except OSError as error:
+        why = "this kernel has no memfd_secret, or was booted with secretmem.enable=0"
+        said = why if error.errno == errno.ENOSYS else f"memfd_secret: {error.strerror}"
+        return Measured([], [f"{said}; {_NOT}"])
+    cpus = sorted(os.sched_getaffinity(0))
+    splits = _splits()
+    with _pinned(cpus[0]), _spinners(cpus[1:]) as keep_busy:
+
+        def take(busy: int, secret: bool) -> float:
+            keep_busy(busy)
+            return fault_ns(secret_memory() if secret else os.memfd_create("ptpool"), pages)
+
+        try:
+            prices = price(counts(len(cpus) - 1), take, step)
+        except OSError as error:
+            return Measured([], [f"faults of secret memory: {error.strerror}; {_NOT}"])
+    after = _splits()
+    remarks = [f"{after - splits} splits of the direct map meanwhile, in {2 * REPETITIONS * len(prices) * pages} faults"]
+    return Measured(prices, remarks if splits is not None and after is not None else [])
+
+
+_NOT = "the price of a permission change was not measured"
+
+
+def counts(others: int) -> list[int]:
+    """How many CPUs to keep busy: none, then doubling, up to all others."""
+    return sorted({0, others, *(1 << n for n in range(others.bit_length()))} - ({0} if not others else set()) | {0})
+
+
+def price(busy: Sequence[int], take: Callable[[int, bool], float], step: Callable[[float], None]) -> list[Price]:
+    """Repeat, all numbers of busy CPUs in turn, secret and plain memory next to each other and either first.
+
+    Args:
+        busy: numbers of busy CPUs.
+        take: measures a fault, ns, with so many CPUs busy, of secret or of plain memory.
+        step: told the share that is done.
+    """
+    taken: dict[tuple[int, bool], list[float]] = {(n, secret): [] for n in busy for secret in (False, True)}
+    for repetition in range(REPETITIONS):
+        for n in busy:
+            for secret in (False, True) if repetition % 2 else (True, False):
+                taken[n, secret].append(take(n, secret))
+        step((repetition + 1) / REPETITIONS)
+    prices = []
+    for n in busy:
+        secret, plain = taken[n, True], taken[n, False]
+        change = [s - p for s, p in zip(secret, plain, strict=True)]
+        prices.append(Price(n, estimate(secret), estimate(plain), estimate(change)))
+    return prices
+
+
+def secret_memory() -> int:
+    """A file of secret memory.
+
+    Raises:
+        OSError: the kernel gives none (ENOSYS: it has none, or has it switched off).
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    file = int(libc.syscall(_MEMFD_SECRET, 0))
+    if file < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return file
+
+
+def fault_ns(file: int, pages: int) -> float:
+    """Touch `pages` fresh pages of a file, which is closed then.
+
+    Returns:
+        The median time of a touch, ns, less that of touching a page that is there.
+    """
+    try:
+        os.ftruncate(file, pages * mmap.PAGESIZE)
+        with mmap.mmap(file, pages * mmap.PAGESIZE) as area:
+            first, again = _touched(area, pages), _touched(area, pages)
+    finally:
+        os.close(file)
+    return float(np.median(first) - np.median(again))
+
+
+def _touched(area: mmap.mmap, pages: int) -> list[int]:
+    taken = []
+    clock = time.perf_counter_ns
+    for offset in range(0, pages * mmap.PAGESIZE, mmap.PAGESIZE):
+        begun = clock()
+        area[offset] = 1
+        taken.append(clock() - begun)
+    return taken
+
+
+@contextmanager
+def _pinned(cpu: int) -> Iterator[None]:
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {cpu})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+@contextmanager
+def _spinners(cpus: Sequence[int]) -> Iterator[Callable[[int], None]]:
+    """A process for each CPU, stopped; what is yielded lets the first so many of them run."""
+    spinners: list[subprocess.Popen[bytes]] = []
+    running = 0
+
+    def keep_busy(wanted: int) -> None:
+        nonlocal running
+        for spinner in spinners[wanted:running]:
+            spinner.send_signal(signal.SIGSTOP)
+        for spinner in spinners[running:wanted]:
+            spinner.send_signal(signal.SIGCONT)
+        if wanted != running:
+            time.sleep(0.002)
+        running = wanted
+
+    try:
+        for cpu in cpus:
+            command = [sys.executable, "-I", "-S", "-c", _SPIN, str(cpu)]
+            spinner = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+            spinners.append(spinner)
+            if spinner.stdout:
+                spinner.stdout.readline()
+            spinner.send_signal(signal.SIGSTOP)
+        yield keep_busy
+    finally:
+        for spinner in spinners:
+            with spinner:
+                spinner.kill()
+
+
+def _splits() -> int | None:
+    """Splits of the direct map since boot; None where the kernel does not count them."""
+    with open("/proc/vmstat", encoding="utf-8") as lines:
+        counted = [int(line.split()[1]) for line in lines if line.startswith("direct_map_level") and "splits" in line]
+    return sum(counted) if counted else None

@@ -1,0 +1,87 @@
+"""What machine this is, and whether its memory is translated twice."""
+
+import os
+import platform
+from pathlib import Path
+
+_VENDORS = (
+    "QEMU", "KVM", "VMware", "VirtualBox", "innotek", "Xen", "Microsoft Corporation", "Amazon EC2", "Google", "Bochs",
+    "Parallels", "Nutanix", "OpenStack", "Alibaba", "DigitalOcean", "Hetzner",
+)  # fmt: skip
+"""What DMI tables of virtual machines begin with; bare metal of clouds says so in the product's name."""
+
+
+_OPTIONS = ("mitigations=", "nopti", "pti=", "nokpti", "kpti=", "hugepages", "default_hugepagesz", "transparent_hugepage=",
+            "rodata=", "nogbpages", "nohugeiomap", "secretmem", "debug_pagealloc", "page_poison", "init_on", "nested")  # fmt: skip
+"""Boot options that bear on what is measured; no other is written down."""
+
+
+def described(root: Path = Path("/")) -> dict[str, str | int]:
+    """Facts that a measurement is worth nothing without.
+
+    Args:
+        root: where /proc and /sys are.
+    """
+    cpuinfo = _text(root / "proc/cpuinfo")
+    thp = root / "sys/kernel/mm/transparent_hugepage"
+    memory = next((line.split()[1] for line in _text(root / "proc/meminfo").splitlines() if "MemTotal" in line), "0")
+    facts: dict[str, str | int] = {
+        "cpu": cpu_model(cpuinfo),
+        "cpus": os.cpu_count() or 1,
+        "memory_bytes": int(memory) << 10,
+        "arch": platform.machine(),
+        "kernel": platform.release(),
+        "boot_options": " ".join(option for option in _text(root / "proc/cmdline").split() if option.startswith(_OPTIONS)),
+        "thp_enabled": _chosen(thp / "enabled"),
+        "thp_defrag": _chosen(thp / "defrag"),
+        "governor": _text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip(),
+        "virtual": virtual(root),
+        "load_average": _text(root / "proc/loadavg").partition(" ")[0],
+    }
+    return {name: value for name, value in facts.items() if value != ""}
+
+
+def available_bytes(root: Path = Path("/")) -> int:
+    """Memory that a new workload can have without swapping."""
+    lines = _text(root / "proc/meminfo").splitlines()
+    return next((int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable")), 0)
+
+
+def virtual(root: Path = Path("/")) -> str:
+    """What says that this is a virtual machine; empty: nothing does."""
+    flags = next((line for line in _text(root / "proc/cpuinfo").splitlines() if line.startswith("flags")), "")
+    said = ["the CPU's flag hypervisor"] if "hypervisor" in flags.split() else []
+    for path in ("sys/hypervisor/type", "proc/device-tree/hypervisor/compatible"):
+        if kind := _text(root / path).strip("\0\n "):
+            said.append(f"/{path}: {kind}")
+    dmi = root / "sys/class/dmi/id"
+    vendor, product = _text(dmi / "sys_vendor").strip(), _text(dmi / "product_name").strip()
+    is_cloud_metal = "metal" in product.lower()
+    is_pc = vendor == "Microsoft Corporation" and product != "Virtual Machine"
+    if vendor.startswith(_VENDORS) and not is_cloud_metal and not is_pc:
+        said.append(f"DMI: {vendor} {product}".strip())
+    return "; ".join(said)
+
+
+def cpu_model(cpuinfo: str) -> str:
+    """The CPU's name, or on arm64 the numbers that identify it."""
+    fields = dict(
+        (part.strip() for part in line.split(":", 1)) for line in reversed(cpuinfo.splitlines()) if ":" in line
+    )
+    if "model name" in fields:
+        return f"{fields['model name']} (family {fields.get('cpu family')}, model {fields.get('model')}, stepping {fields.get('stepping')})"
+    if "CPU part" in fields:
+        return f"implementer {fields.get('CPU implementer')}, part {fields['CPU part']}, variant {fields.get('CPU variant')}"
+    return "unknown"
+
+
+def _chosen(path: Path) -> str:
+    """The word in brackets of a file that lists what may be chosen."""
+    return _text(path).partition("[")[2].partition("]")[0]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,126 @@
+"""What translation costs: the same random loads in small and in huge pages, by working set."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from replay.calibrate.chase import LINE, chase
+from replay.calibrate.estimate import Estimate, estimate
+from replay.calibrate.regions import WHOLE, Kind, kinds, largest, region
+
+REPETITIONS = 21
+BURSTS = 8
+"""Each repetition is the quickest of so many bursts: what else runs on the machine can only slow one down."""
+
+LOADS = 1 << 14
+"""Loads of a burst, about a millisecond: short enough to fall between two interruptions."""
+
+SMALLEST = 1 << 17
+"""Bytes of the smallest working set."""
+
+Take = Callable[[int, int], float]
+"""Nanoseconds a load took in one burst: of a working set (bytes), in the i-th kind of page."""
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """One working set in pages of one size.
+
+    Attributes:
+        working_set: bytes.
+        page: bytes of a page.
+        load_ns: a load, ns.
+        slower_pct: how much longer a load takes in small pages than in these, per cent; None for small pages.
+    """
+
+    working_set: int
+    page: int
+    load_ns: Estimate
+    slower_pct: Estimate | None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The penalty curve, and what could not be measured."""
+
+    points: list[Penalty]
+    remarks: list[str]
+
+
+def measure(memory: int, step: Callable[[float], None]) -> Measured:
+    """Measure all working sets up to `memory` bytes in every size of page that the machine gives.
+
+    Args:
+        memory: bytes of the largest working set: a power of two.
+        step: told the share that is done.
+    """
+    remarks: list[str] = []
+    regions: list[tuple[Kind, NDArray[np.uint64]]] = []
+    for kind in kinds():
+        size = 1 << max(largest(kind, memory).bit_length() - 1, 0)
+        if any(kind.page == there.page for there, _ in regions) or size < SMALLEST:
+            continue
+        try:
+            words, share = region(kind, size)
+        except OSError as error:
+            remarks.append(f"pages of {_size(kind.page)} by {kind.how}: {error.strerror}")
+            continue
+        if share < WHOLE:
+            got = "in huge pages" if kind.how == "small" else "in smaller pages"
+            remarks.append(f"{1 - share:.0%} of what was to be in pages of {_size(kind.page)} came {got}: left out")
+        else:
+            regions.append((kind, words))
+    if len(regions) < 2:
+        remarks.append("no two sizes of page to compare: the penalty of translation was not measured")
+        return Measured([], remarks)
+    smallest = SMALLEST.bit_length() - 1
+    sizes = [[1 << power for power in range(smallest, words.nbytes.bit_length())] for _, words in regions]
+    state = np.uint64(time.perf_counter_ns())
+
+    def take(working_set: int, i: int) -> float:
+        nonlocal state
+        shift = np.uint64(64 - (working_set // LINE).bit_length() + 1)
+        lines = working_set // LINE
+        state = np.uint64(chase(regions[i][1], shift, 2 * lines if lines <= LOADS else LOADS // 4, state))  # warm
+        begun = time.perf_counter_ns()
+        state = np.uint64(chase(regions[i][1], shift, LOADS, state))
+        return (time.perf_counter_ns() - begun) / LOADS
+
+    take(SMALLEST, 0)  # compiles it
+    return Measured(curve([kind.page for kind, _ in regions], sizes, take, step), remarks)
+
+
+def curve(
+    pages: Sequence[int], sizes: Sequence[Sequence[int]], take: Take, step: Callable[[float], None]
+) -> list[Penalty]:
+    """Repeat every measurement, all others between two of the same; compare what was measured next to each other.
+
+    A repetition of a working set is the quickest of some bursts in each kind of page, the kinds in turn.
+
+    Args:
+        pages: bytes of a page by kind, small pages first.
+        sizes: working sets by kind.
+        take: measures one burst.
+        step: told the share that is done.
+    """
+    taken: dict[tuple[int, int], list[float]] = {(w, i): [] for i, own in enumerate(sizes) for w in own}
+    for repetition in range(REPETITIONS):
+        for working_set in sorted({w for own in sizes for w in own}):
+            present = [i for i, own in enumerate(sizes) if working_set in own]
+            bursts = [[take(working_set, i) for i in present] for _ in range(BURSTS)]
+            for i, quickest in zip(present, map(min, zip(*bursts, strict=True)), strict=True):
+                taken[working_set, i].append(quickest)
+        step((repetition + 1) / REPETITIONS)
+    points = []
+    for (working_set, i), ns in sorted(taken.items()):
+        small = taken.get((working_set, 0), [])
+        slower = [100 * (s / n - 1) for s, n in zip(small, ns, strict=True)] if i and small else None
+        points.append(Penalty(working_set, pages[i], estimate(ns), estimate(slower) if slower else None))
+    return points
+
+
+def _size(count: int) -> str:
+    return f"{count >> 30}G" if count >= 1 << 30 else f"{count >> 20}M" if count >= 1 << 20 else f"{count >> 10}K"

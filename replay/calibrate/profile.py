@@ -1,0 +1,177 @@
+"""The profile that a calibration leaves: constants for ``replay run --costs``, and everything that was measured."""
+
+import csv
+import io
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from ptpool.errors import UsageError
+from replay.calibrate import conversion, penalty
+from replay.calibrate.estimate import METHOD, Estimate
+from replay.costs import built_in
+
+
+@dataclass(frozen=True)
+class Value:
+    """One measured number, with its interval.
+
+    Attributes:
+        quantity: load, penalty, secret_fault, plain_fault, permission_change, or workload.
+        unit: ns, or %.
+        low: lower end of the interval.
+        median: the number.
+        high: upper end of the interval.
+        page_bytes: size of the pages; None where that does not matter.
+        working_set_bytes: memory that the loads went over; None where there were none.
+        busy_cpus: other CPUs that were busy; None where nobody counted.
+        workload: what was run; None where it was loads or faults.
+    """
+
+    quantity: str
+    unit: str
+    low: float
+    median: float
+    high: float
+    page_bytes: int | None = None
+    working_set_bytes: int | None = None
+    busy_cpus: int | None = None
+    workload: str | None = None
+
+
+COLUMNS = tuple(field.name for field in fields(Value))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was found out about one machine.
+
+    Attributes:
+        machine: facts of the machine, see `replay.calibrate.host.described`.
+        made: when, by what and how.
+        remarks: what could not be measured, and what to mind.
+        values: everything measured.
+    """
+
+    machine: Mapping[str, str | int]
+    made: Mapping[str, str]
+    remarks: Sequence[str]
+    values: Sequence[Value]
+
+    def csv(self) -> str:
+        """The values as tidy CSV."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(astuple(value) for value in self.values)
+        return out.getvalue()
+
+
+def of_penalty(points: Sequence[penalty.Penalty]) -> list[Value]:
+    """A row for each working set and page size, and one for each comparison with small pages."""
+    rows = []
+    for point in points:
+        rows.append(_value("load", "ns", point.load_ns, page=point.page, working_set=point.working_set))
+        if point.slower_pct:
+            rows.append(_value("penalty", "%", point.slower_pct, page=point.page, working_set=point.working_set))
+    return rows
+
+
+def of_conversion(prices: Sequence[conversion.Price]) -> list[Value]:
+    """Three rows for each number of busy CPUs."""
+    return [
+        _value(quantity, "ns", found, busy=price.busy)
+        for price in prices
+        for quantity, found in (
+            ("secret_fault", price.secret_ns),
+            ("plain_fault", price.plain_ns),
+            ("permission_change", price.change_ns),
+        )
+    ]
+
+
+def _value(
+    quantity: str, unit: str, found: Estimate, *, page: int | None = None, working_set: int | None = None,
+    busy: int | None = None,
+) -> Value:  # fmt: skip
+    return Value(quantity, unit, found.low, found.median, found.high, page, working_set, busy)
+
+
+def flush_constant(values: Sequence[Value], arch: str, cpus: int) -> tuple[dict[str, float], str] | None:
+    """What a measured permission change says of a cost profile's constant ``flush_base_ns``.
+
+    A fault tells the sum of the change, its flush and the interrupts of all other CPUs only: the change itself and each
+    interrupt are taken to be as built in, and the flush is what remains. `typical` is with all other CPUs busy; `low` and
+    `high` are the widest intervals over all numbers of busy CPUs.
+
+    Returns:
+        The constant and where it comes from; None where no change was measured.
+    """
+    changes = [value for value in values if value.quantity == "permission_change"]
+    own = built_in().constants.get(arch)
+    if not changes or own is None:
+        return None
+    rest = own["change_ns"].typical + own["flush_per_cpu_ns"].typical * (cpus - 1)
+    busiest = max(changes, key=lambda value: value.busy_cpus or 0)
+    ends = (min(v.low for v in changes), busiest.median, max(v.high for v in changes))
+    low, typical, high = (round(max(end - rest, 0.0)) for end in ends)
+    source = (
+        f"measured: a page fault of memfd_secret took {busiest.median:,.0f} ns longer than one of memfd with "
+        f"{busiest.busy_cpus} of {cpus - 1} other CPUs busy; less change_ns and flush_per_cpu_ns as built in"
+    )
+    return {"low": low, "typical": typical, "high": high}, source
+
+
+def text(found: Calibration) -> str:
+    """The profile as TOML."""
+    arch, cpus = str(found.machine["arch"]), int(found.machine["cpus"])
+    lines = [
+        "# What translation and permission changes cost on one machine, measured by ptpool replay calibrate.",
+        "# Use it: ptpool replay run --costs THIS-FILE. docs/calibration.md says what the numbers mean and what they do not.",
+        "",
+    ]
+    if constant := flush_constant(found.values, arch, cpus):
+        numbers, source = constant
+        lines += [f"[{arch}.flush_base_ns]", *(f"{key} = {_toml(value)}" for key, value in numbers.items())]
+        lines += [f"source = {_toml(source)}", ""]
+    lines += ["[provenance]", *(f"{key} = {_toml(value)}" for key, value in found.made.items())]
+    lines += [f"method = {_toml(METHOD)}", f"remarks = {_toml(list(found.remarks))}", ""]
+    lines += ["[provenance.machine]", *(f"{key} = {_toml(value)}" for key, value in found.machine.items())]
+    for value in found.values:
+        row = zip(COLUMNS, astuple(value), strict=True)
+        lines += ["", "[[provenance.value]]", *(f"{key} = {_toml(item)}" for key, item in row if item is not None)]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    """A value as TOML writes it: its strings and arrays are JSON's."""
+    return json.dumps(round(value, 3) if isinstance(value, float) else value, ensure_ascii=False)
+
+
+def load(path: Path) -> Calibration:
+    """Read a profile that a calibration left.
+
+    Raises:
+        UsageError: it cannot be read, or holds no calibration.
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}", "name a profile that ptpool replay calibrate wrote") from error
+    except ValueError as error:
+        raise UsageError(f"{path}: not TOML ({error})", "name a profile that ptpool replay calibrate wrote") from error
+    try:
+        made = dict(tables["provenance"])
+        machine, values = dict(made.pop("machine")), [Value(**row) for row in made.pop("value", [])]
+        remarks = [str(remark) for remark in made.pop("remarks")]
+        for value in values:
+            float(value.low), float(value.median), float(value.high)
+        str(machine["cpu"]), int(machine["cpus"]), str(machine["arch"]), str(machine["kernel"]), str(made["made_at"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(
+            f"{path}: no calibration in it ({error!r})", "name a profile that ptpool replay calibrate wrote"
+        ) from error
+    return Calibration(machine, {k: v for k, v in made.items() if k != "method"}, remarks, values)

@@ -1,0 +1,104 @@
+"""Measures, and where the results go: a profile with its figures, and the warehouse."""
+
+import json
+import os
+import platform
+import shlex
+import sys
+from dataclasses import astuple
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ptpool.errors import UsageError
+from ptpool.progress import progress
+from ptpool.provenance import code_version, identity
+from ptpool.warehouse import open_warehouse, transaction
+from replay.calibrate import conversion, host, penalty
+from replay.calibrate.figure import figures
+from replay.calibrate.profile import Calibration, of_conversion, of_penalty, text
+
+
+def target(out: Path | None) -> Path:
+    """Where the profile goes, and that it can be written there.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    path = out or config / "ptpool" / "calibration.toml"
+    remedy = "name another file with --out"
+    if path.suffix != ".toml":
+        raise UsageError(f"--out {path}: a profile is a .toml file", remedy)
+    try:
+        if not out:
+            path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{path.parent}: {error.strerror}", remedy) from error
+    if not path.parent.is_dir():
+        raise UsageError(f"{path.parent}: no such folder", remedy)
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise UsageError(f"{path}: cannot be written", remedy)
+    return path
+
+
+def measured(memory: int, *, quiet: bool) -> Calibration:
+    """Measure this machine, in about half a minute.
+
+    Args:
+        memory: bytes of the largest working set.
+        quiet: no progress.
+    """
+    machine = host.described()
+    available = host.available_bytes()
+    memory = min(memory, 1 << max((available // 4).bit_length() - 1, 0))
+    made = {
+        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "made_by": f"ptpool {code_version()}, Python {platform.python_version()}",
+        "command": f"ptpool {shlex.join(sys.argv[1:])}",
+    }
+    with progress("calibrate", 1.0, quiet=quiet) as meter:
+        loads = penalty.measure(memory, lambda share: meter(0.95 * share, "loads"))
+        faults = conversion.measure(lambda share: meter(0.95 + 0.05 * share, "permission changes"))
+    remarks = [*loads.remarks, *faults.remarks]
+    if machine.get("virtual"):
+        remarks.append(f"a virtual machine ({machine['virtual']}): its memory is translated twice, its interrupts cost exits")
+    if float(machine.get("load_average", 0)) > 0.25 * int(machine["cpus"]):
+        remarks.append(f"other work was running (load average {machine['load_average']}): repeat it on a quiet machine")
+    values = [*of_penalty(loads.points), *of_conversion(faults.prices)]
+    return Calibration(machine, made, remarks, values)
+
+
+def write(found: Calibration, path: Path) -> list[Path]:
+    """Write the profile, its CSV and its figures beside each other.
+
+    Raises:
+        UsageError: the disk is full, or the folder went away.
+    """
+    files = {path: text(found).encode(), path.with_suffix(".csv"): found.csv().encode()}
+    for name, images in figures(found).items():
+        files |= {path.with_name(f"{path.stem}-{name}.{suffix}"): data for suffix, data in images.items()}
+    for file, data in files.items():
+        half = file.with_name(f".{file.name}.part")
+        try:
+            half.write_bytes(data)
+            half.replace(file)
+        except OSError as error:
+            half.unlink(missing_ok=True)
+            raise UsageError(f"{file}: {error.strerror}", "name another file with --out") from error
+    return list(files)
+
+
+def into_warehouse(found: Calibration, db: Path) -> None:
+    """Put a calibration into the warehouse, in place of an older one of the same machine and kernel."""
+    machine = found.machine
+    name = identity(8, cpu=machine["cpu"], cpus=machine["cpus"], kernel=machine["kernel"], memory=machine.get("memory_bytes"))
+    with open_warehouse(db, write=True) as connection, transaction(connection):
+        for table in ("calibration_value", "calibration"):
+            connection.execute(f"DELETE FROM {table} WHERE calibration_id = ?", [name])
+        facts = json.dumps({**machine, **found.made, "remarks": list(found.remarks)})
+        columns = [machine["cpu"], machine["cpus"], machine["arch"], machine["kernel"], machine.get("virtual")]
+        connection.execute(
+            "INSERT INTO calibration VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [name, *columns, found.made["made_at"], facts]
+        )
+        for value in found.values:
+            connection.execute("INSERT INTO calibration_value VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", [name, *astuple(value)])
