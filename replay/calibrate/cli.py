@@ -21,11 +21,14 @@ def calibrate(
         ),
     ] = None,
     memory: Annotated[
-        str, typer.Option(metavar="SIZE", help="Largest working set, a power of two; at most a quarter of what is free.")
+        str,
+        typer.Option(metavar="SIZE", help="Largest working set, a power of two; at most a quarter of what is free."),
     ] = "2G",
     profile: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Measure nothing: put this profile, of whatever machine, into the warehouse."),
+        typer.Option(
+            metavar="FILE", help="Measure nothing: put this profile, of whatever machine, into the warehouse."
+        ),
     ] = None,
     db: Db = DEFAULT_DB,
     quiet: Quiet = False,
@@ -33,10 +36,10 @@ def calibrate(
 ) -> None:
     """Measure what translation and permission changes cost on this machine; needs no root, and takes half a minute.
 
-    Two things: how much longer random loads take in small pages than in huge ones (a proxy for the kernel's own accesses
-    to its direct map, not a measurement of them), and what one permission change of the direct map costs, by faults of
-    memfd_secret memory. The profile is for --costs of ptpool replay run; figures and a CSV are put beside it. If the
-    warehouse exists, the numbers go there too, and reports show them beside what was published.
+    Two things: how much longer random loads take in small pages than in huge ones (a proxy for the kernel's own
+    accesses to its direct map, not a measurement of them), and what one permission change of the direct map costs, by
+    faults of memfd_secret memory. The profile is for --costs of ptpool replay run; figures and a CSV are put beside it.
+    If the warehouse exists, the numbers go there too, and reports show them beside what was published.
 
     Example: ptpool replay calibrate --out server.toml
     """
@@ -62,7 +65,9 @@ def calibrate(
     for remark in found.remarks:
         note(remark, quiet=quiet)
     rows = [[getattr(value, column) for column in COLUMNS] for value in found.values]
-    used = [i for i, column in enumerate(COLUMNS) if as_json or column == "quantity" or any(r[i] is not None for r in rows)]
+    used = [
+        i for i, column in enumerate(COLUMNS) if as_json or column == "quantity" or any(r[i] is not None for r in rows)
+    ]
     say_rows([COLUMNS[i] for i in used], [[row[i] for i in used] for row in rows], as_json=as_json)
 
 

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -88,8 +89,10 @@ def measure(step: Callable[[float], None]) -> Measured:
         except OSError as error:
             return Measured([], [f"faults of secret memory: {error.strerror}; {_NOT}"])
     after = _splits()
-    remarks = [f"{after - splits} splits of the direct map meanwhile, in {2 * REPETITIONS * len(prices) * pages} faults"]
-    return Measured(prices, remarks if splits is not None and after is not None else [])
+    if splits is None or after is None:
+        return Measured(prices, [])
+    faults = REPETITIONS * len(prices) * pages
+    return Measured(prices, [f"{after - splits:,} splits of the direct map in {faults:,} faults of secret memory"])
 
 
 _NOT = "the price of a permission change was not measured"
@@ -97,7 +100,7 @@ _NOT = "the price of a permission change was not measured"
 
 def counts(others: int) -> list[int]:
     """How many CPUs to keep busy: none, then doubling, up to all others."""
-    return sorted({0, others, *(1 << n for n in range(others.bit_length()))} - ({0} if not others else set()) | {0})
+    return sorted({0, others, *(1 << n for n in range(others.bit_length()))})
 
 
 def price(busy: Sequence[int], take: Callable[[int, bool], float], step: Callable[[float], None]) -> list[Price]:
@@ -116,9 +119,9 @@ def price(busy: Sequence[int], take: Callable[[int, bool], float], step: Callabl
         step((repetition + 1) / REPETITIONS)
     prices = []
     for n in busy:
-        secret, plain = taken[n, True], taken[n, False]
-        change = [s - p for s, p in zip(secret, plain, strict=True)]
-        prices.append(Price(n, estimate(secret), estimate(plain), estimate(change)))
+        left, stayed = taken[n, True], taken[n, False]
+        longer = [secret_ns - plain_ns for secret_ns, plain_ns in zip(left, stayed, strict=True)]
+        prices.append(Price(n, estimate(left), estimate(stayed), estimate(longer)))
     return prices
 
 
@@ -204,6 +207,6 @@ def _spinners(cpus: Sequence[int]) -> Iterator[Callable[[int], None]]:
 
 def _splits() -> int | None:
     """Splits of the direct map since boot; None where the kernel does not count them."""
-    with open("/proc/vmstat", encoding="utf-8") as lines:
-        counted = [int(line.split()[1]) for line in lines if line.startswith("direct_map_level") and "splits" in line]
+    lines = Path("/proc/vmstat").read_text(encoding="utf-8").splitlines()
+    counted = [int(line.split()[1]) for line in lines if line.startswith("direct_map_level") and "splits" in line]
     return sum(counted) if counted else None

@@ -9,8 +9,8 @@ import numpy as np
 CONFIDENCE = 0.95
 
 METHOD = (
-    "median of interleaved repetitions; interval by order statistics (ranks k and n+1-k of n, the narrowest that hold the "
-    "median with 95 % by the binomial distribution; least and largest of all where n is below 6)"
+    "median of interleaved repetitions; interval by order statistics (ranks k and n+1-k of n, the narrowest that hold "
+    "the median with 95 % by the binomial distribution; least and largest of all where n is below 6)"
 )
 
 

@@ -4,6 +4,7 @@ import io
 from collections.abc import Sequence
 
 import matplotlib as mpl
+import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -27,7 +28,7 @@ _MARKS = ("o", "s", "^", "D")
 def figures(found: Calibration) -> dict[str, dict[str, bytes]]:
     """Bytes of each figure that there are numbers for, by name and file suffix."""
     drawn = {}
-    with mpl.rc_context({**mpl.rcParamsDefault, **_STYLE}):
+    with mpl.style.context(["default", _STYLE]):
         if any(value.quantity == "penalty" for value in found.values):
             drawn["penalty"] = _written(_penalty(found))
         if any(value.quantity == "permission_change" for value in found.values):
@@ -49,7 +50,9 @@ def _penalty(found: Calibration) -> Figure:
     right.axhline(0, color="#555555", linewidth=0.8)
     for axis in (left, right):
         axis.set(xscale="log", xlabel="working set")
-        ticks = [v.working_set_bytes or 0 for v in found.values if v.quantity == "load" and v.page_bytes == pages[0]][::2]
+        ticks = [v.working_set_bytes or 0 for v in found.values if v.quantity == "load" and v.page_bytes == pages[0]][
+            ::2
+        ]
         axis.set_xticks(ticks, [size(tick) for tick in ticks], fontsize=8)
         axis.minorticks_off()
         axis.legend(frameon=False, title="pages of" if axis is left else None)
@@ -74,7 +77,7 @@ def _conversion(found: Calibration) -> Figure:
         lengths = ([v.median - v.low for v in values], [v.high - v.median for v in values])
         style = "dashed" if quantity == "permission_change" else "solid"
         axis.errorbar(
-            x, [v.median / 1e3 for v in values], [[e / 1e3 for e in end] for end in lengths],
+            x, [v.median / 1e3 for v in values], [[length / 1e3 for length in end] for end in lengths],
             color=ink, marker=mark, markersize=4, capsize=3, linestyle=style, label=label,
         )  # fmt: skip
         axis.set_xticks(x)

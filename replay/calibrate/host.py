@@ -11,8 +11,10 @@ _VENDORS = (
 """What DMI tables of virtual machines begin with; bare metal of clouds says so in the product's name."""
 
 
-_OPTIONS = ("mitigations=", "nopti", "pti=", "nokpti", "kpti=", "hugepages", "default_hugepagesz", "transparent_hugepage=",
-            "rodata=", "nogbpages", "nohugeiomap", "secretmem", "debug_pagealloc", "page_poison", "init_on", "nested")  # fmt: skip
+_OPTIONS = (
+    "mitigations=", "nopti", "pti=", "nokpti", "kpti=", "hugepages", "default_hugepagesz", "transparent_hugepage=",
+    "rodata=", "nogbpages", "secretmem", "debug_pagealloc", "page_poison", "init_on", "nested",
+)  # fmt: skip
 """Boot options that bear on what is measured; no other is written down."""
 
 
@@ -31,7 +33,9 @@ def described(root: Path = Path("/")) -> dict[str, str | int]:
         "memory_bytes": int(memory) << 10,
         "arch": platform.machine(),
         "kernel": platform.release(),
-        "boot_options": " ".join(option for option in _text(root / "proc/cmdline").split() if option.startswith(_OPTIONS)),
+        "boot_options": " ".join(
+            option for option in _text(root / "proc/cmdline").split() if option.startswith(_OPTIONS)
+        ),
         "thp_enabled": _chosen(thp / "enabled"),
         "thp_defrag": _chosen(thp / "defrag"),
         "governor": _text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip(),
@@ -51,9 +55,8 @@ def virtual(root: Path = Path("/")) -> str:
     """What says that this is a virtual machine; empty: nothing does."""
     flags = next((line for line in _text(root / "proc/cpuinfo").splitlines() if line.startswith("flags")), "")
     said = ["the CPU's flag hypervisor"] if "hypervisor" in flags.split() else []
-    for path in ("sys/hypervisor/type", "proc/device-tree/hypervisor/compatible"):
-        if kind := _text(root / path).strip("\0\n "):
-            said.append(f"/{path}: {kind}")
+    files = ("sys/hypervisor/type", "proc/device-tree/hypervisor/compatible")
+    said += [f"/{path}: {kind}" for path in files if (kind := _text(root / path).strip("\0\n "))]
     dmi = root / "sys/class/dmi/id"
     vendor, product = _text(dmi / "sys_vendor").strip(), _text(dmi / "product_name").strip()
     is_cloud_metal = "metal" in product.lower()
@@ -65,13 +68,12 @@ def virtual(root: Path = Path("/")) -> str:
 
 def cpu_model(cpuinfo: str) -> str:
     """The CPU's name, or on arm64 the numbers that identify it."""
-    fields = dict(
-        (part.strip() for part in line.split(":", 1)) for line in reversed(cpuinfo.splitlines()) if ":" in line
-    )
-    if "model name" in fields:
-        return f"{fields['model name']} (family {fields.get('cpu family')}, model {fields.get('model')}, stepping {fields.get('stepping')})"
-    if "CPU part" in fields:
-        return f"implementer {fields.get('CPU implementer')}, part {fields['CPU part']}, variant {fields.get('CPU variant')}"
+    lines = [line.split(":", 1) for line in cpuinfo.splitlines() if ":" in line]
+    fields = {name.strip(): value.strip() for name, value in reversed(lines)}
+    for first, others in (("model name", ("cpu family", "model", "stepping")),
+                          ("CPU part", ("CPU implementer", "CPU variant", "CPU revision"))):  # fmt: skip
+        if first in fields:
+            return f"{fields[first]} ({', '.join(f'{name} {fields[name]}' for name in others if name in fields)})"
     return "unknown"
 
 

@@ -12,6 +12,9 @@ from replay.calibrate.estimate import Estimate, estimate
 from replay.calibrate.regions import WHOLE, Kind, kinds, largest, region
 
 REPETITIONS = 21
+SECONDS, FEWEST = 40, 9
+"""Where other work makes it slow, no further repetition begins after so many seconds, if there are so many."""
+
 BURSTS = 8
 """Each repetition is the quickest of so many bursts: what else runs on the machine can only slow one down."""
 
@@ -34,12 +37,14 @@ class Penalty:
         page: bytes of a page.
         load_ns: a load, ns.
         slower_pct: how much longer a load takes in small pages than in these, per cent; None for small pages.
+        repetitions: how many there were.
     """
 
     working_set: int
     page: int
     load_ns: Estimate
     slower_pct: Estimate | None
+    repetitions: int
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,10 @@ def measure(memory: int, step: Callable[[float], None]) -> Measured:
         return (time.perf_counter_ns() - begun) / LOADS
 
     take(SMALLEST, 0)  # compiles it
-    return Measured(curve([kind.page for kind, _ in regions], sizes, take, step), remarks)
+    points = curve([kind.page for kind, _ in regions], sizes, take, step)
+    if (done := points[0].repetitions) < REPETITIONS:
+        remarks.append(f"only {done} of {REPETITIONS} repetitions in {SECONDS} s: other work was running")
+    return Measured(points, remarks)
 
 
 def curve(
@@ -107,18 +115,21 @@ def curve(
         step: told the share that is done.
     """
     taken: dict[tuple[int, int], list[float]] = {(w, i): [] for i, own in enumerate(sizes) for w in own}
+    end = time.monotonic() + SECONDS
     for repetition in range(REPETITIONS):
         for working_set in sorted({w for own in sizes for w in own}):
             present = [i for i, own in enumerate(sizes) if working_set in own]
             bursts = [[take(working_set, i) for i in present] for _ in range(BURSTS)]
-            for i, quickest in zip(present, map(min, zip(*bursts, strict=True)), strict=True):
-                taken[working_set, i].append(quickest)
+            for place, i in enumerate(present):
+                taken[working_set, i].append(min(burst[place] for burst in bursts))
         step((repetition + 1) / REPETITIONS)
+        if repetition + 1 >= FEWEST and time.monotonic() > end:
+            break
     points = []
     for (working_set, i), ns in sorted(taken.items()):
         small = taken.get((working_set, 0), [])
-        slower = [100 * (s / n - 1) for s, n in zip(small, ns, strict=True)] if i and small else None
-        points.append(Penalty(working_set, pages[i], estimate(ns), estimate(slower) if slower else None))
+        slower = [100 * (s / n - 1) for s, n in zip(small, ns, strict=True)] if i and small else []
+        points.append(Penalty(working_set, pages[i], estimate(ns), estimate(slower) if slower else None, len(ns)))
     return points
 
 

@@ -97,15 +97,16 @@ def _value(
     quantity: str, unit: str, found: Estimate, *, page: int | None = None, working_set: int | None = None,
     busy: int | None = None,
 ) -> Value:  # fmt: skip
-    return Value(quantity, unit, found.low, found.median, found.high, page, working_set, busy)
+    low, median, high = (round(number, 3) for number in (found.low, found.median, found.high))
+    return Value(quantity, unit, low, median, high, page, working_set, busy)
 
 
 def flush_constant(values: Sequence[Value], arch: str, cpus: int) -> tuple[dict[str, float], str] | None:
     """What a measured permission change says of a cost profile's constant ``flush_base_ns``.
 
     A fault tells the sum of the change, its flush and the interrupts of all other CPUs only: the change itself and each
-    interrupt are taken to be as built in, and the flush is what remains. `typical` is with all other CPUs busy; `low` and
-    `high` are the widest intervals over all numbers of busy CPUs.
+    interrupt are taken to be as built in, and the flush is what remains. `typical` is with all other CPUs busy; `low`
+    and `high` are the widest intervals over all numbers of busy CPUs.
 
     Returns:
         The constant and where it comes from; None where no change was measured.
@@ -130,7 +131,7 @@ def text(found: Calibration) -> str:
     arch, cpus = str(found.machine["arch"]), int(found.machine["cpus"])
     lines = [
         "# What translation and permission changes cost on one machine, measured by ptpool replay calibrate.",
-        "# Use it: ptpool replay run --costs THIS-FILE. docs/calibration.md says what the numbers mean and what they do not.",
+        "# Use it: ptpool replay run --costs THIS-FILE. What the numbers mean, and what not: docs/calibration.md.",
         "",
     ]
     if constant := flush_constant(found.values, arch, cpus):
@@ -148,7 +149,7 @@ def text(found: Calibration) -> str:
 
 def _toml(value: Any) -> str:
     """A value as TOML writes it: its strings and arrays are JSON's."""
-    return json.dumps(round(value, 3) if isinstance(value, float) else value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False)
 
 
 def load(path: Path) -> Calibration:

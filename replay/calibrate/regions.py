@@ -54,7 +54,8 @@ def region(kind: Kind, size: int) -> tuple[NDArray[np.uint64], float]:
     """Map `size` bytes of zeros in pages of a kind, every page there.
 
     Returns:
-        The memory as words (unmapped with the last array that shows it), and the share of it that the kernel says is in pages of that size.
+        The memory as words, unmapped with the last array that shows it, and the share of it that the kernel says is in
+        pages of that size.
 
     Raises:
         OSError: there is no such memory.

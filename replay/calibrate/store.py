@@ -61,7 +61,9 @@ def measured(memory: int, *, quiet: bool) -> Calibration:
         faults = conversion.measure(lambda share: meter(0.95 + 0.05 * share, "permission changes"))
     remarks = [*loads.remarks, *faults.remarks]
     if machine.get("virtual"):
-        remarks.append(f"a virtual machine ({machine['virtual']}): its memory is translated twice, its interrupts cost exits")
+        remarks.append(
+            f"a virtual machine ({machine['virtual']}): its memory is translated twice, its interrupts cost exits"
+        )
     if float(machine.get("load_average", 0)) > 0.25 * int(machine["cpus"]):
         remarks.append(f"other work was running (load average {machine['load_average']}): repeat it on a quiet machine")
     values = [*of_penalty(loads.points), *of_conversion(faults.prices)]
@@ -91,7 +93,9 @@ def write(found: Calibration, path: Path) -> list[Path]:
 def into_warehouse(found: Calibration, db: Path) -> None:
     """Put a calibration into the warehouse, in place of an older one of the same machine and kernel."""
     machine = found.machine
-    name = identity(8, cpu=machine["cpu"], cpus=machine["cpus"], kernel=machine["kernel"], memory=machine.get("memory_bytes"))
+    name = identity(
+        8, cpu=machine["cpu"], cpus=machine["cpus"], kernel=machine["kernel"], memory=machine.get("memory_bytes")
+    )
     with open_warehouse(db, write=True) as connection, transaction(connection):
         for table in ("calibration_value", "calibration"):
             connection.execute(f"DELETE FROM {table} WHERE calibration_id = ?", [name])
@@ -101,4 +105,6 @@ def into_warehouse(found: Calibration, db: Path) -> None:
             "INSERT INTO calibration VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [name, *columns, found.made["made_at"], facts]
         )
         for value in found.values:
-            connection.execute("INSERT INTO calibration_value VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", [name, *astuple(value)])
+            connection.execute(
+                "INSERT INTO calibration_value VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", [name, *astuple(value)]
+            )
