@@ -113,7 +113,8 @@ def run(
         raise UsageError(f"{db}: no such warehouse", "import a trace first: ptpool ingest trace FILE")
     with open_warehouse(db, write=True) as connection:
         from ptpool.compiled import is_cached
-        from replay.runs import Wanted, replay_all
+        from replay.runs import replay_all
+        from replay.wanted import Wanted
 
         names = capture_names(connection) if capture == "all" else capture.split(",")
         if not names:

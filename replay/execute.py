@@ -11,14 +11,17 @@ every worker maps, so that nothing large is copied from process to process. A wo
 
 import mmap
 import multiprocessing
+import os
 import pickle
+import signal
 import struct
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import count
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -38,9 +41,10 @@ class Failure(NamedTuple):
 
 
 class Shared(NamedTuple, Generic[S]):
-    """A value that workers read from a file; `S` is its type."""
+    """A value of type `S` for many units: in a file, or where the only worker is this process as it is."""
 
-    path: Path
+    path: Path | None
+    value: S | None = None
 
 
 class Workers:
@@ -48,15 +52,17 @@ class Workers:
 
     Args:
         start: makes an executor; called again when its workers have died.
-        folder: for what is shared.
+        folder: for what is shared; None: the executor's workers are threads of this process.
     """
 
-    def __init__(self, start: Callable[[], Executor], folder: Path) -> None:
+    def __init__(self, start: Callable[[], Executor], folder: Path | None) -> None:
         self._start, self._folder, self._names = start, folder, count()
         self._executor = start()
 
     def share(self, value: S) -> Shared[S]:
-        """Write what many units read, once. It is any value that can be pickled; its arrays are mapped, not copied."""
+        """Write what many units read and none changes, once: any value that can be pickled. Arrays are mapped."""
+        if self._folder is None:
+            return Shared(None, value)
         path = self._folder / f"{next(self._names)}.pickle"
         _write(value, path)
         return Shared(path)
@@ -78,7 +84,7 @@ class Workers:
         waiting = list(units)
         in_vain = 0
         while waiting:
-            futures = {self._executor.submit(_call, function, shared.path, unit): unit for unit in waiting}
+            futures = {self._executor.submit(_call, function, shared, unit): unit for unit in waiting}
             waiting = []
             before = len(futures)
             try:
@@ -109,7 +115,11 @@ class Workers:
 def local_workers(jobs: int) -> Iterator[Workers]:
     """So many processes of this machine; one job stays in this process."""
     with tempfile.TemporaryDirectory(prefix="ptpool-") as folder:
-        workers = Workers(lambda: ThreadPoolExecutor(1) if jobs == 1 else _processes(jobs), Path(folder))
+        workers = (
+            Workers(partial(ThreadPoolExecutor, 1), None)
+            if jobs == 1
+            else Workers(partial(_processes, jobs), Path(folder))
+        )
         try:
             yield workers
         finally:
@@ -119,8 +129,21 @@ def local_workers(jobs: int) -> Iterator[Workers]:
 def _processes(jobs: int) -> ProcessPoolExecutor:
     """Processes that are forked from a server which has the modules: it has no threads, unlike this process."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["replay.results"])
-    return ProcessPoolExecutor(jobs, mp_context=context)
+    context.set_forkserver_preload(["replay.one_run"])
+    return ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin)
+
+
+def _begin() -> None:
+    """A worker leaves interrupts from the keyboard to its parent, and ends when that is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def end_with_parent() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 def where(error: BaseException) -> str:
@@ -129,10 +152,10 @@ def where(error: BaseException) -> str:
     return f"{type(error).__name__}: {error} ({Path(frame.filename).name}, line {frame.lineno})"
 
 
-def _call(function: Callable[[Any, U], R], path: Path, unit: U) -> R | Failure:
+def _call(function: Callable[[Any, U], R], shared: Shared[Any], unit: U) -> R | Failure:
     """What a worker does."""
     try:
-        return function(_read(path), unit)
+        return function(shared.value if shared.path is None else _read(shared.path), unit)
     except Exception as error:
         return Failure(where(error))
 

@@ -28,12 +28,20 @@ class RunResult:
     events: int
 
 
-def result_of(machine: Machine) -> RunResult:
-    """Read everything off a machine whose replay has ended; of a bound there are metrics only."""
-    tables = {"run_metric": _metrics(machine), "incident": _incidents(machine)}
+def result_of(machine: Machine, *, metrics_only: bool = False) -> RunResult:
+    """Read everything off a machine whose replay has ended; of a bound there are metrics only.
+
+    Args:
+        machine: whose replay has ended.
+        metrics_only: metrics and orders, without what takes space and time: timelines, splits, the direct map.
+    """
+    tables = {"run_metric": _metrics(machine)}
     if not machine.strategy.bound:
+        tables["run_order"] = _orders(machine)
+    if not metrics_only:
+        tables["incident"] = _incidents(machine)
+    if not metrics_only and not machine.strategy.bound:
         tables |= {
-            "run_order": _orders(machine),
             "timeline": _timeline(machine),
             "split": _splits(machine),
             "direct_map": _direct_map(machine),
@@ -215,15 +223,14 @@ def _splits(machine: Machine) -> pa.Table:
 
 
 def _direct_map(machine: Machine) -> pa.Table:
-    start = _runs(machine, machine.level_start, machine.keyed_start, "start")
-    return pa.concat_tables([start, _runs(machine, machine.direct_map.level, machine.keyed(), "end")])
+    moments = {"start": machine.direct_map_start, "end": machine.direct_map}
+    return pa.concat_tables([_runs(machine, d, moment) for moment, d in moments.items()])
 
 
-def _runs(machine: Machine, level: NDArray[np.uint8], keyed: NDArray[np.bool_], moment: str) -> pa.Table:
+def _runs(machine: Machine, d: maps.DirectMap, moment: str) -> pa.Table:
     """Runs of mapped pages with equal leaf size and key."""
-    mapped = machine.direct_map.mapped
-    per_page = np.repeat(level, 1 << machine.direct_map.table_shift)[: len(mapped)]
-    code = np.where(mapped, per_page * 2 + keyed, 0)
+    per_page = np.repeat(d.level, 1 << d.table_shift)[: len(d.mapped)]
+    code = np.where(d.mapped, per_page * 2 + maps.keyed(d), 0)
     first = np.flatnonzero(np.diff(code, prepend=-1))
     last = np.append(first[1:], len(code)) - 1
     first, last = first[code[first] > 0], last[code[first] > 0]

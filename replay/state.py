@@ -101,8 +101,7 @@ class State:
         self.live_start = live
         self.direct_map.counts[maps.REWRITES] = self.direct_map.counts[maps.HINTS] = 0
         self.pte_pages_start = int(self.direct_map.counts[maps.PAGES + maps.PTE])
-        self.level_start = self.direct_map.level.copy()
-        self.keyed_start = self.keyed()
+        self.direct_map_start = copy.deepcopy(self.direct_map)
 
     def abandon(self, why: str) -> None:
         """The decision that is running never ends: what it has in hand goes back."""
@@ -140,14 +139,7 @@ class State:
 
     def keyed(self) -> NDArray[np.bool_]:
         """(P,) pages whose leaf carries the key."""
-        shift = self.direct_map.table_shift
-        d, pages = self.direct_map, len(self.direct_map.mapped)
-        by_pmd = np.repeat(d.attr_pmd, 1 << shift)[:pages]
-        by_pud = np.repeat(d.attr_pud, 1 << 2 * shift)[:pages]
-        level = np.repeat(d.level, 1 << shift)[:pages]
-        attribute = np.where(level == maps.PUD, by_pud, np.where(level == maps.PMD, by_pmd, d.attr_pte))
-        keyed: NDArray[np.bool_] = (attribute & maps.KEYED) != 0
-        return keyed
+        return maps.keyed(self.direct_map)
 
 
 def _tally(start: InitialState, demand: Demand, strategy: Strategy, reclaim: Variant) -> stretch.Tally:

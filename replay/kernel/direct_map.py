@@ -29,6 +29,7 @@ from replay.kernel.leaves import (
     DirectMap,
     attribute_of,
     direct_map,
+    keyed,
     logged,
     with_room,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "collapse",
     "direct_map",
     "flushes",
+    "keyed",
     "logged",
     "tables_needed",
     "with_room",

@@ -183,3 +183,14 @@ def join_leaves(d, start, level, now, cause):
     d.counts[PAGES + level - 1] -= size
     d.counts[PAGES + level] += size
     _note(d, start, level, now, cause, COLLAPSE)
+
+
+def keyed(d: DirectMap) -> NDArray[np.bool_]:
+    """(P,) pages whose leaf carries the key."""
+    shift, pages = d.table_shift, len(d.mapped)
+    by_pmd = np.repeat(d.attr_pmd, 1 << shift)[:pages]
+    by_pud = np.repeat(d.attr_pud, 1 << 2 * shift)[:pages]
+    level = np.repeat(d.level, 1 << shift)[:pages]
+    attribute = np.where(level == PUD, by_pud, np.where(level == PMD, by_pmd, d.attr_pte))
+    with_key: NDArray[np.bool_] = (attribute & KEYED) != 0
+    return with_key

@@ -30,8 +30,8 @@ from ptpool.warehouse import capture_names, capture_row, open_warehouse
 from replay import stretch
 from replay.demand import Demand, load_demand
 from replay.initial.state import recorded_machine
+from replay.one_run import replay_one
 from replay.registry import strategies
-from replay.runs import replay_one
 
 CAPTURES = Path(__file__).parents[2] / "data" / "captures"
 EXCERPT = Path(__file__).parents[1] / "ingest" / "trace_dat" / "build-2g-excerpt.dat"

@@ -249,7 +249,7 @@ def test_a_strategy_that_fails_leaves_the_others_alone(warehouse, tmp_path, caps
     assert run(["ingest", "trace", str(CAPTURES / "boot-512m"), "--quiet", "--db", str(path)]) == 0
     capsys.readouterr()
 
-    assert run(["replay", "run", "--quiet", "--db", str(path)]) == 1
+    assert run(["replay", "run", "--jobs", "1", "--quiet", "--db", str(path)]) == 1
     error = capsys.readouterr().err
     assert error.startswith(
         "ptpool: boot-512m, pba: ZeroDivisionError: a mistake in the strategy (test_real_captures.py"

@@ -13,10 +13,8 @@ def total(shared, unit):
     numbers, _ = shared
     if unit == 13:
         raise ValueError("thirteen")
-    result = int(numbers.sum()) * unit
-    numbers[:] = 0  # private to this worker
-    numbers += DATA
-    return result
+    assert numbers.flags.writeable  # another type to compiled code than read-only
+    return int(numbers.sum()) * unit
 
 
 def die_once(shared, unit):
