@@ -107,7 +107,8 @@ def _fates(program, owns, copied, first_moved, fate):
     for i in range(len(program.op)):
         op, owner = program.op[i], owns[program.task[i]]
         if op == OUTSIDE_CHANGE:
-            fate[i] = _COPIED if owner else _LEFT_OUT
+            named = program.pfn[i] != 0  # page 0 is never allocated: a change of unknown place
+            fate[i] = _COPIED if owner and (not named or copied[program.pfn[i]]) else _LEFT_OUT
             continue
         there = False
         for page in range(program.pfn[i], program.pfn[i] + (1 << np.int64(program.order[i]))):

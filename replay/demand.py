@@ -1,6 +1,7 @@
 """What a recording asks for, without what the recorded kernel did because of its own state.
 
-Dropped and made anew by the replay: tables that split the direct map. Dropped because nobody knows when they would have
+Dropped and made anew by the replay: tables that split the direct map, by the permission change that they belong to (as
+recorded, or guessed: replay.outside). Dropped because nobody knows when they would have
 been freed: allocations that failed. Moves that change nothing: what compaction migrated (replay.unseen). Marked: the
 frees of reclaim, which a replay makes anew where reclaim is modelled (replay.reclaim).
 """
@@ -16,14 +17,13 @@ from ptpool.errors import UsageError
 from ptpool.vocabulary import CONSUMERS, MOVABLE, UNMOVABLE
 from replay.kernel.geometry import X86_64
 from replay.kernel.gfp import GFP_KERNEL, contexts
+from replay.outside import GUESS, SELF_INFLICTED, Asked, recorded_changes, with_changes
 from replay.stretch import ALLOC, FREE_EVENT, MOVE, OUTSIDE_CHANGE, RECLAIMED, Program, first_seen
 from replay.unseen import LEAVE_OUT, MOVED, SEEN_LATE, Resolved, resolve
 
 MOST_PAGES = 1 << 30
 """4 TiB in 4K pages: the arrays of a larger machine do not fit into the memory of an ordinary one."""
 
-SELF_INFLICTED = ("secretmem_fault", "secretmem_free_folio")
-"""Functions whose permission changes the replay makes anew from the allocation they belong to."""
 
 COMPACTION = ("compact_zone", "release_free_list")
 """Functions under which compaction frees (mm/compaction.c): migrated pages, and targets that it did not need."""
@@ -54,6 +54,8 @@ class Demand:
     """What is replayed otherwise than recorded."""
     moves: int = 0
     """Pages that compaction moved: their data goes by the names ``pages + 1`` and up."""
+    changes: tuple[Asked, ...] = (GUESS,)
+    """What permission changes by others ask for: OUTSIDE_CHANGE events refer to it by place."""
 
 
 def load_demand(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any]) -> Demand:
@@ -78,7 +80,9 @@ def load_demand(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any]) 
         )
     consumer = _plain(columns["consumer"]).astype(np.uint8)
     splits = consumer == CONSUMERS.index("direct_map_split")
-    outside = splits & ~is_free & ~_plain(columns["self_inflicted"])
+    cpu, pid, ts = _plain(columns["cpu"]), _plain(columns["pid"]), _plain(columns["ts_ns"]).astype(np.int64)
+    recorded = recorded_changes(connection, capture["capture_id"])
+    outside = splits & ~is_free & ~_plain(columns["self_inflicted"]) & ~recorded.explains(ts, pid)
     too_large = ~is_free & (order > X86_64.max_order)
     unseen = resolve(
         is_free & ~failed,
@@ -104,34 +108,38 @@ def load_demand(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any]) 
         "Moved: {} pages that compaction migrated stay where they are; their source's free is no free.": moved,
         "Added: {} single-page allocations without an event (allocated in bulk, or as targets of compaction), each put "
         "halfway between the page's last event and its free.": seen_late,
+        "Permission changes by others: {} recorded ones, each at its time, of the pages that it was about, wherever "
+        "they are now; pages that go by no name here lie at their recorded place.": np.ones(len(recorded.ts), np.bool_),
     }
     reclaimed = is_free & _plain(columns["by_reclaim"])
     op = np.where(outside, OUTSIDE_CHANGE, np.where(reclaimed, RECLAIMED, np.where(is_free, FREE_EVENT, ALLOC)))
-    cpu, pid = _plain(columns["cpu"]), _plain(columns["pid"])
-    known, task = np.unique(np.where(pid == 0, -1 - cpu, pid), return_inverse=True)
+    tasks, task = np.unique(np.concatenate([_who(cpu, pid), _who(recorded.cpu, recorded.pid)]), return_inverse=True)
+    context = contexts(_plain(columns["gfp_flags"]).astype(np.int64), _plain(columns["no_flags"]))
     program = Program(
         op=np.where(moved, MOVE, op).astype(np.uint8),
-        ts=_plain(columns["ts_ns"]).astype(np.int64),
-        pfn=np.where((unseen.name >= 0) & ~moved, unseen.name, pfn),
+        ts=ts,
+        pfn=np.where(outside, 0, np.where((unseen.name >= 0) & ~moved, unseen.name, pfn)),
         order=order,
         migratetype=np.minimum(_plain(columns["migratetype"]), 2).astype(np.uint8),
-        context=contexts(_plain(columns["gfp_flags"]).astype(np.int64), _plain(columns["no_flags"])),
+        context=np.where(outside, 0, context).astype(np.uint16),
         consumer=consumer,
         cpu=cpu.astype(np.int16),
-        task=task.astype(np.int32),
+        task=task[: len(ts)].astype(np.int32),
     )
     keep = ~failed & ~too_large & (~splits | outside) & ~isolated
     program = _with_unseen(program, unseen, seen_late, _plain(columns["by_kworker"]), keep)
+    program = with_changes(program, recorded.ts, recorded.cpu, task[len(ts) :], recorded.first, recorded.asked)
     return Demand(
         program,
         capture["first_ns"],
         capture["last_ns"],
         pages,
         first_seen(program, np.full(pages, -1, np.int8)),
-        len(known),
+        len(tasks),
         _counts(dropped),
         _counts(changed),
         int(moved.sum()),
+        recorded.changes,
     )
 
 
@@ -187,6 +195,11 @@ def _with_unseen(
     put_in["cpu"][:], put_in["task"][:] = program.cpu[late], program.task[late]
     kept = np.insert(keep, at, np.ones(len(late), np.bool_))
     return Program(*(np.insert(column, at, put_in[name])[kept] for name, column in program._asdict().items()))
+
+
+def _who(cpu: NDArray[Any], pid: NDArray[Any]) -> NDArray[np.int64]:
+    """Tasks by number; the idle task of each CPU is one of its own."""
+    return np.where(pid == 0, -1 - cpu, pid).astype(np.int64)
 
 
 def _plain(column: Any) -> NDArray[Any]:

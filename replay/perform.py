@@ -179,6 +179,7 @@ def _ordinary_tables(state: State, change: Change) -> Decision:
         taken.append(pfn)
     kept = needed if len(taken) >= needed else 0
     state.allocator.kind[taken[:kept]] = SPLIT_TABLE
+    state.unkeyed_split_tables += kept
     for pfn in taken[kept:]:
         free_pages(state.allocator, state.cpu, pfn, 0)
     return "" if len(taken) >= needed else "the page allocator has no page for a split"

@@ -6,6 +6,8 @@ what was asked for in its place.
 
 from itertools import count
 
+import numpy as np
+
 from ptpool.vocabulary import MOVABLE, UNMOVABLE
 from replay import stretch
 from replay.actions import Change, Chunk, Decision, Wait
@@ -21,9 +23,10 @@ from replay.kernel.gfp import (
     THISNODE,
     ZONE_CLASS,
 )
-from replay.kernel.mmzone import ZONE_NORMAL
+from replay.kernel.mmzone import PAGE_TABLES, ZONE_NORMAL
 from replay.kernel.page_alloc import alloc_pages, alloc_pages_after_reclaim
 from replay.kernel.per_cpu import drain_all_pages
+from replay.outside import Asked, Place
 from replay.schedule import DeadlockError
 from replay.state import CAUSES, FLAGS, WARM_UP, State
 
@@ -108,14 +111,35 @@ def table_on_pages(state: State, recorded: int, pfn: int, order: int) -> Decisio
 
 
 def outside_change(state: State, at: int) -> Decision:
-    """A permission change by others: secret memory, or one whose place the trace does not tell."""
+    """A permission change by others: of secret memory that was just allocated, or what `replay.outside` tells.
+
+    Pages that are neighbours in the recording need not be neighbours here: each run of them is a change of its own.
+    """
     program, tally = state.demand.program, state.tally
     if program.op[at] == stretch.OUTSIDE_CHANGE:
-        change = Change(int(tally.counts[stretch.LAST_UNMOVABLE]), 1, maps.READ_ONLY)
+        changes = _changes_by_others(state, int(program.pfn[at]), state.demand.changes[program.context[at]])
     else:
-        change = Change(int(tally.page_of[program.pfn[at]]), 1 << int(program.order[at]), maps.NOT_PRESENT)
-    if not (yield from _unless_deadlocked(state, state.strategy.outside(state.view, change))):
-        state.incident("split_starvation", None, "-ENOMEM for a permission change by others")
+        changes = [Change(int(tally.page_of[program.pfn[at]]), 1 << int(program.order[at]), maps.NOT_PRESENT)]
+    state.changes_left_out += not changes
+    for change in changes:
+        if not (yield from _unless_deadlocked(state, state.strategy.outside(state.view, change))):
+            state.incident("split_starvation", None, "-ENOMEM for a permission change by others")
+
+
+def _changes_by_others(state: State, first: int, asked: Asked) -> list[Change]:
+    """Where a change by others lies now; page tables, and what is not mapped, are not theirs and stay as they are."""
+    if asked.place == Place.UNKNOWN:
+        return [Change(int(state.tally.counts[stretch.LAST_UNMOVABLE]), asked.pages, asked.set_bits, asked.clear_bits)]
+    pages = np.arange(first, first + asked.pages)
+    if asked.place == Place.RECORDED:
+        pages = state.pages_of(pages)
+    mapped, kind = state.direct_map.mapped, state.allocator.kind
+    pages = pages[(pages >= 0) & (pages < len(mapped))]
+    pages = pages[mapped[pages] & ~np.isin(kind[pages], PAGE_TABLES)]
+    runs = [run for run in np.split(pages, np.flatnonzero(np.diff(pages) != 1) + 1) if len(run)]
+    if asked.place == Place.DRAWN and runs:
+        runs = [max(runs, key=len)]
+    return [Change(int(run[0]), len(run), asked.set_bits, asked.clear_bits) for run in runs]
 
 
 def pages(state: State, order: int) -> Decision:

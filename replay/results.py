@@ -102,6 +102,7 @@ def _metrics(machine: Machine) -> pa.Table:
         "split_starvations": machine.incident_counts.get("split_starvation", 0),
         "deadlocks": machine.incident_counts.get("deadlock", 0),
         "unkeyed_page_seconds": integral[stretch.UNKEYED_TIME] / _NS,
+        "unkeyed_split_tables": None if all_4k else machine.unkeyed_split_tables,
         "stalls": machine.stalls,
         "oom_kills": machine.incident_counts.get("oom_kill", 0),
         "permission_changes": count[stretch.CHANGES],
@@ -291,6 +292,10 @@ def _assumptions(machine: Machine) -> list[str]:
         dropped.append(f"Left out: {n:,} frees of pages that nothing had allocated in the simulated machine.")
     if n := int(count[stretch.LOST_FREES]):
         dropped.append(f"Added: {n:,} frees of pages in use that the recording allocates: their free was not recorded.")
+    if n := machine.changes_left_out:
+        dropped.append(
+            f"Left out: {n:,} permission changes by others of pages that this machine lacks or uses as page tables."
+        )
     if n := machine.missing_start:
         dropped.append(f"Left out: {n:,} pages of page tables alive at the start that the strategy could not supply.")
     return (

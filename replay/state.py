@@ -58,6 +58,7 @@ class State:
         self.refill_attempts = np.zeros((geometry.max_order + 1, 2), np.int64)
         self.failures = np.zeros(geometry.max_order + 1, np.int64)
         self.refills = self.stalls = self.shrunk = 0
+        self.unkeyed_split_tables = self.changes_left_out = 0
         self.latencies = Latencies()
         self.incidents: list[tuple[int, str, int | None, str]] = []
         self.incident_counts: dict[str, int] = {}
@@ -94,6 +95,7 @@ class State:
         self.refill_attempts[:] = 0
         self.failures[:] = 0
         self.refills = self.stalls = self.shrunk = 0
+        self.unkeyed_split_tables = 0
         self.reclaim.done.clear()
         self.missing_start = self.incident_counts.get("ptp_null", 0)
         self.incidents.clear()
@@ -120,6 +122,12 @@ class State:
             self.incident("unkeyed_table", order, "the constructor of a page table did not set its key")
         kind = TABLE_KEYED if keyed else TABLE_PLAIN
         stretch.place_table(self.allocator, self.tally, recorded, pfn, order, kind)
+
+    def pages_of(self, recorded: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(N,) the pages that stand for recorded ones; the recorded place of those that none stands for."""
+        page_of = self.tally.page_of[np.minimum(recorded, len(self.tally.page_of) - 1)]
+        known = (recorded < len(self.tally.page_of)) & (page_of >= 0)
+        return np.where(known, page_of, recorded).astype(np.int64)
 
     def unplaced(self) -> None:
         """A recorded allocation is left out."""
