@@ -3,7 +3,7 @@
 from reports import cost, findings
 from reports.agreement import agreement
 from reports.section import Section
-from reports.sections import answer, mapping_cost, mosaic, pool, splits
+from reports.sections import answer, conversion, mapping_cost, mosaic, pool, splits
 
 CONTENTS = (
     answer.SECTION,
@@ -16,7 +16,7 @@ CONTENTS = (
     Section("agreement", values=lambda case: {"agreement": agreement(case), "baseline": "unprotected" in case.metrics}),
     Section("run_order"),
     mapping_cost.SECTION,
-    Section("conversion"),
+    conversion.SECTION,
     Section("incidents"),
     Section("assumptions"),
     Section("provenance"),

@@ -61,7 +61,9 @@ def cell(column: str, value: Any) -> str:
     """A value of a result column, in the unit that the column's name says."""
     if value is None:
         return ""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if not isinstance(value, int | float):
         return str(value)
     if column.startswith("pte_share") or column == "share":
         return percent(value)

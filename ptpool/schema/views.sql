@@ -140,40 +140,50 @@ COMMENT ON COLUMN provenance.replayed_by IS 'ptpool that replayed it';
 COMMENT ON COLUMN provenance.imported_by IS 'ptpool that imported the capture';
 COMMENT ON COLUMN provenance.assumptions IS 'What had to be assumed';
 
-CREATE VIEW conversion_cost AS
+CREATE VIEW conversion_price AS
 WITH price AS (
     SELECT costs, arch, any_value({low: low, typical: typical, high: high}) FILTER (name = 'change_ns') AS change,
            any_value({low: low, typical: typical, high: high}) FILTER (name = 'split_ns') AS split,
-           any_value({low: low, typical: typical, high: high}) FILTER (name = 'flush_base_ns') AS flush_base,
-           any_value({low: low, typical: typical, high: high}) FILTER (name = 'flush_per_cpu_ns') AS flush_per_cpu
+           any_value({low: low, typical: typical, high: high}) FILTER (name = 'flush_base_ns') AS base,
+           any_value({low: low, typical: typical, high: high}) FILTER (name = 'flush_per_cpu_ns') AS per_cpu
     FROM cost_constant GROUP BY ALL
-), counted AS (
+)
+SELECT capture_id, costs, change.low AS change_ns_low, change.typical AS change_ns, change.high AS change_ns_high,
+       split.low AS split_ns_low, split.typical AS split_ns, split.high AS split_ns_high, base.low + per_cpu.low * (cpus - 1) AS flush_ns_low,
+       base.typical + per_cpu.typical * (cpus - 1) AS flush_ns, base.high + per_cpu.high * (cpus - 1) AS flush_ns_high
+FROM capture JOIN price ON price.arch = if(capture.arch = 'aarch64', 'aarch64', 'x86_64');
+COMMENT ON VIEW conversion_price IS 'What a permission change takes on each recorded machine by each cost profile: the change, each leaf that it splits, each flush on all CPUs';
+COMMENT ON COLUMN conversion_price.capture_id IS 'Capture';
+COMMENT ON COLUMN conversion_price.costs IS 'Cost profile: see cost_constant';
+COMMENT ON COLUMN conversion_price.change_ns_low IS 'The least that a change may take, ns';
+COMMENT ON COLUMN conversion_price.change_ns IS 'What a replay uses';
+COMMENT ON COLUMN conversion_price.change_ns_high IS 'The most that it may take';
+COMMENT ON COLUMN conversion_price.split_ns_low IS 'The least that a split may take, ns';
+COMMENT ON COLUMN conversion_price.split_ns IS 'What a replay uses';
+COMMENT ON COLUMN conversion_price.split_ns_high IS 'The most that it may take';
+COMMENT ON COLUMN conversion_price.flush_ns_low IS 'The least that a flush on all CPUs may take, ns';
+COMMENT ON COLUMN conversion_price.flush_ns IS 'What a replay uses';
+COMMENT ON COLUMN conversion_price.flush_ns_high IS 'The most that it may take';
+
+CREATE VIEW conversion_cost AS
+WITH counted AS (
     SELECT run_id, max(value) FILTER (metric = 'permission_changes') AS changes, max(value) FILTER (metric = 'tlb_flushes') AS flushes,
            coalesce(max(value) FILTER (metric = 'splits_1g'), 0) + coalesce(max(value) FILTER (metric = 'splits_2m'), 0) AS splits
     FROM run_metric GROUP BY run_id
-), priced AS (
-    SELECT run_id, price.costs, changes, splits, flushes, price.change, price.split,
-           {low: flush_base.low + flush_per_cpu.low * (cpus - 1), typical: flush_base.typical + flush_per_cpu.typical * (cpus - 1),
-            high: flush_base.high + flush_per_cpu.high * (cpus - 1)} AS flush
-    FROM counted JOIN run USING (run_id) JOIN capture USING (capture_id)
-    JOIN price ON price.arch = if(capture.arch = 'aarch64', 'aarch64', 'x86_64')
 )
-SELECT run_id, costs, changes, splits, flushes, change.typical AS change_ns, split.typical AS split_ns, flush.typical AS flush_ns,
-       changes * change.low + splits * split.low + flushes * flush.low AS conversion_ns_low,
-       changes * change.typical + splits * split.typical + flushes * flush.typical AS conversion_ns,
-       changes * change.high + splits * split.high + flushes * flush.high AS conversion_ns_high,
-       changes * change.typical + splits * split.typical + flushes * flush.typical / 10 AS conversion_ns_flush_tenth,
-       changes * change.typical + splits * split.typical + flushes * flush.typical * 10 AS conversion_ns_flush_tenfold
-FROM priced;
+SELECT run_id, costs, changes, splits, flushes,
+       changes * change_ns_low + splits * split_ns_low + flushes * flush_ns_low AS conversion_ns_low,
+       changes * change_ns + splits * split_ns + flushes * flush_ns AS conversion_ns,
+       changes * change_ns_high + splits * split_ns_high + flushes * flush_ns_high AS conversion_ns_high,
+       changes * change_ns + splits * split_ns + flushes * flush_ns / 10 AS conversion_ns_flush_tenth,
+       changes * change_ns + splits * split_ns + flushes * flush_ns * 10 AS conversion_ns_flush_tenfold
+FROM counted JOIN (SELECT run_id, capture_id FROM run) USING (run_id) JOIN conversion_price USING (capture_id);
 COMMENT ON VIEW conversion_cost IS 'What the permission changes of each run take by each cost profile, from stored counts: linear in the constants, so no run has to be made again. Those that others ask for are in it, as they are in unprotected';
 COMMENT ON COLUMN conversion_cost.run_id IS 'Run';
 COMMENT ON COLUMN conversion_cost.costs IS 'Cost profile: see cost_constant; not only the one the run was made with';
 COMMENT ON COLUMN conversion_cost.changes IS 'Permission changes';
 COMMENT ON COLUMN conversion_cost.splits IS 'Leaves split at run time';
 COMMENT ON COLUMN conversion_cost.flushes IS 'TLB flushes; NULL for a bound';
-COMMENT ON COLUMN conversion_cost.change_ns IS 'Price of a change, typical';
-COMMENT ON COLUMN conversion_cost.split_ns IS 'Price of a split, typical';
-COMMENT ON COLUMN conversion_cost.flush_ns IS 'Price of a flush on as many CPUs as were recorded, typical';
 COMMENT ON COLUMN conversion_cost.conversion_ns_low IS 'All of them with every constant at its least, ns';
 COMMENT ON COLUMN conversion_cost.conversion_ns IS 'All of them with typical constants, ns';
 COMMENT ON COLUMN conversion_cost.conversion_ns_high IS 'All of them with every constant at its most, ns';
