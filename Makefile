@@ -44,8 +44,10 @@ wheel: $(READY) ## build the wheel and run the tests of what it could lack again
 	@cd $(VENV)/wheel && bin/pytest -p no:cacheprovider -c $(CURDIR)/pyproject.toml --rootdir $(CURDIR) \
 		$(addprefix $(CURDIR)/tests/,$(WHEEL_TESTS))
 
-docs: $(READY) ## docs/strategies.md from the strategies' own files
+docs: $(READY) ## the generated pages of docs/: strategies, tables, commands
 	@$(BIN)/ptpool replay describe all --markdown > docs/strategies.md
+	@$(BIN)/python -c 'from ptpool.dictionary import markdown; print(markdown())' > docs/tables.md
+	@$(BIN)/python -c 'from ptpool.cli import app; from ptpool.manual import manual; print(manual(app))' > docs/commands.md
 
 bench: $(READY) ## throughput of ingest and replay beside what one would otherwise run, as ratios
 	@$(BIN)/python tests/bench/run.py

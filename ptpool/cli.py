@@ -14,7 +14,7 @@ import typer
 from ingest.cli import app as ingest_app
 from ptpool import __version__
 from ptpool.errors import UsageError
-from ptpool.sql import sql
+from ptpool.sql import sql, tables
 from replay.cli import app as replay_app
 from reports.cli import app as report_app
 
@@ -30,6 +30,7 @@ app.add_typer(ingest_app, name="ingest")
 app.add_typer(replay_app, name="replay")
 app.add_typer(report_app, name="report")
 app.command("sql")(sql)
+app.command("tables")(tables)
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,5 +1,8 @@
 """What a user did that cannot work, said in at most three plain lines."""
 
+from collections.abc import Sequence
+from difflib import get_close_matches
+
 
 class UsageError(Exception):
     """Unusable input or arguments: exit status 2.
@@ -18,3 +21,9 @@ class UsageError(Exception):
 
     def __str__(self) -> str:
         return f"{self.what}\n{self.remedy}" if self.remedy else self.what
+
+
+def named(name: str, known: Sequence[str]) -> str:
+    """The remedy for a name that does not exist: the nearest that does, and all there are."""
+    near = get_close_matches(name, known, n=1)
+    return (f"did you mean {near[0]}? " if near else "") + f"there are: {', '.join(known) or 'none yet'}"

@@ -50,6 +50,26 @@ def sql(
         say_rows(columns, rows, as_json=output is Format.json)
 
 
+def tables(
+    name: Annotated[str | None, typer.Argument(help="One table, view or macro, with its columns.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the tables, views and macros that ptpool sql can ask, and what their columns mean.
+
+    Example: ptpool tables strategy_summary
+    """
+    from ptpool.dictionary import dictionary, entry
+
+    if name is None:
+        say_rows(("name", "kind", "meaning"), [(e.name, e.kind, e.meaning) for e in dictionary()], as_json=as_json)
+        return
+    found = entry(name)
+    if not as_json:
+        say(f"{found.name}: {found.meaning}\n")
+    if found.columns:
+        say_rows(("column", "type", "meaning"), found.columns, as_json=as_json)
+
+
 def _answer(connection: Any, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
     """Columns, made unique, and rows of the last statement."""
     import duckdb
@@ -64,7 +84,7 @@ def _answer(connection: Any, text: str) -> tuple[list[str], list[tuple[Any, ...]
         hint = next((line for line in rest if line.startswith(("Did you mean", "Candidate"))), "")
         if "read-only" in first:
             hint = "ptpool sql only reads; ptpool ingest and ptpool replay write"
-        hint = hint or "SHOW TABLES lists tables and views; FROM duckdb_columns() their columns"
+        hint = hint or "ptpool tables lists what there is; ptpool tables NAME its columns"
         raise UsageError(first, hint) from error
     columns: list[str] = []
     for name in table.column_names:

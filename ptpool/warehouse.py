@@ -13,7 +13,7 @@ from typing import Any
 
 import duckdb
 
-from ptpool.errors import UsageError
+from ptpool.errors import UsageError, named
 
 SCHEMA_VERSION = 5
 
@@ -82,7 +82,8 @@ def _known_metrics() -> set[str]:
     return {line.partition(",")[0] for line in text.splitlines()[1:]}
 
 
-def _create(connection: duckdb.DuckDBPyConnection) -> None:
+def create_schema(connection: duckdb.DuckDBPyConnection) -> None:
+    """Everything that a new warehouse holds: tables, views, macros, and the data that comes with ptpool."""
     connection.execute(_sql("tables.sql"))
     for table, source in _DATA.items():
         path = str(files("ptpool").joinpath("schema", source))
@@ -91,6 +92,7 @@ def _create(connection: duckdb.DuckDBPyConnection) -> None:
         )
     connection.execute(_sql("views.sql"))
     _create_strategy_summary(connection)
+    connection.execute(_sql("macros.sql"))
     connection.execute("INSERT INTO meta VALUES ('schema_version', ?)", [str(SCHEMA_VERSION)])
 
 
@@ -154,7 +156,7 @@ def open_warehouse(path: Path, *, write: bool = False) -> Iterator[duckdb.DuckDB
         with _connect(path, write=write) as connection:
             if fresh:
                 with transaction(connection):
-                    _create(connection)
+                    create_schema(connection)
             else:
                 _check_schema(connection, path)
             yield connection
@@ -251,7 +253,7 @@ def capture_row(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, A
     if row is None:
         raise UsageError(
             f"no capture named {name} in this warehouse",
-            f"there are: {', '.join(capture_names(connection)) or 'none yet'}",
+            named(name, capture_names(connection)),
         )
     return dict(zip(columns, row, strict=True))
 

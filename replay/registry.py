@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, TypeVar
 
-from ptpool.errors import UsageError
+from ptpool.errors import UsageError, named
 from ptpool.vocabulary import CONSUMERS
 from replay.actions import Change, Chunk, Decision, SetKey, Tables
 from replay.kernel.geometry import X86_64
@@ -203,7 +203,7 @@ def find(names: Iterable[str]) -> list[Entry]:
         elif name in known:
             wanted.append(known[name])
         else:
-            raise UsageError(f"no strategy named {name}", f"there are: {', '.join(known)}")
+            raise UsageError(f"no strategy named {name}", named(name, list(known)))
     return list(dict.fromkeys(wanted))
 
 

@@ -82,6 +82,7 @@ COMMANDS = [
     ["report", "build"],
     ["report", "text"],
     ["sql"],
+    ["tables"],
 ]
 
 

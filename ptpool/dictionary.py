@@ -1,0 +1,94 @@
+"""The data dictionary: every table, view and macro of a warehouse with its columns, from the comments in the schema."""
+
+from dataclasses import dataclass
+
+import duckdb
+
+from ptpool.errors import UsageError, named
+from ptpool.warehouse import create_schema
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A table, view or table macro.
+
+    Attributes:
+        name: its name; of a macro, with its parameters.
+        kind: table, view or macro.
+        meaning: its comment.
+        columns: name, type and comment of each (macros: none).
+    """
+
+    name: str
+    kind: str
+    meaning: str
+    columns: tuple[tuple[str, str, str], ...] = ()
+
+
+def dictionary() -> list[Entry]:
+    """Everything that a new warehouse holds: views first, which is what users ask, then macros, then tables."""
+    with duckdb.connect() as connection:
+        create_schema(connection)
+        columns: dict[str, list[tuple[str, str, str]]] = {}
+        for table, *column in connection.execute(
+            "SELECT table_name, column_name, data_type, comment FROM duckdb_columns() WHERE NOT internal "
+            "ORDER BY table_name, column_index"
+        ).fetchall():
+            columns.setdefault(table, []).append((column[0], _kind(column[1]), column[2]))
+        rows = connection.execute("""
+            SELECT view_name, 'view', comment, NULL, 1 FROM duckdb_views() WHERE NOT internal
+            UNION ALL SELECT table_name, 'table', comment, NULL, 3 FROM duckdb_tables() WHERE NOT internal
+            UNION ALL SELECT function_name, 'macro', comment, parameters, 2 FROM duckdb_functions() WHERE NOT internal
+            ORDER BY 5, 1""").fetchall()
+    return [
+        Entry(name if parameters is None else f"{name}({', '.join(parameters)})", kind, comment,
+              tuple(columns.get(name, ())))
+        for name, kind, comment, parameters, _ in rows
+    ]  # fmt: skip
+
+
+def _kind(data_type: str) -> str:
+    """A type in one word: enumerations by what they are, not by their values."""
+    return "ENUM" if data_type.startswith("ENUM") else data_type
+
+
+def entry(name: str) -> Entry:
+    """The entry of this name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    known = {item.name.partition("(")[0]: item for item in dictionary()}
+    if name not in known:
+        raise UsageError(f"no table, view or macro named {name}", named(name, list(known)))
+    return known[name]
+
+
+def markdown() -> str:
+    """The whole dictionary as a page."""
+    lines = [
+        "# Tables, views and macros of the warehouse",
+        "",
+        "Generated from the comments in the schema (`make docs`). `ptpool tables NAME` prints one of them, and DuckDB "
+        "knows them as well: `FROM duckdb_columns()`. Times are nanoseconds on the capture's own clock. "
+        "[cookbook.md](cookbook.md) shows what to ask.",
+        "",
+    ]
+    entries = dictionary()
+    for kind, title, about in (
+        ("view", "Views", "What to query first."),
+        ("macro", "Macros", "Questions with parameters: `FROM timeline_of('server-16g', 'pba', 'ptp_live')`."),
+        ("table", "Tables", "What the stages write."),
+    ):
+        lines += [f"## {title}", "", about, ""]
+        for item in (item for item in entries if item.kind == kind):
+            lines += [f"### `{item.name}`", "", f"{item.meaning}.", ""]
+            if item.columns:
+                lines += ["| column | type | meaning |", "| --- | --- | --- |"]
+                lines += [f"| `{name}` | {data_type} | {_cell(comment)} |" for name, data_type, comment in item.columns]
+                lines.append("")
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")

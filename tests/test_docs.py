@@ -1,0 +1,107 @@
+"""What is written about the house is so: dictionary, manual, cookbook, and that nothing public goes without a word."""
+
+import re
+from pathlib import Path
+
+import duckdb
+import polars
+import pytest
+import typer
+
+from ptpool.cli import app, run
+from ptpool.dictionary import dictionary
+from ptpool.manual import commands
+from ptpool.warehouse import open_warehouse
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+@pytest.fixture(scope="module")
+def warehouse(tmp_path_factory):
+    """A capture called server-16g with a little of everything."""
+    path = tmp_path_factory.mktemp("docs") / "w.duckdb"
+    with open_warehouse(path, write=True) as connection:
+        for (column,) in connection.execute(
+            "SELECT column_name FROM duckdb_columns() WHERE table_name = 'run' AND NOT is_nullable"
+        ).fetchall():  # what a run is identified by grows; the recipes ask for little of it
+            connection.execute(f"ALTER TABLE run ALTER COLUMN {column} DROP NOT NULL")
+        for statement in (Path(__file__).parent / "data" / "cookbook.sql").read_text(encoding="utf-8").split(";\n"):
+            connection.execute(statement)
+    return path
+
+
+def test_every_command_option_and_argument_is_documented_and_has_an_example():
+    for path, command in commands(typer.main.get_command(app), "ptpool"):
+        told = f"{command.help} {command.epilog}"
+        assert f"Example: {path}" in " ".join(told.split()), path
+        shown = [parameter for parameter in command.params if parameter.name != "help" and not parameter.hidden]
+        assert [parameter.name for parameter in shown if not parameter.help] == [], path
+
+
+def test_every_table_view_column_and_macro_is_documented():
+    entries = dictionary()
+    assert {entry.kind for entry in entries} == {"table", "view", "macro"}
+    for entry in entries:
+        assert entry.meaning, entry.name
+        for name, _, meaning in entry.columns:
+            assert meaning, f"{entry.name}.{name}"
+
+
+RECIPES = re.findall(r"### (\d+)\. .*?\n\n```sql\n(.*?)\n```", (DOCS / "cookbook.md").read_text(encoding="utf-8"), re.S)
+
+
+def test_the_cookbook_has_twenty_recipes():
+    assert [int(number) for number, _ in RECIPES] == list(range(1, 21))
+
+
+@pytest.mark.parametrize(("number", "sql"), RECIPES)
+def test_recipes_give_rows(number, sql, warehouse, capsys):
+    assert run(["sql", sql, "--db", str(warehouse), "--format", "csv"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) > 1, number
+
+
+def test_the_warehouse_is_open_to_pandas_polars_and_parquet(warehouse, tmp_path):
+    (code,) = re.findall(r"```python\n(.*?)\n```", (DOCS / "cookbook.md").read_text(encoding="utf-8"), re.S)
+    names = {}
+    exec(code.replace("ptpool.duckdb", str(warehouse)), names)
+    assert set(names["summary"]["strategy"]) == {"pba", "reserve-block"}
+    assert names["splits"]["leaf"].to_list() == ["2M"]
+    out = tmp_path / "summary.parquet"
+    assert run(["sql", f"COPY (FROM strategy_summary) TO '{out}'", "--db", str(warehouse)]) == 0
+    assert polars.read_parquet(out)["capture"].to_list() == ["server-16g"] * 2
+    with duckdb.connect(str(warehouse), read_only=True) as connection:  # no ptpool, only DuckDB
+        assert connection.sql("FROM metric_of('refills')").fetchall() == [
+            ("server-16g", "pba", 5.0, "refills"),
+            ("server-16g", "reserve-block", 7.0, "refills"),
+        ]
+
+
+def test_macros_say_what_they_say(warehouse):
+    with duckdb.connect(str(warehouse), read_only=True) as connection:
+        assert connection.sql("FROM splits_of('server-16g', 'pba')").fetchall() == [
+            (1.0, "0x200000", "2M", "split", "refill")
+        ]
+        assert connection.sql("FROM page_tables_alive('server-16g', steps := 2)").fetchall() == [(1.0, 2), (2.0, 1)]
+        differences = connection.sql("FROM compare_strategies('server-16g', 'pba', 'reserve-block')").fetchall()
+        assert ("refills", 5.0, 7.0, 2.0, "refills") in differences
+        assert all(row[1] != row[2] for row in differences)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["tables", "strategy_sumary"], "did you mean strategy_summary? there are:"),
+        (["replay", "describe", "pbaa"], "did you mean pba? there are:"),
+        (["replay", "rn"], "Did you mean 'run'?"),
+    ],
+)
+def test_names_that_are_nearly_right_are_recognised(arguments, said, capsys):
+    assert run(arguments) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_tables_are_told_one_by_one_and_all(capsys):
+    assert run(["tables", "timeline_of"]) == 0
+    assert "One series over time" in capsys.readouterr().out
+    assert run(["tables"]) == 0
+    assert "strategy_summary" in capsys.readouterr().out
