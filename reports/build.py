@@ -10,12 +10,8 @@ import duckdb
 
 from ptpool.errors import UsageError
 from ptpool.warehouse import capture_names, capture_row
-from reports.case import load_case
-from reports.page import capture_page, machine, recorded
-from reports.questions import ask
-from reports.render import file_stem, render
-from reports.sections.answer import answer
-from reports.tables import table
+from reports.index import index_page
+from reports.page import capture_page
 
 MARK = "<!-- written by ptpool report build -->"
 """First line of every page: a folder without it is not ours to replace."""
@@ -75,41 +71,14 @@ def build(
             for i, name in enumerate(names):
                 tell(i, name)
                 _write(fresh / name, capture_page(connection, name))
-            _write(
-                fresh,
-                _index(connection, {*names, *(p.parent.name for p in out.glob("*/README.md") if _ours(p.parent))}),
-            )
+            there = {page.parent.name for page in out.glob("*/README.md") if _ours(page.parent)}
+            _write(fresh, index_page(connection, {*names, *there}))
             written = sorted(path.relative_to(fresh) for path in fresh.rglob("*") if path.is_file())
             _move(fresh, out, Path(scratch) / "old")
     except OSError as error:
         remedy = "free some space, or name another folder with --out" if error.errno == errno.ENOSPC else _ELSEWHERE
         raise UsageError(f"{out}: {error.strerror or error}", remedy) from error
     return [out / path for path in written]
-
-
-def _index(connection: duckdb.DuckDBPyConnection, pages: set[str]) -> dict[str, bytes]:
-    headline = ask(connection, "index")
-    names = list(dict.fromkeys(row["capture"] for row in headline.records()))
-    cases = [load_case(connection, name) for name in names]
-    entries = []
-    for name, case in zip(names, cases, strict=True):
-        entries.append(
-            {
-                "name": name,
-                "machine": machine(case),
-                "recorded": recorded(case),
-                "answer": answer(case),
-                "built": name in pages,
-            }
-        )
-    count = len({row["strategy"] for row in headline.records()})
-    text = render(
-        "index.md.j2",
-        entries=entries,
-        table=lambda _: table(headline, *cases),
-        strategies=f"{count} {'strategy' if count == 1 else 'strategies'}",
-    )
-    return {"README.md": text.encode(), f"{file_stem('index')}.csv": headline.csv().encode()}
 
 
 def _write(folder: Path, files: dict[str, bytes]) -> None:

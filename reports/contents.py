@@ -1,20 +1,32 @@
 """The contents of a capture's page, in order: a new section is a template, perhaps a module, and its place here."""
 
 from reports import cost, findings
-from reports.agreement import agreement
 from reports.section import Section
-from reports.sections import answer, conversion, mapping_cost, mosaic, pool, splits
+from reports.sections import (
+    agreement,
+    answer,
+    conversion,
+    coverage,
+    mapping_cost,
+    mosaic,
+    pool,
+    run_order,
+    splits,
+    trade_offs,
+)
 
 CONTENTS = (
     answer.SECTION,
     Section("quality", values=lambda case: {"timing": cost.timing(case), "quality": cost.quality(case)}),
     Section("summary"),
     Section("differences", values=lambda case: {"differences": findings.differences(case)}),
+    trade_offs.SECTION,
     splits.SECTION,
+    coverage.SECTION,
     mosaic.SECTION,
     pool.SECTION,
-    Section("agreement", values=lambda case: {"agreement": agreement(case), "baseline": "unprotected" in case.metrics}),
-    Section("run_order"),
+    agreement.SECTION,
+    run_order.SECTION,
     mapping_cost.SECTION,
     conversion.SECTION,
     Section("incidents"),

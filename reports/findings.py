@@ -1,5 +1,7 @@
 """Sentences from numbers: what differs between the strategies, by how much, and why. Pure functions of a ``Case``."""
 
+from collections.abc import Callable, Mapping
+
 from reports.case import Case, family
 from reports.formats import count, listed, number, percent
 
@@ -84,12 +86,12 @@ def _against_recorded(case: Case, away: dict[str, float]) -> str:
 _FEW = 3
 
 
-def span(values: dict[str, float]) -> str:
+def span(values: Mapping[str, float], said: Callable[[float], str] = number) -> str:
     """From the least to the most, each with its name: ``58 (self-split) to 128 (generic)``."""
     least, most = min(values, key=lambda n: values[n]), max(values, key=lambda n: values[n])
-    if values[least] == values[most]:
-        return number(values[least])
-    return f"{number(values[least])} ({least}) to {number(values[most])} ({most})"
+    if said(values[least]) == said(values[most]):
+        return said(values[least])
+    return f"{said(values[least])} ({least}) to {said(values[most])} ({most})"
 
 
 def shortfall(case: Case) -> str:

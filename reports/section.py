@@ -20,6 +20,7 @@ class Drawn:
         answer: the numbers behind it.
         data: stem of the CSV file that holds those numbers.
         images: bytes by file suffix.
+        strategies: whose it is, where a figure is not of all.
     """
 
     caption: str
@@ -27,6 +28,7 @@ class Drawn:
     answer: Answer | None = None
     data: str = ""
     images: dict[str, bytes] = field(default_factory=dict)
+    strategies: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The direct map as a picture: one cell per block (2M) of physical memory, shaded by the smallest leaf in it."""
 
+import textwrap
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ MOST_CELLS = 16_384
 HOLE = 0
 _PICTURE_PX = 896  # width of one picture at 200 dpi: a whole number of pixels per cell for 32, 64 and 128 across
 _DPI = 200
+_LINE = 0.17  # inches of a line of the heading
 _LEFT, _BETWEEN, _RIGHT, _TOP, _BOTTOM = 0.66, 0.45, 0.15, 0.34, 0.62  # inches around the pictures
 
 _KEYED = ("none", "part", "all")
@@ -82,19 +84,20 @@ def grid(runs: pd.DataFrame, strategy: str, moment: str, place: Layout) -> Grid:
     return codes
 
 
-def draw(runs: pd.DataFrame, strategy: str, place: Layout, page_size: int) -> Figure:
-    """Start and end of one strategy's direct map, side by side; cells that changed are framed at the end."""
-    start, end = (grid(runs, strategy, moment, place) for moment in ("start", "end"))
+def draw(start: Grid, end: Grid, names: list[str], place: Layout, page_size: int) -> Figure:
+    """Start and end of a direct map that all of `names` leave the same; cells that changed are framed at the end."""
+    heading = textwrap.wrap(", ".join(names), 108, break_on_hyphens=False)
     side = _PICTURE_PX // place.across
     width, height = _PICTURE_PX / _DPI, len(place.rows) * side / _DPI
-    whole = (_LEFT + 2 * width + _BETWEEN + _RIGHT, _TOP + height + _BOTTOM)
+    whole = (_LEFT + 2 * width + _BETWEEN + _RIGHT, _TOP + _LINE * len(heading) + height + _BOTTOM)
     figure = Figure(figsize=whole)
+    figure.text(_LEFT / whole[0], 1 - 0.04 / whole[1], "\n".join(heading), va="top", fontsize=9.5, fontweight="bold")
     for i, (codes, title) in enumerate(((start, "start of the recording"), (end, "end"))):
         left = _LEFT + i * (width + _BETWEEN)
         axis = figure.add_axes((left / whole[0], _BOTTOM / whole[1], width / whole[0], height / whole[1]))
         picture = raster(codes, codes != start, side)
         axis.imshow(picture, interpolation="none", aspect="auto", extent=(0, place.across, len(codes), 0))
-        axis.set_title(f"{strategy}, {title}")
+        axis.set_title(title, fontweight="normal")
         _addresses(axis, place, page_size, labelled=i == 0)
     _legend(figure, place, page_size, sorted(set(np.unique(start)) | set(np.unique(end))))
     return figure

@@ -1,11 +1,12 @@
 """Splits over time: how many leaves of the direct map each strategy has split so far, and why."""
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from reports.figures.style import INK, QUIET, colour, panels, spread, thousands
+from reports.figures.style import INK, QUIET, alike, colour, labels_at_end, panels, thousands, title
 
 _CAUSE_LINES = {"refill": (0, (4, 1.5)), "outside": (0, (1, 1.2)), "shrink": (0, (6, 1.5, 1, 1.5)), "ptp": (0, (2, 1))}
 
@@ -31,8 +32,24 @@ def curves(steps: pd.DataFrame, seconds: float) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+STEPS = 240
+"""Steps of the recording that the queries cut it into."""
+
+
+def groups(steps: pd.DataFrame, seconds: float) -> dict[str, list[str]]:
+    """Strategies that split at the same times for the same causes."""
+    causes = list(dict.fromkeys(steps["cause"]))
+    series = {}
+    for name, part in steps.groupby("strategy", sort=False):
+        counts = np.zeros((len(causes), STEPS + 1))
+        places = np.rint(part["t_s"] / seconds * STEPS).astype(int).clip(0, STEPS)
+        np.add.at(counts, ([causes.index(cause) for cause in part["cause"]], places), part["splits"].astype(int))
+        series[str(name)] = counts
+    return alike(series)
+
+
 def draw(steps: pd.DataFrame, seconds: float, unit: str) -> Figure:
-    """One panel per strategy that split anything: its total, each cause, and the others' totals in the background.
+    """One panel per group of strategies that split the same: its total, each cause, and the others in the background.
 
     Args:
         steps: as for ``curves``.
@@ -40,38 +57,24 @@ def draw(steps: pd.DataFrame, seconds: float, unit: str) -> Figure:
         unit: what a second is: seconds, or emulated seconds.
     """
     lines = curves(steps, seconds)
-    names = list(dict.fromkeys(steps["strategy"]))
+    drawn = groups(steps, seconds)
     top = int(lines["splits"].max())
-    figure, axes = panels(len(names))
-    for axis, name in zip(axes, names, strict=True):
-        for other in names:
+    figure, axes = panels(len(drawn))
+    for axis, (name, names) in zip(axes, drawn.items(), strict=True):
+        for other in drawn:
             if other != name:
                 _step(axis, lines, other, "total", color=QUIET, linewidth=1.0, zorder=1)
         causes = list(dict.fromkeys(steps.loc[steps["strategy"] == name, "cause"]))
         _step(axis, lines, name, "total", color=colour(name), zorder=3)
         ends = [("total" if len(causes) > 1 else f"all {causes[0]}", _last(lines, name, "total"), colour(name))]
-        if len(causes) > 1:
-            for cause in causes:
-                _step(
-                    axis,
-                    lines,
-                    name,
-                    cause,
-                    color=INK,
-                    linewidth=1.1,
-                    linestyle=_CAUSE_LINES.get(cause, "dashed"),
-                    zorder=4,
-                )
-                ends.append((cause, _last(lines, name, cause), INK))
-        axis.set_title(name)
+        for cause in causes if len(causes) > 1 else []:
+            how = {"color": INK, "linewidth": 1.1, "linestyle": _CAUSE_LINES.get(cause, "dashed"), "zorder": 4}
+            _step(axis, lines, name, cause, **how)
+            ends.append((cause, _last(lines, name, cause), INK))
+        axis.set_title(title(names))
         axis.set(xlim=(0, seconds), ylim=(0, top * 1.08 + 0.2))
         axis.margins(x=0)
-        places = spread([end for _, end, _ in ends], 0.125 * (top * 1.08 + 0.2), 0, top * 1.05)
-        for (label, end, ink), place in zip(ends, places, strict=True):
-            axis.annotate(
-                f"{label} {end:,}", (seconds, place), xytext=(4, 0), textcoords="offset points", va="center",
-                color=ink, fontsize=8.5, annotation_clip=False,
-            )  # fmt: skip
+        labels_at_end(axis, [(f"{label} {end:,}", end, ink) for label, end, ink in ends], seconds, top * 1.05)
         axis.yaxis.set_major_locator(MaxNLocator("auto", integer=True))  # there is no half a leaf
         thousands(axis.yaxis)
     figure.supxlabel(f"{unit} from the start of the recording", fontsize=9)

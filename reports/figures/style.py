@@ -1,7 +1,8 @@
 """What all figures share: the style sheet, a strategy's colours, panels, labels kept apart, and writing to bytes."""
 
 import io
-from collections.abc import Iterator, Sequence
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import matplotlib as mpl
 import matplotlib.style
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
@@ -40,6 +42,11 @@ def line(strategy: str) -> str:
     return strategies().get(strategy, {}).get("line", "solid")
 
 
+def marker(strategy: str) -> str:
+    """The strategy's marker."""
+    return strategies().get(strategy, {}).get("marker", "o")
+
+
 def panels(count: int, *, height: float = 2.1, columns: int = 2) -> tuple[Figure, list[Axes]]:
     """A figure with `count` equal panels on common axes, row by row; places left over stay empty."""
     columns = min(columns, count)
@@ -62,12 +69,14 @@ def thousands(axis: Any) -> None:
     )
 
 
-def spread(values: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Move labels apart: places near `values`, at least `gap` from each other, inside low..high if they fit."""
+def spread(values: Sequence[float], sizes: npt.ArrayLike, low: float, high: float) -> list[float]:
+    """Move labels of the heights `sizes` apart: places near `values`, inside low..high if they fit."""
     order = np.argsort(np.asarray(values, dtype=float), kind="stable")
     places = np.asarray(values, dtype=float)[order]
+    heights = np.broadcast_to(np.asarray(sizes, dtype=float), places.shape)[order]
+    gaps = (heights[1:] + heights[:-1]) / 2
     for _ in range(60):  # each round pushes every pair that is too close apart by what it lacks, half to either side
-        lacking = np.maximum(gap - np.diff(places), 0) / 2
+        lacking = np.maximum(gaps - np.diff(places), 0) / 2
         places[:-1] -= lacking
         places[1:] += lacking
         places = np.clip(places, low, high)
@@ -76,9 +85,65 @@ def spread(values: Sequence[float], gap: float, low: float, high: float) -> list
     return [float(place) for place in moved]
 
 
+def labels_at_end(
+    axis: Axes, ends: Sequence[tuple[str, float, str]], right: float, top: float, gap: float = 0.125
+) -> None:
+    """Labels to the right of curves, at the height where each ends, moved apart.
+
+    Args:
+        axis: the panel.
+        ends: text, height and colour of each.
+        right: where the curves end.
+        top: height of the panel.
+        gap: height of a line of text, as a share of `top`.
+    """
+    heights = [gap * top * (1 + text.count("\n")) for text, *_ in ends]
+    places = spread([end for _, end, _ in ends], heights, 0, top)
+    for (text, _, ink), place in zip(ends, places, strict=True):
+        axis.annotate(
+            text, (right, place), xytext=(4, 0), textcoords="offset points", va="center", color=ink, fontsize=8.5,
+            annotation_clip=False,
+        )  # fmt: skip
+
+
+def alike(
+    series: Mapping[str, npt.ArrayLike], within: float = 0.0, apart: Callable[[Any], Any] = np.max
+) -> dict[str, list[str]]:
+    """Strategies whose series lie on each other, so that they are drawn once.
+
+    Args:
+        series: numbers by strategy, all of the same shape.
+        within: difference that cannot be seen.
+        apart: what counts of the differences: the largest, or their mean.
+
+    Returns:
+        By the first strategy of a group, all of its names, in the order given.
+    """
+    groups: dict[str, list[str]] = {}
+    for name, values in series.items():
+        first = next((one for one in groups if _apart(series[one], values, apart) <= within), name)
+        groups.setdefault(first, []).append(name)
+    return groups
+
+
+def _apart(one: npt.ArrayLike, other: npt.ArrayLike, apart: Callable[[Any], Any]) -> float:
+    a, b = np.asarray(one, dtype=float), np.asarray(other, dtype=float)
+    if a.shape != b.shape or (np.isnan(a) != np.isnan(b)).any():
+        return float("inf")
+    return float(apart(np.nan_to_num(np.abs(a - b)))) if a.size else 0.0
+
+
+def title(names: Sequence[str], width: int = 46) -> str:
+    """The names of a group as the title of its panel, broken between names."""
+    return "\n".join(textwrap.wrap(", ".join(names), width, break_long_words=False, break_on_hyphens=False))
+
+
 def written(figure: Figure) -> dict[str, bytes]:
     """The figure as ``svg`` and ``png`` (twice the screen's resolution), the same bytes for the same data."""
     svg, png = io.BytesIO(), io.BytesIO()
+    if figure.get_layout_engine() is not None:  # lay it out once, not again for each format
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
     figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": "ptpool"})
     figure.savefig(png, format="png", metadata={"Software": "ptpool"})
     return {"svg": svg.getvalue(), "png": png.getvalue()}

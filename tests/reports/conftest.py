@@ -9,6 +9,7 @@ import duckdb
 import numpy as np
 import pandas
 import pytest
+from matplotlib.figure import Figure
 
 from ptpool.warehouse import open_warehouse
 from replay.costs import built_in
@@ -201,6 +202,13 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("reports") / "pair.duckdb"
     write_pair(path)
     return path
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are laid out but not written: most of a report's time."""
+    monkeypatch.setattr(Figure, "draw_without_rendering", lambda _: None)
+    monkeypatch.setattr(Figure, "savefig", lambda _, out, **how: out.write(how["format"].encode()))
 
 
 @pytest.fixture

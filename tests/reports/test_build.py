@@ -195,6 +195,7 @@ def test_captures_without_runs_are_told_to_replay(
         assert "ptpool replay run" in refused(["report", "build", "--db", str(tmp_path / "w.duckdb"), *more], capsys)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_failure_leaves_the_old_report(
     report: Path, warehouse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,7 +207,7 @@ def test_a_failure_leaves_the_old_report(
     def fail(*_: object) -> dict[str, bytes]:
         raise RuntimeError
 
-    monkeypatch.setattr(reports.build, "_index", fail)
+    monkeypatch.setattr(reports.build, "index_page", fail)
     with pytest.raises(RuntimeError):
         run(["report", "build", "--db", str(warehouse), "--out", str(out), "--capture", "phone", "--quiet"])
     assert content(out) == content(report)
@@ -221,6 +222,7 @@ def renamed(warehouse: Path, path: Path, name: str) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_name_with_blanks_is_linked_and_quoted(warehouse: Path, tmp_path: Path) -> None:
     db, out = renamed(warehouse, tmp_path / "w.duckdb", "my [old] phone"), tmp_path / "out"
     assert run(["report", "build", "--db", str(db), "--out", str(out), "--quiet"]) == 0
@@ -269,7 +271,7 @@ def test_an_interrupt_or_a_full_disk_leaves_all_as_it_was(
     import reports.build
 
     monkeypatch.setattr(reports.build, "capture_page", lambda _, name: {"README.md": f"{name}, new".encode()})
-    monkeypatch.setattr(reports.build, "_index", lambda *_: {"README.md": b"new", "index.csv": b"new"})
+    monkeypatch.setattr(reports.build, "index_page", lambda *_: {"README.md": b"new", "index.csv": b"new"})
     out = tmp_path / "out"
     if before:
         for page in (out, out / "server"):  # phone is new, server and the index replace older ones
@@ -336,6 +338,7 @@ def changed(warehouse: Path, tmp_path: Path, *statements: str) -> str:
     return (out / "phone" / "README.md").read_text()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_recording_of_one_moment_and_a_part_of_one(warehouse: Path, tmp_path: Path) -> None:
     moment = "SET last_ns = first_ns, events = 1, window_to_ns = first_ns"
     text = changed(warehouse, tmp_path, f"UPDATE capture {moment} WHERE name = 'phone'")
@@ -343,6 +346,7 @@ def test_a_recording_of_one_moment_and_a_part_of_one(warehouse: Path, tmp_path: 
     assert "All events are of one moment" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_strategies_that_were_not_replayed_are_not_missed(warehouse: Path, tmp_path: Path) -> None:
     text = changed(
         warehouse,

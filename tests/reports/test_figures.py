@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from reports.case import Case, strategies
-from reports.figures import mapping_cost, mosaic, pool, splits
-from reports.figures.style import spread
+from reports.figures import coverage, mapping_cost, mosaic, pool, reserve, splits, strip, trade_offs
+from reports.figures.style import alike, spread
 
 DESIGN = (
     "unprotected oracle ctor-naive pte-mapped self-split small-reserve full-reserve reserve-block reserve-block-percpu "
@@ -96,7 +96,7 @@ def test_time_axes_say_whose_seconds_they_count(timing: str, unit: str) -> None:
     steps = pd.DataFrame([("pba", "refill", 1.0, 2)], columns=["strategy", "cause", "t_s", "splits"])
     levels = pd.DataFrame([("pba", 1.0, 10.0, 512.0, 502.0, 3.0)],
                           columns=["strategy", "t_s", "ptp_live", "pool_held", "pool_idle", "reserve_low"])  # fmt: skip
-    for figure in (splits.draw(steps, 9.0, said), pool.draw(levels, 9.0, {}, said)):
+    for figure in (splits.draw(steps, 9.0, said), pool.draw(levels, 9.0, said), reserve.draw(levels, 9.0, {}, said)):
         assert figure.get_supxlabel() == f"{unit} from the start of the recording"
 
 
@@ -112,3 +112,52 @@ def test_leaves_are_counted_whole() -> None:
     steps = pd.DataFrame(rows, columns=["strategy", "cause", "t_s", "splits"])
     (axis,) = splits.draw(steps, 9.0, "seconds").axes
     assert all(float(tick).is_integer() for tick in axis.get_yticks())
+
+
+def test_what_cannot_be_told_apart_is_drawn_once() -> None:
+    nan = float("nan")
+    series = {"a": [1.0, 2, nan], "b": [1.0, 2.4, nan], "c": [1.0, 2, 3], "d": [1.0, 2.6, nan], "e": [1.0]}
+    assert alike(series, 0.5) == {"a": ["a", "b"], "c": ["c"], "d": ["d"], "e": ["e"]}
+    assert alike(series, 0.3, np.mean) == {"a": ["a", "b", "d"], "c": ["c"], "e": ["e"]}
+
+
+def test_labels_of_several_lines_get_their_room() -> None:
+    low, tall, high = spread([5, 5, 5], [1, 3, 1], 0, 10)
+    assert min(tall - low, high - tall) > 1.99
+
+
+def test_nobody_on_the_front_is_beaten_on_both() -> None:
+    points = pd.DataFrame(
+        [("a", 1.0, 9.0), ("b", 2.0, 5.0), ("b2", 2.0, 5.0), ("c", 3.0, 5.0), ("d", 4.0, 1.0), ("e", 5.0, 6.0)],
+        columns=["strategy", "share", "idle"],
+    )
+    assert trade_offs.front(points, "share", "idle") == ["a", "b", "b2", "d"]
+
+
+def test_a_row_of_the_strip_grows_with_what_is_split() -> None:
+    few, many = np.arange(40), np.arange(0, 4000)
+    assert strip.cell_pages(few, 512) == 512
+    assert len(np.unique(many * 512 // strip.cell_pages(many, 512))) == 32
+
+
+def test_a_strip_keeps_its_state_until_it_changes() -> None:
+    rows = [("pba", 7, 0, 512, 0), ("pba", 7, 60, 512, 512), ("pba", 9, 0, 512, 128)]
+    drawn = strip.strips(pd.DataFrame(rows, columns=["strategy", "cell", "step", "pages", "pages_4k"]))
+    assert drawn.cells == [7, 9]
+    shares = drawn.shares["pba"]
+    assert (shares[0, :60] == 0).all()
+    assert (shares[0, 60:] == 100).all()
+    assert (shares[1] == 25).all()
+
+
+def test_a_dip_is_a_step_below_the_reserve() -> None:
+    levels = pd.DataFrame({"reserve_low": [5.0, 2.0, 1.0, 0.0]})
+    assert reserve.dips(levels, 2) == "reserve 2 (dashed), below it in 2 of 4 steps"
+    assert reserve.dips(levels, None) == "no reserve, empty in 1 of 4 steps"
+
+
+def test_shares_alike_on_average_are_one_curve() -> None:
+    rows = [
+        (name, t, share) for name, end in (("a", 0.5), ("b", 0.5), ("c", 0.4)) for t, share in ((0.0, 0.1), (4.0, end))
+    ]
+    assert coverage.groups(pd.DataFrame(rows, columns=["strategy", "t_s", "share_4k"])) == {"a": ["a", "b"], "c": ["c"]}

@@ -1,0 +1,90 @@
+"""The direct map as a strip over time: address from top to bottom, time from left to right, shade the share at 4K."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, PowerNorm
+from matplotlib.figure import Figure
+
+from reports.figures.style import alike, panels, title
+
+STEPS = 120
+_ROWS = 40
+_SHADES = LinearSegmentedColormap.from_list("leaf", ["#e2e4de", "#8fa3b0", "#20262c"])
+_SCALE = PowerNorm(gamma=0.4, vmin=0, vmax=100)  # a single split in a cell of many blocks has to be seen
+
+
+def cell_pages(blocks: npt.NDArray[np.int64], block_pages: int) -> int:
+    """Pages of a row of the strip: the fewest, a power of two of blocks, at which those `blocks` fall into 40 rows."""
+    shift = 0
+    while len(np.unique(blocks >> shift)) > _ROWS:
+        shift += 1
+    return int(block_pages) << shift
+
+
+@dataclass(frozen=True)
+class Strips:
+    """Share at 4K in per cent.
+
+    Attributes:
+        cells: numbers of the cells in which anything is split, from low to high addresses.
+        shares: by strategy, cells x steps; NaN where the strategy has no such cell.
+    """
+
+    cells: list[int]
+    shares: dict[str, npt.NDArray[np.float64]]
+
+
+def strips(samples: pd.DataFrame) -> Strips:
+    """The pictures from strategy, cell, step, pages, pages_4k (a row where it changed, and step 0 for all)."""
+    cells = sorted({int(cell) for cell in samples["cell"]})
+    shares = {}
+    for name, part in samples.groupby("strategy", sort=False):
+        grid = part.assign(share=100 * part["pages_4k"] / part["pages"]).pivot_table(
+            index="cell", columns="step", values="share", aggfunc="last"
+        )
+        shares[str(name)] = grid.reindex(index=cells, columns=range(STEPS + 1)).ffill(axis="columns").to_numpy(float)
+    return Strips(cells, shares)
+
+
+def draw(drawn: Strips, cell_bytes: int, seconds: float, unit: str) -> Figure:
+    """A panel per group of strategies whose strips are equal.
+
+    Args:
+        drawn: what to draw.
+        cell_bytes: bytes of a row.
+        seconds: length of the recording.
+        unit: what a second is: seconds, or emulated seconds.
+    """
+    groups = alike(drawn.shares)
+    figure, axes = panels(len(groups), height=2.3)
+    rows = len(drawn.cells)
+    breaks = [i for i in range(1, rows) if drawn.cells[i] != drawn.cells[i - 1] + 1]
+    ticks: list[int] = []
+    for i in (0, *breaks):
+        if not ticks or i - ticks[-1] > rows // 12:
+            ticks.append(i)
+    for axis, (name, names) in zip(axes, groups.items(), strict=True):
+        axis.imshow(
+            drawn.shares[name], cmap=_SHADES, norm=_SCALE, aspect="auto", interpolation="none",
+            extent=(0, seconds, rows, 0),
+        )  # fmt: skip
+        for at in breaks:
+            axis.axhline(at, color="white", linewidth=1.2)
+        axis.set_title(title(names))
+        axis.set_yticks(ticks, [_address(drawn.cells[i] * cell_bytes) for i in ticks], va="top", fontsize=7.5)
+        axis.grid(visible=False)
+    figure.supxlabel(f"{unit} from the start of the recording", fontsize=9)
+    figure.supylabel("physical address", fontsize=9)
+    bar = figure.colorbar(
+        ScalarMappable(_SCALE, _SHADES), ax=axes, fraction=0.02, pad=0.01, aspect=30, ticks=[0, 1, 10, 50, 100]
+    )
+    bar.set_label("mapped at 4K, %", fontsize=8.5)
+    return figure
+
+
+def _address(at: int) -> str:
+    return f"{at / (1 << 30):.2f} GiB" if at >= 1 << 30 else f"{at / (1 << 20):g} MiB"

@@ -1,0 +1,88 @@
+"""Trade-offs: each strategy by two costs at a time, with the line of those that none beats on both."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+from reports.figures.style import INK, WIDTH, colour, marker, spread, thousands
+
+COSTS = (
+    ("share", "direct map at 4K (time mean), %"),
+    ("idle", "idle pages in pools (time mean)"),
+    ("per_table", "permission changes: modelled ns per page table"),
+)
+PAIRS = (("share", "idle"), ("per_table", "idle"))
+
+
+def front(points: pd.DataFrame, x: str, y: str) -> list[str]:
+    """Strategies that no other beats on one of two costs without losing on the other, from the least `x` on."""
+    found: list[str] = []
+    least = np.inf
+    for row in points.sort_values([x, y], kind="stable").to_dict("records"):
+        if row[y] < least or (found and row[y] == least and _same(points, found[-1], str(row["strategy"]), x, y)):
+            found.append(str(row["strategy"]))
+            least = min(least, float(row[y]))
+    return found
+
+
+def _same(points: pd.DataFrame, one: str, other: str, x: str, y: str) -> bool:
+    at = points.set_index("strategy")[[x, y]]
+    return bool((at.loc[one] == at.loc[other]).all())
+
+
+def draw(points: pd.DataFrame) -> Figure:
+    """A panel per pair of costs; hollow markers failed to supply something.
+
+    Args:
+        points: strategy, share (per cent), idle (pages), per_table (ns), failures.
+    """
+    figure = Figure(figsize=(WIDTH, 4.0), layout="constrained")
+    words = dict(COSTS)
+    for axis, (x, y) in zip(figure.subplots(1, len(PAIRS)), PAIRS, strict=True):
+        known = points.dropna(subset=[x, y])
+        _scale(axis, known, x, y)
+        line = known.set_index("strategy").loc[front(known[known["failures"] == 0], x, y)]
+        axis.plot(line[x], line[y], drawstyle="steps-post", color="#9a9a9a", linewidth=1.0, zorder=1)
+        for row in known.to_dict("records"):
+            name = str(row["strategy"])
+            axis.plot(
+                [row[x]], [row[y]], marker(name), markersize=7.5, color=colour(name), zorder=3,
+                markerfacecolor="none" if row["failures"] else colour(name), markeredgewidth=1.6,
+            )  # fmt: skip
+        _labels(axis, known, x, y)
+        axis.set_xlabel(words[x])
+        axis.set_ylabel(words[y])
+    return figure
+
+
+def _scale(axis: Axes, known: pd.DataFrame, x: str, y: str) -> None:
+    for which, column in (("x", x), ("y", y)):
+        values = known[column].to_numpy(dtype=float)
+        least = float(values[values > 0].min()) if (values > 0).any() else 1.0
+        getattr(axis, f"set_{which}scale")("symlog", linthresh=least, linscale=0.4)
+        getattr(axis, f"{which}axis").set_minor_locator(NullLocator())
+        thousands(getattr(axis, f"{which}axis"))
+        getattr(axis, f"set_{which}lim")(
+            -0.25 * least if (values <= 0).any() else 0.7 * least, float(values.max()) * 1.9
+        )
+
+
+def _labels(axis: Axes, known: pd.DataFrame, x: str, y: str) -> None:
+    """Names in a column to the right of the panel, in the order of height, each joined to its points by a line."""
+    places: dict[tuple[float, float], list[str]] = {}
+    for row in known.to_dict("records"):
+        spot = axis.transData.transform((row[x], row[y]))
+        right, up = (float(part) for part in axis.transAxes.inverted().transform(spot))
+        key = next((k for k in places if abs(k[0] - right) < 0.02 and abs(k[1] - up) < 0.02), (right, up))
+        places.setdefault(key, []).append(str(row["strategy"]))
+    texts = ["\n".join(names) for names in places.values()]
+    at = spread([up for _, up in places], [0.045 * (1 + text.count("\n")) for text in texts], 0.02, 0.98)
+    for (at_point, names), text, height in zip(places.items(), texts, at, strict=True):
+        axis.annotate(
+            text, at_point, xytext=(1.04, height), xycoords="axes fraction", textcoords="axes fraction", va="center",
+            fontsize=8, color=colour(names[0]) if len(names) == 1 else INK, annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": "#b5b5b5", "linewidth": 0.7, "shrinkA": 1, "shrinkB": 5,
+                        "relpos": (0, 0.5)},
+        )  # fmt: skip
