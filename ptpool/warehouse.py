@@ -107,15 +107,7 @@ def _create_strategy_summary(connection: duckdb.DuckDBPyConnection) -> None:
         pivoted AS (SELECT run_id, {pivot} FROM run_metric GROUP BY run_id),
         huge AS (SELECT run_id, sum(failures) AS block_failures
                  FROM run_order JOIN run USING (run_id) JOIN capture USING (capture_id)
-                 WHERE page_order = log2(page_size // 8)::INTEGER GROUP BY run_id),
-        scale AS (SELECT * FROM mapping_scale WHERE metric = 'time'),
-        basis AS (
-            SELECT capture_id, coalesce(own.arch, other.arch) AS arch,
-                   coalesce(own.low_pct, other.low_pct) AS low_pct,
-                   coalesce(own.median_pct, other.median_pct) AS median_pct,
-                   coalesce(own.high_pct, other.high_pct) AS high_pct
-            FROM capture LEFT JOIN scale own ON own.arch = capture.arch
-            CROSS JOIN (SELECT * FROM scale ORDER BY measurements DESC, arch LIMIT 1) other)
+                 WHERE page_order = log2(page_size // 8)::INTEGER GROUP BY run_id)
         SELECT capture.capture_id, capture.name AS capture, strategy, run_id, {columns},
                coalesce(block_failures, 0) AS block_failures,
                huge_blocks_free_end - max(huge_blocks_free_end) FILTER (strategy = 'unprotected')
@@ -124,7 +116,7 @@ def _create_strategy_summary(connection: duckdb.DuckDBPyConnection) -> None:
                CASE WHEN pte_share_mean >= 0.01 THEN pte_share_mean * median_pct END AS mapping_cost_pct_median,
                CASE WHEN pte_share_mean >= 0.01 THEN pte_share_mean * high_pct END AS mapping_cost_pct_high,
                basis.arch || ', time' AS mapping_cost_basis
-        FROM default_run JOIN capture USING (capture_id) JOIN basis USING (capture_id)
+        FROM default_run JOIN capture USING (capture_id) JOIN mapping_basis basis USING (capture_id)
              JOIN pivoted USING (run_id) LEFT JOIN huge USING (run_id)
         ORDER BY capture, strategy""")
     connection.execute(

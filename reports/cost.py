@@ -1,8 +1,10 @@
 """Sentences on what the mapping costs and on how far a recording can be trusted. Pure functions of a ``Case``."""
 
+from typing import Any
+
 from reports.case import Case
 from reports.findings import MEASURED_FROM
-from reports.formats import count, listed, number, percent, points
+from reports.formats import count, duration, listed, number, percent, points, size
 
 TIMING = {
     "real": "Recorded on a machine that ran at its own speed.",
@@ -96,3 +98,103 @@ def mapping_short(case: Case) -> str:
         parts.append(f"{UNMEASURED} (`pte_share` under 1 %): {listed(below)}")
     joined = "; ".join(parts)
     return joined[:1].upper() + joined[1:] + "." if joined else "No strategy has a `pte_share`."
+
+
+def other_weightings(case: Case) -> str:
+    """Whether it matters by what a share at 4K is weighted: bytes, the kernel's memory, or allocations."""
+    rows = case.answers["mapping_weightings"].records()
+    below = [row for row in rows if row["pte_share_mean"] is not None and row["pte_share_mean"] < MEASURED_FROM]
+    spans = {
+        name: [row[column] for row in below if row[column] is not None]
+        for name, column in (("kernel's memory", "pte_share_kernel_end"), ("allocations", "pte_share_activity"))
+    }
+    said = [
+        f"{percent(min(shares))} to {percent(max(shares))} of the {name}"
+        for name, shares in spans.items()
+        if shares and max(shares) >= MEASURED_FROM
+    ]
+    if not said:
+        return "Nothing that is below 1 % of the bytes is above it by another weighting."
+    most = max(row[cost] or 0 for row in below for cost in _OTHER_COSTS)
+    return (
+        f"Of {number(len(rows))} strategies {number(len(below))} are below 1 % of the bytes, but have {listed(said)} "
+        "at 4K. So their cost depends on an assumption that nobody has tested: nothing by bytes, up to "
+        f"{points(most)} by the others, at the median of the scale. What `unprotected` has of that, today's kernel pays"
+        " already."
+    )
+
+
+_OTHER_COSTS = ("mapping_cost_pct_by_kernel_memory", "mapping_cost_pct_by_activity")
+
+
+def lost_1g(case: Case) -> str:
+    """What became of 1G leaves, which is not free either and has no figure."""
+    rows = [row for row in case.answers["mapping_cost"].records() if row["pud_share_lost"]]
+    leaf, smaller = case.leaf_names["1G"], case.leaf_names["2M"]
+    if not rows:
+        return f"No strategy split a {leaf} leaf in this recording."
+    lost = [row["pud_share_lost"] for row in rows]
+    span = percent(max(lost)) if min(lost) == max(lost) else f"{percent(min(lost))} to {percent(max(lost))}"
+    return (
+        f"A split {leaf} leaf is not free either: {count(len(rows), 'strategy', 'strategies')} ended with {span} of "
+        f"the map in {smaller} leaves or less that had been in {leaf} ones ({listed([r['strategy'] for r in rows])}). "
+        "What that costs was never published in time: of 259 tests on x86_64 1G pages were fastest in 45 %, 2M in "
+        "about 30 %, and in the mean each was best on two of four machines (Xing Zhengjun, 2021): it gets no figure."
+    )
+
+
+def break_even(case: Case) -> list[str]:
+    """At which share at 4K the others would stop being better than pte-mapped, and how far they are from it."""
+    rows = [row for row in case.answers["break_even"].records() if row["costs"] == "built-in"]
+    if not rows:
+        return ["There is nothing to break even with: that takes `pte-mapped`, beside another strategy."]
+    said = [
+        "Above the break-even share `pte-mapped` would be better: there a strategy's mapping cost and conversions come "
+        f"to what those of `pte-mapped` do, whose conversions take {percent(rows[0]['pte_mapped_conversion_share'])} "
+        "of the recorded time of all CPUs. The least break-even is over the whole published scale and all prices of "
+        "the cost profile, a flush at a tenth and at ten times its price among them."
+    ]
+    never = [row["strategy"] for row in rows if row["break_even_share_least"] >= 1]
+    if never:
+        said.append(
+            f"Better at any share at 4K, because they convert for less than `pte-mapped`: {listed(never)}. For them "
+            "the share decides how much better, not whether."
+        )
+    for row in rows:
+        if row["strategy"] in never:
+            continue
+        least, share = max(row["break_even_share_least"], 0.0), row["pte_share"]
+        away = f"{100 * (least - share):.3g} points below it" if share < least else "so no better, at the worst prices"
+        said.append(f"{row['strategy']}: from {percent(least)} on; it is at {percent(share)}, {away}.")
+    if case.capture["timing"] != "real":
+        said.append("The recorded time is not a real machine's, so this is a sensitivity and not a finding.")
+    return said
+
+
+def calibrated(case: Case) -> list[str]:
+    """What `ptpool replay calibrate` found on the machines that were measured, a sentence for each."""
+    machines: dict[str, list[dict[str, Any]]] = {}
+    for row in case.answers["calibration"].records():
+        machines.setdefault(row["machine"], []).append(row)
+    said = []
+    for machine, rows in machines.items():
+        parts = []
+        penalties = [row for row in rows if row["quantity"] == "penalty"]
+        if penalties:
+            row = max(penalties, key=lambda row: (row["working_set_bytes"], -row["page_bytes"]))
+            parts.append(
+                f"a dependent load over {size(row['working_set_bytes'])} takes {_interval(row)} % longer in small "
+                f"pages than in pages of {size(row['page_bytes'])}"
+            )
+        changes = [row for row in rows if row["quantity"] == "permission_change"]
+        if changes:
+            row = max(changes, key=lambda row: row["busy_cpus"])
+            busy = count(row["busy_cpus"], "other CPU")
+            parts.append(f"one permission change takes {duration(row['median'])} with {busy} busy")
+        if parts:
+            said.append(f"Measured on {machine}: {'; '.join(parts)}.")
+    return said
+
+
+def _interval(row: dict[str, Any]) -> str:
+    return f"{row['median']:.3g} ({row['low']:.3g} to {row['high']:.3g})"

@@ -65,7 +65,7 @@ def cell(column: str, value: Any) -> str:
         return "yes" if value else "no"
     if not isinstance(value, int | float):
         return str(value)
-    if column.startswith("pte_share") or column == "share":
+    if "share" in column.split("_"):
         return percent(value)
     if column == "pct_of_events":
         return f"{value:.3g} %"

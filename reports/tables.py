@@ -6,13 +6,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from reports.case import Case, family
-from reports.findings import MEASURED_FROM
 from reports.formats import cell
 from reports.questions import Answer
 
-_COSTS = {f"{what}_pct" for what in ("low", "median", "high")} | {
-    f"mapping_cost_pct_{what}" for what in ("low", "median", "high")
-}
 _HEADINGS = {
     "ptp_allocs": "page tables allocated",
     "ptp_live_peak": "pages of page tables, peak",
@@ -59,9 +55,6 @@ def _shaped(answer: Answer, cases: dict[str, Case]) -> pd.DataFrame:
         case = cases.get(record.get("capture", "")) or (next(iter(cases.values())) if len(cases) == 1 else None)
         if case and record.get("strategy") in case.metrics:
             rows.append([metric_cell(case, record["strategy"], *item) for item in record.items()])
-            share = record.get("share", record.get("pte_share_mean"))
-            if share is not None and share < MEASURED_FROM:
-                rows[-1] = ["not measured" if c in _COSTS else text for c, text in zip(record, rows[-1], strict=True)]
         else:
             rows.append([cell(*item) for item in record.items()])
     return pd.DataFrame(rows, columns=[heading(column) for column in answer.columns], dtype=object)
@@ -82,7 +75,9 @@ def metric_cell(case: Case, strategy: str, column: str, value: object) -> str:
         return "all, no key"
     if value is not None:
         return cell(column, value)
-    return case.missing(strategy, column) if column == "share" or column in case.described else ""
+    if column.startswith("mapping_cost_pct"):
+        return "not measured"
+    return case.missing(strategy, column) if column in case.described else ""
 
 
 def _right(answer: Answer) -> list[bool]:

@@ -205,3 +205,48 @@ COMMENT ON COLUMN mapping_scale.low_pct IS 'Smallest';
 COMMENT ON COLUMN mapping_scale.median_pct IS 'Median';
 COMMENT ON COLUMN mapping_scale.high_pct IS 'Largest';
 COMMENT ON COLUMN mapping_scale.platforms IS 'Where they were measured';
+
+CREATE VIEW mapping_basis AS
+WITH scale AS (SELECT * FROM mapping_scale WHERE metric = 'time')
+SELECT capture_id, coalesce(own.arch, other.arch) AS arch, coalesce(own.low_pct, other.low_pct) AS low_pct,
+       coalesce(own.median_pct, other.median_pct) AS median_pct, coalesce(own.high_pct, other.high_pct) AS high_pct
+FROM capture LEFT JOIN scale own ON own.arch = capture.arch
+CROSS JOIN (SELECT * FROM scale ORDER BY measurements DESC, arch LIMIT 1) other;
+COMMENT ON VIEW mapping_basis IS 'The scale in time that a capture is put against: of its own architecture if anything was published for it';
+COMMENT ON COLUMN mapping_basis.capture_id IS 'Capture';
+COMMENT ON COLUMN mapping_basis.arch IS 'Whose scale it is';
+COMMENT ON COLUMN mapping_basis.low_pct IS 'What an all-4K map costs in time, least';
+COMMENT ON COLUMN mapping_basis.median_pct IS 'The same, median';
+COMMENT ON COLUMN mapping_basis.high_pct IS 'The same, most';
+
+CREATE VIEW break_even AS
+WITH priced AS (
+    SELECT run_id, costs, unnest([
+        {prices: 'typical', ns: conversion_ns}, {prices: 'low', ns: conversion_ns_low}, {prices: 'high', ns: conversion_ns_high},
+        {prices: 'flush a tenth', ns: conversion_ns_flush_tenth}, {prices: 'flush tenfold', ns: conversion_ns_flush_tenfold}
+    ], recursive := true) FROM conversion_cost
+), spent AS (
+    SELECT capture_id, strategy, priced.costs, prices, share.value AS pte_share, low_pct, median_pct, high_pct,
+           ns / nullif((last_ns - first_ns) * cpus, 0) AS spent
+    FROM priced JOIN run USING (run_id) JOIN capture USING (capture_id) JOIN mapping_basis USING (capture_id)
+    JOIN run_metric share ON share.run_id = run.run_id AND metric = 'pte_share_mean'
+    WHERE is_default AND mode = 'policy'
+), against AS (
+    SELECT own.*, other.pte_share AS pte_mapped_share, other.spent AS pte_mapped_spent, 100 * (other.spent - own.spent) AS saved_pct
+    FROM spent own JOIN spent other USING (capture_id, costs, prices)
+    WHERE other.strategy = 'pte-mapped' AND own.strategy NOT IN ('pte-mapped', 'unprotected')
+)
+SELECT capture_id, strategy, costs, any_value(pte_share) AS pte_share, max(spent) FILTER (prices = 'typical') AS conversion_share,
+       max(pte_mapped_spent) FILTER (prices = 'typical') AS pte_mapped_conversion_share,
+       max(pte_mapped_share + saved_pct / median_pct) FILTER (prices = 'typical') AS break_even_share,
+       min(pte_mapped_share + saved_pct / if(saved_pct < 0, low_pct, high_pct)) AS break_even_share_least
+FROM against WHERE saved_pct IS NOT NULL GROUP BY ALL;
+COMMENT ON VIEW break_even IS 'At which share at 4K each strategy would stop being better than pte-mapped, at default parameters: where its mapping cost and its conversions (both as a share of the recorded time of all CPUs, as if all had been busy) come to what those of pte-mapped come to';
+COMMENT ON COLUMN break_even.capture_id IS 'Capture';
+COMMENT ON COLUMN break_even.strategy IS 'Strategy that is put against pte-mapped';
+COMMENT ON COLUMN break_even.costs IS 'Cost profile of the conversions: see cost_constant';
+COMMENT ON COLUMN break_even.pte_share IS 'Share of the direct map at 4K (time mean)';
+COMMENT ON COLUMN break_even.conversion_share IS 'Share of the recorded time of all CPUs that its conversions take, at typical prices';
+COMMENT ON COLUMN break_even.pte_mapped_conversion_share IS 'The same of pte-mapped';
+COMMENT ON COLUMN break_even.break_even_share IS 'Share at 4K from which pte-mapped would be better, with the median published cost and typical prices; above 1: it never is';
+COMMENT ON COLUMN break_even.break_even_share_least IS 'The least of it over the published costs (low to high), low and high prices, and a flush at a tenth and at ten times its price';

@@ -1,59 +1,79 @@
-"""Mapping cost: each strategy's share at 4K on the scale of what was measured for maps that are all 4K."""
+"""Mapping cost: every strategy's share at 4K, beside what a map that is all 4K was measured to cost."""
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
-from reports.figures.style import INK, WIDTH, colour
-from reports.formats import percent
+from reports.figures.style import INK, QUIET, WIDTH, colour
+from reports.findings import MEASURED_FROM
 
 BALLPARK_PCT = 5.0
 
-_COLUMNS = ("pte_share_mean", "mapping_cost_pct_low", "mapping_cost_pct_median", "mapping_cost_pct_high")
+_WEIGHTINGS = (
+    ("pte_share_mean", "o", "of its bytes (time mean)"),
+    ("pte_share_kernel_end", "s", "of the kernel's memory (end)"),
+    ("pte_share_activity", "^", "of allocations"),
+)
+_LEAST = 1e-4
+"""Where the axis of shares begins, if no share is smaller."""
 
 
-def draw(costs: pd.DataFrame, scale: tuple[float, float, float], basis: str, unmeasured: str) -> Figure:
-    """A row per strategy: low to high as a bar, the median as a mark; the scale itself on top.
+def draw(shares: pd.DataFrame, published: pd.DataFrame, unmeasured: str) -> Figure:
+    """Left a row per strategy with its share at 4K by three weightings, right what was published.
 
     Args:
-        costs: strategy, pte_share_mean, mapping_cost_pct_low, _median, _high (NULL where nobody measured).
-        scale: low, median and high of an all-4K map, in per cent.
-        basis: whose figures the scale is.
-        unmeasured: what to write where there is no figure.
+        shares: strategy and the shares of the three weightings, of one.
+        published: arch, metric, benchmark, gain_pct: what large pages gained over a map all in 4K pages.
+        unmeasured: what shares below 1 % are.
     """
-    costs = costs.astype(dict.fromkeys(_COLUMNS, "float64"))
-    rows = len(costs) + 1
-    figure = Figure(figsize=(WIDTH, 0.36 * rows + 1.05), layout="constrained")
-    axis = figure.subplots()
-    right = max(scale[2], BALLPARK_PCT) * 1.22
-    labels = [f"measured, all 4K\n({basis})"]
-    _range(axis, 0, list(scale), "#888888", right)
-    for i, row in enumerate(costs.to_dict("records"), start=1):
-        share, strategy = row["pte_share_mean"], str(row["strategy"])
-        labels.append(strategy if pd.isna(share) else f"{strategy}\n{percent(share)} at 4K")
-        values = [float(row[f"mapping_cost_pct_{end}"]) for end in ("low", "median", "high")]
-        if np.isnan(values[1]):
-            text = "share not modelled yet" if pd.isna(share) else unmeasured
-            axis.text(0.012 * right, i, text, va="center", color=INK, fontsize=8.5, style="italic")
-        else:
-            _range(axis, i, values, colour(strategy), right)
-    axis.axvline(BALLPARK_PCT, color=INK, linewidth=1.0, linestyle="dashed", zorder=1)
-    axis.annotate(
-        "~5 %: a ballpark from a mail about arm64, not a measurement", (BALLPARK_PCT, -0.6), xytext=(0, 2),
-        textcoords="offset points", va="bottom", ha="center", fontsize=8, color=INK, annotation_clip=False,
-    )  # fmt: skip
-    axis.set_yticks(range(rows), labels)
-    axis.set(xlim=(0, right), ylim=(rows - 0.4, -0.6))
-    axis.tick_params(axis="y", length=0)
-    axis.grid(visible=False, axis="y")
-    axis.set_xlabel(f"run time that large pages would save, % ({basis} scale; if linear in the bytes mapped at 4K)")
+    rows = published.groupby(["arch", "metric"], sort=False).ngroups
+    figure = Figure(figsize=(WIDTH, max(0.24 * len(shares), 0.42 * rows) + 1.3), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=[3, 2])
+    _strategies(left, shares, unmeasured)
+    _published(right, published)
     return figure
 
 
-def _range(axis: Axes, y: int, values: list[float], ink: str, right: float) -> None:
-    low, median, high = values
-    axis.plot([low, high], [y, y], color=ink, linewidth=4, alpha=0.55, solid_capstyle="butt")
-    axis.plot([median], [y], marker="|", markersize=13, markeredgewidth=2.4, color=ink)
-    text = f"{low:.2f} / {median:.2f} / {high:.2f} %"
-    axis.text(high + 0.012 * right, y, text, va="center", fontsize=8.5, color=INK)
+def _strategies(axis: Axes, shares: pd.DataFrame, unmeasured: str) -> None:
+    numbers = shares[[name for name, _, _ in _WEIGHTINGS]].to_numpy(dtype="float64")
+    least = min(_LEAST, 10 ** np.floor(np.log10(np.min(numbers, where=numbers > 0, initial=_LEAST))))
+    axis.axvspan(least / 3, MEASURED_FROM, color="#f1f1f1", zorder=0)
+    axis.text(least / 2, -0.9, unmeasured, fontsize=8, style="italic", color=INK, va="center")
+    axis.axvline(1.0, color=INK, linewidth=1.0, linestyle="dashed", zorder=1)
+    axis.text(0.93, -0.9, "all 4K: the scale at right", fontsize=8, color=INK, va="center", ha="right")
+    for y, row in enumerate(shares.to_dict("records")):
+        values = [row[name] for name, _, _ in _WEIGHTINGS]
+        placed = [max(float(value), least) for value in values if not pd.isna(value)]
+        ink = colour(str(row["strategy"]))
+        if placed:
+            axis.plot([min(placed), max(placed)], [y, y], color=ink, linewidth=1.2, alpha=0.6)
+        for (_, mark, _), value in zip(_WEIGHTINGS, values, strict=True):
+            if not pd.isna(value):
+                axis.plot([max(float(value), least)], [y], marker=mark, color=ink, markersize=5, linestyle="none")
+    for _, mark, label in _WEIGHTINGS:
+        axis.plot([], [], marker=mark, color="#555555", linestyle="none", markersize=5, label=label)
+    axis.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, columnspacing=1.0,
+                handletextpad=0.2)  # fmt: skip
+    axis.set_yticks(range(len(shares)), [str(name) for name in shares["strategy"]])
+    axis.set(xscale="log", xlim=(least / 3, 1.6), ylim=(len(shares) - 0.4, -1.4), xlabel="share at 4K")
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: "0" if value <= least else f"{100 * value:g} %"))
+    axis.grid(visible=False, axis="y")
+    axis.minorticks_off()
+
+
+def _published(axis: Axes, published: pd.DataFrame) -> None:
+    names = []
+    for y, ((arch, metric), group) in enumerate(published.groupby(["arch", "metric"], sort=False)):
+        gains = np.sort(group["gain_pct"].to_numpy(dtype="float64"))
+        axis.plot([gains[0], gains[-1]], [y, y], color=QUIET, linewidth=4, zorder=1)
+        axis.plot(gains, [y] * len(gains), marker="o", linestyle="none", color=INK, markersize=4.5)
+        names.append(f"{metric}\n({arch})")
+    axis.axvline(BALLPARK_PCT, color=INK, linewidth=1.0, linestyle="dashed", zorder=0)
+    axis.annotate("~5 %: a ballpark from a mail", (BALLPARK_PCT, -0.7), xytext=(4, 0), textcoords="offset points",
+                  fontsize=8, color=INK, va="center")  # fmt: skip
+    axis.set_yticks(range(len(names)), names)
+    axis.set(ylim=(len(names) - 0.4, -1.1), xlabel="what large pages gained over all 4K, %")
+    axis.set_xlim(left=min(0.0, float(published["gain_pct"].min())))
+    axis.grid(visible=False, axis="y")

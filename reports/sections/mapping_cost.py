@@ -11,18 +11,23 @@ from reports.tables import frame
 
 
 def _figures(_: duckdb.DuckDBPyConnection, case: Case) -> list[Drawn]:
-    answer = case.answers["mapping_cost"]
-    basis = next((row["mapping_cost_basis"] for row in answer.records()), None)
-    scale = next(
-        (row for row in case.answers["mapping_scale"].records() if f"{row['arch']}, {row['metric']}" == basis), None
-    )
-    if scale is None:
-        return [Drawn(cost.mapping_short(case))]
-    limits = (scale["low_pct"], scale["median_pct"], scale["high_pct"])
-    images = written(mapping_cost.draw(frame(answer), limits, scale["arch"], cost.UNMEASURED))
-    return [Drawn(cost.mapping_short(case), "mapping-cost", answer, "mapping-cost", images)]
+    shares, published = case.answers["mapping_weightings"], case.answers["published_mapping"]
+    caption = cost.mapping_short(case)
+    if not shares.rows:
+        return [Drawn(caption)]
+    images = written(mapping_cost.draw(frame(shares), frame(published), cost.UNMEASURED))
+    return [Drawn(caption, "mapping-cost", shares, "mapping-weightings", images)]
 
 
 SECTION = Section(
-    "mapping_cost", values=lambda case: {"basis": cost.basis(case), "unmeasured": cost.UNMEASURED}, figures=_figures
+    "mapping_cost",
+    values=lambda case: {
+        "basis": cost.basis(case),
+        "unmeasured": cost.UNMEASURED,
+        "weightings": cost.other_weightings(case),
+        "lost_1g": cost.lost_1g(case),
+        "break_even": cost.break_even(case),
+        "calibrated": cost.calibrated(case),
+    },
+    figures=_figures,
 )

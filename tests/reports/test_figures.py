@@ -100,11 +100,18 @@ def test_time_axes_say_whose_seconds_they_count(timing: str, unit: str) -> None:
         assert figure.get_supxlabel() == f"{unit} from the start of the recording"
 
 
-def test_the_axis_of_costs_says_whose_scale_it_is() -> None:
-    costs = pd.DataFrame([("pba", 0.5, 1.3, 2.0, 6.4)], columns=["strategy", "pte_share_mean", *(
-        f"mapping_cost_pct_{end}" for end in ("low", "median", "high"))])  # fmt: skip
-    (axis,) = mapping_cost.draw(costs, (2.6, 3.9, 12.8), "aarch64", "unmeasured").axes
-    assert "% (aarch64 scale; if linear in the bytes mapped at 4K)" in axis.get_xlabel()
+def test_shares_by_every_weighting_stand_beside_each_published_figure() -> None:
+    shares = pd.DataFrame([("pba", 0.002, 0.03, 0.0), ("pte-mapped", 1.0, None, 1.0)],
+                          columns=["strategy", "pte_share_mean", "pte_share_kernel_end", "pte_share_activity"])  # fmt: skip
+    published = pd.DataFrame([("aarch64", "time", "a", 2.7), ("aarch64", "time", "b", 4.9), ("x86_64", "time", "c", -1.0)],
+                             columns=["arch", "metric", "benchmark", "gain_pct"])  # fmt: skip
+    left, right = mapping_cost.draw(shares, published, "unmeasured").axes
+    marks = {
+        (x, y) for line in left.lines if line.get_marker() != "None" for x, y in zip(*line.get_data(), strict=True)
+    }
+    assert marks == {(0.002, 0), (0.03, 0), (1e-4, 0), (1.0, 1)}  # nothing stands at the left end, not measured nowhere
+    assert [text.get_text() for text in right.get_yticklabels()] == ["time\n(aarch64)", "time\n(x86_64)"]
+    assert right.get_xlim()[0] == -1.0 and left.get_xlim()[0] < 1e-4
 
 
 def test_leaves_are_counted_whole() -> None:
