@@ -64,3 +64,31 @@ def text(capture: Capture = "all", db: Db = DEFAULT_DB, quiet: Quiet = False, as
         say(json.dumps([{"capture": name, "text": body} for name, body in mails.items()], indent=2))
     else:
         say("\n\n".join(mails.values()).rstrip("\n"))
+
+
+@app.command()
+def compare(
+    before: Annotated[Path, typer.Argument(metavar="BEFORE", help="Warehouse from before a change.")],
+    after: Annotated[Path, typer.Argument(metavar="AFTER", help="Warehouse from after it.")],
+    capture: Capture = "all",
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Compare two warehouses: what a change of a strategy, its parameters or ptpool made different.
+
+    Runs are paired by recording, strategy, machine and seed. With several seeds, every difference has an interval and
+    the p of a sign test; with one, a replay is deterministic, and what differs is shown as it is.
+
+    Exit status 1: something differs.
+
+    Example: ptpool report compare before.duckdb after.duckdb --capture server-16g
+    """
+    import json
+    from dataclasses import asdict
+
+    from reports.compare import compare_warehouses
+    from reports.compare_text import told
+
+    comparison = compare_warehouses(before, after, capture)
+    say(json.dumps(asdict(comparison), indent=2) if as_json else told(comparison, markdown=markdown))
+    raise typer.Exit(1 if comparison.differences else 0)

@@ -81,6 +81,7 @@ COMMANDS = [
     ["replay", "validate"],
     ["report", "build"],
     ["report", "text"],
+    ["report", "compare"],
     ["sql"],
     ["tables"],
 ]

@@ -1,0 +1,104 @@
+"""Comparison of two warehouses: what is paired, what is said with one seed and with several, what is left out."""
+
+import json
+import shutil
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ptpool.cli import run
+from ptpool.warehouse import open_warehouse
+from reports.compare import compared, interval, sign_test
+from reports.compare_text import told
+
+
+def row(value: float | None, **changed: Any) -> dict[str, Any]:
+    usual = {
+        "capture": "c", "sha256": "h", "strategy": "pba", "machine": "recorded", "mode": "policy", "reclaim": "none",
+        "costs": "built-in", "copies": 1, "seed": 0, "params": "{}", "code_version": "1", "metric": "refills", "unit": "refills",
+    }  # fmt: skip
+    return usual | {"value": value} | changed
+
+
+def test_one_seed_is_shown_and_not_judged() -> None:
+    found = compared([row(5), row(1, metric="splits_2m")], [row(7), row(1, metric="splits_2m")])
+    (only,) = found.differences
+    assert (only.metric, only.before, only.after, only.p, found.same) == ("refills", 5, 7, None, 1)
+    text = " ".join(told(found).split())
+    assert "deterministic" in text
+    assert "1 of 2 values differ." in text
+
+
+def test_seeds_are_pairs() -> None:
+    before = [row(100 + 50 * seed, seed=seed) for seed in range(8)]
+    after = [row(102 + 50 * seed, seed=seed) for seed in reversed(range(8))]
+    (found,) = compared(before, after).differences
+    assert (found.seeds, found.low, found.high) == (8, 2, 2)  # unpaired, the spread of seeds would drown it
+    assert found.p == pytest.approx(2 / 2**8)
+    assert "p is that of the sign test" in " ".join(told(compared(before, after)).split())
+
+
+@pytest.mark.parametrize("changes", [[1, 1, 1], [1, -1, 1, 1], [0, 0, 1], [0, 0], [-1, -2, -3, 4, 5, 0]])
+def test_the_sign_test_counts_outcomes(changes: list[float]) -> None:
+    signs = [c for c in changes if c]
+    ups = sum(c > 0 for c in signs)
+    far = max(ups, len(signs) - ups)
+    outcomes = list(product([0, 1], repeat=len(signs)))
+    assert sign_test(changes) == pytest.approx(
+        sum(max(sum(o), len(signs) - sum(o)) >= far for o in outcomes) / len(outcomes)
+    )
+
+
+def test_the_interval_is_that_of_the_mean_and_the_same_each_time() -> None:
+    changes = np.random.default_rng(3).normal(5, 2, 40)
+    low, high = interval(changes)
+    assert (low, high) == interval(changes)
+    half = 1.96 * changes.std() / np.sqrt(40)
+    assert low == pytest.approx(changes.mean() - half, abs=0.15)
+    assert high == pytest.approx(changes.mean() + half, abs=0.15)
+
+
+def test_what_has_no_partner_is_said() -> None:
+    before = [row(5), row(5, strategy="gone"), row(5, capture="lost"), row(5, capture="other", sha256="x")]
+    found = compared(before, [row(5), row(5, strategy="new"), row(5, capture="other", sha256="y")])
+    assert (found.pairs, found.differences) == (1, [])
+    assert found.alone == [
+        "gone of c, only before", "lost, only before", "other, another recording of that name", "new of c, only after",
+    ]  # fmt: skip
+
+
+def test_changed_parameters_are_paired_if_there_is_one_set_on_each_side() -> None:
+    found = compared([row(5, params='{"reserve": 4}')], [row(6, params='{"reserve": 8}')])
+    assert found.parameters == {"pba*": "reserve 4 to 8"}
+    mixed = compared(
+        [row(5, params='{"reserve": 4}'), row(5, params='{"reserve": 4}', seed=1)],
+        [row(5, params='{"reserve": 4}'), row(6, params='{"reserve": 8}', seed=1)],
+    )
+    assert [(d.setting, d.before, d.after, d.seeds) for d in mixed.differences] == [("pba*", 5, 6, 1)]
+    many = [row(5, params='{"reserve": 4}'), row(5, params='{"reserve": 5}')]
+    assert "several sets" in compared(many, [row(6, params='{"reserve": 8}')]).alone[0]
+    assert compared(many, [row(6, params='{"reserve": 5}')]).differences[0].after == 6
+
+
+def test_what_applies_on_one_side_only_is_a_difference() -> None:
+    (found,) = compared([row(None)], [row(3)]).differences
+    assert (found.before, found.after) == (None, 3)
+    assert "n/a" in told(compared([row(None)], [row(3)]), markdown=True)
+
+
+def test_the_command_tells_by_its_status(warehouse: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = tmp_path / "after.duckdb"
+    shutil.copy(warehouse, other)
+    assert run(["report", "compare", str(warehouse), str(other)]) == 0
+    assert "none of" in capsys.readouterr().out
+    with open_warehouse(other, write=True) as connection:
+        connection.execute("UPDATE run_metric SET value = 99 WHERE run_id = 'id-of-phone/pba' AND metric = 'refills'")
+    assert run(["report", "compare", str(warehouse), str(other), "--json"]) == 1
+    (found,) = json.loads(capsys.readouterr().out)["differences"]
+    assert (found["capture"], found["setting"], found["before"], found["after"]) == ("phone", "pba", 12, 99)
+    assert run(["report", "compare", str(warehouse), str(other), "--capture", "server"]) == 0
+    assert run(["report", "compare", str(warehouse), str(other), "--capture", "x"]) == 2
+    assert run(["report", "compare", str(warehouse), str(tmp_path / "none.duckdb")]) == 2
