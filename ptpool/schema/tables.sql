@@ -393,7 +393,7 @@ CREATE TABLE calibration_value (
 );
 COMMENT ON TABLE calibration_value IS 'What was measured on them: medians with 95 % intervals by order statistics';
 COMMENT ON COLUMN calibration_value.calibration_id IS 'Machine';
-COMMENT ON COLUMN calibration_value.quantity IS 'load (a random dependent load), penalty (how much longer it takes in small pages than in these), secret_fault and plain_fault (a page fault of memfd_secret and of memfd memory), permission_change (the difference of those two), workload (a kernel-heavy workload)';
+COMMENT ON COLUMN calibration_value.quantity IS 'load (a random dependent load), penalty (how much longer it takes in small pages than in these), secret_fault and plain_fault (a page fault of memfd_secret and of memfd memory), permission_change (the difference of those two), workload (kernel-heavy work with the direct map in pages of this size: 4K, or large ones; in % how much longer with 4K)';
 COMMENT ON COLUMN calibration_value.unit IS 'ns or %';
 COMMENT ON COLUMN calibration_value.low IS 'Lower end of the interval';
 COMMENT ON COLUMN calibration_value.median IS 'The number';

@@ -5,12 +5,12 @@ import io
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from ptpool.errors import UsageError
-from replay.calibrate import conversion, penalty
+from replay.calibrate import conversion, direct_map, penalty
 from replay.calibrate.estimate import METHOD, Estimate
 from replay.costs import built_in
 
@@ -89,6 +89,19 @@ def of_conversion(prices: Sequence[conversion.Price]) -> list[Value]:
             ("secret_fault", price.secret_ns),
             ("plain_fault", price.plain_ns),
             ("permission_change", price.change_ns),
+        )
+    ]
+
+
+def of_workloads(works: Sequence[direct_map.Workload]) -> list[Value]:
+    """For each workload: on either map, and how much longer on the one that is all in 4K pages."""
+    return [
+        replace(_value(quantity, unit, found, page=page), workload=work.name)
+        for work in works
+        for quantity, unit, found, page in (
+            ("workload", "ns", work.small_ns, 1 << 12),
+            ("workload", "ns", work.large_ns, 1 << 21),
+            ("workload", "%", work.slower_pct, 1 << 21),
         )
     ]
 
