@@ -17,6 +17,7 @@ help: ## list the targets
 report: $(READY) ## sample captures -> warehouse -> all strategies -> report/
 	@for bundle in data/captures/*/; do $(BIN)/ptpool ingest trace $$bundle --replace --db $(DB) || exit; done
 	@$(BIN)/ptpool replay run --db $(DB)
+	@$(BIN)/ptpool replay contention --db $(DB) > /dev/null
 	@$(BIN)/ptpool replay validate --db $(DB) > /dev/null || [ $$? = 1 ]
 	@$(BIN)/ptpool report build --db $(DB) --out $(OUT)
 

@@ -20,6 +20,7 @@ SCHEMA_VERSION = 5
 _CAPTURE_TABLES = (
     "page_event",
     "permission_change",
+    "contention",
     "stack",
     "import_stat",
     "free_blocks",

@@ -9,6 +9,7 @@ from ptpool.errors import UsageError
 from ptpool.options import DEFAULT_DB, Db, Json, Quiet, note, say, say_rows
 from replay.calibrate.cli import calibrate
 from replay.check.cli import check
+from replay.contention.cli import contention
 from replay.settings import Setting, settings_of
 from replay.validate.cli import validate
 
@@ -210,4 +211,5 @@ def describe(
 
 app.command("validate")(validate)
 app.command("check")(check)
+app.command("contention")(contention)
 app.command("calibrate")(calibrate)

@@ -76,6 +76,7 @@ COMMANDS = [
     ["ingest", "remove"],
     ["ingest", "formats"],
     ["replay", "run"],
+    ["replay", "contention"],
     ["replay", "list"],
     ["replay", "describe"],
     ["replay", "validate"],

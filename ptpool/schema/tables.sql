@@ -314,6 +314,30 @@ COMMENT ON COLUMN risk.p_low IS 'Lower end of the Wilson interval';
 COMMENT ON COLUMN risk.p_high IS 'Upper end of the Wilson interval';
 COMMENT ON COLUMN risk.excess_stalls_per_million IS 'Stalls over the paired unprotected run, per million allocations';
 
+CREATE TABLE contention (
+    capture_id VARCHAR NOT NULL, strategy VARCHAR NOT NULL, params JSON NOT NULL, free_order TINYINT NOT NULL, cpus INTEGER NOT NULL,
+    change_ns DOUBLE NOT NULL, tables_per_s DOUBLE NOT NULL, basis VARCHAR NOT NULL, costs VARCHAR NOT NULL, tables BIGINT NOT NULL,
+    alloc_ns DOUBLE NOT NULL, lock_wait_ns DOUBLE NOT NULL, lock_wait_share DOUBLE NOT NULL, held_pages_mean DOUBLE NOT NULL,
+    held_pages_peak BIGINT NOT NULL, refills BIGINT NOT NULL
+);
+COMMENT ON TABLE contention IS 'Simulated CPUs that fill their page tables from one pool, every table staying in use: ptpool replay contention';
+COMMENT ON COLUMN contention.capture_id IS 'Capture whose demand and architecture it is';
+COMMENT ON COLUMN contention.strategy IS 'Strategy';
+COMMENT ON COLUMN contention.params IS 'All parameters';
+COMMENT ON COLUMN contention.free_order IS 'Largest order that the page allocator has for refills: 9 (2M blocks) or 2 (four pages)';
+COMMENT ON COLUMN contention.cpus IS 'CPUs, each with one task';
+COMMENT ON COLUMN contention.change_ns IS 'What one key change takes, with all that it splits and flushes';
+COMMENT ON COLUMN contention.tables_per_s IS 'Page tables that a CPU would ask for in a second if each took no time';
+COMMENT ON COLUMN contention.basis IS 'Where that rate comes from';
+COMMENT ON COLUMN contention.costs IS 'Cost profile of everything else: see cost_constant';
+COMMENT ON COLUMN contention.tables IS 'Page tables counted';
+COMMENT ON COLUMN contention.alloc_ns IS 'Mean time of a page-table allocation, waiting included, without zeroing';
+COMMENT ON COLUMN contention.lock_wait_ns IS 'Mean of it spent waiting for the lock of the list and those that the strategy names';
+COMMENT ON COLUMN contention.lock_wait_share IS 'lock_wait_ns over alloc_ns';
+COMMENT ON COLUMN contention.held_pages_mean IS 'Pages held and unused: on all lists and in refills under way, averaged over time';
+COMMENT ON COLUMN contention.held_pages_peak IS 'The most at once';
+COMMENT ON COLUMN contention.refills IS 'Refills';
+
 CREATE TABLE validation (
     capture_id VARCHAR NOT NULL, quantity VARCHAR NOT NULL, zone VARCHAR, page_order TINYINT, recorded_before DOUBLE, recorded_after DOUBLE, predicted DOUBLE,
     predicted_low DOUBLE, predicted_high DOUBLE, null_error DOUBLE, model_error DOUBLE, allowed_error DOUBLE

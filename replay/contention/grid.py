@@ -1,0 +1,150 @@
+"""Locks by number of CPUs and price of a key change: the grid, its demand, and table contention."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from ptpool.warehouse import transaction
+from replay.contention.simulate import simulate
+from replay.contention.steps import steps_of
+from replay.costs import CostProfile, Costs
+from replay.registry import Strategy, configure, find
+
+CPUS = (2, 4, 8, 16, 32, 64, 128, 256)
+CHANGES_NS = (100, 300, 1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
+FREE_ORDERS = (9, 2)
+"""Largest order that the page allocator has: 2M blocks for every refill, or no more than four pages."""
+
+VARIANTS: tuple[tuple[str, dict[str, str]], ...] = (
+    ("reserve-block", {}),
+    ("reserve-block", {"mutex": "true"}),
+    ("pba", {}),
+    ("reserve-block-percpu", {"magazine_order": "2"}),
+    ("reserve-block-percpu", {"magazine_order": "9"}),
+)
+"""Strategies, and what is set: locks as posted, with the lock that the September mail leaves open, and per CPU."""
+
+TABLES_OF_A_GIB = 515
+"""Page tables that fork() makes for 1 GiB in 4K pages: 512 of PTEs, one each of PMDs and PUDs, a PGD."""
+
+_TABLES, _DRAWN = 8192, 256
+_CYCLES = 2
+"""Refills of every CPU that are simulated: CPUs that run out together refill together, so these make a cycle."""
+
+
+class Demand(NamedTuple):
+    """How many page tables a busy CPU asks for."""
+
+    per_second: float
+    basis: str
+
+
+def demand_of(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any], costs: Costs) -> Demand:
+    """The busiest 10 ms of any CPU, where the recording's clock is real; otherwise a CPU that does nothing but fork."""
+    if capture["timing"] == "real":
+        row = connection.execute(
+            """SELECT max(tables) * 100.0 FROM (
+                   SELECT count(*) AS tables FROM page_event
+                   WHERE capture_id = ? AND kind = 'alloc' AND level IS NOT NULL GROUP BY cpu, ts_ns // 10000000)""",
+            [capture["capture_id"]],
+        ).fetchone()
+        if row and row[0]:
+            return Demand(float(row[0]), "the busiest 10 ms of one CPU of this recording")
+    return Demand(TABLES_OF_A_GIB * 1e9 / costs.fork_ns, "a CPU that does nothing but fork a process of 1 GiB")
+
+
+class Point(NamedTuple):
+    """One simulation: which, and what came of it. The columns of table contention, but for those of the capture."""
+
+    strategy: str
+    params: str
+    free_order: int
+    cpus: int
+    change_ns: int
+    tables: int
+    alloc_ns: float
+    lock_wait_ns: float
+    held_pages_mean: float
+    held_pages_peak: int
+    refills: int
+
+
+def points(per_second: float, costs: Costs) -> Iterator[Point]:
+    """Every variant on every number of CPUs, for every price of a change, with and without free 2M blocks."""
+    for name, settings in VARIANTS:
+        (entry,) = find([name])
+        strategy = configure(entry, settings)
+        for cpus in CPUS:
+            rng = np.random.default_rng(cpus)
+            think = np.ceil(rng.exponential(1e9 / per_second, (cpus, _DRAWN))).astype(np.int64)
+            for free_order in FREE_ORDERS:
+                for change_ns in CHANGES_NS:
+                    yield _point(name, strategy, free_order, change_ns, think, costs)
+
+
+def _point(
+    name: str, strategy: Strategy, free_order: int, change_ns: int, think: np.ndarray[Any, Any], costs: Costs
+) -> Point:
+    steps = steps_of(strategy, free_order, change_ns, costs)
+    tables = max(_TABLES, _CYCLES * len(think) << free_order)
+    found = simulate(steps, think, tables, costs, skipped=tables // 4)
+    params = json.dumps(asdict(strategy), sort_keys=True)
+    return Point(
+        name, params, free_order, len(think), change_ns, found.tables, found.alloc_ns, found.lock_wait_ns,
+        found.held_pages_mean, found.held_pages_peak, found.refills,
+    )  # fmt: skip
+
+
+TOTAL = len(VARIANTS) * len(CPUS) * len(FREE_ORDERS) * len(CHANGES_NS)
+
+
+def contention(
+    connection: duckdb.DuckDBPyConnection,
+    captures: list[dict[str, Any]],
+    profile: CostProfile,
+    per_second: float | None,
+    tell: Callable[[int], None],
+) -> None:
+    """Fill table contention for captures; those with the same demand and the same constants share one simulation.
+
+    Args:
+        connection: a warehouse open for writing.
+        captures: rows of table capture.
+        profile: what operations take.
+        per_second: page tables that a busy CPU asks for; None: see `demand_of`.
+        tell: is told how many simulations are done.
+    """
+    wanted: dict[tuple[Demand, Costs], list[str]] = {}
+    for capture in captures:
+        costs = profile.of(capture["arch"] or "")
+        demand = Demand(per_second, "given") if per_second else demand_of(connection, capture, costs)
+        wanted.setdefault((demand, costs), []).append(capture["capture_id"])
+    done = 0
+    for (demand, costs), ids in wanted.items():
+        found = []
+        for point in points(demand.per_second, costs):
+            found.append(point)
+            done += 1
+            tell(done)
+        rows = pa.Table.from_pylist([point._asdict() for point in found])  # noqa: F841 (DuckDB finds it by its name)
+        with transaction(connection):
+            connection.execute("DELETE FROM contention WHERE list_contains(?, capture_id)", [ids])
+            connection.execute(
+                """INSERT INTO contention BY NAME
+                   SELECT *, lock_wait_ns / alloc_ns AS lock_wait_share, ? AS tables_per_s, ? AS basis, ? AS costs,
+                          unnest(?) AS capture_id FROM rows""",
+                [demand.per_second, demand.basis, profile.name, ids],
+            )
+
+
+def variant(strategy: str, params: str) -> str:
+    """What is set, in words: the parameters that are not the strategy's defaults."""
+    (entry,) = find([strategy])
+    defaults = asdict(entry.factory())
+    said = [f"{name}={value}" for name, value in json.loads(params).items() if value != defaults[name]]
+    return ", ".join(said)
