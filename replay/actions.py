@@ -70,6 +70,15 @@ class ResetKey(NamedTuple):
     """Flush the TLBs after it; what splits flushes in any case."""
 
 
+class Convert(NamedTuple):
+    """Change attributes of the strategy's own memory, whichever. Result as for `SetKey`."""
+
+    change: "Change"
+    tables: Tables
+    flush: bool
+    """Flush the TLBs after it: not needed where the memory was not mapped."""
+
+
 class MapSmall(NamedTuple):
     """Map the block that a chunk lies in with single pages, whatever mapped it before. Result as for `SetKey`."""
 
@@ -85,9 +94,11 @@ class Apply(NamedTuple):
 
 
 class Give(NamedTuple):
-    """Put the pages of a keyed chunk, but for those spent as tables, at the head of the pool's list. No result."""
+    """Put the pages of a chunk, but for those spent as tables, at the head of a list of the pool. No result."""
 
     chunk: Chunk
+    user: int | None = None
+    """The kind of user (replay.users) whose list it is; None: the shared one."""
 
 
 class GiveBlock(NamedTuple):
@@ -103,7 +114,7 @@ class Mark(NamedTuple):
 
 
 class Take(NamedTuple):
-    """Hand out 2^order pages of the pool, the reserve included. Result: a `Chunk`, or None."""
+    """Hand out 2^order pages of the pool's shared list, the reserve included. Result: a `Chunk`, or None."""
 
     order: int
 
@@ -153,5 +164,5 @@ def keying(chunk: Chunk) -> Change:
 
 
 Pages = Give | GiveBlock | Mark | Take | Withdraw | SetAside
-Action = Alloc | Free | SetKey | ResetKey | MapSmall | Apply | Pages | Lock | Unlock | Wait
+Action = Alloc | Free | SetKey | ResetKey | Convert | MapSmall | Apply | Pages | Lock | Unlock | Wait
 Decision = Generator[Action, Any, Any]

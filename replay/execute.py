@@ -149,7 +149,8 @@ def _begin() -> None:
 def where(error: BaseException) -> str:
     """An exception in a line, with the place it came from."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error} ({Path(frame.filename).name}, line {frame.lineno})"
+    place = (*getattr(error, "__notes__", ()), f"{Path(frame.filename).name}, line {frame.lineno}")
+    return f"{type(error).__name__}: {error} ({'; '.join(place)})"
 
 
 def _call(function: Callable[[Any, U], R], shared: Shared[Any], unit: U) -> R | Failure:

@@ -36,6 +36,7 @@ class Machine(State):
         self.schedule = Schedule(self, timeless=True)
         self._put_off: dict[int, deque[int]] = {}  # events that wait for their task, by task
         self._waits_for: dict[int, int] = {}  # the task that an event on a recorded page waits for
+        self._at = -1  # the event that the loop has come to
 
     def warm_up(self) -> None:
         """Boot the strategy and supply the page tables that were alive before the first event; then start counting."""
@@ -57,6 +58,7 @@ class Machine(State):
         at, end = 0, len(program.op)
         while at < end or schedule.horizon < FOREVER:
             at, why = self._run(at, end, 0, schedule.horizon)
+            self._at = at
             if why != stretch.DONE:
                 self._decide(at, why, int(program.ts[at]))
                 at += 1
@@ -65,6 +67,14 @@ class Machine(State):
                 schedule.resume()
             self._catch_up()
         self._advance(self.demand.last_ns + 1)
+
+    @property
+    def whereabouts(self) -> str:
+        """How far it has come, for who has to say where it broke off."""
+        if self._at < 0:
+            return "before the first event"
+        seconds = (self.now - self.demand.first_ns) / 1e9
+        return f"at event {min(self._at + 1, len(self.demand.program.op)):,}, {seconds:.6f} s after the first"
 
     def _run(self, at: int, end: int, not_before: int, horizon: int) -> tuple[int, int]:
         """The compiled loop, and kswapd between its stretches: the event it stopped at, and why."""
@@ -91,16 +101,16 @@ class Machine(State):
             self._put_off.setdefault(owner, deque()).append(at)
             self._hold_back(pages, owner, 1)
             return
-        new = int(tally.counts[stretch.NEW_TABLE])
+        new, consumer = int(tally.counts[stretch.NEW_TABLE]), int(program.consumer[at])
         begin: dict[int, tuple[str, str, Callable[[], Decision]]] = {
-            stretch.REFILL: ("ptp_alloc", "refill", lambda: requests.table_from_pool(self, recorded, order)),
+            stretch.REFILL: ("ptp_alloc", "refill", lambda: requests.memory_from_pool(self, recorded, order, consumer)),
             stretch.RECLAIM: ("alloc", "ptp", lambda: requests.short_of_memory(self, at)),
             stretch.CONSTRUCT: ("ptp_alloc", "ptp", lambda: requests.new_table(self, recorded, new, order)),
             stretch.OUTSIDE: ("outside", "outside", lambda: requests.outside_change(self, at)),
         }
         operation, cause, decision = begin[why]
-        if why == stretch.RECLAIM and tally.protected[program.consumer[at]]:
-            operation = "ptp_alloc"
+        if why in (stretch.RECLAIM, stretch.REFILL):
+            operation = "ptp_alloc" if tally.protected[consumer] else "alloc"
         tally.busy[task] += 1
         tally.counts[stretch.BUSY] += 1
         self._hold_back(pages, task, 1)
@@ -182,14 +192,14 @@ class Machine(State):
         if self.tally.fast[stretch.POOLED]:
             self.tally.page_of[pfn] = -1
             free_pages(self.allocator, self.cpu, pfn, 0)
-            self._at_once(requests.table_from_pool(self, pfn, 0))
+            self._at_once(requests.memory_from_pool(self, pfn, 0))
         else:
             self._at_once(requests.table_on_pages(self, pfn, pfn, 0))
 
     def _supply(self, recorded: int) -> None:
         """Supply a table of which only the existence is known."""
         if self.tally.fast[stretch.POOLED]:
-            self._at_once(requests.table_from_pool(self, recorded, 0))
+            self._at_once(requests.memory_from_pool(self, recorded, 0))
         else:
             self._at_once(requests.table_from_page_allocator(self, recorded))
 

@@ -46,8 +46,12 @@ def replay_one(
 ) -> RunResult:
     """Replay one capture through one strategy. Nothing is shared with other runs but what is only read."""
     run = Machine(machine, demand, strategy, reclaim, costs)
-    run.warm_up()
-    run.replay()
+    try:
+        run.warm_up()
+        run.replay()
+    except Exception as error:
+        error.add_note(run.whereabouts)
+        raise
     return result_of(run, metrics_only=metrics_only)
 
 

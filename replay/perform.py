@@ -10,6 +10,7 @@ from replay.actions import (
     Apply,
     Change,
     Chunk,
+    Convert,
     Decision,
     Free,
     Give,
@@ -26,7 +27,7 @@ from replay.actions import (
     keying,
 )
 from replay.kernel import direct_map as maps
-from replay.kernel.mmzone import POOL_IDLE, SPLIT_TABLE
+from replay.kernel.mmzone import POOL_IDLE, POOL_USED, SPLIT_TABLE
 from replay.kernel.page_alloc import free_pages
 from replay.state import State
 
@@ -49,12 +50,14 @@ def perform(state: State, action: Action) -> tuple[Any, int]:
         case ResetKey(chunk, tables, flush):
             change = Change(chunk.pfn, chunk.pages, 0, maps.KEYED)
             return _change(state, change, tables, own=True, flush=flush), 0
+        case Convert(change, tables, flush):
+            return _change(state, change, tables, own=True, flush=flush), 0
         case MapSmall(chunk, tables):
             return _change(state, Change(chunk.pfn, 1, maps.KERNEL_4K), tables, own=True, flush=False), 0
         case Apply(change, tables):
             return _change(state, change, tables, own=False), 0
-        case Give(chunk):
-            _give(state, chunk)
+        case Give(chunk, user):
+            _give(state, chunk, user)
             return None, chunk.pages * state.costs.page_ns
         case GiveBlock(chunk):
             before = int(pool.counts[pools.HELD])
@@ -111,10 +114,15 @@ def _set_aside(state: State, pages: int) -> Decision:
             yield from _change(state, keying(Chunk(page, 0)), Tables.ASIDE, own=True)
 
 
-def _give(state: State, chunk: Chunk) -> None:
+def _give(state: State, chunk: Chunk, user: int | None = None) -> None:
     state.refills += chunk in state.running.in_hand  # not when a shrinker puts back what it could not free
     state.running.in_hand.discard(chunk)
-    pools.give(state.allocator, state.pool, chunk.pfn, chunk.pages)
+    if user is not None:
+        pools.give_to_user(state.allocator, state.pool, user, chunk.pfn, chunk.pages)
+    elif state.allocator.kind[chunk.pfn] == POOL_USED:  # taken from the list before
+        pools.put(state.allocator, state.pool, chunk.pfn, chunk.pages)
+    else:
+        pools.give(state.allocator, state.pool, chunk.pfn, chunk.pages)
     if chunk.order >= state.allocator.pageblock_order:
         state.pool.whole[chunk.pfn >> state.allocator.pageblock_order] = True
 

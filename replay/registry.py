@@ -47,6 +47,11 @@ class FastPath:
     """Pages that a CPU's own list takes from the pool at a time, and returns; 0: no CPU has a list."""
     merges: bool = False
     """The pool is a private buddy: tables come from its smallest chunk and merge again when they are freed."""
+    users: bool = False
+    """Kinds of user other than page tables are served too, each from a list of its own (replay.users). The shared list
+    is memory that is not mapped; tables of the direct map come from the page tables' list."""
+    user_batch: int = 0
+    """Pages that such a list gives back to the shared one at a time, once it has more than two of these; 0: never."""
 
 
 class PoolView:
@@ -104,6 +109,8 @@ class Strategy:
     """Whether the direct map is forced to 4K pages at boot."""
     shrinks_early = False
     """Whether the shrinker runs before a request stalls, and not only in direct reclaim."""
+    shadow_stacks = False
+    """Whether every kernel stack of the recording gets a shadow stack (replay.shadow_stacks)."""
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing, whatever the strategy: orders and page counts have their range."""
@@ -144,6 +151,10 @@ class Strategy:
         Returns:
             A chunk that serves the request, True to look again, or None to refuse.
         """
+        yield from ()
+
+    def refill_user(self, pool: PoolView, user: int) -> Decision:
+        """The same for a page of another kind of user (replay.users), where those have lists; or of the shared one."""
         yield from ()
 
     def outside(self, pool: PoolView, change: Change) -> Decision:

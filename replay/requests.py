@@ -8,7 +8,7 @@ from itertools import count
 
 import numpy as np
 
-from ptpool.vocabulary import MOVABLE, UNMOVABLE
+from ptpool.vocabulary import CONSUMERS, MOVABLE, UNMOVABLE
 from replay import stretch
 from replay.actions import Change, Chunk, Decision, Wait
 from replay.kernel import direct_map as maps
@@ -30,6 +30,7 @@ from replay.outside import Asked, Place
 from replay.schedule import DeadlockError
 from replay.state import CAUSES, FLAGS, WARM_UP, State
 
+PGTABLE = CONSUMERS.index("pgtable_user")
 COSTLY_ORDER = 3
 """PAGE_ALLOC_COSTLY_ORDER: above it the kernel reclaims once and gives up instead of killing."""
 
@@ -40,22 +41,28 @@ _REFILL_TRIES = 8
 """Refills for one request before it counts as refused: each refill yields at least a page more than it costs."""
 
 
-def table_from_pool(state: State, recorded: int, order: int) -> Decision:
-    """Serve a page table from the pool: refill until it can, or until the strategy refuses."""
-    pfn = state.take_above_reserve(order)
+def memory_from_pool(state: State, recorded: int, order: int, consumer: int = PGTABLE) -> Decision:
+    """Serve a page table, or another kind of user, from the pool: refill until it can, or the strategy refuses."""
+    strategy, is_table = state.strategy, bool(state.tally.protected[consumer])
+    pfn = state.take_above_reserve(order, consumer)
     for _ in range(_REFILL_TRIES):
         if pfn >= 0:
             break
-        served = yield from _unless_deadlocked(state, state.strategy.refill(state.view, order))
+        user = int(state.tally.user_of[consumer])
+        refill = strategy.refill(state.view, order) if is_table else strategy.refill_user(state.view, user)
+        served = yield from _unless_deadlocked(state, refill)
         if served is None:
             break
-        pfn = served.pfn if isinstance(served, Chunk) else state.take_above_reserve(order)
+        pfn = served.pfn if isinstance(served, Chunk) else state.take_above_reserve(order, consumer)
     if pfn < 0:
-        state.incident("ptp_null", order, "the pool is empty and cannot be refilled")
+        state.incident("ptp_null" if is_table else "pool_null", order, "the pool is empty and cannot be refilled")
         state.unplaced()
         return
     a, d, t = state.allocator, state.direct_map, state.tally
-    stretch.place_table_of_pool(a, d, t, recorded, pfn, order, state.now, state.cause)
+    if is_table:
+        stretch.place_table_of_pool(a, d, t, recorded, pfn, order, state.now, state.cause)
+    else:
+        stretch.place_special(t, recorded, pfn, order)
     stretch.count_allocation(state.direct_map, state.tally, pfn)
 
 

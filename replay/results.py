@@ -91,6 +91,7 @@ def _metrics(machine: Machine) -> pa.Table:
         "pte_share_kernel_end": kernel,
         "pte_share_activity": count[stretch.ALLOCS_PTE] / max(count[stretch.ALLOCS], 1),
         "blocks_touched": machine.tally.touched.sum(),
+        "pool_blocks_end": ((pool.idle + pool.used) > 0).sum() if pooled else None,
         "refills": machine.refills if pooled else None,
         "pool_pages_peak": pool.counts[pools.HELD_PEAK] if pooled else None,
         "pool_idle_pages_mean": integral[stretch.IDLE_TIME] / duration if pooled else None,

@@ -19,6 +19,8 @@ from replay.latency import Latencies
 from replay.reclaim import NONE, Reclaim, Variant, variant_of
 from replay.registry import PoolView, Strategy
 from replay.schedule import Running
+from replay.shadow_stacks import with_shadow_stacks
+from replay.users import NOBODY, users_of
 
 CAUSES = ("ptp", "refill", "shrink", "outside", "warm_up")
 """Why the direct map was split; a cause's place in this tuple is its code in the log."""
@@ -41,6 +43,8 @@ class State:
         reclaim: str = NONE,
         costs: Costs | None = None,
     ) -> None:
+        if strategy.shadow_stacks:
+            demand = with_shadow_stacks(demand, 1 << start.geometry.page_shift)
         self.start, self.demand, self.strategy = start, demand, strategy
         geometry = start.geometry
         self.allocator = copy.deepcopy(start.allocator)
@@ -48,7 +52,8 @@ class State:
         if strategy.boot_map_4k:
             level[:] = maps.PTE
         self.direct_map = maps.direct_map(start.mapped, level, geometry)
-        self.pool = pools.empty_pool(self.allocator, merges=strategy.fast_path().merges)
+        fast = strategy.fast_path()
+        self.pool = pools.empty_pool(self.allocator, merges=fast.merges, users=fast.users)
         variant = variant_of(reclaim)
         self.tally = _tally(start, demand, strategy, variant)
         self.reclaim = Reclaim(variant, self.allocator, self.tally.page_of, self.tally.name_of, start.page_cache)
@@ -89,7 +94,7 @@ class State:
         self.allocator.counts[:] = 0
         start_timers(self.allocator, self.demand.first_ns)
         self.pool.counts[pools.HELD_PEAK] = self.pool.counts[pools.HELD]
-        self.pool.counts[pools.LOW] = self.pool.counts[pools.CACHED]
+        self.pool.counts[pools.LOW] = pools.tables_cached(self.pool)
         self.pool.counts[pools.LOCKED] = 0
         self.flags[:] = 0
         self.refill_attempts[:] = 0
@@ -112,9 +117,9 @@ class State:
             free_pages(self.allocator, self.cpu, chunk.pfn, chunk.order)
         self.running.in_hand.clear()
 
-    def take_above_reserve(self, order: int) -> int:
-        """A page table of the pool, if it keeps its reserve; -1 if not."""
-        return int(stretch.take_above_reserve(self.allocator, self.pool, self.tally, self.cpu, order))
+    def take_above_reserve(self, order: int, consumer: int) -> int:
+        """Memory of the pool for a consumer, if it keeps its reserve; -1 if not."""
+        return int(stretch.take_above_reserve(self.allocator, self.pool, self.tally, self.cpu, order, consumer))
 
     def place_constructed(self, recorded: int, pfn: int, order: int, *, keyed: bool) -> None:
         """Put a page table on its pages after its constructor has ended, with the key or without."""
@@ -175,7 +180,8 @@ def _tally(start: InitialState, demand: Demand, strategy: Strategy, reclaim: Var
         touched=np.zeros(len(start.allocator.block_type), np.bool_),
         edges=np.linspace(demand.first_ns, demand.last_ns, stretch.SAMPLES).astype(np.int64),
         samples=np.zeros((stretch.SAMPLES, len(stretch.SAMPLED)), np.float64),
-        protected=np.array([consumer in strategy.protects() for consumer in CONSUMERS]),
+        protected=np.array([consumer in strategy.protects() for consumer in (*CONSUMERS, "")]),
+        user_of=np.array(users_of(strategy.protects()) if fast.users else [NOBODY] * (len(CONSUMERS) + 1), np.int8),
         fast=np.array(
             [
                 fast.pooled,
@@ -187,6 +193,7 @@ def _tally(start: InitialState, demand: Demand, strategy: Strategy, reclaim: Var
                 fast.flush_frees,
                 fast.adopts,
                 reclaim.name != NONE,
+                fast.user_batch,
             ],
             np.int64,
         ),
@@ -204,7 +211,7 @@ class _View(PoolView):
 
     @property
     def cached(self) -> int:
-        return int(self._state.pool.counts[pools.CACHED])
+        return int(pools.tables_cached(self._state.pool))
 
     def tables_needed(self, change: Change) -> int:
         return int(maps.tables_needed(self._state.direct_map, *change))

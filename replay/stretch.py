@@ -16,7 +16,8 @@ from replay.kernel import direct_map as maps
 from replay.kernel.gfp import GFP_KERNEL
 from replay.kernel.mmzone import BALANCE_DUE, POOL_USED, TABLE_KEYED, TABLE_PLAIN, USED
 from replay.kernel.page_alloc import alloc_pages, free_pages, run_timers
-from replay.pool import ASIDE, CACHED, HELD, LOW, ON_CPUS, STRANDED
+from replay.pool import ASIDE, CACHED, HELD, LOW, ON_OWN, STRANDED
+from replay.users import ANY_PERMISSION, NOBODY, PERMISSIONS, TABLES
 
 ORDINARY = maps.NOT_PRESENT | maps.READ_ONLY
 """What is cleared when memory that others had changed is freed."""
@@ -62,7 +63,7 @@ SAMPLED = ("ptp_live", "pool_held", "pool_idle", "reserve_low", "pte_pages", "fr
 SAMPLES = 1000
 
 # Places in Tally.fast.
-POOLED, RESERVE, KEY_EACH, PGD_BYPASS, CONSTRUCTS, CPU_BATCH, FLUSH_FREES, ADOPTS, RECLAIMS = range(9)
+POOLED, RESERVE, KEY_EACH, PGD_BYPASS, CONSTRUCTS, CPU_BATCH, FLUSH_FREES, ADOPTS, RECLAIMS, USER_BATCH = range(10)
 
 
 class Program(NamedTuple):
@@ -92,7 +93,8 @@ class Tally(NamedTuple):
     touched: NDArray[np.bool_]  # (blocks,) held a page table at any time
     edges: NDArray[np.int64]  # (SAMPLES,) times of the samples
     samples: NDArray[np.float64]  # (SAMPLES, len(SAMPLED))
-    protected: NDArray[np.bool_]  # (consumers,) whose pages are page tables that have to carry the key
+    protected: NDArray[np.bool_]  # (consumers + 1,) whose pages are page tables that have to carry the key
+    user_of: NDArray[np.int8]  # (consumers + 1,) which kind of user has a list for them, SHARED or NOBODY: replay.users
     fast: NDArray[np.int64]  # the parameters of the fast path, at the places above
 
 
@@ -117,14 +119,14 @@ def advance(a, d, p, t, ts):
         row = t.samples[count[SAMPLE]]
         row[0] = count[PTP_LIVE]
         row[1] = p.counts[HELD]
-        row[2] = p.counts[CACHED] + p.counts[ON_CPUS] + p.counts[ASIDE]
+        row[2] = p.counts[CACHED] + p.counts[ON_OWN] + p.counts[ASIDE]
         row[3] = p.counts[LOW]
         row[4] = d.counts[maps.PAGES + maps.PTE]
         row[6], row[7] = d.counts[maps.PAGES + maps.PMD], d.counts[maps.PAGES + maps.PUD]
         row[5] = a.free_pages.sum()
-        p.counts[LOW] = p.counts[CACHED]
+        p.counts[LOW] = pools.tables_cached(p)
         count[SAMPLE] += 1
-    t.integral[IDLE_TIME] += float(p.counts[CACHED] + p.counts[ON_CPUS] + p.counts[ASIDE]) * dt
+    t.integral[IDLE_TIME] += float(p.counts[CACHED] + p.counts[ON_OWN] + p.counts[ASIDE]) * dt
     t.integral[STRANDED_TIME] += float(p.counts[STRANDED]) * dt
     t.integral[UNKEYED_TIME] += float(count[UNKEYED]) * dt
     t.integral[PTE_TIME] += float(d.counts[maps.PAGES + maps.PTE]) * dt
@@ -190,8 +192,13 @@ def needs_construction(d, t, pfn, order):
 
 
 @compiled
-def take_above_reserve(a, p, t, cpu, order):
-    """Hand out a table of 2^order pages if the pool keeps its reserve; -1 if it would not, or has none that fits."""
+def take_above_reserve(a, p, t, cpu, order, consumer):
+    """Hand out 2^order pages if the pool keeps its reserve; -1 if it would not, or has none that fits."""
+    if p.users:
+        user = t.user_of[consumer]
+        if user >= 0:
+            return pools.take_of_user(a, p, np.int64(user), order, t.fast[RESERVE] if user == TABLES else 0)
+        return pools.take(a, p, order)
     if t.fast[CPU_BATCH] and order == 0:
         return pools.take_on_cpu(a, p, cpu, t.fast[CPU_BATCH], t.fast[RESERVE])
     if p.counts[CACHED] - (1 << order) < t.fast[RESERVE]:
@@ -208,6 +215,13 @@ def count_allocation(d, t, pfn):
 
 
 @compiled
+def place_special(t, recorded, pfn, order):
+    """Account for memory of the pool that went to another kind of user than page tables."""
+    for page in range(1 << order):
+        t.page_of[recorded + page] = pfn + page
+
+
+@compiled
 def place(a, t, recorded, pfn, order):
     """Account for an ordinary allocation that was placed."""
     for page in range(1 << order):
@@ -218,11 +232,43 @@ def place(a, t, recorded, pfn, order):
 
 
 @compiled
+def _release_to_user(a, d, p, t, pfn, order, now):
+    """Take memory of the pool back; its permission tells whose list it goes to. Beyond two batches one is shared again.
+
+    What is shared again is not mapped any more, which takes a flush for the batch. A page under a large leaf stays.
+    """
+    attribute = maps.attribute_of(d, pfn)
+    user = np.int64(0) if attribute & maps.NOT_PRESENT == 0 else np.int64(len(PERMISSIONS))
+    while user < len(PERMISSIONS) and attribute & PERMISSIONS[user] != PERMISSIONS[user]:
+        user += 1
+    if user == TABLES:
+        t.counts[PTP_FREES] += 1
+        t.counts[PTP_LIVE] -= 1 << order
+    if user == len(PERMISSIONS):
+        pools.put(a, p, pfn, 1 << order)
+        return
+    pools.give_to_user(a, p, user, pfn, 1 << order)
+    if t.fast[USER_BATCH] and p.on_own[user] > 2 * t.fast[USER_BATCH]:
+        returned = 0
+        while returned < t.fast[USER_BATCH]:
+            page = pools.least_recent(a, p, user)
+            if maps.tables_needed(d, page, 1, maps.NOT_PRESENT, ANY_PERMISSION) > 0:
+                break
+            change_key(d, t, page, 1, maps.NOT_PRESENT, ANY_PERMISSION, now, 0, False)
+            pools.to_shared(a, p, user, page)
+            returned += 1
+        t.counts[FLUSHES] += returned > 0
+
+
+@compiled
 def _release(a, d, p, t, cpu, pfn, order, now):
     """Free 2^order simulated pages of one kind to wherever their kind goes."""
     kind = a.kind[pfn]
     pages = 1 << order
     count = t.counts
+    if kind == POOL_USED and p.users:
+        _release_to_user(a, d, p, t, pfn, order, now)
+        return
     if kind == POOL_USED:
         if t.fast[KEY_EACH]:
             change_key(d, t, pfn, pages, 0, maps.KEYED, now, 0, t.fast[FLUSH_FREES])
@@ -350,11 +396,16 @@ def run(a, d, p, t, program, start, end, not_before, horizon):
         count[LOST_FREES] += known > 0
         consumer = program.consumer[i]
         is_table = t.protected[consumer]
-        if is_table and fast[POOLED] and order <= 1 and not (order == 1 and fast[PGD_BYPASS]):
-            pfn = take_above_reserve(a, p, t, cpu, order)
+        from_pool = fast[POOLED] and (is_table or t.user_of[consumer] != NOBODY)
+        from_pool = from_pool and order <= 1 and not (order == 1 and fast[PGD_BYPASS])
+        if from_pool:
+            pfn = take_above_reserve(a, p, t, cpu, order, consumer)
             if pfn < 0:
                 return i, REFILL
-            place_table_of_pool(a, d, t, recorded, pfn, order, now, 0)
+            if is_table:
+                place_table_of_pool(a, d, t, recorded, pfn, order, now, 0)
+            else:
+                place_special(t, recorded, pfn, order)
         else:
             t.attempts[order] += 1
             migratetype, context = np.int64(program.migratetype[i]), np.int64(program.context[i])
@@ -371,6 +422,6 @@ def run(a, d, p, t, program, start, end, not_before, horizon):
             else:
                 place(a, t, recorded, pfn, order)
         count_allocation(d, t, pfn)
-        if consumer == SECRET:
+        if consumer == SECRET and not from_pool:
             return i, OUTSIDE
     return end, DONE

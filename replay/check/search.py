@@ -16,6 +16,7 @@ from replay.actions import (
     Apply,
     Change,
     Chunk,
+    Convert,
     Decision,
     Free,
     Give,
@@ -32,6 +33,7 @@ from replay.actions import (
     Withdraw,
 )
 from replay.check import words
+from replay.check.moments import Frame, State, Tasks, key_of
 from replay.check.toy import (
     IN_USE,
     PMD,
@@ -42,8 +44,8 @@ from replay.check.toy import (
     BrokenInvariantError,
     LoggedView,
     Toy,
-    region_of,
 )
+from replay.kernel.direct_map import KEYED
 from replay.registry import Strategy
 
 REFILL_TRIES = 8
@@ -54,29 +56,6 @@ class Returned(NamedTuple):
     """A decision has ended."""
 
     value: Any
-
-
-class Frame(NamedTuple):
-    """A decision under way: what it is, what it was told and saw so far, and the action it wants performed next."""
-
-    kind: str
-    argument: int
-    results: tuple[Any, ...]
-    sights: tuple[object, ...]
-    wants: Any
-    tries: int = 0
-    refused: bool = False
-    """Whether the page allocator refused it anything."""
-
-
-Tasks = tuple[tuple[Frame, ...], ...]
-
-
-class State(NamedTuple):
-    """A moment: the machine, and the decisions of each task, the innermost last."""
-
-    toy: Toy
-    tasks: Tasks
 
 
 @dataclass(frozen=True)
@@ -124,7 +103,7 @@ def search(strategy: Strategy, scenario: Scenario, depth: int) -> Verdict:
         start = checker.start()
     except BrokenInvariantError as broken:
         return Verdict(scenario, 1, 0, False, broken.kind, (f"at boot: {broken}",))
-    seen: dict[Any, tuple[Any, str]] = {(root := _key(start, blocks=checker.shrinks)): (None, "")}
+    seen: dict[Any, tuple[Any, str]] = {(root := key_of(start, blocks=checker.shrinks)): (None, "")}
     level: deque[tuple[State, Any]] = deque([(start, root)])
     for reached in range(depth):
         following: deque[tuple[State, Any]] = deque()
@@ -138,7 +117,7 @@ def search(strategy: Strategy, scenario: Scenario, depth: int) -> Verdict:
                 except BrokenInvariantError as broken:
                     steps = (*_path(seen, key), said, str(broken))
                     return Verdict(scenario, len(seen), reached + 1, False, broken.kind, steps)
-                if (new := _key(after, blocks=checker.shrinks)) not in seen:
+                if (new := key_of(after, blocks=checker.shrinks)) not in seen:
                     seen[new] = key, said
                     following.append((after, new))
             if not enabled:
@@ -164,7 +143,7 @@ class _Checker:
         self._strategy, self._scenario = strategy, scenario
         fast = strategy.fast_path()
         self._pooled, self._reserve, self._key_each = fast.pooled, fast.reserve, fast.key_each
-        self._batch, self._merges = fast.cpu_batch, fast.merges
+        self._batch, self._merges, self._users = fast.cpu_batch, fast.merges and not fast.users, fast.users
         self._levels = (PTE,) if strategy.boot_map_4k else (PUD, PMD, PTE)
         self.shrinks = type(strategy).shrink is not Strategy.shrink
 
@@ -172,7 +151,7 @@ class _Checker:
 
     def start(self) -> State:
         """After boot, when ordinary requests have drawn the pool down to its reserve."""
-        toy = Toy(merges=self._merges, key_each=self._key_each)
+        toy = Toy(merges=self._merges, key_each=self._key_each, users=self._users)
         state = self._begin(State(toy, ((),) * self._scenario.tasks), 0, "boot", 0)
         while state.tasks[0]:
             frame = state.tasks[0][-1]
@@ -284,6 +263,13 @@ class _Checker:
                 toy.was_split(chunk)
                 toy.keyed.difference_update(range(chunk.pfn, chunk.pfn + chunk.pages))
                 return True
+            case Convert(change, tables, _):
+                chunk = Chunk(change.pfn, change.pages.bit_length() - 1)
+                self._split(toy, toy.tables_for(chunk), tables, _WHOSE[frame.kind], chunk)
+                toy.was_split(chunk)
+                if change.set_bits & KEYED:
+                    toy.keyed.update(range(change.pfn, change.pfn + change.pages))
+                return True
             case MapSmall(chunk, tables):
                 small = Chunk(chunk.pfn, 0)
                 self._split(toy, toy.tables_for(small), tables, _WHOSE[frame.kind])
@@ -295,10 +281,14 @@ class _Checker:
                     return False  # -ENOMEM for want of memory, as in every kernel
                 self._split(toy, needed, tables, _WHOSE[frame.kind])
                 return True
+            case Give(chunk, None) if self._users:
+                toy.share(chunk)
             case Give(chunk) | GiveBlock(chunk):
                 toy.give(chunk)
             case SetAside(_) | Mark(_):
                 pass  # the worst case is covered; nobody else has pages here
+            case Take(order) if self._users:
+                return toy.take_unmapped(order, task)
             case Take(_):
                 if not toy.pool:
                     return None
@@ -433,63 +423,3 @@ def _one_of_each_chunk(toy: Toy, place: str) -> list[int]:
         if where == place:
             found.setdefault(page // REGION_PAGES, page)
     return list(found.values())
-
-
-def _key(state: State, *, blocks: bool) -> Any:
-    """What two moments must share to be one: equal up to the names of tasks, of chunks, and of pages of a chunk.
-
-    Args:
-        state: the moment.
-        blocks: whether it matters which chunk a page of the pool belongs to (only a shrinker asks).
-    """
-    toy, names = state.toy, _Names()
-    own = [toy.on_cpu.get(task, ()) for task in range(len(state.tasks))]
-    order = sorted(range(len(state.tasks)), key=lambda task: (_shape(state.tasks[task]), len(own[task])))
-    place_of = {task: place for place, task in enumerate(order)}
-    pool: Any = tuple((names[page], page in toy.keyed) for page in toy.pool) if blocks else len(toy.pool)
-    lists = tuple(tuple(names[page] for page in own[task]) if blocks else len(own[task]) for task in order)
-    tasks = tuple(
-        tuple(
-            (*frame[:2], names.of(frame.results), names.of(frame.sights), names.of(frame.wants), *frame[5:])
-            for frame in state.tasks[task]
-        )
-        for task in order
-    )
-    pages: dict[Any, int] = {}
-    for page in sorted(
-        toy.place, key=lambda page: (page // REGION_PAGES not in names.known, toy.leaf[region_of(page)])
-    ):
-        name = names[page] if blocks or page // REGION_PAGES in names.known else -1
-        what = (name, toy.place[page], page in toy.keyed, place_of.get(toy.holder.get(page, -1), -1))
-        pages[what] = pages.get(what, 0) + 1
-    leaves = tuple(
-        sorted(
-            (names[first], level, first in toy.whole)
-            for first, level in toy.leaf.items()
-            if first // REGION_PAGES in names.known
-        )
-    )
-    locks = tuple(sorted((lock, place_of[holder]) for lock, holder in toy.locks.items()))
-    return pool, lists, tasks, tuple(sorted(pages.items())), leaves, len(toy.leaf), locks
-
-
-class _Names:
-    """Chunks by the order in which they are met."""
-
-    def __init__(self) -> None:
-        self.known: dict[int, int] = {}
-
-    def __getitem__(self, page: int) -> int:
-        return self.known.setdefault(page // REGION_PAGES, len(self.known))
-
-    def of(self, value: Any) -> Any:
-        """A value with the chunks in it called by their names."""
-        if isinstance(value, Chunk):
-            return self[value.pfn], value.order
-        if isinstance(value, tuple):
-            return type(value).__name__, *map(self.of, value)
-        return value
-
-
-def _shape(frames: tuple[Frame, ...]) -> tuple[Any, ...]:
-    return tuple((f.kind, f.argument, len(f.results), f.tries, f.refused, type(f.wants).__name__) for f in frames)

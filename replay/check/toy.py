@@ -22,8 +22,9 @@ CHUNKS = 4
 """Chunks that the machine can have outside the page allocator at a time."""
 
 POOLED, ON_CPU, IN_USE, SPLIT_TABLE, IN_HAND = "pooled", "on a CPU's list", "in use", "split table", "in hand"
-"""Where a page is: on the shared list, on a CPU's, handed out, a table of the direct map, or with the decision that
-holds it."""
+UNMAPPED = "not mapped"
+"""Where a page is: on the list that page tables come from, on a CPU's, handed out, a table of the direct map, with the
+decision that holds it, or on a shared list of memory that is not mapped."""
 
 
 class BrokenInvariantError(Exception):
@@ -57,6 +58,10 @@ class Toy:
     """The pool is a private buddy."""
     key_each: bool = False
     """Each table gets the key when it is handed out."""
+    users: bool = False
+    """Kinds of user have lists: `pool` is that of page tables, and the shared list is memory that is not mapped."""
+    unmapped: list[int] = field(default_factory=list)
+    """Pages of that shared list."""
 
     def copy(self) -> "Toy":
         """An independent copy."""
@@ -71,6 +76,8 @@ class Toy:
             {task: pages.copy() for task, pages in self.on_cpu.items()},
             self.merges,
             self.key_each,
+            self.users,
+            self.unmapped.copy(),
         )
 
     # ------------------------------------------------------------------------------------- the page allocator
@@ -116,14 +123,31 @@ class Toy:
         if chunk.order >= BLOCK_ORDER:
             self.whole.add(chunk.pfn)
 
+    def share(self, chunk: Chunk) -> None:
+        """Put a chunk on the list of pages that are not mapped."""
+        for page in range(chunk.pfn, chunk.pfn + chunk.pages):
+            self._expect(page, IN_HAND, "shared")
+            del self.holder[page]
+            self.place[page] = UNMAPPED
+        self.unmapped = sorted([*self.unmapped, *range(chunk.pfn, chunk.pfn + chunk.pages)])
+
+    def take_unmapped(self, order: int, task: int) -> Chunk | None:
+        """A chunk of the pages that are not mapped, out of the smallest that has it; None when there is none."""
+        found = next((chunk for chunk in self.chunks() if chunk.order >= order), None)
+        if found is None:
+            return None
+        chunk = Chunk(found.pfn, order)
+        return chunk if self.withdraw(chunk, task) else None
+
     def withdraw(self, chunk: Chunk, task: int) -> bool:
         """Take idle pages off the list; False when they are not all on it."""
         pages = range(chunk.pfn, chunk.pfn + chunk.pages)
-        if any(self.place.get(page) != POOLED for page in pages):
+        source, place = (self.unmapped, UNMAPPED) if self.users else (self.pool, POOLED)
+        if any(self.place.get(page) != place for page in pages):
             return False
         self.whole.discard(region_of(chunk.pfn))
         for page in pages:
-            self.pool.remove(page)
+            source.remove(page)
             self.place[page] = IN_HAND
             self.holder[page] = task
         return True
@@ -157,8 +181,8 @@ class Toy:
 
     def chunks(self) -> list[Chunk]:
         """What the pages of the shared list merge into, the smallest first."""
-        left, found = set(self.pool), []
-        for order in range(BLOCK_ORDER if self.merges else 0, -1, -1):
+        left, found = set(self.unmapped if self.users else self.pool), []
+        for order in range(BLOCK_ORDER if self.merges or self.users else 0, -1, -1):
             for first in sorted(page for page in left if page % (1 << order) == 0):
                 pages = range(first, first + (1 << order))
                 if left.issuperset(pages):

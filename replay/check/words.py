@@ -6,6 +6,7 @@ from replay.actions import (
     Apply,
     Change,
     Chunk,
+    Convert,
     Free,
     Give,
     GiveBlock,
@@ -20,6 +21,7 @@ from replay.actions import (
     Withdraw,
 )
 from replay.check.toy import BLOCK_ORDER, Toy
+from replay.kernel.direct_map import KEYED
 
 ALL_WAIT = "every task waits for a lock that another holds"
 
@@ -98,16 +100,26 @@ def _act(action: Action, toy: Toy) -> str:
             return f"sets the key of {order(chunk.order)}: {_spent(toy.tables_for(chunk), tables, toy)}"
         case ResetKey(chunk, tables, _):
             return f"clears the key of {order(chunk.order)}: {_spent(toy.tables_for(chunk), tables, toy)}"
+        case Convert(change, tables, _):
+            chunk = Chunk(change.pfn, change.pages.bit_length() - 1)
+            what = "sets the key of" if change.set_bits & KEYED else "changes the permission of"
+            return f"{what} {order(chunk.order)}: {_spent(toy.tables_for(chunk), tables, toy)}"
         case MapSmall(chunk, tables):
             return f"maps its 2M block in 4K pages: {_spent(toy.tables_for(Chunk(chunk.pfn, 0)), tables, toy)}"
         case Apply(Change(pfn, _, _, _), tables):
             return f"carries out the change: {_spent(-pfn, tables, toy)}"
         case Mark(_):
             return "marks the pageblock: what is freed into it goes to the pool"
+        case Give(chunk, None) if toy.users:
+            return f"puts {order(chunk.order)} into the pool of memory that is not mapped"
         case Give(chunk) | GiveBlock(chunk):
             return f"puts {order(chunk.order)} into the pool: {len(toy.pool) + chunk.pages} there"
+        case Take(wanted) if toy.users:
+            return f"asks the pool of memory that is not mapped for {order(wanted)}"
         case Take(_):
             return f"takes a page of the pool, reserve included: {max(len(toy.pool) - 1, 0)} left"
+        case Withdraw(chunk) if toy.users:
+            return f"takes {order(chunk.order)} out of the pool of memory that is not mapped"
         case Withdraw(chunk):
             return f"takes {order(chunk.order)} out of the pool: {len(toy.pool) - chunk.pages} left"
         case Free(chunk):

@@ -19,9 +19,11 @@ HOLE, FREE, ON_PCP = 0, 1, 2
 USED = 3
 POOL_IDLE, POOL_USED, SPLIT_TABLE = 8, 9, 10
 TABLE_PLAIN, TABLE_KEYED = 11, 12
-POOL_CPU = 13
-PAGE_TABLES = (POOL_IDLE, POOL_USED, SPLIT_TABLE, TABLE_PLAIN, TABLE_KEYED, POOL_CPU)
+POOL_OWN = 13
+PAGE_TABLES = (POOL_IDLE, POOL_USED, SPLIT_TABLE, TABLE_PLAIN, TABLE_KEYED, POOL_OWN)
 """In use as page tables, or kept for them."""
+POOL_USERS = 3
+"""Kinds of user of specially mapped memory that can have a list in the pool: replay.users."""
 
 ZONE_DMA, ZONE_DMA32, ZONE_NORMAL, ZONE_MOVABLE = range(4)
 FIRST_PFN, LAST_PFN, CLASS, NODE = range(4)  # columns of PageAllocator.zones
@@ -90,6 +92,11 @@ class PageAllocator(NamedTuple):
     huge_order: int  # HPAGE_PMD_ORDER
 
 
+def own_lists(cpus: int) -> int:
+    """Lists of the pool beside the shared one: of CPUs, or of kinds of user."""
+    return max(cpus, POOL_USERS)
+
+
 def page_allocator(
     pages: int,
     zones: NDArray[np.int64],
@@ -112,7 +119,7 @@ def page_allocator(
     orders = geometry.max_order + 1
     pcps = len(zones) * cpus
     heads = (
-        len(zones) * orders * TYPES + pcps * pcp_lists(features) + geometry.pageblock_order + 1 + cpus
+        len(zones) * orders * TYPES + pcps * pcp_lists(features) + geometry.pageblock_order + 1 + own_lists(cpus)
     )  # the pool's: replay.pool
     pcp = np.zeros((pcps, 8), np.int64)
     pcp[:, PCP_BATCH] = 1

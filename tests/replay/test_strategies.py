@@ -33,7 +33,7 @@ def test_magazines_take_the_lock_of_the_shared_list_once_for_all_their_pages():
 
     assert values["pool_lock_acquisitions"] == 4
     assert values["refills"] == 1
-    assert machine.pool.on_cpu.tolist() == [4, 0]
+    assert machine.pool.on_own.tolist() == [4, 0, 0]
     assert machine.pool.counts[pools.CACHED] == 4  # the reserve, and the other half of the block
     plain = metrics(finished(machine_of(64), demand_of(script), BLOCK))
     assert plain["pool_lock_acquisitions"] == 4 + 4
@@ -44,7 +44,7 @@ def test_the_third_full_magazine_of_a_cpu_goes_back():
     percpu = ReserveBlockPerCpu(block_order=2, last_order=2, magazine_order=1)
     script = table_script(5) + [("free", page, 0, OTHER) for page in range(5)]
     machine = finished(machine_of(64), demand_of(script), percpu)
-    assert machine.pool.on_cpu.tolist() == [4, 0]  # one of the second magazine was there, and five came back
+    assert machine.pool.on_own.tolist() == [4, 0, 0]  # one of the second magazine was there, and five came back
 
 
 def test_a_block_for_each_cpu_costs_blocks():

@@ -12,11 +12,12 @@ DESIGN = (
     "unprotected oracle ctor-naive pte-mapped self-split small-reserve full-reserve reserve-block reserve-block-percpu "
     "pba pte-cache migrate-unmapped unmapped-alloc freetype generic"
 )
+OURS = ("generic-separate",)  # added to compare with, or of our own
 
 
 def test_every_strategy_of_the_design_has_a_look_of_its_own() -> None:
     looks = strategies()
-    assert list(looks) == DESIGN.split()
+    assert list(looks) == [*DESIGN.split(), *OURS]
     assert len({row["colour"] for row in looks.values()}) == len(looks)
     assert len({(row["line"], row["marker"]) for row in looks.values()}) == len(looks)
 

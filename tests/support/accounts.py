@@ -4,12 +4,14 @@ import numpy as np
 
 from replay import pool as pools
 from replay import stretch
+from replay.kernel import direct_map as maps
 from replay.kernel import mmzone as kinds
 from replay.results import result_of
 from replay.strategies.freetype import Freetype
 from replay.strategies.migrate_unmapped import MigrateUnmapped
 from replay.strategies.pte_cache import PteCache
 from replay.strategies.unmapped_alloc import UnmappedAlloc
+from replay.users import ANY_PERMISSION, PERMISSIONS
 
 ORDINARY_SPLIT_TABLES = (UnmappedAlloc, Freetype, PteCache, MigrateUnmapped)
 """They split with pages of the page allocator, which are not the pool's."""
@@ -50,12 +52,13 @@ def assert_consistent(machine, *, tables_of_pool=True):
         used |= a.kind == kinds.SPLIT_TABLE
     assert shared(machine) == np.flatnonzero(a.kind == kinds.POOL_IDLE).tolist()
     assert p.counts[pools.CACHED] == (a.kind == kinds.POOL_IDLE).sum()
-    on_cpus = [listed(machine, p.cpu_head + cpu) for cpu in range(len(p.on_cpu))]
-    assert [len(pages) for pages in on_cpus] == p.on_cpu.tolist()
-    assert sorted(page for pages in on_cpus for page in pages) == np.flatnonzero(a.kind == kinds.POOL_CPU).tolist()
-    assert p.counts[pools.ON_CPUS] == p.on_cpu.sum()
-    assert p.on_cpu.max() <= 2 * machine.tally.fast[stretch.CPU_BATCH]
-    idle = (a.kind == kinds.POOL_IDLE) | (a.kind == kinds.POOL_CPU)
+    on_own = [listed(machine, p.own_head + cpu) for cpu in range(len(p.on_own))]
+    assert [len(pages) for pages in on_own] == p.on_own.tolist()
+    assert sorted(page for pages in on_own for page in pages) == np.flatnonzero(a.kind == kinds.POOL_OWN).tolist()
+    assert p.counts[pools.ON_OWN] == p.on_own.sum()
+    if not p.users:
+        assert p.on_own.max() <= 2 * machine.tally.fast[stretch.CPU_BATCH]
+    idle = (a.kind == kinds.POOL_IDLE) | (a.kind == kinds.POOL_OWN)
     size = 1 << a.pageblock_order
     by_block = np.arange(len(a.kind)) // size
     assert np.bincount(by_block, idle, len(p.idle)).tolist() == p.idle.tolist()
@@ -64,14 +67,30 @@ def assert_consistent(machine, *, tables_of_pool=True):
     if machine.tally.fast[stretch.POOLED] and tables_of_pool:
         assert p.counts[pools.HELD] == idle.sum() + used.sum()
     assert a.free_pages.sum() == (a.kind == kinds.FREE).sum()
+    keyed = machine.keyed()
     tables = np.isin(a.kind, [kinds.POOL_USED, kinds.TABLE_PLAIN, kinds.TABLE_KEYED])
+    if p.users:
+        assert_permissions(machine, on_own)
+        tables &= keyed | (a.kind == kinds.TABLE_PLAIN)
+    else:
+        assert keyed[tables & (a.kind != kinds.TABLE_PLAIN)].all()
+        idle_has_key = not machine.tally.fast[stretch.KEY_EACH]
+        assert (keyed[idle] == idle_has_key).all()
     assert counts[stretch.PTP_LIVE] == tables.sum()
     assert counts[stretch.UNKEYED] == (a.kind == kinds.TABLE_PLAIN).sum()
-    keyed = machine.keyed()
-    assert keyed[np.isin(a.kind, [kinds.POOL_USED, kinds.TABLE_KEYED])].all()
-    idle_has_key = not machine.tally.fast[stretch.KEY_EACH]
-    assert (keyed[idle] == idle_has_key).all()
     assert not keyed[a.kind == kinds.FREE].any()
     assert not keyed[a.kind == kinds.TABLE_PLAIN].any()
     live = machine.tally.page_of[machine.tally.page_of >= 0]
     assert len(set(live.tolist())) == len(live)  # no simulated page stands for two recorded ones
+
+
+def assert_permissions(machine, on_own):
+    """Every page on a user's list has that user's permission, and no page but those of the shared list is not mapped."""
+    attributes = [int(maps.attribute_of(machine.direct_map, page)) for page in range(len(machine.allocator.kind))]
+    for permission, pages in zip(PERMISSIONS, on_own, strict=False):
+        assert all(attributes[page] & (permission | maps.NOT_PRESENT) == permission for page in pages)
+    for page, kind in enumerate(machine.allocator.kind):
+        if kind in (kinds.POOL_IDLE, kinds.FREE):
+            assert (attributes[page] & maps.NOT_PRESENT != 0) == (kind == kinds.POOL_IDLE)
+        elif kind == kinds.POOL_USED:
+            assert attributes[page] & (maps.NOT_PRESENT | ANY_PERMISSION)

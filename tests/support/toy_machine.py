@@ -16,6 +16,7 @@ from replay.machine import Machine
 PGTABLE = CONSUMERS.index("pgtable_user")
 OTHER = CONSUMERS.index("other")
 SECRET = CONSUMERS.index("secret")
+KSTACK = CONSUMERS.index("kstack")
 KERNEL = GFP_KERNEL & ~WAKES_KSWAPD
 
 

@@ -3,11 +3,12 @@
 from dataclasses import replace
 
 from hypothesis import strategies as st
-from toy_machine import OTHER, PGTABLE, SECRET
+from toy_machine import KSTACK, OTHER, PGTABLE, SECRET
 
 from replay.strategies.ctor_naive import CtorNaive
 from replay.strategies.freetype import Freetype
 from replay.strategies.full_reserve import FullReserve
+from replay.strategies.generic import Generic, GenericSeparate
 from replay.strategies.migrate_unmapped import MigrateUnmapped
 from replay.strategies.pba import Pba
 from replay.strategies.pte_cache import PteCache
@@ -37,6 +38,8 @@ SMALL = [
     Freetype(block_order=2, pcp_batch=1),
     PteCache(refill_orders=(2, 0), shrink_batch=2),
     MigrateUnmapped(pcp_batch=1),
+    Generic(refill_orders=(2, 1), cache_order=1, shrink_batch=2),
+    GenericSeparate(refill_orders=(2, 1), cache_order=1, shrink_batch=2),
     replace(BLOCK, pgd="bypass", mutex=True),
     replace(TOY_PBA, pgd="bypass"),
 ]
@@ -44,7 +47,7 @@ SMALL = [
 
 events = st.lists(
     st.one_of(
-        st.tuples(st.just("alloc"), st.integers(0, 120), st.just(0), st.sampled_from([OTHER, PGTABLE, SECRET])),
+        st.tuples(st.just("alloc"), st.integers(0, 120), st.just(0), st.sampled_from([OTHER, PGTABLE, SECRET, KSTACK])),
         st.tuples(st.just("alloc"), st.integers(0, 30).map(lambda n: 200 + 2 * n), st.just(1), st.just(PGTABLE)),
         st.tuples(st.just("alloc"), st.integers(0, 10).map(lambda n: 400 + 4 * n), st.just(2), st.just(OTHER)),
         st.tuples(st.just("free"), st.integers(0, 120), st.just(0), st.just(OTHER)),

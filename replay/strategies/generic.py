@@ -1,0 +1,164 @@
+"""Rick Edgecombe's two kinds of user: one big pool of memory that is not mapped, and small caches that feed on it."""
+
+from dataclasses import dataclass
+
+from replay.actions import (
+    Alloc,
+    Apply,
+    Change,
+    Convert,
+    Decision,
+    Free,
+    Give,
+    Lock,
+    Tables,
+    Take,
+    Unlock,
+    Withdraw,
+)
+from replay.kernel.direct_map import NOT_PRESENT
+from replay.registry import FastPath, PoolView, Strategy, param, strategy
+from replay.users import PERMISSIONS, SHARED, TABLES
+
+
+@strategy(
+    "generic",
+    title="one pool of unmapped memory for secrets, and for small caches of page tables, shadow stacks and code",
+    source="Rick Edgecombe, answering Mike Rapoport's __GFP_PTE_MAPPED, 2021-08-23; and Kevin Brodsky's pool proposal, "
+    "2025-09-18",
+)
+@dataclass(frozen=True)
+class Generic(Strategy):
+    """What all who need memory with a special permission could share.
+
+    text  "a big cache of grouped unmapped pages that category one usages could share": secret memory is served from it
+          as it is, and comes back as it is. "re-allocations can share unmapped pages without doing any expensive
+          maintenance."
+    text  "little category two allocators could have their own caches that feed on it too": page tables and kernel
+          shadow stacks, whose direct map is the only alias, have a permission of their own. "Just ask for unmapped
+          pages and convert them without a flush."
+    text  Users: "pkeys usages (page tables and secret protection)", "kernel shadow stacks", "more efficient executable
+          code allocations" (2025).
+    ours  Executable memory has a cache of its own, too; by the mail of 2021 unmapped memory would do for modules.
+    ours  Shadow stacks are one page for each kernel stack of the recording; no kernel has them.
+    ours  The big pool is a private buddy. It is refilled as the September 2025 proposal refills, with a 2M block, else
+          four pages; whoever is short takes `cache_order` from it at a time. What a cache takes of a block that is in
+          one piece in the direct map splits it once.
+    ours  A page that is freed goes to the cache of its permission. Of more than two times `cache_order` pages the ones
+          unused for longest go back to the big pool, in batches: not mapped again, with one flush.
+    ours  Tables of the direct map come from the cache of page tables, which keeps `reserve` pages for them, under one
+          mutex. Permission changes by others are prepared as in `reserve-block`.
+    ours  Shrinker: whole blocks of the big pool that are idle; failing that its chunks that are mapped small already.
+    """
+
+    refill_orders: tuple[int, ...] = param((9, 2), "orders tried in turn for the big pool", "ours")
+    cache_order: int = param(6, "order of what a cache takes from the big pool at a time", "ours")
+    reserve: int = param(2, "pages of the cache of page tables that only splits may use", "ours")
+    shrink_batch: int = param(128, "SHRINK_BATCH: pages that one scan of the shrinker frees", "ours")
+
+    shadow_stacks = True
+    separate = False
+
+    def __post_init__(self) -> None:
+        """Refuse caches that could not serve a pair of pages, or refills that could not feed a cache."""
+        super().__post_init__()
+        if self.cache_order < 1 or not self.refill_orders or min(self.refill_orders) < 1:
+            raise ValueError("cache_order and refill_orders are 1 or more: an order-1 PGD is a pair of pages")
+
+    def fast_path(self) -> FastPath:
+        """A list for each kind of user, which gives back what it has too much of."""
+        batch = 0 if self.separate else 1 << self.cache_order
+        return FastPath(pooled=True, merges=True, reserve=self.reserve, users=True, user_batch=batch)
+
+    def boot(self, pool: PoolView) -> Decision:
+        """Fill the reserve for the first time."""
+        yield from self._fill(TABLES, Tables.BOOT)
+
+    def refill(self, pool: PoolView, order: int) -> Decision:
+        """More page tables."""
+        return (yield from self.refill_user(pool, TABLES))
+
+    def refill_user(self, pool: PoolView, user: int) -> Decision:
+        """More memory for a cache, or for the big pool itself."""
+        yield Lock("pool_mutex")
+        filled = yield from self._fill(user, Tables.POOL)
+        yield Unlock("pool_mutex")
+        return filled
+
+    def _fill(self, user: int, tables: Tables) -> Decision:
+        if user == SHARED or self.separate:
+            return (yield from self._more(user, tables))
+        chunk = yield from self._unmapped(tables)
+        if chunk is None:
+            return None
+        change = Change(chunk.pfn, chunk.pages, PERMISSIONS[user], NOT_PRESENT)
+        done = yield Convert(change, tables, flush=False)
+        yield Give(chunk, user if done else None)
+        return done or None
+
+    def _unmapped(self, tables: Tables) -> Decision:
+        """A chunk of the big pool, smaller than `cache_order` where it could only be refilled with less."""
+        orders = [self.cache_order, *(order for order in self.refill_orders if order < self.cache_order)]
+        for order in orders:
+            if (chunk := (yield Take(order))) is not None:
+                return chunk
+        if (yield from self._more(SHARED, tables)) is None:
+            return None
+        for order in orders:
+            if (chunk := (yield Take(order))) is not None:
+                return chunk
+        return None
+
+    def _more(self, user: int, tables: Tables) -> Decision:
+        """Memory of the page allocator: not mapped for the big pool, with a user's permission for its own."""
+        chunk = None
+        for order in self.refill_orders:
+            chunk = yield Alloc(order)
+            if chunk is not None:
+                break
+        if chunk is None:
+            return None
+        permission = NOT_PRESENT if user == SHARED else PERMISSIONS[user]
+        if not (yield Convert(Change(chunk.pfn, chunk.pages, permission), tables, flush=True)):
+            yield Free(chunk)
+            return None
+        yield Give(chunk, None if user == SHARED else user)
+        return True
+
+    def outside(self, pool: PoolView, change: Change) -> Decision:
+        """Refill until the tables needed are there beyond the reserve, then split with them."""
+        yield Lock("pool_mutex")
+        ready: bool | None = True
+        while ready and pool.cached < self.reserve + pool.tables_needed(change):
+            ready = yield from self._fill(TABLES, Tables.POOL)
+        done = ready and (yield Apply(change, Tables.POOL))
+        yield Unlock("pool_mutex")
+        return bool(done)
+
+    def shrink(self, pool: PoolView) -> Decision:
+        """Give back what costs no table: the largest chunks first."""
+        freed = 0
+        for chunk in reversed(pool.idle_chunks()):
+            back = Change(chunk.pfn, chunk.pages, 0, NOT_PRESENT)
+            if freed < self.shrink_batch and pool.tables_needed(back) == 0 and (yield Withdraw(chunk)):
+                yield Convert(back, Tables.POOL, flush=False)
+                yield Free(chunk)
+                freed += chunk.pages
+        return freed
+
+
+@strategy(
+    "generic-separate",
+    title="the same users, each with a pool of its own: what generic is to be compared with",
+    source="a comparison, not a proposal",
+)
+@dataclass(frozen=True)
+class GenericSeparate(Generic):
+    """Every kind of user refills a pool of its own from the page allocator, as each proposal does for itself.
+
+    ours  Secret memory, page tables, shadow stacks and code have a 2M block each, or more, or four pages at a time,
+          with their permission set on all of it at once: no block of these is split, and none is shared.
+    ours  Nothing goes back but secret memory (the shrinker of `generic`).
+    """
+
+    separate = True
