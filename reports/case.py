@@ -81,7 +81,7 @@ class Case:
 
     def missing(self, strategy: str, metric: str) -> str:
         """Why a metric is NULL: the replay says that it does not apply, or it does not model it yet."""
-        return "not applicable" if (strategy, metric) in self.modelled else "not modelled yet"
+        return "n/a" if (strategy, metric) in self.modelled else "not modelled yet"
 
 
 def load_case(connection: duckdb.DuckDBPyConnection, capture: str) -> Case:

@@ -139,6 +139,12 @@ def _failed_when_recorded(case: Case) -> str:
     )
 
 
+def failed(case: Case, name: str) -> str:
+    """How much a strategy could not supply, all kinds together."""
+    known = [case.metrics[name][metric] for metric, *_ in _FAILURES if case.metrics[name][metric] is not None]
+    return number(sum(known)) if known else "n/a"
+
+
 def failures(case: Case, name: str) -> list[str]:
     """What a strategy could not supply, each kind by itself."""
     metrics = case.metrics[name]
@@ -156,8 +162,11 @@ def run_time_splits(case: Case, name: str) -> float | None:
 
 
 def differences(case: Case) -> list[tuple[str, str]]:
-    """For every strategy: its name, and what it did and why in two or three sentences."""
-    return [(name, _account(case, name)) for name in case.metrics]
+    """For strategies that did the same: their names, and what they did and why in two or three sentences."""
+    names: dict[str, list[str]] = {}
+    for name in case.metrics:
+        names.setdefault(_account(case, name), []).append(name)
+    return [(", ".join(of), account) for account, of in names.items()]
 
 
 def _account(case: Case, name: str) -> str:
@@ -289,6 +298,14 @@ def _why(case: Case, name: str, by_refills: int) -> str:
     )
 
 
+_NEARLY = 0.99
+
+
+def _about(pages: float) -> str:
+    """A mean in two digits: the tables have all of them, and the third tells no strategies apart."""
+    return "no" if not round(pages) else number(float(f"{pages:.2g}") if pages >= 100 else round(pages))
+
+
 def _memory(case: Case, name: str) -> str:
     metrics = case.metrics[name]
     held, idle, stranded = (metrics[m] for m in ("pool_pages_peak", "pool_idle_pages_mean", "stranded_pages_mean"))
@@ -296,10 +313,9 @@ def _memory(case: Case, name: str) -> str:
     if idle is not None:
         beside = ""
         if stranded is not None and round(idle):
-            nearly = "all" if stranded == idle else "nearly all"
-            of_them = nearly if round(stranded) == round(idle) else number(round(stranded)) if stranded else "none"
+            of_them = "nearly all" if stranded > _NEARLY * idle else _about(stranded) if stranded else "none"
             beside = f", {of_them} of them stranded beside tables in use"
-        parts.append(f"On average {count(round(idle), 'page')} lay idle{beside}.")
+        parts.append(f"On average {_about(idle)} {'page' if round(idle) == 1 else 'pages'} lay idle{beside}.")
     low, reserve = metrics["reserve_pages_min"], case.reserve.get(name)
     if low is not None:
         of = f" (its reserve is {number(reserve)})" if reserve is not None else ""

@@ -12,27 +12,22 @@ from reports.tables import columns_of_text, metric_cell, wrapped
 
 WIDTH = 76
 
-_ROWS = (
-    "ptp_live_peak",
-    "refills",
-    "block_failures",
-    "splits_1g",
-    "splits_2m",
-    "splits_warm_up",
-    "pte_share_end",
-    "pte_share_mean",
-    "pool_pages_peak",
-    "pool_idle_pages_mean",
-    "reserve_pages_min",
-    "permission_changes",
-    "tlb_flushes",
-    "ptp_nulls",
-    "split_starvations",
-    "stalls",
-    "oom_kills",
-)
+_COLUMNS = {
+    "refills": "refills",
+    "splits_1g": "1G",
+    "splits_2m": "2M",
+    "pte_share_mean": "at 4K",
+    "pool_idle_pages_mean": "idle",
+    "permission_changes": "changes",
+    "failed": "failed",
+}
+"""Columns of the table: a metric, or ``failed`` for all that could not be supplied; and what stands above it."""
 
-_SHORT = {"not applicable": "n/a", "not modelled yet": "-", "0, by construction": "0*", "all, no key": "all"}
+_LEGEND = (
+    "1G, 2M: leaves of the direct map split at run time; at 4K: share of the direct map, averaged over time; idle: "
+    "pages cached in the pool, averaged over time; changes: calls that set or clear a key; failed: page tables and "
+    "splits that could not be supplied, deadlocks, calls of the OOM killer; n/a: not applicable."
+)
 
 
 def mail(connection: duckdb.DuckDBPyConnection, name: str) -> str:
@@ -48,30 +43,28 @@ def mail(connection: duckdb.DuckDBPyConnection, name: str) -> str:
         title=f"{name}: direct-map splits and pools of page tables",
         paragraphs=[wrapped(_plain(text)) for text in (f"{machine(case)}. {recorded(case)}", *answer(case))],
         table="\n".join(columns_of_text(_summary(case), WIDTH)),
+        legend=wrapped(_LEGEND),
         differences=[wrapped(_plain(f"{who}: {account}"), indent="* ") for who, account in findings.differences(case)],
-        cost="\n".join(wrapped(_plain(line), indent="* ") for line in cost.mapping(case)),
+        cost=wrapped(_plain(cost.mapping_short(case))),
         notes=[wrapped(f"[{i}] {_plain(text)}", indent="") for i, text in enumerate(_notes(case), start=1)],
     )
 
 
 def _summary(case: Case) -> pd.DataFrame:
-    shown: dict[str, list[str]] = {"metric": list(_ROWS)}
-    for strategy in case.metrics:
-        cells = [metric_cell(case, strategy, metric, case.value(strategy, metric)) for metric in _ROWS]
-        shown[strategy] = [_SHORT.get(cell, cell) for cell in cells]
+    shown: dict[str, list[str]] = {"strategy": list(case.metrics)}
+    for metric, heading in _COLUMNS.items():
+        shown[heading] = [_cell(case, strategy, metric) for strategy in case.metrics]
     return pd.DataFrame(shown, dtype=object)
 
 
+def _cell(case: Case, strategy: str, metric: str) -> str:
+    if metric == "failed":
+        return findings.failed(case, strategy)
+    return metric_cell(case, strategy, metric, case.value(strategy, metric)).removesuffix(", by construction")
+
+
 def _notes(case: Case) -> list[str]:
-    cells = {cell for strategy in case.metrics for cell in
-             (metric_cell(case, strategy, metric, case.value(strategy, metric)) for metric in _ROWS)}  # fmt: skip
     notes = [cost.timing(case), cost.quality(case), cost.basis(case)]
-    keys = [
-        f"{_SHORT[cell]} is {cell}"
-        for cell in ("not applicable", "not modelled yet", "0, by construction")
-        if cell in cells
-    ]
-    notes += [f"In the table: {'; '.join(keys)}."] if keys else []
     for row in case.answers["assumptions"].records():
         whose = "" if row["strategies"] == "all" else f"({row['strategies']}) "
         notes.append(f"{whose}{row['assumption'].rstrip('.')}.")

@@ -68,7 +68,7 @@ def heading(column: str) -> str:
 def metric_cell(case: Case, strategy: str, column: str, value: object) -> str:
     """A metric of a strategy, or why there is none."""
     if column in _SPLITS and case.all_4k:
-        return "not applicable"
+        return "n/a"
     if column in _SPLITS and strategy == "pte-mapped" and value == 0:
         return "0, by construction"
     if column == "unkeyed_page_seconds" and family(strategy) == "baseline":

@@ -50,8 +50,7 @@ def verdict(case: Case) -> str:
     apart = max(refills.values()) - min(refills.values())
     if apart < TELL_APART:
         took = (
-            f"differ by {count(apart, 'refill')} ({listed([f'{name} {number(n)}' for name, n in refills.items()])}), "
-            f"fewer than {TELL_APART}"
+            f"differ by {count(apart, 'refill')}, from {span(refills)}, which is fewer than {TELL_APART}"
             if apart
             else f"took equally many refills ({number(max(refills.values()))} each)"
         )

@@ -22,7 +22,7 @@ def draw(rows: pd.DataFrame) -> Figure:
         rows: capture, strategy and a column per cost.
     """
     captures, names = (list(dict.fromkeys(rows[column])) for column in ("capture", "strategy"))
-    per_row = max(1, min(len(COSTS), 18 // max(3, len(captures))))
+    per_row = max(1, min(len(COSTS), 20 // max(3, len(captures))))
     lines = -(-len(COSTS) // per_row)
     height = 0.235 * len(names) + 0.35
     figure = Figure(figsize=(WIDTH, lines * (height + 0.9)), layout="constrained")

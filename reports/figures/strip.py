@@ -37,6 +37,11 @@ class Strips:
     cells: list[int]
     shares: dict[str, npt.NDArray[np.float64]]
 
+    @property
+    def whole(self) -> bool:
+        """Whether every cell is mapped at 4K either whole or not at all."""
+        return all(np.isin(shares, (0.0, 100.0)).all() for shares in self.shares.values())
+
 
 def strips(samples: pd.DataFrame) -> Strips:
     """The pictures from strategy, cell, step, pages, pages_4k (a row where it changed, and step 0 for all)."""
@@ -79,10 +84,11 @@ def draw(drawn: Strips, cell_bytes: int, seconds: float, unit: str) -> Figure:
         axis.grid(visible=False)
     figure.supxlabel(f"{unit} from the start of the recording", fontsize=9)
     figure.supylabel("physical address", fontsize=9)
-    bar = figure.colorbar(
-        ScalarMappable(_SCALE, _SHADES), ax=axes, fraction=0.02, pad=0.01, aspect=30, ticks=[0, 1, 10, 50, 100]
-    )
-    bar.set_label("mapped at 4K, %", fontsize=8.5)
+    if not drawn.whole:
+        bar = figure.colorbar(
+            ScalarMappable(_SCALE, _SHADES), ax=axes, fraction=0.02, pad=0.01, aspect=30, ticks=[0, 1, 10, 50, 100]
+        )
+        bar.set_label("mapped at 4K, %", fontsize=8.5)
     return figure
 
 

@@ -46,7 +46,8 @@ def _where(case: Case, drawn: strip.Strips, changed: set[str], cell: int) -> str
     }
     text = (
         f"Splits fell into {span(touched)} ranges of {size(cell * case.capture['page_size'])}. "
-        "A row is such a range in which any strategy splits; a white line stands for those left out."
+        "A row is such a range in which any strategy splits, dark where it is mapped at 4K; a white line stands for "
+        "those left out."
     )
     still = [name for name in case.metrics if name not in changed and family(name) != "bound"]
     return text + (

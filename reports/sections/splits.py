@@ -5,7 +5,7 @@ import duckdb
 from reports.case import Case
 from reports.figures import splits
 from reports.figures.style import written
-from reports.findings import run_time_splits
+from reports.findings import run_time_splits, span
 from reports.formats import listed, number
 from reports.section import Drawn, Section
 from reports.tables import frame
@@ -28,9 +28,7 @@ def caption(case: Case) -> str:
     none = [name for name, total in totals.items() if total == 0 and name not in drawn]
     flat = [name for name, total in totals.items() if total is None and name not in drawn]
     text = (
-        f"Splits at run time: {listed([f'{name} {number(totals[name] or 0)}' for name in totals if name in drawn])}."
-        if drawn
-        else ""
+        f"Splits at run time: {span({name: totals[name] or 0 for name in totals if name in drawn})}." if drawn else ""
     )
     text += f" No splits: {listed(none)}." if none else ""
     text += f" Not applicable: {listed(flat)}." if flat else ""

@@ -105,7 +105,7 @@ def test_figures_are_small_and_complete(report: Path) -> None:
 def test_an_all_4k_capture_says_so_instead_of_zero(report: Path) -> None:
     text = (report / "phone" / "README.md").read_text()
     row = next(line for line in text.split("### The direct map")[1].splitlines() if line.startswith("| pba"))
-    assert row.split("|")[2:5] == [" not applicable "] * 3
+    assert row.split("|")[2:5] == [" n/a "] * 3
     assert "No recommendation: with a map that is all 4K" in text
     assert "Recorded on a machine" in text
     assert "order of events is real, their rates are not" in (report / "server" / "README.md").read_text()
@@ -120,9 +120,9 @@ def test_a_share_below_one_percent_has_no_cost_in_the_tables(report: Path) -> No
 def test_null_metrics_say_why(warehouse: Path) -> None:
     with open_warehouse(warehouse) as connection:
         case = load_case(connection, "server")
-        assert case.missing("unprotected", "refills") == "not applicable"
+        assert case.missing("unprotected", "refills") == "n/a"
         assert case.missing("pba", "ptp_alloc_p99_ns") == "not modelled yet"
-        assert "not applicable" in table(case.answers["conversion"], case).markdown
+        assert "n/a" in table(case.answers["conversion"], case).markdown
         phone = load_case(connection, "phone")
         assert "not modelled yet" in table(phone.answers["mapping_weightings"], phone).markdown
 
@@ -133,6 +133,8 @@ def test_mail_fits_and_is_plain(warehouse: Path, name: str) -> None:
         text = mail(connection, name)
     assert max(map(len, text.splitlines())) <= 76
     assert text.isascii()
+    assert re.search(r"^strategy +refills .* failed$", text, re.M)  # one table, a row per strategy
+    assert len(re.findall(r"^pba ", text, re.M)) == 1
     assert "] no page flags: 800 page tables alive" in text
 
 

@@ -32,7 +32,9 @@ def pool(refills: int, splits: int = 0, idle: float = 10, share: float = 0.002, 
 def test_nine_refills_apart_is_no_recommendation_and_ten_is_one() -> None:
     nine = verdict(case(unprotected={}, pba=pool(20, 5), reserve_block=pool(11, 3)))
     ten = verdict(case(unprotected={}, pba=pool(20, 5), reserve_block=pool(10, 3)))
-    assert nine.startswith("No recommendation: the pool strategies differ by 9 refills (pba 20 and reserve-block 11)")
+    assert nine.startswith(
+        "No recommendation: the pool strategies differ by 9 refills, from 11 (reserve-block) to 20 (pba), which is fewer"
+    )
     assert "because its page tables grow by no more than 1,024 pages (2 blocks of 2M)" in nine
     idle = verdict(case(pba=pool(0), reserve_block=pool(0)))
     assert "because no pool had to be refilled" in idle
@@ -276,3 +278,19 @@ def test_blocks_are_those_of_the_machines_pages() -> None:
     small, large = (Case({"page_size": size}, {}) for size in (4096, 65536))
     assert (small.block_pages, small.leaf_names["2M"]) == (512, "2M")
     assert (large.block_pages, large.leaf_names["2M"], large.leaf_names["4K"]) == (8192, "512M", "64K")
+
+
+def test_strategies_that_did_the_same_are_told_once() -> None:
+    told = findings.differences(
+        case(pba=pool(5, idle=859.2), self_split=pool(5, idle=857), pte_cache=pool(5, idle=900))
+    )
+    assert [names for names, _ in told] == ["pba, self-split", "pte-cache"]
+    assert "On average 860 pages lay idle" in told[0][1]
+
+
+def test_failures_of_all_kinds_are_one_number() -> None:
+    found = case(
+        pba={"ptp_nulls": 2, "deadlocks": 3},
+        oracle=dict.fromkeys(("ptp_nulls", "split_starvations", "deadlocks", "oom_kills")),
+    )
+    assert (findings.failed(found, "pba"), findings.failed(found, "oracle")) == ("5", "n/a")
