@@ -7,8 +7,8 @@
  *
  * For ptpool replay calibrate --direct-map, which runs the same workload on both. x86-64 only, not under Xen PV, and not
  * with encrypted memory. Nothing else has to stand still: every leaf is replaced by a table with the same permissions, as
- * split_large_page() does it (arch/x86/mm/pat/set_memory.c), and put back only if nobody has changed a permission in that
- * table meanwhile. What somebody changed stays split. Tables are made once and kept until the module goes.
+ * split_large_page() does it (arch/x86/mm/pat/set_memory.c), and put back, with all CPUs stopped for a moment, if nobody has
+ * changed a permission in that table meanwhile. What somebody changed stays split. Tables are made once and kept until the module goes.
  * /proc/meminfo does not notice: its DirectMap lines count what the kernel itself splits.
  */
 #include <linux/cc_platform.h>
@@ -17,6 +17,7 @@
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/seq_file.h>
+#include <linux/stop_machine.h>
 #include <linux/uaccess.h>
 #include <asm/pgtable.h>
 
@@ -85,6 +86,17 @@ static bool unchanged(const struct split *split)
 		if (!same(READ_ONCE(split->table[i]), part(split->leaf, split->level, i)))
 			return false;
 	return true;
+}
+
+/* With every CPU stopped, so that nobody is about to change an entry of the table that goes. */
+static int put_back(void *data)
+{
+	struct split *split = data;
+
+	if (!same(READ_ONCE(*split->entry), pointer_to(split)) || !unchanged(split))
+		return -EBUSY;
+	WRITE_ONCE(*split->entry, split->leaf);
+	return 0;
 }
 
 static int split_leaf(unsigned long *entry, int level)
@@ -175,10 +187,13 @@ static void to_large(void)
 	struct split *split;
 
 	list_for_each_entry_reverse(split, &splits, list) { /* a 1G leaf's parts before it */
-		if (split->installed && unchanged(split) && replace(split->entry, pointer_to(split), split->leaf))
-			split->installed = false;
+		if (!split->installed)
+			continue;
+		split->installed = stop_machine(put_back, split, NULL);
+		if (split->installed)
+			changed++;
 		else
-			changed += split->installed;
+			flush_all();
 		cond_resched();
 	}
 	small = false;
