@@ -15,6 +15,9 @@ TIMING = {
 
 UNMEASURED = "below what anyone has measured"
 
+BUILT_IN = "built-in"
+"""The cost profile that comes with ptpool, by which everything is said that names no other."""
+
 
 def timing(case: Case) -> str:
     """What the capture's time stamps are good for."""
@@ -103,28 +106,37 @@ def mapping_short(case: Case) -> str:
 def other_weightings(case: Case) -> str:
     """Whether it matters by what a share at 4K is weighted: bytes, the kernel's memory, or allocations."""
     rows = case.answers["mapping_weightings"].records()
-    below = [row for row in rows if row["pte_share_mean"] is not None and row["pte_share_mean"] < MEASURED_FROM]
-    spans = {
-        name: [row[column] for row in below if row[column] is not None]
-        for name, column in (("kernel's memory", "pte_share_kernel_end"), ("allocations", "pte_share_activity"))
-    }
-    said = [
-        f"{percent(min(shares))} to {percent(max(shares))} of the {name}"
-        for name, shares in spans.items()
-        if shares and max(shares) >= MEASURED_FROM
+    crossing = [
+        row
+        for row in rows
+        if (shares := [row[share] for share in _WEIGHTINGS if row[share] is not None])
+        and min(shares) < MEASURED_FROM <= max(shares)
     ]
-    if not said:
-        return "Nothing that is below 1 % of the bytes is above it by another weighting."
-    most = max(row[cost] or 0 for row in below for cost in _OTHER_COSTS)
+    if not crossing:
+        return "By all three, each strategy is on the same side of 1 %: the weighting does not decide anything."
+    said = [f"{_span([row[share] for row in crossing])} of {what}" for share, (what, _) in _WEIGHTINGS.items()]
+    most = max(row[cost] or 0 for row in crossing for _, cost in _WEIGHTINGS.values())
     return (
-        f"Of {number(len(rows))} strategies {number(len(below))} are below 1 % of the bytes, but have {listed(said)} "
-        "at 4K. So their cost depends on an assumption that nobody has tested: nothing by bytes, up to "
-        f"{points(most)} by the others, at the median of the scale. What `unprotected` has of that, today's kernel pays"
-        " already."
+        f"The weighting matters for {number(len(crossing))} of {count(len(rows), 'strategy', 'strategies')}, which "
+        f"have {listed(said)} at 4K: below 1 % by one and above it by another. Their cost at the median of the scale "
+        f"is up to {points(most)}, or none that anyone has measured, by an assumption that nobody has tested. What "
+        "`unprotected` has of it, today's kernel pays already."
     )
 
 
-_OTHER_COSTS = ("mapping_cost_pct_by_kernel_memory", "mapping_cost_pct_by_activity")
+_WEIGHTINGS = {
+    "pte_share_mean": ("the bytes", "mapping_cost_pct_by_bytes"),
+    "pte_share_kernel_end": ("the kernel's memory", "mapping_cost_pct_by_kernel_memory"),
+    "pte_share_activity": ("the allocations", "mapping_cost_pct_by_activity"),
+}
+
+
+def _span(shares: list[float | None]) -> str:
+    known = [share for share in shares if share is not None]
+    if not known:
+        return "an unknown share"
+    low, high = percent(min(known)), percent(max(known))
+    return low if low == high else f"{low} to {high}"
 
 
 def lost_1g(case: Case) -> str:
@@ -133,8 +145,7 @@ def lost_1g(case: Case) -> str:
     leaf, smaller = case.leaf_names["1G"], case.leaf_names["2M"]
     if not rows:
         return f"No strategy split a {leaf} leaf in this recording."
-    lost = [row["pud_share_lost"] for row in rows]
-    span = percent(max(lost)) if min(lost) == max(lost) else f"{percent(min(lost))} to {percent(max(lost))}"
+    span = _span([row["pud_share_lost"] for row in rows])
     return (
         f"A split {leaf} leaf is not free either: {count(len(rows), 'strategy', 'strategies')} ended with {span} of "
         f"the map in {smaller} leaves or less that had been in {leaf} ones ({listed([r['strategy'] for r in rows])}). "
@@ -145,7 +156,8 @@ def lost_1g(case: Case) -> str:
 
 def break_even(case: Case) -> list[str]:
     """At which share at 4K the others would stop being better than pte-mapped, and how far they are from it."""
-    rows = [row for row in case.answers["break_even"].records() if row["costs"] == "built-in"]
+    all_rows = case.answers["break_even"].records()
+    rows = [row for row in all_rows if row["costs"] == BUILT_IN]
     if not rows:
         return ["There is nothing to break even with: that takes `pte-mapped`, beside another strategy."]
     said = [
@@ -166,6 +178,14 @@ def break_even(case: Case) -> list[str]:
         least, share = max(row["break_even_share_least"], 0.0), row["pte_share"]
         away = f"{100 * (least - share):.3g} points below it" if share < least else "so no better, at the worst prices"
         said.append(f"{row['strategy']}: from {percent(least)} on; it is at {percent(share)}, {away}.")
+    for costs in dict.fromkeys(row["costs"] for row in all_rows if row["costs"] != BUILT_IN):
+        own = [row for row in all_rows if row["costs"] == costs]
+        worse = [row["strategy"] for row in own if row["break_even_share_least"] < 1]
+        said.append(
+            f"With the prices of {costs} the conversions of `pte-mapped` take "
+            f"{percent(own[0]['pte_mapped_conversion_share'])}, and "
+            f"{listed(worse) if worse else 'no strategy'} can be worse than it at some share."
+        )
     if case.capture["timing"] != "real":
         said.append("The recorded time is not a real machine's, so this is a sensitivity and not a finding.")
     return said

@@ -66,13 +66,17 @@ EVEN = "strategy costs pte_share conversion_share pte_mapped_conversion_share br
 
 
 def test_break_even_says_how_far_it_is() -> None:
-    first, never, near, worse = cost.break_even(case(break_even=answer(
+    first, never, near, worse, own = cost.break_even(case(break_even=answer(
         EVEN, ("pba", "built-in", 0.02, 0.0, 0.01, 1.3, 1.2), ("near", "built-in", 0.1, 0.0, 0.01, 0.9, 0.5),
-        ("worse", "built-in", 0.6, 0.02, 0.01, 0.8, -0.5), ("pba", "mine@1", 0.02, 0.0, 0.01, 0.1, 0.1))))  # fmt: skip
+        ("worse", "built-in", 0.6, 0.02, 0.01, 0.8, -0.5), ("pba", "mine@1", 0.02, 0.0, 0.07, 0.1, 0.1))))  # fmt: skip
     assert "take 1 % of the recorded time" in first
     assert "any share at 4K" in never and never.count("pba") == 1
     assert near == "near: from 50 % on; it is at 10 %, 40 points below it."
     assert worse == "worse: from 0 % on; it is at 60 %, so no better, at the worst prices."
+    assert (
+        own
+        == "With the prices of mine@1 the conversions of `pte-mapped` take 7 %, and pba can be worse than it at some share."
+    )
     assert "nothing to break even" in cost.break_even(case(break_even=answer(EVEN)))[0]
 
 
@@ -86,8 +90,12 @@ WEIGHTED = (
     ("rows", "said"),
     [
         ([("pba", 0.004, 0.03, 0.2, None, 0.09, 0.6), ("pte-mapped", 1.0, 1.0, 1.0, 3.0, 3.0, 3.0)], "up to 0.60 %"),
-        ([("pba", 0.004, 0.009, None, None, None, None)], "Nothing that is below 1 %"),
-        ([("pba", None, None, None, None, None, None)], "Nothing that is below 1 %"),
+        (
+            [("pba", 0.03, 0.07, 0.0, 0.09, 0.2, None), ("x", 0.04, None, 0.0, 0.12, None, None)],
+            "3 % to 4 % of the bytes, 7 % of",
+        ),
+        ([("pba", 0.004, 0.009, None, None, None, None), ("x", 0.2, 0.3, 0.4, 1, 1, 1)], "same side of 1 %"),
+        ([("pba", None, None, None, None, None, None)], "same side of 1 %"),
     ],
 )
 def test_other_weightings_matter_where_they_cross_one_percent(rows: list[tuple[object, ...]], said: str) -> None:

@@ -22,6 +22,7 @@
 #include <asm/pgtable.h>
 
 #define ENTRIES 512
+#define BATCH 64
 #define ADDRESS_BITS 0x000ffffffffff000ul
 #define LARGE_PAT 0x1000ul /* bit 12 of a large leaf is PAT, not address */
 #define TABLE (_PAGE_PRESENT | _PAGE_RW | _PAGE_ACCESSED | _PAGE_DIRTY)
@@ -88,14 +89,23 @@ static bool unchanged(const struct split *split)
 	return true;
 }
 
-/* With every CPU stopped, so that nobody is about to change an entry of the table that goes. */
+/* Up to BATCH leaves, the last split first, with every CPU stopped: nobody is about to change an entry of a table that goes. */
 static int put_back(void *data)
 {
-	struct split *split = data;
+	struct list_head **at = data;
 
-	if (!same(READ_ONCE(*split->entry), pointer_to(split)) || !unchanged(split))
-		return -EBUSY;
-	WRITE_ONCE(*split->entry, split->leaf);
+	for (int i = 0; i < BATCH && *at != &splits; i++, *at = (*at)->prev) { /* a 1G leaf's parts before it */
+		struct split *split = list_entry(*at, struct split, list);
+
+		if (!split->installed)
+			continue;
+		if (same(READ_ONCE(*split->entry), pointer_to(split)) && unchanged(split)) {
+			WRITE_ONCE(*split->entry, split->leaf);
+			split->installed = false;
+		} else {
+			changed++;
+		}
+	}
 	return 0;
 }
 
@@ -184,16 +194,11 @@ static int to_small(void)
 
 static void to_large(void)
 {
-	struct split *split;
+	struct list_head *at = splits.prev;
 
-	list_for_each_entry_reverse(split, &splits, list) { /* a 1G leaf's parts before it */
-		if (!split->installed)
-			continue;
-		split->installed = stop_machine(put_back, split, NULL);
-		if (split->installed)
-			changed++;
-		else
-			flush_all();
+	while (at != &splits) {
+		stop_machine(put_back, &at, NULL);
+		flush_all();
 		cond_resched();
 	}
 	small = false;
