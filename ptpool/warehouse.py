@@ -92,6 +92,7 @@ def create_schema(connection: duckdb.DuckDBPyConnection) -> None:
             f"INSERT INTO {table} FROM read_csv(?, header = true, nullstr = '', all_varchar = true)", [path]
         )
     connection.execute(_sql("views.sql"))
+    connection.execute(_sql("sweeps.sql"))
     _create_strategy_summary(connection)
     connection.execute(_sql("macros.sql"))
     connection.execute("INSERT INTO meta VALUES ('schema_version', ?)", [str(SCHEMA_VERSION)])
@@ -258,13 +259,15 @@ def capture_names(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
 def delete_capture(connection: duckdb.DuckDBPyConnection, capture_id: str) -> None:
     """Remove a capture with everything that was computed from it."""
-    for (run_id,) in connection.execute("SELECT run_id FROM run WHERE capture_id = ?", [capture_id]).fetchall():
-        delete_run(connection, run_id)
+    runs = connection.execute("SELECT run_id FROM run WHERE capture_id = ?", [capture_id]).fetchall()
+    run_ids = [run_id for (run_id,) in runs]
+    delete_runs(connection, run_ids)
+    connection.execute("DELETE FROM sweep WHERE run_id IN (SELECT unnest(?::VARCHAR[]))", [run_ids])
     for table in _CAPTURE_TABLES:
         connection.execute(f"DELETE FROM {table} WHERE capture_id = ?", [capture_id])
 
 
-def delete_run(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
-    """Remove a run from every result table."""
-    for table in _RUN_TABLES:
-        connection.execute(f"DELETE FROM {table} WHERE run_id = ?", [run_id])
+def delete_runs(connection: duckdb.DuckDBPyConnection, run_ids: list[str]) -> None:
+    """Remove runs from every result table; a sweep they belong to keeps their names."""
+    for table in _RUN_TABLES if run_ids else ():
+        connection.execute(f"DELETE FROM {table} WHERE run_id IN (SELECT unnest(?::VARCHAR[]))", [run_ids])

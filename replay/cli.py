@@ -11,6 +11,7 @@ from replay.calibrate.cli import calibrate
 from replay.check.cli import check
 from replay.contention.cli import contention
 from replay.settings import Setting, settings_of
+from replay.sweep.cli import sweep
 from replay.validate.cli import validate
 
 
@@ -212,4 +213,5 @@ def describe(
 app.command("validate")(validate)
 app.command("check")(check)
 app.command("contention")(contention)
+app.command("sweep")(sweep)
 app.command("calibrate")(calibrate)

@@ -19,12 +19,15 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from itertools import count
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Generic, NamedTuple, TypeVar
+
+from ptpool.errors import UsageError
 
 S = TypeVar("S")
 U = TypeVar("U")
@@ -53,10 +56,12 @@ class Workers:
     Args:
         start: makes an executor; called again when its workers have died.
         folder: for what is shared; None: the executor's workers are threads of this process.
+        at_a_time: units that run at the same time.
     """
 
-    def __init__(self, start: Callable[[], Executor], folder: Path | None) -> None:
+    def __init__(self, start: Callable[[], Executor], folder: Path | None, at_a_time: int) -> None:
         self._start, self._folder, self._names = start, folder, count()
+        self.at_a_time = at_a_time
         self._executor = start()
 
     def share(self, value: S) -> Shared[S]:
@@ -66,6 +71,11 @@ class Workers:
         path = self._folder / f"{next(self._names)}.pickle"
         _write(value, path)
         return Shared(path)
+
+    def forget(self, shared: Shared[S]) -> None:
+        """No unit will read this any more."""
+        if shared.path is not None:
+            shared.path.unlink()
 
     def run(
         self, function: Callable[[S, U], R], shared: Shared[S], units: Iterable[U]
@@ -81,30 +91,55 @@ class Workers:
             Unit and result. A unit that raises gives its reason. When workers die (killed, or out of memory), new ones
             take over; units fail only when nothing at all ends any more.
         """
-        waiting = list(units)
-        in_vain = 0
-        while waiting:
-            futures = {self._executor.submit(_call, function, shared, unit): unit for unit in waiting}
-            waiting = []
-            before = len(futures)
+        yield from self.run_groups(function, [(shared, units)])
+
+    def run_groups(
+        self, function: Callable[[S, U], R], groups: Iterable[tuple[Shared[S], Iterable[U]]]
+    ) -> Iterator[tuple[U, R | Failure]]:
+        """The same for units of several shared values; the next is asked for while workers still have work."""
+        source = iter(groups)
+        ended: SimpleQueue[Future[R | Failure]] = SimpleQueue()
+        pending: dict[Future[R | Failure], tuple[Shared[S], U]] = {}
+
+        def submit(shared: Shared[S], unit: U) -> None:
             try:
-                for future in as_completed(futures):
-                    try:
-                        result = future.result()
-                    except BrokenExecutor:
-                        waiting.append(futures[future])
-                    else:
-                        yield futures[future], result
-            finally:
-                for future in futures:
-                    future.cancel()
-            if waiting:
-                in_vain = in_vain + 1 if len(waiting) == before else 0
-                self.close()
-                self._executor = self._start()
-                if in_vain > _RESTARTS:
-                    yield from ((unit, Failure("its worker died: killed, or out of memory?")) for unit in waiting)
+                future = self._executor.submit(_call, function, shared, unit)
+            except BrokenExecutor as error:
+                future = Future()
+                future.set_exception(error)
+            pending[future] = shared, unit
+            future.add_done_callback(ended.put)
+
+        in_vain = 0
+        try:
+            while True:
+                while len(pending) <= self.at_a_time and (group := next(source, None)) is not None:
+                    for unit in group[1]:
+                        submit(group[0], unit)
+                if not pending:
                     return
+                future = ended.get()
+                if not isinstance(_error(future), BrokenExecutor):
+                    in_vain = 0
+                    yield pending.pop(future)[1], _result(future)
+                    continue
+                self.close()
+                self._executor, ended, in_vain = self._start(), SimpleQueue(), in_vain + 1
+                lost = []
+                for future, (shared, unit) in pending.items():
+                    if isinstance(_error(future), BrokenExecutor | CancelledError):
+                        lost.append((shared, unit))
+                    else:
+                        yield unit, _result(future)
+                pending.clear()
+                if in_vain > _RESTARTS:
+                    yield from ((unit, Failure("its worker died: killed, or out of memory?")) for _, unit in lost)
+                    return
+                for shared, unit in lost[self.at_a_time :] + lost[: self.at_a_time]:  # what ran then may be the cause
+                    submit(shared, unit)
+        finally:
+            for future in pending:
+                future.cancel()
 
     def close(self) -> None:
         """End the workers; what has not begun is left out."""
@@ -112,13 +147,26 @@ class Workers:
 
 
 @contextmanager
+def workers_of(executor: str, jobs: int) -> Iterator[Workers]:
+    """Workers by the name of their executor: ``local``, or ``dask:ADDRESS``.
+
+    Raises:
+        UsageError: there is no such executor.
+    """
+    if executor != "local":
+        raise UsageError(f"--executor {executor}: no such executor", "local, or dask:ADDRESS of a scheduler")
+    with local_workers(jobs) as workers:
+        yield workers
+
+
+@contextmanager
 def local_workers(jobs: int) -> Iterator[Workers]:
     """So many processes of this machine; one job stays in this process."""
     with tempfile.TemporaryDirectory(prefix="ptpool-") as folder:
         workers = (
-            Workers(partial(ThreadPoolExecutor, 1), None)
+            Workers(partial(ThreadPoolExecutor, 1), None, 1)
             if jobs == 1
-            else Workers(partial(_processes, jobs), Path(folder))
+            else Workers(partial(_processes, jobs), Path(folder), jobs)
         )
         try:
             yield workers
@@ -148,9 +196,19 @@ def _begin() -> None:
 
 def where(error: BaseException) -> str:
     """An exception in a line, with the place it came from."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    place = (*getattr(error, "__notes__", ()), f"{Path(frame.filename).name}, line {frame.lineno}")
+    frames = traceback.extract_tb(error.__traceback__)
+    place = [*getattr(error, "__notes__", ()), *(f"{Path(f.filename).name}, line {f.lineno}" for f in frames[-1:])]
     return f"{type(error).__name__}: {error} ({'; '.join(place)})"
+
+
+def _error(future: Future[Any]) -> BaseException | None:
+    """What a future that has ended raised."""
+    return CancelledError() if future.cancelled() else future.exception()
+
+
+def _result(future: Future[R | Failure]) -> R | Failure:
+    error = _error(future)
+    return future.result() if error is None else Failure(where(error))
 
 
 def _call(function: Callable[[Any, U], R], shared: Shared[Any], unit: U) -> R | Failure:

@@ -73,6 +73,11 @@ def profile_of(name: str) -> Profile | None:
     return Profile(name, size, **(fields or known["fresh"]))
 
 
+def bytes_needed(pages: int, jobs: int) -> int:
+    """Memory that so many replays at a time take on a machine of so many pages."""
+    return pages * (_BYTES_SHARED + _BYTES_EACH * jobs)
+
+
 def check_memory(profile: Profile, page_shift: int, jobs: int) -> None:
     """Refuse a machine whose arrays would not fit into the memory of this one.
 
@@ -80,7 +85,7 @@ def check_memory(profile: Profile, page_shift: int, jobs: int) -> None:
         UsageError: it would not.
     """
     pages = profile.size >> page_shift
-    needed = pages * (_BYTES_SHARED + _BYTES_EACH * jobs)
+    needed = bytes_needed(pages, jobs)
     there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if needed > there or pages >= 1 << 31:
         raise UsageError(

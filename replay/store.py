@@ -8,7 +8,7 @@ import duckdb
 import pyarrow as pa
 
 from ptpool.provenance import code_version
-from ptpool.warehouse import delete_run, metrics, transaction
+from ptpool.warehouse import delete_runs, metrics, transaction
 from replay.one_run import Timed
 from replay.registry import parameters, strategies
 from replay.wanted import Wanted
@@ -27,7 +27,7 @@ def kept_runs(connection: duckdb.DuckDBPyConnection) -> dict[str, Kept]:
     rows = connection.execute(
         """SELECT run_id, round(events_per_s * wall_s)::BIGINT, wall_s, count(kind)
            FROM run JOIN run_timing USING (run_id) LEFT JOIN incident USING (run_id)
-           GROUP BY ALL"""
+           WHERE NOT metrics_only GROUP BY ALL"""
     ).fetchall()
     return {run_id: Kept(events, wall_s, incidents) for run_id, events, wall_s, incidents in rows}
 
@@ -63,14 +63,14 @@ def write_run(connection: duckdb.DuckDBPyConnection, run: Wanted, timed: Timed) 
     row = run.columns | {
         "run_id": run.run_id,
         "is_default": run.is_default,
+        "metrics_only": False,
         "code_version": code_version(),
         "assumptions": result.assumptions,
     }
     same = " AND ".join(f"{column} = ?{'::JSON' * (column == 'params')}" for column in run.columns)
     with transaction(connection):
         superseded = connection.execute(f"SELECT run_id FROM run WHERE {same}", list(run.columns.values())).fetchall()
-        for (run_id,) in superseded:
-            delete_run(connection, run_id)
+        delete_runs(connection, [run_id for (run_id,) in superseded])
         places = ", ".join("?" * len(row))
         connection.execute(f"INSERT INTO run ({', '.join(row)}) VALUES ({places})", list(row.values()))
         units = dict(metrics(connection))

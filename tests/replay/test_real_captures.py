@@ -234,9 +234,9 @@ def test_runs_that_are_there_are_kept_and_others_are_added(warehouse, tmp_path, 
     assert json.loads(params)["refill_orders"] == [2]
     assert is_default is False
     with open_warehouse(warehouse, write=True) as connection:
-        from ptpool.warehouse import delete_run
+        from ptpool.warehouse import delete_runs
 
-        delete_run(connection, added["run_id"])
+        delete_runs(connection, [added["run_id"]])
     assert result_rows(warehouse) == before
 
 

@@ -100,7 +100,7 @@ def add_run(
         "run",
         [(run_id, capture_id, strategy, json.dumps(params), True, "recorded", "policy", "none", "built-in", 1, 0, "0.1.0+replay",
           ["no page flags: 800 page tables alive at the start, placed at random",
-           *(["shadow stacks are not drawn from the pool"] if pool else [])])],
+           *(["shadow stacks are not drawn from the pool"] if pool else [])], False)],
     )  # fmt: skip
     small = refills - blocks
     always_4k = all_4k or strategy == "pte-mapped"

@@ -1,0 +1,142 @@
+"""Finished runs as files: one Parquet shard each, in a folder that says which sweep it belongs to.
+
+A shard is one row: what was wanted, its metrics and orders as lists, its timing. It appears whole, under its name, or
+not at all; the name holds a checksum, so that one which the disk tore is found.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ptpool.errors import UsageError
+from ptpool.provenance import code_version
+from ptpool.warehouse import delete_runs, transaction
+from replay.one_run import Timed
+from replay.state import FLAGS
+from replay.wanted import Wanted
+
+_MANIFEST = "manifest.json"
+_COUNTED = ("attempts", "failures", "refill_attempts", "refill_failures", *FLAGS)
+_ORDERS = pa.list_(pa.struct([("page_order", pa.int8()), *((name, pa.int64()) for name in _COUNTED)]))
+
+
+class Shards:
+    """A folder of shards.
+
+    Args:
+        folder: made where it is not there.
+        sweep: name of the sweep.
+        wanted: its runs.
+
+    Raises:
+        UsageError: the folder belongs to another sweep, or cannot be written.
+    """
+
+    def __init__(self, folder: Path, sweep: str, wanted: Iterable[Wanted]) -> None:
+        self.folder, self.sweep = folder, sweep
+        runs = {run.run_id: run.columns for run in wanted}
+        manifest = folder / _MANIFEST
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            other = json.loads(manifest.read_text(encoding="utf-8"))["sweep"] if manifest.exists() else sweep
+            if other == sweep:
+                content = {"sweep": sweep, "code_version": code_version(), "runs": runs}
+                _replace(manifest, json.dumps(content, indent=1).encode())
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"{folder}: not a folder for shards ({error})", "name another with --out") from error
+        if other != sweep:
+            raise UsageError(f"{folder}: holds the shards of the sweep {other}", "name another folder with --out")
+
+    def write(self, run: Wanted, timed: Timed) -> None:
+        """Write a finished run: ``capture_id=CAPTURE/RUN.CHECKSUM.parquet``."""
+        result = timed.result
+        row = run.columns | {
+            "run_id": run.run_id,
+            "code_version": code_version(),
+            "assumptions": result.assumptions,
+            "started_at": timed.started_at,
+            "wall_s": timed.wall_s,
+            "events": result.events,
+            "metrics": result.tables["run_metric"].to_pylist(),
+        }
+        table = pa.table({name: pa.array([value]) for name, value in row.items()})
+        orders = result.tables["run_order"].to_pylist() if "run_order" in result.tables else []
+        table = table.append_column("orders", pa.array([orders], _ORDERS))
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd")
+        content = sink.getvalue()
+        path = self.folder / f"capture_id={run.capture['capture_id']}" / f"{run.run_id}.{_checksum(content)}.parquet"
+        path.parent.mkdir(exist_ok=True)
+        _replace(path, content)
+
+    def finished(self, wanted: Iterable[Wanted]) -> tuple[dict[str, Path], list[Path]]:
+        """Shards of these runs that are there and whole, by run_id; and those that are torn."""
+        run_ids = {run.run_id for run in wanted}
+        whole, torn = {}, []
+        for path in sorted(self.folder.glob("*/*.parquet")):
+            run_id, _, checksum = path.stem.partition(".")
+            if run_id in run_ids:
+                if _checksum(path.read_bytes()) == checksum:
+                    whole[run_id] = path
+                else:
+                    torn.append(path)
+        return whole, torn
+
+
+def _checksum(content: Any) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _replace(path: Path, content: Any) -> None:
+    """Write a file under another name, and give it its own when it is whole."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_bytes(content)
+    part.replace(path)
+
+
+def merge(connection: duckdb.DuckDBPyConnection, sweep: str, run_ids: list[str], shards: list[Path]) -> None:
+    """Put finished runs into the warehouse in one transaction, and say which runs the sweep consists of.
+
+    Args:
+        connection: a warehouse open for writing.
+        sweep: name of the sweep; what it consisted of before is forgotten.
+        run_ids: all its runs, also those that were there before.
+        shards: files of those that were not.
+    """
+    with transaction(connection):
+        if shards:
+            connection.execute(
+                "CREATE TEMP TABLE shard AS FROM read_parquet(?, hive_partitioning = false)",
+                [[str(path) for path in shards]],
+            )
+            identity = ", ".join(_identity(connection))
+            superseded = connection.execute(
+                f"SELECT run.run_id FROM run SEMI JOIN (SELECT {identity} FROM shard) USING ({identity})"
+            ).fetchall()
+            delete_runs(connection, [run_id for (run_id,) in superseded])
+            connection.execute(f"""
+                INSERT INTO run BY NAME
+                SELECT {identity}, run_id, false AS is_default, true AS metrics_only, code_version, assumptions
+                FROM shard;
+                INSERT INTO run_metric BY NAME
+                SELECT run_id, metric, value, unit
+                FROM (SELECT run_id, unnest(metrics, recursive := true) FROM shard) JOIN metric_glossary USING (metric);
+                INSERT INTO run_order BY NAME SELECT run_id, unnest(orders, recursive := true) FROM shard;
+                INSERT INTO run_timing SELECT run_id, started_at, wall_s, events / greatest(wall_s, 1e-9) FROM shard;
+                DROP TABLE shard;
+            """)
+        connection.execute("DELETE FROM sweep WHERE sweep = ?", [sweep])
+        connection.execute("INSERT INTO sweep SELECT ?, unnest(?::VARCHAR[])", [sweep, run_ids])
+
+
+def _identity(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Columns of table run that make a run another than others: `Wanted.columns`."""
+    others = {"run_id", "is_default", "metrics_only", "code_version", "assumptions"}
+    return [name for (name, *_) in connection.execute("DESCRIBE run").fetchall() if name not in others]

@@ -1,0 +1,230 @@
+"""Sweeps: what a specification asks for, what is kept when something is killed or torn, and what the views make of it."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from ptpool.cli import run
+from ptpool.warehouse import open_warehouse
+
+SPEC = """
+[[grid]]
+strategy = ["unprotected", "pba", "pte-mapped", "full-reserve"]
+machine = "64M"
+seed = [0, 1, 2, 3]
+
+[[grid]]
+strategy = "pba"
+machine = "64M"
+seed = [0, 1, 2, 3]
+set.reserve = [1, 4, 16, 64]
+"""
+RUNS = 4 * 4 + 4 * 3
+RESULTS = {
+    "run": "* EXCLUDE (is_default)",
+    "run_metric": "*",
+    "run_order": "*",
+    "sweep": "*",
+}
+
+
+def trace_line(nth, event):
+    return f"   bash-{70 + nth % 3}    [000] .....     1.{nth:06}: {event}"
+
+
+@pytest.fixture(scope="module")
+def captures(tmp_path_factory):
+    """A warehouse with one tiny capture: page tables (by stack) and other pages, some of them freed."""
+    folder = tmp_path_factory.mktemp("sweep")
+    lines = []
+    for nth in range(400):
+        page = f"page=00000000b13f5c46 pfn={0x100 + nth % 150:#x} order=0"
+        if nth % 300 < 150:
+            lines.append(
+                trace_line(nth, f"mm_page_alloc: {page} migratetype=0 gfp_flags=GFP_KERNEL_ACCOUNT|__GFP_ZERO")
+            )
+            if nth % 2:
+                lines += [trace_line(nth, "<stack trace>"), " => alloc_pages", " => pte_alloc_one", " => __pte_alloc"]
+        else:
+            lines.append(trace_line(nth, f"mm_page_free: {page}"))
+    (folder / "tiny.txt").write_text("\n".join(lines) + "\n")
+    (folder / "grid.toml").write_text(SPEC)
+    path = folder / "captures.duckdb"
+    assert run(["ingest", "trace", str(folder / "tiny.txt"), "--quiet", "--db", str(path)]) == 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def swept(captures):
+    """The same warehouse after the sweep, without anything having gone wrong."""
+    path = captures.with_name("swept.duckdb")
+    shutil.copy(captures, path)
+    assert run(sweep_of(captures, path)) == 0
+    assert not list(path.parent.glob("swept.duckdb.*"))
+    return path
+
+
+def sweep_of(captures, path, *options):
+    spec = str(captures.with_name("grid.toml"))
+    return ["replay", "sweep", spec, "--jobs", "1", "--quiet", "--db", str(path), *options]
+
+
+def rows(path, query):
+    with open_warehouse(path) as connection:
+        return connection.execute(query).fetchall()
+
+
+def results(path):
+    return {table: rows(path, f"SELECT {columns} FROM {table} ORDER BY ALL") for table, columns in RESULTS.items()}
+
+
+def test_a_grid_is_every_combination_and_each_run_is_made_once(swept, captures, capsys):
+    assert rows(swept, "SELECT count(*), count(DISTINCT run_id) FROM sweep WHERE sweep = 'grid'") == [(RUNS, RUNS)]
+    assert rows(swept, "SELECT count(*), bool_and(metrics_only) FROM run") == [(RUNS, True)]
+    capsys.readouterr()
+    assert run([*sweep_of(captures, swept), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [{"sweep": "grid", "runs": RUNS, "made": 0, "torn": 0, "failed": 0}]
+
+
+def test_a_dry_run_counts_and_writes_nothing(captures, capsys):
+    assert run([*sweep_of(captures, captures), "--dry-run", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)[0]
+    assert (told["runs"], told["to_make"], told["captures"]) == (RUNS, RUNS, 1)
+    assert told["memory_mib"] > 0
+    assert rows(captures, "SELECT count(*) FROM run") == [(0,)]
+
+
+def test_metrics_are_those_of_replay_run_which_keeps_the_rest_too(swept, captures, tmp_path):
+    path = tmp_path / "whole.duckdb"
+    shutil.copy(swept, path)
+    command = ["replay", "run", "--strategy", "pba", "--machine", "64M", "--jobs", "1", "--quiet", "--db", str(path)]
+    assert run(command) == 0
+    assert [row[:-1] for row in results(path)["run"]] == [row[:-1] for row in results(swept)["run"]]
+    assert all(results(path)[table] == results(swept)[table] for table in ("run_metric", "run_order", "sweep"))
+    assert rows(path, "SELECT count(DISTINCT run_id) FROM timeline") == [(1,)]
+    assert rows(path, "SELECT count(*) FROM run WHERE NOT metrics_only") == [(1,)]
+
+
+def test_a_killed_sweep_loses_no_finished_run(swept, captures, tmp_path):
+    path, out = tmp_path / "killed.duckdb", tmp_path / "shards"
+    shutil.copy(captures, path)
+    command = [sys.executable, "-m", "ptpool", *sweep_of(captures, path, "--out", str(out))]
+    process = subprocess.Popen(command)
+    while len(list(out.glob("*/*.parquet"))) < 3:
+        assert process.poll() is None
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    before = {shard: shard.stat().st_mtime_ns for shard in out.glob("*/*.parquet")}
+    assert 3 <= len(before) < RUNS
+
+    assert run(sweep_of(captures, path, "--out", str(out))) == 0
+    assert {shard: shard.stat().st_mtime_ns for shard in before} == before
+    assert results(path) == results(swept)
+
+
+@pytest.mark.parametrize("damage", ["short", "flipped"])
+def test_a_torn_shard_is_told_and_made_again(swept, captures, tmp_path, capsys, damage):
+    path, out = tmp_path / "torn.duckdb", tmp_path / "shards"
+    shutil.copy(captures, path)
+    assert run(sweep_of(captures, path, "--out", str(out))) == 0
+    shutil.copy(captures, path)
+    torn = sorted(out.glob("*/*.parquet"))[2]
+    content = bytearray(torn.read_bytes())
+    content[100] ^= 0xFF
+    torn.write_bytes(content if damage == "flipped" else content[: len(content) // 2])
+    capsys.readouterr()
+
+    assert run([*sweep_of(captures, path, "--out", str(out)), "--json"]) == 0
+    told = capsys.readouterr()
+    assert told.err == f"ptpool: {torn}: torn; this run is made again\n"
+    assert json.loads(told.out)[0]["made"] == 1
+    assert results(path) == results(swept)
+
+
+def test_a_folder_of_another_sweep_is_refused(captures, tmp_path, capsys):
+    (tmp_path / "manifest.json").write_text('{"sweep": "other", "runs": {}}')
+    assert run(sweep_of(captures, captures, "--out", str(tmp_path))) == 2
+    assert capsys.readouterr().err.startswith(f"ptpool: {tmp_path}: holds the shards of the sweep other\n")
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ("grid = [", "not TOML"),
+        ("title = 'nothing'", "no [[grid]] in it"),
+        ("[[grid]]\nstrategies = 'pba'", "grid 1: strategies: unknown"),
+        ("[[grid]]\nstrategy = 'pbb'", "no strategy named pbb"),
+        ("[[grid]]\nseed = []", "grid 1: seed has no value: there is nothing to run"),
+        ("[[grid]]\nseed = ['a']", "grid 1: seed: 'a' is not a whole number"),
+        ("[[grid]]\ncopies = 0", "grid 1: copies = 0: too small"),
+        ("[[grid]]\nstrategy = 'pba'\nset.reserves = 2", "pba has no parameter reserves"),
+        ("[[grid]]\nstrategy = 'pba'\nset.reserve = 'many'", "pba.reserve=many: not a value of this parameter"),
+        ("[[grid]]\nstrategy = 'pba'\nset.reserve = []", "grid 1: reserve has no value"),
+        ("[[grid]]\nmachine = 'toaster'", "--machine toaster: no such machine"),
+        ("[[grid]]\nreclaim = 'some'", "--reclaim some: no such variant"),
+        ("[[grid]]\ncapture = 'other'", "no capture named other"),
+    ],
+)
+def test_specifications_that_cannot_be_run_are_refused_in_words(captures, tmp_path, capsys, spec, told):
+    path = tmp_path / "bad.toml"
+    path.write_text(spec)
+    assert run(["replay", "sweep", str(path), "--quiet", "--db", str(captures)]) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert len(error.splitlines()) <= 3
+
+
+@pytest.mark.parametrize("options", [["no-such-sweep"], ["no-such.toml"], ["fleet", "--executor", "mpi"]])
+def test_what_is_not_there_is_told(captures, capsys, options):
+    assert run(["replay", "sweep", *options, "--quiet", "--db", str(captures)]) == 2
+    assert options[-1] in capsys.readouterr().err
+
+
+def test_shipped_sweeps_can_be_read_and_their_runs_exist(captures, capsys):
+    assert run(["replay", "sweep", "list", "--json"]) == 0
+    names = [row["sweep"] for row in json.loads(capsys.readouterr().out)]
+    assert "reserve-size" in names
+    for name in names:
+        assert run(["replay", "sweep", name, "--dry-run", "--json", "--db", str(captures)]) == 0
+        assert json.loads(capsys.readouterr().out)[0]["runs"] > 1
+
+
+def test_sensitivity_is_the_share_of_variance_between_values(swept):
+    """Counted again from the runs: the idle pages of pba by its reserve and by seed."""
+    values = rows(
+        swept,
+        """SELECT (params ->> 'reserve')::INTEGER, seed, value FROM sweep JOIN run USING (run_id) JOIN run_metric USING (run_id)
+           WHERE strategy = 'pba' AND metric = 'pool_idle_pages_mean'""",
+    )
+    mean = sum(value for *_, value in values) / len(values)
+    whole = sum((value - mean) ** 2 for *_, value in values)
+    for place, setting in enumerate(("reserve", "seed")):
+        groups = {}
+        for row in values:
+            groups.setdefault(row[place], []).append(row[2])
+        between = sum(len(group) * (sum(group) / len(group) - mean) ** 2 for group in groups.values())
+        found = rows(
+            swept,
+            f"SELECT share FROM sweep_sensitivity WHERE setting = '{setting}' AND metric = 'pool_idle_pages_mean'",
+        )
+        assert [share for (share,) in found] == ([pytest.approx(between / whole, abs=1e-9)] if between > 1e-9 else [])
+    assert rows(swept, "SELECT DISTINCT setting FROM sweep_setting ORDER BY ALL") == [("reserve",), ("seed",)]
+
+
+def test_the_pareto_front_is_what_nothing_beats(swept):
+    columns = "pages_held, splits, stalls, conversion_ns"
+    points = rows(swept, f"SELECT {columns} FROM design_point WHERE protects")
+    front = [
+        mine
+        for mine in points
+        if not any(other != mine and all(o <= m for o, m in zip(other, mine, strict=True)) for other in points)
+    ]
+    assert sorted(rows(swept, f"SELECT {columns} FROM pareto_front")) == sorted(front)
+    assert 0 < len(front) < len(points)
+    assert rows(swept, "SELECT DISTINCT strategy FROM design_point WHERE NOT protects") == [("unprotected",)]
