@@ -182,7 +182,7 @@ COMMENT ON COLUMN strategy.parameters IS 'Parameters and their defaults';
 CREATE TABLE run (
     run_id VARCHAR NOT NULL, capture_id VARCHAR NOT NULL, strategy VARCHAR NOT NULL, params JSON NOT NULL, is_default BOOLEAN NOT NULL,
     machine VARCHAR NOT NULL, mode VARCHAR NOT NULL, reclaim VARCHAR NOT NULL, costs VARCHAR NOT NULL, copies INTEGER NOT NULL, seed BIGINT NOT NULL, code_version VARCHAR NOT NULL,
-    assumptions VARCHAR[] NOT NULL, metrics_only BOOLEAN NOT NULL
+    assumptions VARCHAR[] NOT NULL, metrics_only BOOLEAN NOT NULL DEFAULT false
 );
 COMMENT ON TABLE run IS 'One replay of one capture through one strategy';
 COMMENT ON COLUMN run.run_id IS 'Hash of capture, strategy, parameters, machine, mode, reclaim variant, cost profile, copies, seed and code version';
