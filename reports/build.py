@@ -1,15 +1,19 @@
 """``report build``: pages and index into a folder, all of it or nothing."""
 
 import errno
+import multiprocessing
+import os
 import shutil
+import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import duckdb
 
 from ptpool.errors import UsageError
-from ptpool.warehouse import capture_names, capture_row
+from ptpool.warehouse import capture_names, capture_row, open_warehouse
 from reports.index import index_page
 from reports.page import capture_page
 
@@ -68,9 +72,8 @@ def build(
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
             fresh = Path(scratch) / "new"
             fresh.mkdir()
-            for i, name in enumerate(names):
-                tell(i, name)
-                _write(fresh / name, capture_page(connection, name))
+            for name, files in _pages(connection, names, tell):
+                _write(fresh / name, files)
             there = {page.parent.name for page in out.glob("*/README.md") if _ours(page.parent)}
             _write(fresh, index_page(connection, {*names, *there}))
             written = sorted(path.relative_to(fresh) for path in fresh.rglob("*") if path.is_file())
@@ -79,6 +82,46 @@ def build(
         remedy = "free some space, or name another folder with --out" if error.errno == errno.ENOSPC else _ELSEWHERE
         raise UsageError(f"{out}: {error.strerror or error}", remedy) from error
     return [out / path for path in written]
+
+
+def _pages(
+    connection: duckdb.DuckDBPyConnection, names: list[str], tell: Callable[[int, str], None]
+) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Name and files of every page; many are made by processes, each with the warehouse open for itself."""
+    jobs = min(len(names), os.cpu_count() or 1)
+    if len(names) < _MANY or jobs == 1:
+        for i, name in enumerate(names):
+            tell(i, name)
+            yield name, capture_page(connection, name)
+        return
+    here = "SELECT path FROM duckdb_databases() WHERE database_name = current_database()"
+    ((path,),) = connection.execute(here).fetchall()
+    workers = ProcessPoolExecutor(jobs, multiprocessing.get_context("forkserver"), initializer=_leave_interrupts)
+    try:
+        pages = {workers.submit(_page, path, name): name for name in names}
+        for i, page in enumerate(as_completed(pages)):
+            tell(i, pages[page])
+            yield pages[page], page.result()
+    except BaseException:
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+        raise
+    finally:
+        workers.shutdown(cancel_futures=True)
+
+
+_MANY = 3
+"""Pages from which on it is worth to start processes."""
+
+
+def _leave_interrupts() -> None:
+    """An interrupt from the keyboard is the parent's, which ends its workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _page(path: str, name: str) -> dict[str, bytes]:
+    with open_warehouse(Path(path)) as connection:
+        return capture_page(connection, name)
 
 
 def _write(folder: Path, files: dict[str, bytes]) -> None:
