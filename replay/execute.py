@@ -153,10 +153,17 @@ def workers_of(executor: str, jobs: int) -> Iterator[Workers]:
     Raises:
         UsageError: there is no such executor.
     """
-    if executor != "local":
+    kind, _, address = executor.partition(":")
+    if kind == "dask" and address:
+        from replay.cluster import cluster_workers
+
+        with cluster_workers(address) as workers:
+            yield workers
+    elif executor == "local":
+        with local_workers(jobs) as workers:
+            yield workers
+    else:
         raise UsageError(f"--executor {executor}: no such executor", "local, or dask:ADDRESS of a scheduler")
-    with local_workers(jobs) as workers:
-        yield workers
 
 
 @contextmanager

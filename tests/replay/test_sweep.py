@@ -128,6 +128,24 @@ def test_a_killed_sweep_loses_no_finished_run(swept, captures, tmp_path):
     assert results(path) == results(swept)
 
 
+def test_a_cluster_gives_the_same_tables(swept, captures, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    path = tmp_path / "cluster.duckdb"
+    shutil.copy(captures, path)
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        assert run(sweep_of(captures, path, "--executor", f"dask:{cluster.scheduler_address}")) == 0
+    assert results(path) == results(swept)
+
+
+def test_a_cluster_that_is_not_there_is_told(captures, capsys, monkeypatch):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr("replay.cluster._PATIENCE_S", 0.2)
+    assert run(sweep_of(captures, captures, "--executor", "dask:tcp://127.0.0.1:1")) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("ptpool: --executor dask:tcp://127.0.0.1:1: no cluster there (")
+    assert len(error.splitlines()) == 2
+
+
 @pytest.mark.parametrize("damage", ["short", "flipped"])
 def test_a_torn_shard_is_told_and_made_again(swept, captures, tmp_path, capsys, damage):
     path, out = tmp_path / "torn.duckdb", tmp_path / "shards"
