@@ -46,9 +46,13 @@ def described(root: Path = Path("/")) -> dict[str, str | int]:
 
 
 def available_bytes(root: Path = Path("/")) -> int:
-    """Memory that a new workload can have without swapping."""
+    """Memory that a new workload can have without swapping, and without being killed for it in a container."""
     lines = _text(root / "proc/meminfo").splitlines()
-    return next((int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable")), 0)
+    available = next((int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable")), 0)
+    group = _text(root / "proc/self/cgroup").rpartition("0::")[2].partition("\n")[0].strip("/")
+    folder = root / "sys/fs/cgroup" / group
+    limit, used = _text(folder / "memory.max").strip(), _text(folder / "memory.current").strip()
+    return min(available, max(int(limit) - int(used), 0)) if limit.isdigit() and used.isdigit() else available
 
 
 def virtual(root: Path = Path("/")) -> str:

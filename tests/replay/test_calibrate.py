@@ -66,14 +66,16 @@ def test_a_penalty_is_found_in_the_noise_of_other_work():
 
 
 def test_a_change_is_the_difference_of_neighbours():
-    drift = iter(range(10**6))
+    drift, order = iter(range(10**6)), []
 
     def take(busy, secret):
+        order.append((busy, secret))
         return 1000.0 + 20_000 * secret + 100 * busy * secret + next(drift)  # the machine gets slower all the time
 
     prices = conversion.price([0, 2], take, lambda share: None)
     assert [p.busy for p in prices] == [0, 2]
     assert [p.change_ns.median for p in prices] == pytest.approx([20_000, 20_200], abs=1)
+    assert order[:8] == [(0, True), (0, False), (2, True), (2, False), (0, False), (0, True), (2, False), (2, True)]
 
 
 @pytest.mark.parametrize(("others", "busy"), [(0, [0]), (1, [0, 1]), (5, [0, 1, 2, 4, 5]), (8, [0, 1, 2, 4, 8])])
@@ -93,7 +95,7 @@ AnonHugePages:      4096 kB
 """
 
 
-@pytest.mark.parametrize(("start", "size", "huge"), [(0, 4, 2), (0, 8, 6), (4, 4, 4), (6, 8, 8), (16, 4, 0)])
+@pytest.mark.parametrize(("start", "size", "huge"), [(0, 4, 2), (0, 8, 6), (4, 4, 4), (6, 8, 8), (12, 4, 0)])
 def test_what_memory_is_really_mapped_in(start, size, huge):
     assert regions.huge_bytes(SMAPS, 0x7F0000000000 + (start << 20), size << 20) == huge << 20
 
@@ -102,6 +104,14 @@ def test_small_pages_are_small_here():
     kind = regions.kinds()[0]
     words, share = regions.region(kind, 1 << 21)
     assert (kind.how, words.nbytes, words.any(), share) == ("small", 1 << 21, False, 1.0)
+
+
+@pytest.mark.skipif("madvise" not in {kind.how for kind in regions.kinds()}, reason="no transparent huge pages")
+def test_huge_pages_begin_where_one_can():
+    (kind,) = (kind for kind in regions.kinds() if kind.how == "madvise")
+    words, share = regions.region(kind, 2 * kind.page)
+    assert words.ctypes.data % kind.page == 0 and words.nbytes == 2 * kind.page
+    assert 0 <= share <= 1  # the kernel may refuse them, and then says so
 
 
 @pytest.mark.parametrize(
@@ -127,6 +137,25 @@ def test_virtual_machines_are_noticed(files, said, tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     assert host.virtual(tmp_path) == said
+
+
+@pytest.mark.parametrize(
+    ("files", "mib"),
+    [
+        ({}, 0),
+        ({"proc/meminfo": "MemFree: 1 kB\nMemAvailable: 8192 kB\n"}, 8),
+        ({"proc/self/cgroup": "1:x:/y\n0::/box\n", "sys/fs/cgroup/box/memory.max": "max\n"}, 8),
+        ({"proc/self/cgroup": "0::/box\n", "sys/fs/cgroup/box/memory.max": f"{5 << 20}\n"}, 3),
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": f"{1 << 20}\n"}, 8),
+    ],
+)
+def test_a_container_has_less_memory_than_its_machine(files, mib, tmp_path):
+    if files:
+        files = {"proc/meminfo": "MemAvailable: 8192 kB\n", "sys/fs/cgroup/box/memory.current": f"{2 << 20}\n"} | files
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    assert host.available_bytes(tmp_path) == mib << 20
 
 
 def test_a_cpu_has_a_name():
