@@ -12,7 +12,7 @@ from replay.calibrate.estimate import Estimate, estimate
 from replay.calibrate.regions import WHOLE, Kind, kinds, largest, region
 
 REPETITIONS = 21
-SECONDS, FEWEST = 40, 9
+SECONDS, FEWEST = 30, 9
 """Where other work makes it slow, no further repetition begins after so many seconds, if there are so many."""
 
 BURSTS = 8
