@@ -55,13 +55,15 @@ def contention(
         found = connection.execute(
             """SELECT capture.name AS capture, strategy, params::VARCHAR, if(free_order = 9, '2M', 'four pages'),
                       round(tables_per_s) AS tables_per_s,
-                      min(cpus) FILTER (lock_wait_share > 0.05 AND change_ns = 1000),
-                      min(cpus) FILTER (lock_wait_share > 0.05 AND change_ns = 10000),
-                      min(cpus) FILTER (lock_wait_share > 0.05 AND change_ns = 100000)
+                      min(contention.cpus) FILTER (lock_wait_share > 0.05 AND change_ns = 1000),
+                      min(contention.cpus) FILTER (lock_wait_share > 0.05 AND change_ns = 10000),
+                      min(contention.cpus) FILTER (lock_wait_share > 0.05 AND change_ns = 100000)
                FROM contention JOIN capture USING (capture_id) WHERE list_contains(?, capture.name)
-               GROUP BY ALL ORDER BY capture.name, free_order DESC, strategy, params::VARCHAR""",
+               GROUP BY capture.name, strategy, params::VARCHAR, free_order, contention.tables_per_s
+               ORDER BY capture.name, free_order DESC, strategy, params::VARCHAR""",
             [names],
         ).fetchall()
-    columns = ["capture", "strategy", "variant", "refills of", "tables/s", "5 % at 1 us", "at 10 us", "at 100 us"]
+    columns = ["capture", "strategy", "variant", "refills_of", "tables_per_s"]
+    columns += [f"cpus_at_{us}_us" for us in (1, 10, 100)]
     rows = [(name, strategy, grid.variant(strategy, params), *rest) for name, strategy, params, *rest in found]
     say_rows(columns, rows, as_json=as_json)

@@ -145,6 +145,6 @@ def contention(
 def variant(strategy: str, params: str) -> str:
     """What is set, in words: the parameters that are not the strategy's defaults."""
     (entry,) = find([strategy])
-    defaults = asdict(entry.factory())
+    defaults = json.loads(json.dumps(asdict(entry.factory())))
     said = [f"{name}={value}" for name, value in json.loads(params).items() if value != defaults[name]]
     return ", ".join(said)

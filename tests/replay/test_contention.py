@@ -1,5 +1,6 @@
 """Lock waiting on many CPUs: against the replay's own schedule, against a replay, and against queueing theory."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_machine import PGTABLE, demand_of, machine_of
 
+from ptpool.cli import run
 from ptpool.warehouse import open_warehouse
 from replay.actions import Alloc, Chunk, Give, Lock, SetKey, Take, Unlock, Wait
 from replay.contention import grid, steps
@@ -204,3 +206,23 @@ def test_captures_of_the_same_demand_share_a_grid(tmp_path, monkeypatch):
     assert [row[:3] for row in rows] == [("a", 515e9 / 12e6, 20), ("b", 515e9 / 12e6, 20), ("c", 300.0, 20)]
     assert len(told) == 2 * 2 * 20
     assert rows[2][3] < rows[0][3] < 1
+
+
+def test_the_command_says_from_how_many_cpus_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(grid, "CPUS", (2, 8))
+    monkeypatch.setattr(grid, "CHANGES_NS", (1000, 100_000))
+    path = tmp_path / "w.duckdb"
+    with open_warehouse(path, write=True) as connection:
+        connection.execute(
+            """INSERT INTO capture BY NAME SELECT 'id' AS capture_id, 'name' AS name, '' AS source, '' AS sha256,
+               'ftrace' AS format, 'x86_64' AS arch, 4096 AS page_size, 4 AS cpus, 'emulated' AS timing, 0 AS first_ns,
+               9 AS last_ns, 9 AS events, 0 AS lost_events, true AS has_stacks, '' AS code_version"""
+        )
+    assert run(["replay", "contention", "--db", str(path), "--quiet", "--json", "--rate", "50000"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert len(rows) == len(grid.VARIANTS) * len(grid.FREE_ORDERS)
+    pba = next(row for row in rows if row["strategy"] == "pba" and row["refills_of"] == "four pages")
+    assert (pba["cpus_at_1_us"], pba["cpus_at_100_us"]) == (8, 2)
+    assert {row["variant"] for row in rows} == {"", "mutex=True", "magazine_order=9"}
+    assert run(["replay", "contention", "--db", str(path), "--capture", "other"]) == 2
+    assert run(["replay", "contention", "--db", str(tmp_path / "none.duckdb")]) == 2
