@@ -75,6 +75,8 @@ def metric_cell(case: Case, strategy: str, column: str, value: object) -> str:
         return "all, no key"
     if value is not None:
         return cell(column, value)
+    if column.startswith("ptp_alloc_p"):
+        return "too few samples"
     if column.startswith("mapping_cost_pct"):
         return "not measured"
     return case.missing(strategy, column) if column in case.described else ""

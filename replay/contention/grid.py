@@ -32,7 +32,7 @@ VARIANTS: tuple[tuple[str, dict[str, str]], ...] = (
 TABLES_OF_A_GIB = 515
 """Page tables that fork() makes for 1 GiB in 4K pages: 512 of PTEs, one each of PMDs and PUDs, a PGD."""
 
-_TABLES, _DRAWN = 8192, 256
+_TABLES, _REFILLS, _DRAWN = 8192, 192, 256
 _CYCLES = 2
 """Refills of every CPU that are simulated: CPUs that run out together refill together, so these make a cycle."""
 
@@ -91,7 +91,7 @@ def _point(
     name: str, strategy: Strategy, free_order: int, change_ns: int, think: np.ndarray[Any, Any], costs: Costs
 ) -> Point:
     steps = steps_of(strategy, free_order, change_ns, costs)
-    tables = max(_TABLES, _CYCLES * len(think) << free_order)
+    tables = max(_TABLES, max(_REFILLS, _CYCLES * len(think)) << free_order)
     found = simulate(steps, think, tables, costs, skipped=tables // 4)
     params = json.dumps(asdict(strategy), sort_keys=True)
     return Point(

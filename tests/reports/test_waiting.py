@@ -1,0 +1,85 @@
+"""Latency and contention: what is said, where the limit is crossed, and what stands where nothing was simulated."""
+
+from pathlib import Path
+from typing import Any
+
+from ptpool.warehouse import open_warehouse
+from reports import contention, latency
+from reports.case import Case
+from reports.questions import Answer, ask
+
+QUANTILES = ("strategy", "samples", "ptp_alloc_p50_ns", "ptp_alloc_p99_ns", "ptp_alloc_p999_ns", "lock_wait_ns", "from_1_us")  # fmt: skip
+LIMITS = ("variant", "refills_of", "cpus_at_1_us", "cpus_at_100_us", "held_by_16_bytes", "held_by_256_bytes")
+
+
+def case(timing: str = "real", **answers: tuple[tuple[str, ...], list[tuple[Any, ...]]]) -> Case:
+    asked = {name: Answer(name, "", columns, tuple(rows)) for name, (columns, rows) in answers.items()}
+    return Case(capture={"timing": timing}, metrics={}, answers=asked)
+
+
+def test_equal_quantiles_are_said_once_and_missing_ones_are_missed() -> None:
+    rows = [("pba", 2000, 45, 45, None, 0, 1), ("pte-mapped", 2000, 1722, 1722, None, 0, 2000)]
+    said = latency.findings(case(latency_quantiles=(QUANTILES, rows)))
+    assert said[0] == "Median: 45 ns pba; 1.72 µs pte-mapped."
+    assert said[2] == "99.9th percentile: too few samples in every run."
+    assert "No refill waited for another here" in said[3]
+    alike = [("pba", 20_000, 45, 45, 45, 7000, 1)]
+    said = latency.findings(case(latency_quantiles=(QUANTILES, alike)))
+    assert said == [
+        "Median, 99th and 99.9th percentile alike: 45 ns pba.",
+        "Waited for locks in all: pba 7 µs.",
+    ]
+
+
+def test_waits_of_an_emulated_recording_are_no_finding() -> None:
+    assert latency.standing(case("emulated")).startswith("**Sensitivity, not a finding:** this was recorded under emul")
+    assert "nobody knows the rate" in latency.standing(case("unknown"))
+    assert latency.standing(case("real")) == ""
+
+
+def test_limits_are_said_by_price_only_where_the_price_matters() -> None:
+    rows = [
+        ("pba", "2M blocks", 7.2, 2, 2**20, 2**27),
+        ("a block each", "2M blocks", None, None, 2**24, 2**28),
+        ("pba", "four pages", 5.2, 5.0, 2**14, 2**21),
+    ]
+    said = contention.findings(case(contention_limits=(LIMITS, rows)))
+    assert said[0] == (
+        "Refills of 2M blocks, a key change of 1 µs: waiting exceeds 5 % pba from 7 CPUs on; a block each on no number "
+        "of CPUs up to 256. At 100 µs: pba on 2 CPUs already."
+    )
+    assert said[1].endswith("exceeds 5 % pba from 5 CPUs on.")
+    assert said[2].endswith(
+        "pba 1 MiB on 16 CPUs and 128 MiB on 256; a block each 16 MiB on 16 CPUs and 256 MiB on 256."
+    )
+
+
+def test_nothing_simulated_says_how_to() -> None:
+    assert "ptpool replay contention" in contention.caption(case(contention=((), [])))
+    assert contention.setting(case(contention=((), []))) == ""
+
+
+def test_the_limit_lies_between_the_cpus_that_were_simulated(tmp_path: Path) -> None:
+    with open_warehouse(tmp_path / "w.duckdb", write=True) as connection:
+        connection.execute(
+            """INSERT INTO capture BY NAME SELECT 'id' AS capture_id, 'name' AS name, '' AS source, '' AS sha256,
+               'ftrace' AS format, 4096 AS page_size, 4 AS cpus, 'real' AS timing, 0 AS first_ns, 9 AS last_ns,
+               9 AS events, 0 AS lost_events, true AS has_stacks, '' AS code_version"""
+        )
+        for cpus, change_ns, share in (
+            (2, 1000, 0.01), (4, 1000, 0.03), (8, 1000, 0.07), (16, 1000, 0.2),
+            (2, 100_000, 0.06), (4, 100_000, 0.5), (2, 10_000, 0.01), (256, 10_000, 0.049),
+        ):  # fmt: skip
+            connection.execute(
+                """INSERT INTO contention BY NAME SELECT 'id' AS capture_id, 'pba' AS strategy, '{}' AS params,
+                   9 AS free_order, ? AS cpus, ? AS change_ns, 5 AS tables_per_s, '' AS basis, '' AS costs, 9 AS tables,
+                   100 AS alloc_ns, 100 * ? AS lock_wait_ns, ? AS lock_wait_share, 10 * ? AS held_pages_mean,
+                   0 AS held_pages_peak, 1 AS refills""",
+                [cpus, change_ns, share, share, cpus],
+            )
+        (row,) = ask(connection, "contention_limits", capture="name").records()
+    assert (row["variant"], row["refills_of"]) == ("pba", "2M blocks")
+    assert abs(row["cpus_at_1_us"] - 4 * 2**0.5) < 1e-9
+    assert row["cpus_at_10_us"] is None
+    assert row["cpus_at_100_us"] == 2
+    assert (row["held_by_16_bytes"], row["held_by_64_bytes"]) == (160 * 4096, None)
