@@ -51,11 +51,15 @@ def calibrate(
 
     Example: ptpool replay calibrate --out server.toml
     """
+    from ptpool.warehouse import open_warehouse
     from replay.calibrate import store
     from replay.calibrate.profile import COLUMNS, load
 
     if not sys.platform.startswith("linux"):
         raise UsageError("replay calibrate: measures Linux only", "run it on the machine in question")
+    if db.exists():  # said before half a minute is spent
+        with open_warehouse(db):
+            pass
     if profile:
         found = load(profile)
         if not db.exists():

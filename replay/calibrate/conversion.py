@@ -73,7 +73,7 @@ def measure(step: Callable[[float], None]) -> Measured:
     try:
         os.close(secret_memory())
     except OSError as error:
-        why = "this kernel has no memfd_secret, or was booted with secretmem.enable=0"
+        why = "this kernel has no memfd_secret, or has it switched off (secretmem.enable=1 at boot switches it on)"
         said = why if error.errno == errno.ENOSYS else f"memfd_secret: {error.strerror}"
         return Measured([], [f"{said}; {_NOT}"])
     cpus = sorted(os.sched_getaffinity(0))

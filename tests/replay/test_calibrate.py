@@ -223,7 +223,7 @@ def test_without_secret_memory_the_rest_goes_on(monkeypatch):
     measured = conversion.measure(lambda share: None)
     assert measured.prices == []
     (remark,) = measured.remarks
-    assert "secretmem.enable=0" in remark and "not measured" in remark
+    assert "secretmem.enable=1" in remark and "not measured" in remark
 
 
 def test_without_huge_pages_the_rest_goes_on(monkeypatch):
@@ -274,6 +274,15 @@ def test_what_cannot_work_is_refused_before_anything_is_measured(arguments, word
     captured = capsys.readouterr()
     assert words in captured.err and len(captured.err.splitlines()) <= 3 and captured.out == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_no_warehouse_is_refused_before_anything_is_measured(capsys, tmp_path, monkeypatch):
+    (tmp_path / "notes.txt").write_text("not a warehouse", encoding="utf-8")
+    monkeypatch.setattr(store, "measured", None)
+    command = ["replay", "calibrate", "--out", str(tmp_path / "toy.toml"), "--db", str(tmp_path / "notes.txt")]
+    assert run(command) == 2
+    assert "notes.txt" in capsys.readouterr().err
+    assert not (tmp_path / "toy.toml").exists()
 
 
 def test_the_default_place_is_the_users_configuration(tmp_path, monkeypatch):
