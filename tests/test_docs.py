@@ -1,6 +1,7 @@
 """What is written about the house is so: dictionary, manual, cookbook, and that nothing public goes without a word."""
 
 import re
+import shlex
 from pathlib import Path
 
 import duckdb
@@ -45,6 +46,24 @@ def test_every_table_view_column_and_macro_is_documented():
         assert entry.meaning, entry.name
         for name, _, meaning in entry.columns:
             assert meaning, f"{entry.name}.{name}"
+
+
+def written_commands():
+    for page in [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))]:
+        for block in re.findall(r"^```\n(.*?)^```", page.read_text(encoding="utf-8"), re.S | re.M):
+            for line in re.findall(r"^(?:sudo \S*/)?(ptpool .*?)(?:\s+#.*)?$", block, re.M):
+                yield pytest.param(line, id=f"{page.name}: {line[:50]}")
+
+
+@pytest.mark.parametrize("line", list(written_commands()))
+def test_commands_in_the_docs_exist_with_their_options(line):
+    words = shlex.split(line.partition("; ")[0])[1:]
+    command = typer.main.get_command(app)
+    while getattr(command, "commands", None) and words and not words[0].startswith("-"):
+        command = command.commands[words.pop(0)]
+    options = {name for parameter in command.params for name in parameter.opts} | {"--help"}
+    own = words[: words.index("--")] if "--" in words else words
+    assert {word.partition("=")[0] for word in own if word.startswith("--")} <= options, line
 
 
 RECIPES = re.findall(r"### (\d+)\. .*?\n\n```sql\n(.*?)\n```", (DOCS / "cookbook.md").read_text(encoding="utf-8"), re.S)
