@@ -39,7 +39,8 @@ class Pba(Strategy):
     code  A freed table goes to the head of the list (list_add()) and keeps its key.
     code  Shrinker: a whole free block goes back in one piece, if 16 pages stay; failing that the block with most free
           pages is broken up if it has at least 64 and is worth more than the pages outside blocks; failing that pages
-          outside blocks go one by one. It never leaves fewer than 16.
+          outside blocks go one by one. It never leaves fewer than 16. What goes leaves the list before the first key is
+          reset. (release_page_list() loses the rest where one cannot be reset: a mistake that is not modelled.)
     code  One refill early in boot; its key is set later, with tables from memblock (PPA; its own 2M chunks, which hold
           the tables of the direct map, are not modelled).
     ours  The pages of a new chunk are handed out from the lowest up; pba's list has its last page first. Single pages
@@ -118,23 +119,23 @@ class Pba(Strategy):
         if whole and most == 1 << block_order:
             if shrinkable < most:
                 return 0
-            return (yield from self._give_back(Chunk(target, block_order)))
+            return (yield from self._give_back([Chunk(target, block_order)]))
         limit = min(shrinkable, self.shrink_batch)
         if outside_blocks < most and outside_blocks < self.shrink_batch and most >= self.shrink_block_min:
             pages = pool.idle_pages(target)
         else:
             pages = [page for first, _, in_block in blocks if not in_block for page in pool.idle_pages(first)]
-        freed = 0
-        for page in pages[:limit]:
-            freed += yield from self._give_back(Chunk(page, 0))
-        return freed
+        return (yield from self._give_back([Chunk(page, 0) for page in pages[:limit]]))
 
-    def _give_back(self, chunk: Chunk) -> Decision:
-        """Clear the key and free; a page whose key cannot be cleared for want of a table stays."""
-        if not (yield Withdraw(chunk)):
-            return 0
-        if not (yield ResetKey(chunk, Tables.POOL)):
+    def _give_back(self, chunks: list[Chunk]) -> Decision:
+        """Take all off the list, then clear their keys and free them; where one lacks a table, it and the rest stay."""
+        taken: list[Chunk] = []
+        for chunk in chunks:
+            taken += [chunk] if (yield Withdraw(chunk)) else []
+        freed = 0
+        while taken and (yield ResetKey(taken[0], Tables.POOL)):
+            freed += taken[0].pages
+            yield Free(taken.pop(0))
+        for chunk in taken:
             yield Give(chunk)
-            return 0
-        yield Free(chunk)
-        return chunk.pages
+        return freed
