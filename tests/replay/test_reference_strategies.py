@@ -11,7 +11,8 @@ import pytest
 from accounts import listed
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference_strategies import REFERENCES, World
+from reference_pools import World
+from reference_strategies import REFERENCES
 from toy_machine import KSTACK, OTHER, PGTABLE, SECRET, demand_of, machine_of
 from toy_runs import SMALL
 
