@@ -1,5 +1,7 @@
 """The page of one capture: its Markdown, its figures and its CSV files, as bytes by file name."""
 
+import re
+
 import duckdb
 
 from reports.case import Case, load_case
@@ -36,6 +38,11 @@ def _span(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds >= 1 else duration(seconds * 1e9)
 
 
+def anchor(heading: str) -> str:
+    """What a heading is called in links, as forges make it: small letters, dashes for blanks, no punctuation."""
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
 def capture_page(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, bytes]:
     """Write the page of a capture.
 
@@ -65,7 +72,12 @@ def capture_page(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, 
         template = f"sections/{section.name}.md.j2"
         sections.append(render(template, capture=case.capture, table=shown, figures=figures, **section.values(case)))
     text = render(
-        "capture.md.j2", capture=case.capture, machine=machine(case), recorded=recorded(case), sections=sections
+        "capture.md.j2",
+        capture=case.capture,
+        machine=machine(case),
+        recorded=recorded(case),
+        sections=sections,
+        headings=[(heading, anchor(heading)) for heading in re.findall(r"^## (.+)$", "\n".join(sections), re.M)],
     )
     tables = {f"{stem}.csv": answer.csv().encode() for stem, answer in answers.items()}
     return {"README.md": text.encode(), **tables, **images}

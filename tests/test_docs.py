@@ -10,8 +10,8 @@ import pytest
 import typer
 
 from ptpool.cli import app, run
-from ptpool.dictionary import dictionary
-from ptpool.manual import commands
+from ptpool.dictionary import dictionary, markdown
+from ptpool.manual import commands, manual
 from ptpool.warehouse import open_warehouse
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -29,6 +29,11 @@ def warehouse(tmp_path_factory):
         for statement in (Path(__file__).parent / "data" / "cookbook.sql").read_text(encoding="utf-8").split(";\n"):
             connection.execute(statement)
     return path
+
+
+@pytest.mark.parametrize(("page", "made"), [("tables.md", markdown), ("commands.md", lambda: manual(app))])
+def test_generated_pages_are_current(page, made):
+    assert (DOCS / page).read_text(encoding="utf-8").strip() == made().strip(), "make docs"
 
 
 def test_every_command_option_and_argument_is_documented_and_has_an_example():

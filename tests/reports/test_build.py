@@ -18,6 +18,7 @@ from ptpool.cli import run
 from ptpool.warehouse import open_warehouse
 from reports.case import load_case
 from reports.mail import mail
+from reports.page import anchor
 from reports.tables import heading, table
 
 
@@ -91,7 +92,7 @@ def test_links_resolve_and_nothing_names_this_machine(report: Path, warehouse: P
         text = page.read_text()
         for target in map(unquote, re.findall(r"\]\(([^)]+)\)", text)):
             if target.startswith("#"):
-                assert f"\n## {target[1:].capitalize()}\n" in text
+                assert target[1:] in map(anchor, re.findall(r"^## (.+)$", text, re.M))
             else:
                 assert (page.parent / target).is_file(), target
     for name, data in content(report).items():
