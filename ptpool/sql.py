@@ -1,5 +1,6 @@
 """``ptpool sql``: questions to the warehouse."""
 
+import re
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -82,6 +83,8 @@ def _answer(connection: Any, text: str) -> tuple[list[str], list[tuple[Any, ...]
     except duckdb.Error as error:
         first, *rest = str(error).splitlines()
         hint = next((line for line in rest if line.startswith(("Did you mean", "Candidate"))), "")
+        if (word := re.search(r'Referenced column "([^"]+)" not found', first)) and _is_a_value(connection, word[1]):
+            hint = f"a name of something, as text is, stands in single quotes: '{word[1]}'"
         if "read-only" in first:
             hint = "ptpool sql only reads; ptpool ingest and ptpool replay write"
         hint = hint or "ptpool tables lists what there is; ptpool tables NAME its columns"
@@ -91,6 +94,12 @@ def _answer(connection: Any, text: str) -> tuple[list[str], list[tuple[Any, ...]
         taken = sum(1 for column in columns if column == name or column.startswith(f"{name}:"))
         columns.append(f"{name}:{taken}" if taken else name)
     return columns, list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+
+
+def _is_a_value(connection: Any, word: str) -> bool:
+    """Whether a word that is no column is the name of a metric, a strategy or a capture."""
+    known = "SELECT metric FROM metric_glossary UNION SELECT strategy FROM run UNION SELECT name FROM capture"
+    return (word,) in connection.execute(known).fetchall()
 
 
 def _read(query: str | None, file: Path | None) -> str:

@@ -124,6 +124,13 @@ def test_names_that_are_nearly_right_are_recognised(arguments, said, capsys):
     assert said in capsys.readouterr().err
 
 
+def test_a_name_without_quotes_is_recognised(warehouse, capsys):
+    assert run(["sql", "FROM run_metric WHERE metric = refills", "--db", str(warehouse)]) == 2
+    assert "single quotes: 'refills'" in capsys.readouterr().err
+    assert run(["sql", "FROM run_metric WHERE metrc = 'refills'", "--db", str(warehouse)]) == 2
+    assert '"metric"' in capsys.readouterr().err
+
+
 def test_tables_are_told_one_by_one_and_all(capsys):
     assert run(["tables", "timeline_of"]) == 0
     assert "One series over time" in capsys.readouterr().out

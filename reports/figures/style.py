@@ -12,6 +12,7 @@ import matplotlib.style
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
@@ -35,6 +36,12 @@ def house_style() -> Iterator[None]:
 def colour(strategy: str) -> str:
     """The strategy's colour, the same in every figure."""
     return strategies().get(strategy, {}).get("colour", INK)
+
+
+def dark(ink: str) -> tuple[float, float, float]:
+    """A colour for text: the line's, dark enough to be read on white."""
+    red, green, blue = (0.65 * part for part in to_rgb(ink))
+    return red, green, blue
 
 
 def line(strategy: str) -> str:
@@ -101,8 +108,8 @@ def labels_at_end(
     places = spread([end for _, end, _ in ends], heights, 0, top)
     for (text, _, ink), place in zip(ends, places, strict=True):
         axis.annotate(
-            text, (right, place), xytext=(4, 0), textcoords="offset points", va="center", color=ink, fontsize=8.5,
-            annotation_clip=False,
+            text, (right, place), xytext=(4, 0), textcoords="offset points", va="center", color=dark(ink),
+            fontsize=8.5, annotation_clip=False,
         )  # fmt: skip
 
 

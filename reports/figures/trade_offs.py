@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from reports.figures.style import INK, WIDTH, colour, marker, spread, thousands
+from reports.figures.style import INK, WIDTH, colour, dark, marker, spread, thousands
 
 COSTS = (
     ("share", "direct map at 4K (time mean), %"),
@@ -82,7 +82,7 @@ def _labels(axis: Axes, known: pd.DataFrame, x: str, y: str) -> None:
     for (at_point, names), text, height in zip(places.items(), texts, at, strict=True):
         axis.annotate(
             text, at_point, xytext=(1.04, height), xycoords="axes fraction", textcoords="axes fraction", va="center",
-            fontsize=8, color=colour(names[0]) if len(names) == 1 else INK, annotation_clip=False,
+            fontsize=8, color=dark(colour(names[0])) if len(names) == 1 else INK, annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": "#b5b5b5", "linewidth": 0.7, "shrinkA": 1, "shrinkB": 5,
                         "relpos": (0, 0.5)},
         )  # fmt: skip
