@@ -22,6 +22,13 @@ class Mode(StrEnum):
     placement = "placement"
 
 
+class Frees(StrEnum):
+    """When page tables are freed."""
+
+    recorded = "recorded"
+    delayed = "delayed"
+
+
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Replay captures through strategies.")
 
 
@@ -79,6 +86,23 @@ def run(
             "it leaves out are as built in). Waiting and latencies depend on it; part of a run's identity.",
         ),
     ] = "built-in",
+    inject: Annotated[
+        float,
+        typer.Option(
+            metavar="RATE",
+            min=0,
+            max=1e6,
+            help="Permission changes by others (of 1 page to 4 MiB) put in, a second of simulated time on average; "
+            "drawn by --seed.",
+        ),
+    ] = 0,
+    rcu: Annotated[
+        Frees,
+        typer.Option(
+            help="When page tables are freed: as recorded; or delayed: in bursts after an RCU grace period, as x86 "
+            "does since 6.15 and arm64 always."
+        ),
+    ] = Frees.recorded,
     jobs: Annotated[int | None, typer.Option(min=1, help="Replays at a time (default: one per CPU).")] = None,
     db: Db = DEFAULT_DB,
     quiet: Quiet = False,
@@ -104,11 +128,11 @@ def run(
     profile_of(machine)
     variant_of(reclaim)
     prices = cost_profile(costs)
-    chosen = ([entry.name for entry in entries], machine, reclaim, copies, costs)
-    if mode is Mode.placement and chosen != (["unprotected"], "recorded", "none", 1, "built-in"):
+    chosen = ([entry.name for entry in entries], machine, reclaim, copies, costs, inject, rcu)
+    if mode is Mode.placement and chosen != (["unprotected"], "recorded", "none", 1, "built-in", 0, Frees.recorded):
         raise UsageError(
             "--mode placement: it reconstructs what was, so no other strategy and no other machine can be replayed",
-            "add --strategy unprotected, and leave --machine, --reclaim, --copies and --costs out",
+            "add --strategy unprotected, and leave --machine, --reclaim, --copies, --costs, --inject and --rcu out",
         )
     configured = [(entry, configure(entry, settings.get(entry.name, {}))) for entry in entries]
     if not db.exists():
@@ -123,7 +147,7 @@ def run(
             raise UsageError(f"{db}: no capture to replay", "import a trace first: ptpool ingest trace FILE")
         captures = [capture_row(connection, name) for name in names]
         wanted = [
-            Wanted(row, entry, configuration, seed, machine, mode.value, reclaim, copies, prices)
+            Wanted(row, entry, configuration, seed, machine, mode.value, reclaim, copies, prices, inject, rcu.value)
             for row in captures
             for entry, configuration in configured
         ]

@@ -13,26 +13,14 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from ptpool.errors import UsageError
 from ptpool.vocabulary import CONSUMERS, MOVABLE, UNMOVABLE
 from replay.kernel.geometry import X86_64
-from replay.kernel.gfp import GFP_KERNEL, contexts
-from replay.outside import GUESS, SELF_INFLICTED, Asked, recorded_changes, with_changes
-from replay.stretch import ALLOC, FREE_EVENT, MOVE, OUTSIDE_CHANGE, RECLAIMED, Program, first_seen
-from replay.unseen import LEAVE_OUT, MOVED, SEEN_LATE, Resolved, resolve
-
-MOST_PAGES = 1 << 30
-"""4 TiB in 4K pages: the arrays of a larger machine do not fit into the memory of an ordinary one."""
-
-
-COMPACTION = ("compact_zone", "release_free_list")
-"""Functions under which compaction frees (mm/compaction.c): migrated pages, and targets that it did not need."""
-
-RECLAIM = ("shrink_folio_list", "shrink_page_list", "do_shrink_slab", "shrink_slab")
-"""Functions under which reclaim frees (mm/vmscan.c, mm/shrinker.c)."""
-
-BUDDY_FLAG = 1 << 10
-"""KPF_BUDDY, include/uapi/linux/kernel-page-flags.h."""
+from replay.kernel.gfp import GFP_KERNEL
+from replay.outside import GUESS, Asked, Recorded, recorded_changes, with_changes
+from replay.rcu import DELAYED, GRACE_NS, RECORDED, ends_of_grace, freed
+from replay.recorded_events import BUDDY, Events, flagged, read_events
+from replay.stretch import ALLOC, FREE_EVENT, MOVE, OUTSIDE_CHANGE, RECLAIMED, Program, first_seen, with_events
+from replay.unseen import LEAVE_OUT, MOVED, PUT_OFF, SEEN_LATE, Resolved, resolve
 
 
 @dataclass(frozen=True)
@@ -53,46 +41,54 @@ class Demand:
     changed: dict[str, int] = field(default_factory=dict)
     """What is replayed otherwise than recorded."""
     moves: int = 0
-    """Pages that compaction moved: their data goes by the names ``pages + 1`` and up."""
+    """Pages that compaction moved, and tables whose free is put off: they go by the names ``pages + 1`` and up."""
     changes: tuple[Asked, ...] = (GUESS,)
     """What permission changes by others ask for: OUTSIDE_CHANGE events refer to it by place."""
+    notes: tuple[str, ...] = ()
+    """What else has to be known about the recording to judge a replay of it."""
 
 
-def load_demand(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any]) -> Demand:
-    """Read a capture's allocations and frees as flat arrays, in the order of the trace."""
-    columns = connection.execute(
-        _EVENTS,
-        {
-            "consumers": list(CONSUMERS),
-            "self_inflicted": list(SELF_INFLICTED),
-            "compaction": list(COMPACTION),
-            "reclaim": list(RECLAIM),
-            "capture": capture["capture_id"],
-        },
-    ).fetchnumpy()
-    is_free, failed = _plain(columns["is_free"]), _plain(columns["failed"])
-    pfn, order = _plain(columns["pfn"]).astype(np.int64), _plain(columns["page_order"]).astype(np.int8)
-    pages = int((pfn + (1 << order.astype(np.int64))).max(initial=0))
-    if pages > MOST_PAGES:
-        raise UsageError(
-            f"capture {capture['name']}: page frame number {pages - 1:#x} lies beyond any machine that is simulated",
-            "a damaged line, or another field read as pfn: mend the trace and import it again",
-        )
-    consumer = _plain(columns["consumer"]).astype(np.uint8)
-    splits = consumer == CONSUMERS.index("direct_map_split")
-    cpu, pid, ts = _plain(columns["cpu"]), _plain(columns["pid"]), _plain(columns["ts_ns"]).astype(np.int64)
+def load_demand(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any], rcu: str = RECORDED) -> Demand:
+    """What a capture's allocations and frees ask for, in the order of the trace.
+
+    Args:
+        connection: the warehouse.
+        capture: row of table capture.
+        rcu: when page tables are freed: as recorded, or all after a grace period (`replay.rcu`).
+    """
+    events = read_events(connection, capture)
     recorded = recorded_changes(connection, capture["capture_id"])
-    outside = splits & ~is_free & ~_plain(columns["self_inflicted"]) & ~recorded.explains(ts, pid)
-    too_large = ~is_free & (order > X86_64.max_order)
+    free = flagged(connection, capture["capture_id"], events.pages + 1, BUDDY)
+    return demand_of(events, recorded, free, capture, rcu)
+
+
+def demand_of(
+    events: Events, recorded: Recorded, free_at_start: NDArray[np.bool_], capture: dict[str, Any], rcu: str
+) -> Demand:
+    """The same of what was read.
+
+    Args:
+        events: allocations and frees.
+        recorded: permission changes by others.
+        free_at_start: (pages + 1,) pages known to have been free before the first event.
+        capture: its `first_ns`, `last_ns` and `timing`.
+        rcu: when page tables are freed.
+    """
+    is_free, failed, pages = events.is_free, events.failed, events.pages
+    splits = events.consumer == CONSUMERS.index("direct_map_split")
+    outside = splits & ~is_free & ~events.self_inflicted & ~recorded.explains(events.ts, events.pid)
+    too_large = ~is_free & (events.order > X86_64.max_order)
+    at_once, after_grace = freed(events.of_table, events.has_stack, events.by_gather, events.after_grace, events.pid)
     unseen = resolve(
         is_free & ~failed,
-        np.where(failed, pages, pfn),
-        np.where(failed, 0, order).astype(np.int8),
-        _plain(columns["by_compaction"]),
-        _free_at_start(connection, capture["capture_id"], pages + 1),
+        np.where(failed, pages, events.pfn),
+        np.where(failed, 0, events.order).astype(np.int8),
+        events.by_compaction,
+        free_at_start,
+        at_once if rcu == DELAYED else np.zeros_like(at_once),
     )
-    isolated = (unseen.fate == LEAVE_OUT) & ~splits
-    moved, seen_late = (unseen.fate == MOVED) & ~splits, (unseen.fate == SEEN_LATE) & ~splits
+    isolated, moved, seen_late = ((unseen.fate == fate) & ~splits for fate in (LEAVE_OUT, MOVED, SEEN_LATE))
+    put_off = unseen.fate == PUT_OFF
     dropped = {
         "tables that split the recorded direct map, made anew by the permission change that they belong to": splits
         & ~is_free
@@ -111,24 +107,37 @@ def load_demand(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any]) 
         "Permission changes by others: {} recorded ones, each at its time, of the pages that it was about, wherever "
         "they are now; pages that go by no name here lie at their recorded place.": np.ones(len(recorded.ts), np.bool_),
     }
-    reclaimed = is_free & _plain(columns["by_reclaim"])
-    op = np.where(outside, OUTSIDE_CHANGE, np.where(reclaimed, RECLAIMED, np.where(is_free, FREE_EVENT, ALLOC)))
-    tasks, task = np.unique(np.concatenate([_who(cpu, pid), _who(recorded.cpu, recorded.pid)]), return_inverse=True)
-    context = contexts(_plain(columns["gfp_flags"]).astype(np.int64), _plain(columns["no_flags"]))
+    who = (_who(events.cpu, events.pid), _who(recorded.cpu, recorded.pid), _who(events.cpu[put_off], 0))
+    tasks, task = np.unique(np.concatenate(who), return_inverse=True)
+    ends = np.cumsum([len(part) for part in who])
+    task_of_event, task_of_change, task_of_free = np.split(task.astype(np.int32), ends[:2])
+    op = np.where(events.by_reclaim, RECLAIMED, FREE_EVENT)
+    op = np.where(outside, OUTSIDE_CHANGE, np.where(moved | put_off, MOVE, np.where(is_free, op, ALLOC)))
+    goes_by = (unseen.name >= 0) & ~moved & ~put_off
     program = Program(
-        op=np.where(moved, MOVE, op).astype(np.uint8),
-        ts=ts,
-        pfn=np.where(outside, 0, np.where((unseen.name >= 0) & ~moved, unseen.name, pfn)),
-        order=order,
-        migratetype=np.minimum(_plain(columns["migratetype"]), 2).astype(np.uint8),
-        context=np.where(outside, 0, context).astype(np.uint16),
-        consumer=consumer,
-        cpu=cpu.astype(np.int16),
-        task=task[: len(ts)].astype(np.int32),
+        op=op.astype(np.uint8),
+        ts=events.ts,
+        pfn=np.where(outside, 0, np.where(goes_by, unseen.name, events.pfn)),
+        order=events.order,
+        migratetype=events.migratetype,
+        context=np.where(outside, 0, events.context).astype(np.uint16),
+        consumer=events.consumer,
+        cpu=events.cpu,
+        task=task_of_event,
     )
     keep = ~failed & ~too_large & (~splits | outside) & ~isolated
-    program = _with_unseen(program, unseen, seen_late, _plain(columns["by_kworker"]), keep)
-    program = with_changes(program, recorded.ts, recorded.cpu, task[len(ts) :], recorded.first, recorded.asked)
+    program = _with_unseen(program, unseen, seen_late, events.by_kworker, keep)
+    program = with_changes(program, recorded.ts, recorded.cpu, task_of_change, recorded.first, recorded.asked)
+    due = ends_of_grace(np.maximum.accumulate(events.ts)[put_off])
+    late = due > capture["last_ns"]
+    frees = {"cpu": events.cpu[put_off], "task": task_of_free, "pfn": unseen.name[put_off]}
+    program = with_events(program, due[~late], op=FREE_EVENT, **{name: column[~late] for name, column in frees.items()})
+    notes = _notes(capture, events.of_table, at_once, after_grace)
+    if rcu == DELAYED:
+        notes.append(
+            f"Delayed: {len(due):,} frees of page tables wait for an RCU grace period of {GRACE_NS / 1e6:g} ms, as on "
+            f"x86 since 6.15; {late.sum():,} of them beyond the end of the recording."
+        )
     return Demand(
         program,
         capture["first_ns"],
@@ -138,39 +147,27 @@ def load_demand(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any]) 
         len(tasks),
         _counts(dropped),
         _counts(changed),
-        int(moved.sum()),
+        int((moved | put_off).sum()),
         recorded.changes,
+        tuple(notes),
     )
 
 
-_EVENTS = """
-WITH asked AS (
-    SELECT stack_id, list_has_any(frames, $self_inflicted) AS self_inflicted,
-           list_has_any(frames, $compaction) AS compaction, list_has_any(frames, $reclaim) AS reclaim
-    FROM stack WHERE capture_id = $capture)
-SELECT ts_ns, cpu, pid, kind = 'free' AS is_free, kind = 'alloc_failed' AS failed, coalesce(pfn, 0) AS pfn, page_order,
-       coalesce(migratetype, 0) AS migratetype, coalesce(gfp_flags, 0) AS gfp_flags, gfp_flags IS NULL AS no_flags,
-       list_position($consumers, coalesce(consumer::VARCHAR, 'other')) - 1 AS consumer,
-       coalesce(self_inflicted, false) AS self_inflicted,
-       kind = 'free' AND (coalesce(compaction, false) OR coalesce(comm, '') LIKE 'kcompactd%') AS by_compaction,
-       coalesce(reclaim, false) OR coalesce(comm, '') LIKE 'kswapd%' AS by_reclaim,
-       coalesce(comm, '') LIKE 'kworker%' AS by_kworker
-FROM page_event LEFT JOIN asked USING (stack_id)
-WHERE capture_id = $capture AND kind IN ('alloc', 'free', 'alloc_failed')
-ORDER BY seq
-"""
-
-
-def _free_at_start(connection: duckdb.DuckDBPyConnection, capture_id: str, pages: int) -> NDArray[np.bool_]:
-    """Pages that kpageflags knows to have been free before the first event."""
-    free = np.zeros(pages, np.bool_)
-    runs = connection.execute(
-        "SELECT first_pfn, last_pfn FROM page_flags WHERE capture_id = ? AND moment = 'before' AND flags & ? != 0",
-        [capture_id, BUDDY_FLAG],
-    ).fetchall()
-    for first, last in runs:
-        free[first : last + 1] = True
-    return free
+def _notes(
+    capture: dict[str, Any], tables: NDArray[np.bool_], at_once: NDArray[np.bool_], after_grace: NDArray[np.bool_]
+) -> list[str]:
+    notes = []
+    if capture["timing"] == "emulated":
+        notes.append(
+            "Recorded under emulation: the order of events is real, the gaps between them are not. Rates, latencies "
+            "and waiting for locks are sensitivity (what depends on what), not findings."
+        )
+    if tables.any():
+        notes.append(
+            f"Page tables below the PGD: of {tables.sum():,} frees the recorded kernel made {at_once.sum():,} at once "
+            f"and {after_grace.sum():,} in bursts, after an RCU grace period; who made the others is not known."
+        )
+    return notes
 
 
 def _with_unseen(
@@ -197,13 +194,9 @@ def _with_unseen(
     return Program(*(np.insert(column, at, put_in[name])[kept] for name, column in program._asdict().items()))
 
 
-def _who(cpu: NDArray[Any], pid: NDArray[Any]) -> NDArray[np.int64]:
+def _who(cpu: NDArray[Any], pid: NDArray[Any] | int) -> NDArray[np.int64]:
     """Tasks by number; the idle task of each CPU is one of its own."""
     return np.where(pid == 0, -1 - cpu, pid).astype(np.int64)
-
-
-def _plain(column: Any) -> NDArray[Any]:
-    return np.asarray(column)
 
 
 def _counts(masks: dict[str, NDArray[np.bool_]]) -> dict[str, int]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from replay.kernel.direct_map import CLEAN, EXECUTABLE, NOT_GLOBAL, NOT_PRESENT, READ_ONLY, UNCACHED
-from replay.stretch import OUTSIDE_CHANGE, Program
+from replay.stretch import OUTSIDE_CHANGE, Program, with_events
 
 SELF_INFLICTED = ("secretmem_fault", "secretmem_free_folio")
 """Functions whose permission changes the replay makes anew from the allocation they belong to (mm/secretmem.c)."""
@@ -125,8 +125,4 @@ def with_changes(
         pfn: (K,) first pages; what that means is `Asked.place`'s to say.
         asked: (K,) what is asked for, by place in `Demand.changes`.
     """
-    at = np.searchsorted(np.maximum.accumulate(program.ts), ts, side="right")
-    event = {name: np.zeros(len(ts), column.dtype) for name, column in program._asdict().items()}
-    event["op"][:] = OUTSIDE_CHANGE
-    event["ts"][:], event["cpu"][:], event["task"][:], event["pfn"][:], event["context"][:] = ts, cpu, task, pfn, asked
-    return Program(*(np.insert(column, at, event[name]) for name, column in program._asdict().items()))
+    return with_events(program, ts, op=OUTSIDE_CHANGE, cpu=cpu, task=task, pfn=pfn, context=asked)

@@ -4,7 +4,7 @@ Each is a generator like a strategy's own: it yields actions, is suspended while
 what was asked for in its place.
 """
 
-from itertools import count
+from itertools import count, pairwise
 
 import numpy as np
 
@@ -31,6 +31,8 @@ from replay.schedule import DeadlockError
 from replay.state import CAUSES, FLAGS, WARM_UP, State
 
 PGTABLE = CONSUMERS.index("pgtable_user")
+_OF_TABLES = np.isin(np.arange(1 + max(PAGE_TABLES)), PAGE_TABLES)
+
 COSTLY_ORDER = 3
 """PAGE_ALLOC_COSTLY_ORDER: above it the kernel reclaims once and gives up instead of killing."""
 
@@ -141,12 +143,13 @@ def _changes_by_others(state: State, first: int, asked: Asked) -> list[Change]:
     if asked.place == Place.RECORDED:
         pages = state.pages_of(pages)
     mapped, kind = state.direct_map.mapped, state.allocator.kind
-    pages = pages[(pages >= 0) & (pages < len(mapped))]
-    pages = pages[mapped[pages] & ~np.isin(kind[pages], PAGE_TABLES)]
-    runs = [run for run in np.split(pages, np.flatnonzero(np.diff(pages) != 1) + 1) if len(run)]
+    pages = pages[pages < len(mapped)]
+    pages = pages[mapped[pages] & ~_OF_TABLES[kind[pages]]]
+    edges = [0, *(np.flatnonzero(pages[1:] - pages[:-1] != 1) + 1).tolist(), len(pages)]
+    runs = [(int(pages[edge]), after - edge) for edge, after in pairwise(edges) if after > edge]
     if asked.place == Place.DRAWN and runs:
-        runs = [max(runs, key=len)]
-    return [Change(int(run[0]), len(run), asked.set_bits, asked.clear_bits) for run in runs]
+        runs = [max(runs, key=lambda run: run[1])]
+    return [Change(page, length, asked.set_bits, asked.clear_bits) for page, length in runs]
 
 
 def pages(state: State, order: int) -> Decision:

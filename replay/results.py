@@ -289,6 +289,7 @@ def _assumptions(machine: Machine) -> list[str]:
     count = machine.tally.counts
     dropped = [f"Left out: {n:,} {what}." for what, n in machine.demand.dropped.items()]
     dropped += [what.format(f"{n:,}") for what, n in machine.demand.changed.items()]
+    dropped += machine.demand.notes
     if n := int(count[stretch.UNKNOWN_FREES]):
         dropped.append(f"Left out: {n:,} frees of pages that nothing had allocated in the simulated machine.")
     if n := int(count[stretch.LOST_FREES]):

@@ -4,7 +4,7 @@ Other people's allocations and frees, and page tables that the pool or the page 
 over flat arrays. The loop stops where a decision is due and says which; `replay.machine` makes it and goes on.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +78,19 @@ class Program(NamedTuple):
     consumer: NDArray[np.uint8]
     cpu: NDArray[np.int16]
     task: NDArray[np.int32]  # which task, counted from 0
+
+
+def with_events(program: Program, ts: NDArray[np.int64], **columns: Any) -> Program:
+    """A program with more events among its own, each after those of the same time.
+
+    Args:
+        program: in order of time.
+        ts: (K,) times, ascending, ns.
+        columns: of the new events, each (K,) or the same for all; 0 where not said.
+    """
+    at = np.searchsorted(np.maximum.accumulate(program.ts), ts, side="right")
+    new = columns | {"ts": ts}
+    return Program(*(np.insert(column, at, new.get(name, 0)) for name, column in program._asdict().items()))
 
 
 class Tally(NamedTuple):

@@ -12,7 +12,9 @@ from replay.copies import scaled
 from replay.costs import CostProfile, built_in
 from replay.demand import Demand, load_demand
 from replay.initial.state import InitialState, recorded_machine
+from replay.inject import injected
 from replay.other_machine import RECORDED, check_memory, other_machine, profile_of
+from replay.rcu import RECORDED as RECORDED_FREES
 from replay.reclaim import NONE
 from replay.registry import Entry, Strategy
 
@@ -38,6 +40,10 @@ class Wanted:
     """How many times over the recorded processes run: see `replay.copies`."""
     costs: CostProfile = field(default_factory=built_in)
     """What operations take."""
+    inject: float = 0
+    """Permission changes by others a second that are put in: see `replay.inject`."""
+    rcu: str = RECORDED_FREES
+    """When page tables are freed: see `replay.rcu`."""
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -51,6 +57,8 @@ class Wanted:
             "reclaim": self.reclaim,
             "costs": self.costs.name,
             "copies": self.copies,
+            "inject": float(self.inject),
+            "rcu": self.rcu,
             "seed": self.seed,
         }
 
@@ -67,7 +75,7 @@ class Wanted:
     @property
     def scene(self) -> tuple[Any, ...]:
         """What the demand and the machine before the first event depend on: runs with the same share them."""
-        return self.capture["capture_id"], self.machine, self.copies, self.seed
+        return self.capture["capture_id"], self.machine, self.copies, self.inject, self.rcu, self.seed
 
 
 def by_scene(wanted: Iterable[Wanted]) -> list[list[Wanted]]:
@@ -91,9 +99,10 @@ def demand_and_machine(
     Raises:
         UsageError: snapshots that contradict each other or the trace, or a machine that does not fit into memory.
     """
-    demand = load_demand(connection, wanted.capture)
+    demand = load_demand(connection, wanted.capture, wanted.rcu)
     machine = recorded_machine(connection, wanted.capture, demand, wanted.seed)
     if (profile := profile_of(wanted.machine)) is not None:
         check_memory(profile, machine.geometry.page_shift, at_a_time)
         machine = other_machine(profile, machine, demand, wanted.seed)
-    return scaled(demand, wanted.copies, wanted.seed, len(machine.mapped)), machine
+    demand = scaled(demand, wanted.copies, wanted.seed, len(machine.mapped))
+    return injected(demand, wanted.inject, machine, wanted.seed), machine

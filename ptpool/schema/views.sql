@@ -117,7 +117,8 @@ COMMENT ON COLUMN data_quality.explanation IS 'What it means and what to do abou
 
 CREATE VIEW provenance AS
 SELECT run_id, capture.name AS capture, capture.source, capture.sha256, kernel_release, arch, timing, strategy, params,
-       is_default, machine, mode, reclaim, costs, copies, seed, run.code_version AS replayed_by, capture.code_version AS imported_by, assumptions
+       is_default, machine, mode, reclaim, costs, copies, inject, rcu, seed, run.code_version AS replayed_by, capture.code_version AS imported_by,
+       assumptions
 FROM run JOIN capture USING (capture_id);
 COMMENT ON VIEW provenance IS 'Everything needed to make a run again';
 COMMENT ON COLUMN provenance.run_id IS 'Run';
@@ -135,6 +136,8 @@ COMMENT ON COLUMN provenance.mode IS 'Replay mode';
 COMMENT ON COLUMN provenance.reclaim IS 'What reclaim and compaction can free';
 COMMENT ON COLUMN provenance.costs IS 'Cost profile';
 COMMENT ON COLUMN provenance.copies IS 'Copies of the recorded processes';
+COMMENT ON COLUMN provenance.inject IS 'Injected permission changes a second';
+COMMENT ON COLUMN provenance.rcu IS 'When page tables are freed: recorded or delayed';
 COMMENT ON COLUMN provenance.seed IS 'Seed';
 COMMENT ON COLUMN provenance.replayed_by IS 'ptpool that replayed it';
 COMMENT ON COLUMN provenance.imported_by IS 'ptpool that imported the capture';

@@ -76,6 +76,16 @@ def test_page_tables_are_left_alone_and_what_is_nowhere_is_counted():
     assert machine.changes_left_out == 2
 
 
+def test_a_drawn_range_is_its_longest_piece_without_page_tables():
+    """Tables on pages 0 to 2, of which 1 is freed again: of the range 0 to 7 there are the pieces 1 and 3 to 7."""
+    events = [("alloc", page, 0, PGTABLE) for page in (100, 101, 102)] + [("free", 101, 0, OTHER)]
+    asked = Asked(Place.DRAWN, 8, maps.READ_ONLY, 0)
+    machine = finished(machine_of(PAGES), demand_with([*events, ("change", 0, 0, OTHER)], asked), Unprotected())
+    assert machine.tally.page_of[[100, 102]].tolist() == [0, 2]
+    assert read_only(machine) == [3]
+    assert [int(maps.attribute_of(machine.direct_map, page)) for page in range(8)] == [0] * 3 + [maps.READ_ONLY] * 5
+
+
 @pytest.mark.parametrize("strategy", SMALL, ids=lambda strategy: f"{type(strategy).__name__}-{strategy.pgd}")
 @pytest.mark.parametrize(("first", "pages", "tables"), [(132, 4, 1), (128, 2, 2), (137, 5, 3), (142, 4, 4)])
 def test_a_two_ended_range_takes_one_to_four_tables_of_every_strategy(strategy, first, pages, tables):
