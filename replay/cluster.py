@@ -4,7 +4,6 @@ What units share is a file on this machine; workers of other hosts, which do not
 """
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from typing import Any
 
 from ptpool.errors import UsageError
 from ptpool.provenance import code_version
-from replay.execute import S, Shared, Workers
+from replay.execute import S, Shared, Workers, local_workers
 
 _PATIENCE_S = 10
 
@@ -32,6 +31,7 @@ class _ClusterWorkers(Workers):
         return shared
 
     def forget(self, shared: Shared[S]) -> None:
+        _remove(str(shared.path))
         self._client.run(_remove, str(shared.path))
 
     def close(self) -> None:
@@ -39,7 +39,25 @@ class _ClusterWorkers(Workers):
 
 
 @contextmanager
-def cluster_workers(address: str) -> Iterator[Workers]:
+def workers_of(executor: str, jobs: int) -> Iterator[Workers]:
+    """Workers by the name of their executor: ``local``, or ``dask:ADDRESS``.
+
+    Raises:
+        UsageError: there is no such executor.
+    """
+    kind, _, address = executor.partition(":")
+    if kind == "dask" and address:
+        with _cluster_workers(address) as workers:
+            yield workers
+    elif executor == "local":
+        with local_workers(jobs) as workers:
+            yield workers
+    else:
+        raise UsageError(f"--executor {executor}: no such executor", "local, or dask:ADDRESS of a scheduler")
+
+
+@contextmanager
+def _cluster_workers(address: str) -> Iterator[Workers]:
     """The workers of the cluster whose scheduler listens at this address.
 
     Raises:
@@ -82,7 +100,4 @@ def _receive(path: str, content: bytes) -> None:
 
 
 def _remove(path: str) -> None:
-    """What was received goes, with its folder when that is empty."""
     Path(path).unlink(missing_ok=True)
-    if not any(Path(path).parent.glob("*")):
-        shutil.rmtree(Path(path).parent, ignore_errors=True)

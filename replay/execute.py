@@ -27,8 +27,6 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from ptpool.errors import UsageError
-
 S = TypeVar("S")
 U = TypeVar("U")
 R = TypeVar("R")
@@ -144,26 +142,6 @@ class Workers:
     def close(self) -> None:
         """End the workers; what has not begun is left out."""
         self._executor.shutdown(wait=True, cancel_futures=True)
-
-
-@contextmanager
-def workers_of(executor: str, jobs: int) -> Iterator[Workers]:
-    """Workers by the name of their executor: ``local``, or ``dask:ADDRESS``.
-
-    Raises:
-        UsageError: there is no such executor.
-    """
-    kind, _, address = executor.partition(":")
-    if kind == "dask" and address:
-        from replay.cluster import cluster_workers
-
-        with cluster_workers(address) as workers:
-            yield workers
-    elif executor == "local":
-        with local_workers(jobs) as workers:
-            yield workers
-    else:
-        raise UsageError(f"--executor {executor}: no such executor", "local, or dask:ADDRESS of a scheduler")
 
 
 @contextmanager

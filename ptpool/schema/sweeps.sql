@@ -139,3 +139,21 @@ COMMENT ON COLUMN fleet_wins.wins IS 'Machines on which no other strategy that p
 COMMENT ON COLUMN fleet_wins.wins_alone IS 'Of those, machines on which every other is worse';
 COMMENT ON COLUMN fleet_wins.machines IS 'Machines on which this strategy protects';
 COMMENT ON COLUMN fleet_wins.mean_place IS 'Its place among those that protect, 1 for the best, mean over these machines';
+
+CREATE MACRO fleet(folder, a_metric) AS TABLE
+WITH shard AS (
+    SELECT * FROM read_parquet(folder || '/**/*.parquet', hive_partitioning = true, union_by_name = true)
+), measured AS (
+    SELECT capture_id, machine, reclaim, costs, copies, strategy, params,
+           avg(list_filter(metrics, lambda m: m.metric = a_metric)[1].value) AS value
+    FROM shard GROUP BY ALL
+    HAVING sum(list_sum(list_transform(list_filter(metrics, lambda m: m.metric IN ('ptp_nulls', 'split_starvations', 'deadlocks', 'unkeyed_page_seconds')),
+                                       lambda m: m.value))) = 0
+), best AS (
+    SELECT capture_id, machine, reclaim, costs, copies, strategy, min(value) AS value FROM measured WHERE value IS NOT NULL GROUP BY ALL
+), ranked AS (
+    SELECT strategy, value, rank() OVER (PARTITION BY capture_id, machine, reclaim, costs, copies ORDER BY value) AS place FROM best
+)
+SELECT strategy, count(*) FILTER (place = 1) AS wins, count(*) AS machines, avg(place) AS mean_place, median(value) AS median_value
+FROM ranked GROUP BY strategy ORDER BY wins DESC, mean_place, strategy;
+COMMENT ON MACRO TABLE fleet IS 'Shards of many hosts (ptpool replay sweep --out) in one folder: on how many machines each strategy that protects has the smallest value of a metric; no capture of theirs has to be in this warehouse: strategy, wins, machines, mean_place, median_value';

@@ -54,7 +54,7 @@ def sweep(
 
     from ptpool.progress import progress
     from ptpool.warehouse import open_warehouse
-    from replay.execute import workers_of
+    from replay.cluster import workers_of
     from replay.store import write_costs, write_strategies
     from replay.sweep.run import default_folder, expected, make_shards
     from replay.sweep.shards import Shards, merge
@@ -115,11 +115,15 @@ def _tell(sweep: str, wanted: list["Wanted"], missing: list["Wanted"], left: "Ex
 
 
 class _Eta:
-    """How long the rest will take, if it goes on as so far."""
+    """How long the rest will take, if it goes on as since the first was there."""
 
     def __init__(self, total: int) -> None:
-        self._total, self._began = total, time.monotonic()
+        self._total, self._first = total, 0.0
 
     def __call__(self, done: int) -> str:
-        left = (time.monotonic() - self._began) / done * (self._total - done)
-        return f"{done:,} of {self._total:,} runs, about {left:,.0f} s left"
+        told = f"{done:,} of {self._total:,} runs"
+        if done == 1:
+            self._first = time.monotonic()
+            return told
+        left = (time.monotonic() - self._first) / (done - 1) * (self._total - done)
+        return f"{told}, about {left:,.0f} s left"

@@ -235,6 +235,18 @@ def test_sensitivity_is_the_share_of_variance_between_values(swept):
     assert rows(swept, "SELECT DISTINCT setting FROM sweep_setting ORDER BY ALL") == [("reserve",), ("seed",)]
 
 
+def test_a_fleet_is_compared_from_the_shards_of_its_hosts(swept, captures, tmp_path):
+    path = tmp_path / "host.duckdb"
+    shutil.copy(captures, path)
+    assert run(sweep_of(captures, path, "--out", str(tmp_path / "hosts" / "a"))) == 0
+    found = rows(
+        swept, f"SELECT strategy, wins, machines, mean_place FROM fleet('{tmp_path / 'hosts'}', 'conversion_ns')"
+    )
+    expected = rows(swept, "SELECT strategy, wins, machines, mean_place FROM fleet_wins WHERE metric = 'conversion_ns'")
+    assert sorted(found) == sorted(expected)
+    assert {strategy: wins for strategy, wins, *_ in found} == {"pba": 1, "full-reserve": 0, "pte-mapped": 0}
+
+
 def test_the_pareto_front_is_what_nothing_beats(swept):
     columns = "pages_held, splits, stalls, conversion_ns"
     points = rows(swept, f"SELECT {columns} FROM design_point WHERE protects")
