@@ -30,6 +30,8 @@ _CAPTURE_TABLES = (
     "memory_range",
     "direct_map_recorded",
     "risk",
+    "risk_threshold",
+    "exhaustion",
     "validation",
     "contradiction",
     "capture",

@@ -10,6 +10,7 @@ from ptpool.options import DEFAULT_DB, Db, Json, Quiet, note, say, say_rows
 from replay.calibrate.cli import calibrate
 from replay.check.cli import check
 from replay.contention.cli import contention
+from replay.risk.cli import exhaust, risk
 from replay.settings import Setting, settings_of
 from replay.sweep.cli import sweep
 from replay.validate.cli import validate
@@ -236,6 +237,8 @@ def describe(
 
 app.command("validate")(validate)
 app.command("check")(check)
+app.command("risk")(risk)
+app.command("exhaust")(exhaust)
 app.command("contention")(contention)
 app.command("sweep")(sweep)
 app.command("calibrate")(calibrate)

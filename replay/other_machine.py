@@ -138,7 +138,7 @@ def other_machine(profile: Profile, recorded: InitialState, demand: Demand, seed
         f"{state.page_tables_elsewhere:,} pages of page tables alive at the start, as on the recorded machine, are "
         "supplied anew before the first event and never freed."
     )
-    state.stands_for = _alive(recorded, demand, allocator.kind, random)
+    state.stands_for = stand_ins(recorded, demand, allocator.kind, random)
     return state
 
 
@@ -209,13 +209,18 @@ def _direct_map(recorded: InitialState, pages: int, geometry: Geometry) -> NDArr
     return np.where(level == PUD, PUD, level).astype(np.uint8)
 
 
-def _alive(
+def alive_at_start(recorded: InitialState, demand: Demand) -> NDArray[np.int64]:
+    """Recorded pages that the recording frees without having allocated them, page tables apart, ascending."""
+    alive = np.flatnonzero(demand.first_seen == 0)
+    return np.setdiff1d(alive[alive < len(recorded.allocator.kind)], recorded.page_tables)
+
+
+def stand_ins(
     recorded: InitialState, demand: Demand, kind: NDArray[np.uint8], random: np.random.Generator
 ) -> NDArray[np.int32]:
     """(demand.pages,) the simulated page that stands for each recorded page alive at the start, -1 for the others."""
     stands_for = np.full(demand.pages, -1, np.int32)
-    alive = np.flatnonzero(demand.first_seen == 0)
-    alive = np.setdiff1d(alive[alive < len(recorded.allocator.kind)], recorded.page_tables)
+    alive = alive_at_start(recorded, demand)
     for migratetype in (UNMOVABLE, MOVABLE):
         mine = alive[(recorded.allocator.kind[alive] == USED + MOVABLE) == (migratetype == MOVABLE)]
         there = np.flatnonzero(kind == USED + migratetype)

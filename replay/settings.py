@@ -32,3 +32,16 @@ def settings_of(texts: list[str], known: set[str]) -> dict[str, dict[str, str]]:
             )
         settings.setdefault(name, {})[parameter] = value
     return settings
+
+
+def checked(option: str, text: str, known: list[str]) -> list[str]:
+    """The names in an option's value, joined by commas; all of them for `all`.
+
+    Raises:
+        UsageError: one is unknown.
+    """
+    names = known if text == "all" else list(dict.fromkeys(text.split(",")))
+    for name in names:
+        if name not in known:
+            raise UsageError(f"{option} {name}: no such one", f"there are: {', '.join(known)}, all")
+    return names

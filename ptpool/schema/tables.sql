@@ -302,26 +302,65 @@ COMMENT ON COLUMN latency.bucket_ns IS 'Lower edge of the bucket';
 COMMENT ON COLUMN latency.count IS 'Samples in the bucket';
 
 CREATE TABLE risk (
-    capture_id VARCHAR NOT NULL, strategy VARCHAR NOT NULL, params JSON NOT NULL, machine VARCHAR NOT NULL, reclaim VARCHAR NOT NULL, headroom DOUBLE NOT NULL,
-    unusable_index_2 DOUBLE, unusable_index_4 DOUBLE, unusable_index_9 DOUBLE, seeds INTEGER NOT NULL, failures INTEGER NOT NULL,
+    capture_id VARCHAR NOT NULL, strategy VARCHAR NOT NULL, params JSON NOT NULL, machine VARCHAR NOT NULL, reclaim VARCHAR NOT NULL, fragmentation VARCHAR NOT NULL,
+    headroom DOUBLE NOT NULL, unusable_index_2 DOUBLE, unusable_index_4 DOUBLE, unusable_index_9 DOUBLE, seeds INTEGER NOT NULL, failures INTEGER NOT NULL,
     failures_unprotected INTEGER NOT NULL, p_low DOUBLE, p_high DOUBLE, excess_stalls_per_million DOUBLE
 );
-COMMENT ON TABLE risk IS 'OOM risk under pressure (empty until the pressure sweep exists)';
+COMMENT ON TABLE risk IS 'OOM risk under pressure (ptpool replay risk): how often a strategy fails where the paired unprotected run does not, by headroom; from the thresholds in risk_threshold, taking it that more headroom never hurts';
 COMMENT ON COLUMN risk.capture_id IS 'Capture that was replayed';
 COMMENT ON COLUMN risk.strategy IS 'Strategy';
-COMMENT ON COLUMN risk.params IS 'All parameters';
-COMMENT ON COLUMN risk.machine IS 'Machine profile';
+COMMENT ON COLUMN risk.params IS 'All parameters, defaults included';
+COMMENT ON COLUMN risk.machine IS 'Machine: recorded, a size such as 8G, or the name of an aged one; its memory is filled anew';
 COMMENT ON COLUMN risk.reclaim IS 'Reclaim variant: optimistic, moderate, none';
-COMMENT ON COLUMN risk.headroom IS 'Usable memory above the min watermark over the trace''s peak net demand';
-COMMENT ON COLUMN risk.unusable_index_2 IS 'Unusable free space index at order 2';
+COMMENT ON COLUMN risk.fragmentation IS 'How the free memory lies: a name in replay/profiles/pressure.toml';
+COMMENT ON COLUMN risk.headroom IS 'Usable memory for UNMOVABLE above the min watermark (free and reclaimable, without CMA and ZONE_MOVABLE) over the trace''s own peak net demand';
+COMMENT ON COLUMN risk.unusable_index_2 IS 'Unusable free space index at order 2 before the first event, mean over the machines that were built';
 COMMENT ON COLUMN risk.unusable_index_4 IS 'Unusable free space index at order 4';
 COMMENT ON COLUMN risk.unusable_index_9 IS 'Unusable free space index at order 9';
-COMMENT ON COLUMN risk.seeds IS 'Paired runs';
-COMMENT ON COLUMN risk.failures IS 'Runs with an OOM kill or NULL that the paired unprotected run has not';
-COMMENT ON COLUMN risk.failures_unprotected IS 'Unprotected runs with an OOM kill or NULL';
-COMMENT ON COLUMN risk.p_low IS 'Lower end of the Wilson interval';
-COMMENT ON COLUMN risk.p_high IS 'Upper end of the Wilson interval';
-COMMENT ON COLUMN risk.excess_stalls_per_million IS 'Stalls over the paired unprotected run, per million allocations';
+COMMENT ON COLUMN risk.seeds IS 'Paired runs: machines drawn by seed';
+COMMENT ON COLUMN risk.failures IS 'Runs with a failure where the paired unprotected run has none: an OOM kill, a page table that is not supplied, or NULL to another request that may reclaim, is not costly and has neither __GFP_NORETRY nor __GFP_RETRY_MAYFAIL';
+COMMENT ON COLUMN risk.failures_unprotected IS 'Unprotected runs with a failure';
+COMMENT ON COLUMN risk.p_low IS 'Lower end of the 95 % Wilson interval of failures / seeds';
+COMMENT ON COLUMN risk.p_high IS 'Upper end of the 95 % Wilson interval of failures / seeds';
+COMMENT ON COLUMN risk.excess_stalls_per_million IS 'Stalls over the paired unprotected run, per million allocations: mean over the pairs that were run at this headroom and in which neither fails; NULL where there is none';
+
+CREATE TABLE risk_threshold (
+    capture_id VARCHAR NOT NULL, strategy VARCHAR NOT NULL, params JSON NOT NULL, machine VARCHAR NOT NULL, reclaim VARCHAR NOT NULL, fragmentation VARCHAR NOT NULL,
+    seed BIGINT NOT NULL, headroom DOUBLE NOT NULL, censored BOOLEAN NOT NULL, failure VARCHAR, page_order TINYINT, excess_stalls_per_million DOUBLE,
+    runs INTEGER NOT NULL, checked INTEGER NOT NULL, contradicted INTEGER NOT NULL
+);
+COMMENT ON TABLE risk_threshold IS 'Where failures begin, one machine drawn by seed at a time: the pairs behind table risk';
+COMMENT ON COLUMN risk_threshold.capture_id IS 'Capture that was replayed';
+COMMENT ON COLUMN risk_threshold.strategy IS 'Strategy';
+COMMENT ON COLUMN risk_threshold.params IS 'All parameters, defaults included';
+COMMENT ON COLUMN risk_threshold.machine IS 'Machine whose memory is filled anew';
+COMMENT ON COLUMN risk_threshold.reclaim IS 'Reclaim variant: optimistic, moderate, none';
+COMMENT ON COLUMN risk_threshold.fragmentation IS 'How the free memory lies: a name in replay/profiles/pressure.toml';
+COMMENT ON COLUMN risk_threshold.seed IS 'Seed of everything drawn: the same machine for all strategies';
+COMMENT ON COLUMN risk_threshold.headroom IS 'The least headroom (see table risk) at which the strategy does not fail, in steps of 6 %; where censored, one step above the largest tried';
+COMMENT ON COLUMN risk_threshold.censored IS 'It fails at the largest headroom that was tried, too';
+COMMENT ON COLUMN risk_threshold.failure IS 'What fails one step below: oom_kill, ptp_null, null';
+COMMENT ON COLUMN risk_threshold.page_order IS 'Order of the request that fails there';
+COMMENT ON COLUMN risk_threshold.excess_stalls_per_million IS 'Stalls over the unprotected run at this headroom, per million allocations; NULL where one of the two fails';
+COMMENT ON COLUMN risk_threshold.runs IS 'Runs that the search took';
+COMMENT ON COLUMN risk_threshold.checked IS 'Further runs, to see whether more headroom never hurts';
+COMMENT ON COLUMN risk_threshold.contradicted IS 'Those in which it did: a failure above the threshold, or none below';
+
+CREATE TABLE exhaustion (
+    capture_id VARCHAR NOT NULL, strategy VARCHAR NOT NULL, params JSON NOT NULL, machine VARCHAR NOT NULL, reclaim VARCHAR NOT NULL, seed BIGINT NOT NULL,
+    copies INTEGER NOT NULL, failure VARCHAR, page_order TINYINT, t_ns BIGINT
+);
+COMMENT ON TABLE exhaustion IS 'Copies of the recorded processes until a strategy fails (ptpool replay exhaust): every number of copies that was tried';
+COMMENT ON COLUMN exhaustion.capture_id IS 'Capture that was replayed';
+COMMENT ON COLUMN exhaustion.strategy IS 'Strategy';
+COMMENT ON COLUMN exhaustion.params IS 'All parameters, defaults included';
+COMMENT ON COLUMN exhaustion.machine IS 'Machine: recorded, a size such as 8G, or the name of an aged one';
+COMMENT ON COLUMN exhaustion.reclaim IS 'Reclaim variant: optimistic, moderate, none';
+COMMENT ON COLUMN exhaustion.seed IS 'Seed of everything drawn';
+COMMENT ON COLUMN exhaustion.copies IS 'Copies of the recorded processes at once';
+COMMENT ON COLUMN exhaustion.failure IS 'What fails first: oom_kill, ptp_null, null (see risk.failures); NULL: nothing does';
+COMMENT ON COLUMN exhaustion.page_order IS 'Order of the request that fails';
+COMMENT ON COLUMN exhaustion.t_ns IS 'When, from the first event of the recording, ns; NULL: nothing fails';
 
 CREATE TABLE contention (
     capture_id VARCHAR NOT NULL, strategy VARCHAR NOT NULL, params JSON NOT NULL, free_order TINYINT NOT NULL, cpus INTEGER NOT NULL,

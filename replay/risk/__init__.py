@@ -1,0 +1,1 @@
+"""The risk of running out of memory, measured where memory is short and fragmented."""

@@ -1,0 +1,199 @@
+"""``ptpool replay risk`` and ``ptpool replay exhaust``."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ptpool.errors import UsageError
+from ptpool.options import DEFAULT_DB, Db, Json, Quiet, note, say, say_rows
+from replay.settings import Setting, settings_of
+
+if TYPE_CHECKING:
+    from replay.registry import Strategy
+
+LEFT_OUT = ("ctor-naive",)
+"""Not meant where all strategies are: it shows the recursion, on any machine, and takes long to do so."""
+
+Capture = Annotated[str, typer.Option(help="A capture by name.")]
+Strategies = Annotated[
+    str, typer.Option(help="A strategy, several joined by commas, or all (but bounds and ctor-naive).")
+]
+Machine = Annotated[str, typer.Option(metavar="PROFILE", help="The machine, as for replay run; drawn by seed.")]
+Variants = Annotated[
+    str, typer.Option(metavar="VARIANT", help="Variants of reclaim, joined by commas, or all: see replay run.")
+]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Processes (default: one per CPU).")]
+
+
+def risk(
+    capture: Capture,
+    strategy: Strategies = "all",
+    setting: Setting = None,
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Machines to draw, of each kind.")] = 8,
+    machine: Machine = "recorded",
+    fragmentation: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="How the free memory lies: fresh, moderate, severe, several joined by commas, or all.",
+        ),
+    ] = "fresh,severe",
+    reclaim: Variants = "all",
+    orders: Annotated[
+        bool, typer.Option(help="Also a pool that refills with order 0, 2 or 9 only: full-reserve three times.")
+    ] = True,
+    jobs: Jobs = None,
+    db: Db = DEFAULT_DB,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Find out at which headroom strategies run out of memory, each beside unprotected on the same machines.
+
+    The memory of the machine is filled anew before the first event, by seed, until little is left. For each machine,
+    a search over headroom finds where failures begin: usable memory over the recording's own peak net demand. A
+    failure is an OOM kill, a page table that is not supplied, or NULL to a request that relies on being served.
+    Printed for each strategy: the median of the least headroom at which it does not fail, with its 95 % interval.
+
+    Example: ptpool replay risk --capture sharedmem-frag-1g --strategy pba,reserve-block --seeds 12
+    """
+    import os
+
+    from ptpool.progress import progress
+    from ptpool.warehouse import capture_row, open_warehouse
+    from replay.risk.pressure import fragmentations
+    from replay.settings import checked
+
+    entries, variants = _chosen(strategy, setting, machine, reclaim)
+    kinds = checked("--fragmentation", fragmentation, list(fragmentations()))
+    names, strategies = _with_orders(entries) if orders else ([name for name, _ in entries], [s for _, s in entries])
+    if not db.exists():
+        raise UsageError(f"{db}: no such warehouse", "import a trace first: ptpool ingest trace FILE")
+    with open_warehouse(db, write=True) as connection:
+        from ptpool.compiled import is_cached
+        from replay.risk.report import risk_rows
+        from replay.risk.study import study
+
+        row = capture_row(connection, capture)
+        workers = jobs or os.cpu_count() or 1
+        if not is_cached("replay"):
+            note("compiling the replay loop: half a minute, once for each version", quiet=quiet)
+        total = len(variants) * len(kinds) * seeds
+        note(
+            f"{len(strategies)} strategies on {total} machines: {seeds} seeds, fragmentation {', '.join(kinds)}, "
+            f"reclaim {', '.join(variants)}; {workers} at a time",
+            quiet=quiet,
+        )
+        with progress("risk", total, quiet=quiet, unit="machines") as meter:
+            failed = study(
+                connection,
+                row,
+                machine,
+                (names, strategies),
+                (variants, kinds, seeds),
+                workers,
+                lambda n: meter(n, f"{n} of {total} machines"),
+            )
+        columns, rows, sentences = risk_rows(connection, row["capture_id"], machine)
+    _told(columns, rows, [] if as_json else sentences, as_json=as_json)
+    _end(failed)
+
+
+def exhaust(
+    capture: Capture,
+    strategy: Strategies = "all",
+    setting: Setting = None,
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Draws of when copies start.")] = 3,
+    most: Annotated[int, typer.Option(min=1, max=1000, help="Copies to try at most.")] = 64,
+    machine: Machine = "recorded",
+    reclaim: Variants = "all",
+    jobs: Jobs = None,
+    db: Db = DEFAULT_DB,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Raise the number of copies of the recorded processes until each strategy fails, and tell when it does.
+
+    Example: ptpool replay exhaust --capture sharedmem-frag-1g --reclaim moderate
+    """
+    import os
+
+    from ptpool.progress import progress
+    from ptpool.warehouse import capture_row, open_warehouse
+
+    entries, variants = _chosen(strategy, setting, machine, reclaim)
+    if not db.exists():
+        raise UsageError(f"{db}: no such warehouse", "import a trace first: ptpool ingest trace FILE")
+    with open_warehouse(db, write=True) as connection:
+        from ptpool.compiled import is_cached
+        from replay.risk.report import exhaustion_rows
+        from replay.risk.study import study_copies
+
+        row = capture_row(connection, capture)
+        workers, total = jobs or os.cpu_count() or 1, len(variants) * seeds
+        if not is_cached("replay"):
+            note("compiling the replay loop: half a minute, once for each version", quiet=quiet)
+        with progress("exhaust", total, quiet=quiet, unit="machines") as meter:
+            failed = study_copies(
+                connection,
+                row,
+                machine,
+                ([name for name, _ in entries], [configured for _, configured in entries]),
+                (variants, seeds, most),
+                workers,
+                lambda n: meter(n, f"{n} of {total} machines"),
+            )
+        columns, rows = exhaustion_rows(connection, row["capture_id"], machine)
+    _told(columns, rows, [], as_json=as_json)
+    _end(failed)
+
+
+def _chosen(
+    strategy: str, setting: list[str] | None, machine: str, reclaim: str
+) -> tuple[list[tuple[str, "Strategy"]], list[str]]:
+    """The strategies with their parameters, `unprotected` first, and the variants of reclaim."""
+    from replay.other_machine import profile_of
+    from replay.reclaim import variants
+    from replay.registry import configure, find
+    from replay.settings import checked
+
+    named = strategy.split(",")
+    entries = [
+        entry for entry in find(named) if "all" not in named or entry.name in named or entry.name not in LEFT_OUT
+    ]
+    for entry in entries:
+        if entry.factory.bound and entry.name in named:
+            raise UsageError(f"--strategy {entry.name}: a bound has nothing that could fail", "leave it out")
+    entries = [entry for entry in entries if not entry.factory.bound]
+    settings = settings_of(setting or [], {entry.name for entry in entries})
+    profile_of(machine)
+    (first,) = find(["unprotected"])
+    ordered = [first] + [entry for entry in entries if entry is not first]
+    configured = [(entry.name, configure(entry, settings.get(entry.name, {}))) for entry in ordered]
+    return configured, checked("--reclaim", reclaim, list(variants()))
+
+
+def _with_orders(entries: list[tuple[str, "Strategy"]]) -> tuple[list[str], list["Strategy"]]:
+    """The strategies, and the same pool with refills of one order only: nothing else differs between the three.
+
+    full-reserve, because its reserve covers every split: with another, what a refill costs would count, too. PGDs of
+    two pages go past it, because a pool of single pages could not serve them.
+    """
+    from replay.registry import configure, find
+
+    (pool,) = find(["full-reserve"])
+    single = [configure(pool, {"refill_orders": str(order), "pgd": "bypass"}) for order in (0, 2, 9)]
+    every = entries + [(pool.name, each) for each in single if each not in [known for _, known in entries]]
+    return [name for name, _ in every], [configured for _, configured in every]
+
+
+def _told(columns: list[str], rows: list[tuple[Any, ...]], sentences: list[str], *, as_json: bool) -> None:
+    say_rows(columns, rows, as_json=as_json)
+    for sentence in sentences:
+        say(sentence)
+
+
+def _end(failed: list[str]) -> None:
+    for reason in failed:
+        note(f"ptpool: {reason}")
+    if failed:
+        raise typer.Exit(1)
