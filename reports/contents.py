@@ -5,6 +5,7 @@ from reports.section import Section
 from reports.sections import (
     agreement,
     answer,
+    assumptions,
     contention,
     conversion,
     coverage,
@@ -34,7 +35,7 @@ CONTENTS = (
     latency.SECTION,
     contention.SECTION,
     Section("incidents"),
-    Section("assumptions"),
+    assumptions.SECTION,
     Section("provenance"),
     Section("glossary"),
 )
