@@ -45,7 +45,8 @@ wheel: $(READY) ## build the wheel and run the tests of what it could lack again
 	@cd $(VENV)/wheel && bin/pytest -p no:cacheprovider -c $(CURDIR)/pyproject.toml --rootdir $(CURDIR) \
 		$(addprefix $(CURDIR)/tests/,$(WHEEL_TESTS))
 
-docs: $(READY) ## the generated pages of docs/: strategies, tables, commands
+docs: $(READY) ## the generated pages of docs/ and, from the last make report, the figures that README shows
+	@for figure in overview server-16g/direct-map-over-time; do [ ! -f $(OUT)/$$figure.svg ] || cp $(OUT)/$$figure.svg docs/; done
 	@$(BIN)/ptpool replay describe all --markdown > docs/strategies.md
 	@$(BIN)/python -c 'from ptpool.dictionary import markdown; print(markdown())' > docs/tables.md
 	@$(BIN)/python -c 'from ptpool.cli import app; from ptpool.manual import manual; print(manual(app))' > docs/commands.md

@@ -11,7 +11,7 @@ COSTS = (
     ("pte_share_mean", "direct map at 4K, %", 100.0),
     ("pool_idle_pages_mean", "idle pages", 1.0),
     ("permission_changes", "permission changes", 1.0),
-    ("failures", "could not be supplied", 1.0),
+    ("failures", "not supplied", 1.0),
 )
 
 

@@ -49,7 +49,7 @@ def dips(part: pd.DataFrame, reserve: int | None) -> str:
     of = f"of {len(part)} steps"
     if reserve is None:
         empty = int((part["reserve_low"] == 0).sum())
-        return f"no reserve, empty in {empty} {of}" if empty else "no reserve, never empty"
+        return f"nothing kept back, empty in {empty} {of}" if empty else "nothing kept back, never empty"
     below = int((part["reserve_low"] < reserve).sum())
     return f"reserve {reserve} (dashed), below it in {below} {of}" if below else f"reserve {reserve}, never below it"
 

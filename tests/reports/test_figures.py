@@ -161,7 +161,7 @@ def test_a_strip_keeps_its_state_until_it_changes() -> None:
 def test_a_dip_is_a_step_below_the_reserve() -> None:
     levels = pd.DataFrame({"reserve_low": [5.0, 2.0, 1.0, 0.0]})
     assert reserve.dips(levels, 2) == "reserve 2 (dashed), below it in 2 of 4 steps"
-    assert reserve.dips(levels, None) == "no reserve, empty in 1 of 4 steps"
+    assert reserve.dips(levels, None) == "nothing kept back, empty in 1 of 4 steps"
 
 
 def test_shares_alike_on_average_are_one_curve() -> None:
