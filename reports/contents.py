@@ -16,10 +16,12 @@ from reports.sections import (
     run_order,
     splits,
     trade_offs,
+    verdict,
 )
 
 CONTENTS = (
     answer.SECTION,
+    verdict.SECTION,
     Section("quality", values=lambda case: {"timing": cost.timing(case), "quality": cost.quality(case)}),
     Section("summary"),
     Section("differences", values=lambda case: {"differences": findings.differences(case)}),

@@ -1,0 +1,31 @@
+WITH run_out AS (
+    -- The most headroom at which it failed once where the paired unprotected run did not; 0: it never did.
+    SELECT capture_id, strategy, coalesce(max(headroom) FILTER (failures > 0), 0) AS fails_at_headroom FROM risk GROUP BY ALL
+), fact AS (
+    SELECT strategy, splits_1g, splits_2m, pte_share_mean, mapping_cost_pct_median, conversion_ns, ptp_alloc_p99_ns,
+           (coalesce(pool_idle_pages_mean, 0) + table_pages_direct_map - coalesce(min(table_pages_direct_map) FILTER (strategy = 'unprotected')
+               OVER (), 0)) * page_size AS held_bytes,
+           fails_at_headroom, unkeyed_page_seconds, unkeyed_split_tables,
+           coalesce(ptp_nulls, 0) + coalesce(split_starvations, 0) + coalesce(deadlocks, 0) AS failures
+    FROM strategy_summary JOIN capture USING (capture_id) LEFT JOIN run_out USING (capture_id, strategy)
+    WHERE capture.name = $capture AND strategy <> 'oracle'
+), weighed AS (
+    -- Three digits: what differs by less is not told apart. What was not measured for both is left out between them.
+    SELECT strategy, failures, list_transform([splits_1g + splits_2m, held_bytes, pte_share_mean, conversion_ns, ptp_alloc_p99_ns, fails_at_headroom,
+               unkeyed_page_seconds, unkeyed_split_tables], lambda x: printf('%.3g', x)::DOUBLE) AS costs
+    FROM fact WHERE strategy <> 'unprotected'
+), beaten AS (
+    SELECT one.strategy, string_agg(other.strategy, ', ' ORDER BY other.strategy) AS beaten_by
+    FROM weighed one JOIN weighed other ON other.strategy <> one.strategy AND other.failures = 0
+    WHERE list_bool_and(list_transform(list_zip(other.costs, one.costs), lambda x: coalesce(x[1] <= x[2], true)))
+      AND list_bool_or(list_transform(list_zip(other.costs, one.costs), lambda x: coalesce(x[1] < x[2], false)))
+    GROUP BY one.strategy
+)
+SELECT strategy, CASE WHEN strategy = 'unprotected' THEN 'no key: today''s kernel' WHEN failures > 0 THEN 'did not supply everything'
+                      WHEN beaten_by IS NULL THEN 'none beats it' ELSE 'beaten' END AS standing,
+       splits_1g, splits_2m, held_bytes, pte_share_mean, mapping_cost_pct_median, conversion_ns, ptp_alloc_p99_ns,
+       CASE WHEN strategy = 'unprotected' THEN 'the measure' WHEN fails_at_headroom IS NULL THEN 'not measured: ptpool replay risk'
+            WHEN fails_at_headroom = 0 THEN 'never failed' ELSE printf('fails up to a headroom of %.3g', fails_at_headroom) END AS oom_risk,
+       unkeyed_page_seconds, unkeyed_split_tables, beaten_by
+FROM fact LEFT JOIN beaten USING (strategy)
+ORDER BY strategy <> 'unprotected', failures > 0, beaten_by IS NOT NULL, conversion_ns, strategy;
