@@ -43,8 +43,12 @@ def write(path: Path, counts: dict[str, dict[str, int | None]], arch: str = "x86
                 row = ["built-in", of, name, low, typical, high, "a test"]
                 connection.execute("INSERT INTO cost_constant VALUES (?, ?, ?, ?, ?, ?, ?)", row)
         for strategy, metrics in counts.items():
-            row = [strategy, "id", strategy, "{}", True, "recorded", "policy", "none", "built-in", 1, 0, "", [], False]
-            connection.execute(f"INSERT INTO run VALUES ({', '.join('?' * len(row))})", row)
+            connection.execute(
+                """INSERT INTO run BY NAME SELECT ? AS run_id, 'id' AS capture_id, ? AS strategy, '{}' AS params,
+                   true AS is_default, 'recorded' AS machine, 'policy' AS mode, 'none' AS reclaim, 'built-in' AS costs,
+                   1 AS copies, 0 AS seed, '' AS code_version, [] AS assumptions""",
+                [strategy, strategy],
+            )
             for metric, value in (
                 {"ptp_allocs": 50, "ptp_nulls": 0, "split_starvations": 0, "deadlocks": 0} | metrics
             ).items():
