@@ -1,8 +1,9 @@
 """``report compare``: two warehouses, before and after a change, run by run and metric by metric.
 
-Runs are paired by capture, strategy, machine, reclaim variant, cost profile, copies and seed. With one seed a replay
-is deterministic, and what differs, differs. With several, seeds are pairs: the mean difference has a bootstrap interval
-over seeds, and the two-sided sign test says how often chance alone gives so one-sided a result (Dixon and Mood 1946).
+Runs are paired by capture, strategy, machine, reclaim variant, cost profile, copies, injected load, delay of frees and
+seed. With one seed a replay is deterministic, and what differs, differs. With several, seeds are pairs: the mean
+difference has a bootstrap interval over seeds, and the two-sided sign test says how often chance alone gives so
+one-sided a result (Dixon and Mood 1946).
 """
 
 import json
@@ -20,7 +21,7 @@ from ptpool.warehouse import capture_row, open_warehouse
 from reports.questions import ask
 
 _RESAMPLES = 2_000
-_SETTING = ("strategy", "machine", "reclaim", "costs", "copies")
+_SETTING = ("strategy", "machine", "reclaim", "costs", "copies", "inject", "rcu")
 
 Values = dict[str, float | None]
 
@@ -31,7 +32,7 @@ class Difference:
 
     Attributes:
         capture: the recording.
-        setting: strategy, and the machine, reclaim variant, costs and copies where they are not the default.
+        setting: strategy, and what else was set and is not the default: machine, reclaim variant, costs, ...
         metric: its name.
         unit: its unit.
         before: its mean over seeds; None: not applicable.
@@ -158,7 +159,7 @@ class _Runs:
 
 
 def _setting(row: dict[str, Any]) -> str:
-    usual = {"machine": "recorded", "reclaim": "none", "costs": "built-in", "copies": 1}
+    usual = {"machine": "recorded", "reclaim": "none", "costs": "built-in", "copies": 1, "inject": 0, "rcu": "recorded"}
     parts = [str(row["strategy"])]
     parts += [f"{name} {row[name]}" for name in _SETTING[1:] if row[name] != usual[name]]
     return ", ".join(parts)
