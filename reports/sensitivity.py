@@ -28,7 +28,7 @@ def wins(case: Case) -> list[str]:
     best = [row for row in sound if row["standing"] == "none beats it"]
     alike: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for row in best:
-        alike[tuple("" if (value := of(row)) is None else f"{value:.3g}" for _, of, _ in _COSTS)].append(
+        alike[tuple("" if (value := of(row)) is None else f"{value:.2g}" for _, of, _ in _COSTS)].append(
             row["strategy"]
         )
     groups = [listed(names) + (" (not told apart)" if len(names) > 1 else "") for names in alike.values()]
@@ -39,9 +39,9 @@ def wins(case: Case) -> list[str]:
     parts = []
     for words, of, shown in _COSTS:
         known = {row["strategy"]: value for row in sound if (value := of(row)) is not None}
-        if len({f"{value:.3g}" for value in known.values()}) > 1:
+        if len({f"{value:.2g}" for value in known.values()}) > 1:
             least, most = min(known.values()), max(known.values())
-            holders = [name for name, value in known.items() if f"{value:.3g}" == f"{least:.3g}"]
+            holders = [name for name, value in known.items() if f"{value:.2g}" == f"{least:.2g}"]
             few = listed(holders) if len(holders) <= 3 else f"{len(holders)} of them"
             parts.append(f"{words} {shown(least)} ({few}) to {shown(most)}")
     if parts:

@@ -1,18 +1,20 @@
 WITH run_out AS (
     -- The most headroom at which it failed once where the paired unprotected run did not; 0: it never did.
     SELECT capture_id, strategy, coalesce(max(headroom) FILTER (failures > 0), 0) AS fails_at_headroom FROM risk GROUP BY ALL
+), open_for_writing AS (
+    SELECT run_id, count(*) AS unkeyed_incidents FROM incident WHERE kind = 'unkeyed_table' GROUP BY run_id
 ), fact AS (
     SELECT strategy, splits_1g, splits_2m, pte_share_mean, mapping_cost_pct_median, conversion_ns, ptp_alloc_p99_ns,
            (coalesce(pool_idle_pages_mean, 0) + table_pages_direct_map - coalesce(min(table_pages_direct_map) FILTER (strategy = 'unprotected')
                OVER (), 0)) * page_size AS held_bytes,
-           fails_at_headroom, unkeyed_page_seconds, unkeyed_split_tables,
+           fails_at_headroom, unkeyed_page_seconds, unkeyed_split_tables, coalesce(unkeyed_incidents, 0) AS unkeyed_incidents,
            coalesce(ptp_nulls, 0) + coalesce(split_starvations, 0) + coalesce(deadlocks, 0) AS failures
-    FROM strategy_summary JOIN capture USING (capture_id) LEFT JOIN run_out USING (capture_id, strategy)
+    FROM strategy_summary JOIN capture USING (capture_id) LEFT JOIN run_out USING (capture_id, strategy) LEFT JOIN open_for_writing USING (run_id)
     WHERE capture.name = $capture AND strategy <> 'oracle'
 ), weighed AS (
-    -- Three digits: what differs by less is not told apart. What was not measured for both is left out between them.
+    -- Two digits: these are estimates, and what differs by less is not told apart. What was not measured for both is left out between them.
     SELECT strategy, failures, list_transform([splits_1g + splits_2m, held_bytes, pte_share_mean, conversion_ns, ptp_alloc_p99_ns, fails_at_headroom,
-               unkeyed_page_seconds, unkeyed_split_tables], lambda x: printf('%.3g', x)::DOUBLE) AS costs
+               unkeyed_page_seconds, unkeyed_split_tables, unkeyed_incidents], lambda x: printf('%.2g', x)::DOUBLE) AS costs
     FROM fact WHERE strategy <> 'unprotected'
 ), beaten AS (
     SELECT one.strategy, string_agg(other.strategy, ', ' ORDER BY other.strategy) AS beaten_by
@@ -26,6 +28,6 @@ SELECT strategy, CASE WHEN strategy = 'unprotected' THEN 'no key: today''s kerne
        splits_1g, splits_2m, held_bytes, pte_share_mean, mapping_cost_pct_median, conversion_ns, ptp_alloc_p99_ns,
        CASE WHEN strategy = 'unprotected' THEN 'the measure' WHEN fails_at_headroom IS NULL THEN 'not measured: ptpool replay risk'
             WHEN fails_at_headroom = 0 THEN 'never failed' ELSE printf('fails up to a headroom of %.3g', fails_at_headroom) END AS oom_risk,
-       unkeyed_page_seconds, unkeyed_split_tables, beaten_by
+       unkeyed_page_seconds, unkeyed_split_tables, unkeyed_incidents, beaten_by
 FROM fact LEFT JOIN beaten USING (strategy)
 ORDER BY strategy <> 'unprotected', failures > 0, beaten_by IS NOT NULL, conversion_ns, strategy;
