@@ -1,9 +1,8 @@
 """``report compare``: two warehouses, before and after a change, run by run and metric by metric.
 
-Runs are paired by capture, strategy, machine, reclaim variant, cost profile, copies, injected load, delay of frees and
-seed. With one seed a replay is deterministic, and what differs, differs. With several, seeds are pairs: the mean
-difference has a bootstrap interval over seeds, and the two-sided sign test says how often chance alone gives so
-one-sided a result (Dixon and Mood 1946).
+Runs are paired by capture, strategy, all settings and seed. With one seed a replay is deterministic, and what differs,
+differs. With several, seeds are pairs: the mean difference has a bootstrap interval over seeds, and the two-sided sign
+test says how often chance alone gives so one-sided a result (Dixon and Mood 1946).
 """
 
 import json
@@ -21,7 +20,7 @@ from ptpool.warehouse import capture_row, open_warehouse
 from reports.questions import ask
 
 _RESAMPLES = 2_000
-_SETTING = ("strategy", "machine", "reclaim", "costs", "copies", "inject", "rcu")
+_USUAL = {"machine": "recorded", "reclaim": "none", "costs": "built-in", "copies": 1, "inject": 0, "rcu": "recorded"}
 
 Values = dict[str, float | None]
 
@@ -32,7 +31,7 @@ class Difference:
 
     Attributes:
         capture: the recording.
-        setting: strategy, and what else was set and is not the default: machine, reclaim variant, costs, ...
+        setting: strategy, and what of machine, reclaim variant, costs, copies, inject and rcu is not the default.
         metric: its name.
         unit: its unit.
         before: its mean over seeds; None: not applicable.
@@ -159,9 +158,8 @@ class _Runs:
 
 
 def _setting(row: dict[str, Any]) -> str:
-    usual = {"machine": "recorded", "reclaim": "none", "costs": "built-in", "copies": 1, "inject": 0, "rcu": "recorded"}
     parts = [str(row["strategy"])]
-    parts += [f"{name} {row[name]}" for name in _SETTING[1:] if row[name] != usual[name]]
+    parts += [f"{name} {row[name]}" for name, usual in _USUAL.items() if row[name] != usual]
     return ", ".join(parts)
 
 

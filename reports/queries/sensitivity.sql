@@ -8,6 +8,8 @@ other AS (
                CASE WHEN run.machine <> base.machine THEN 'machine' END,
                CASE WHEN run.costs <> base.costs THEN 'cost profile' END,
                CASE WHEN run.copies <> base.copies THEN 'copies' END,
+               CASE WHEN run.inject <> base.inject THEN 'injected changes' END,
+               CASE WHEN run.rcu <> base.rcu THEN 'RCU delay' END,
                CASE WHEN run.params <> base.params THEN 'parameters' END], lambda what: what IS NOT NULL) AS changed
     FROM run JOIN default_run base USING (capture_id, strategy, mode)
     WHERE run.run_id <> base.run_id),

@@ -83,6 +83,12 @@ def test_changed_parameters_are_paired_if_there_is_one_set_on_each_side() -> Non
     assert compared(many, [row(6, params='{"reserve": 5}')]).differences[0].after == 6
 
 
+def test_runs_of_other_settings_are_no_pairs() -> None:
+    found = compared([row(5), row(6, machine="8G"), row(7, inject=3.0)], [row(5), row(8, machine="8G")])
+    assert [(d.setting, d.before, d.after) for d in found.differences] == [("pba, machine 8G", 6, 8)]
+    assert found.alone == ["pba, inject 3.0 of c, only before"]
+
+
 def test_what_applies_on_one_side_only_is_a_difference() -> None:
     (found,) = compared([row(None)], [row(3)]).differences
     assert (found.before, found.after) == (None, 3)
