@@ -76,6 +76,14 @@ def test_a_reserve_of_two_and_two_is_too_small_for_a_range_with_two_ends():
     assert found(toy("pba"), Scenario(1, 4)).kind == "split_starvation"
 
 
+def test_our_own_holds_where_the_proposals_break():
+    """Two tasks, and others who cut 1G leaves at both ends: reserve-block breaks within as many steps."""
+    both = Scenario(2, 4)
+    assert found(toy("reserve-block"), both).kind == "split_starvation"
+    assert not found(toy("buddy-reserve"), both, depth=8).kind
+    assert found(toy("buddy-reserve", reserve="2", last_order="0")).kind == "split_starvation"
+
+
 def test_lists_of_cpus_neither_break_nor_mend_the_reserve():
     assert found(toy("reserve-block-percpu"), depth=200).complete
     two = Scenario(2, 0)

@@ -16,7 +16,7 @@ from reference_strategies import REFERENCES
 from toy_machine import KSTACK, OTHER, PGTABLE, SECRET, demand_of, machine_of
 from toy_runs import SMALL
 
-from replay import stretch
+from replay import state, stretch
 from replay.actions import Alloc, Apply, Convert, GiveBlock, MapSmall, ResetKey, SetAside, SetKey, Tables
 from replay.kernel import direct_map as maps
 from replay.kernel import mmzone as kinds
@@ -24,6 +24,15 @@ from replay.machine import Machine
 from replay.registry import strategies
 from replay.schedule import FOREVER
 from replay.users import NOBODY, SHARED
+
+
+class View(state._View):
+    """The pool as a decision sees it; what it is told of the page allocator is noted."""
+
+    @property
+    def largest_free(self):
+        self._state.log.append(("largest", super().largest_free))
+        return self._state.log[-1][1]
 
 
 class Watched(Machine):
@@ -40,13 +49,9 @@ class Watched(Machine):
             log.append(("outside", tuple(change)))
             return (yield from type(strategy).outside(self, pool, change))
 
-        def refill(self, pool, order):
-            if type(strategy).__name__ == "MigrateUnmapped":
-                log.append(("largest", pool.largest_free))
-            return (yield from type(strategy).refill(self, pool, order))
-
-        told = type("Told", (type(strategy),), {"shrink": shrink, "outside": outside, "refill": refill})
+        told = type("Told", (type(strategy),), {"shrink": shrink, "outside": outside})
         super().__init__(start, demand, told(**asdict(strategy)))
+        self.view = View(self)
 
     def perform(self, action):
         if isinstance(action, GiveBlock):

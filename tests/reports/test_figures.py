@@ -12,7 +12,7 @@ DESIGN = (
     "unprotected oracle ctor-naive pte-mapped self-split small-reserve full-reserve reserve-block reserve-block-percpu "
     "pba pte-cache migrate-unmapped unmapped-alloc freetype generic"
 )
-OURS = ("generic-separate",)  # added to compare with, or of our own
+OURS = ("generic-separate", "buddy-reserve")  # added to compare with, or of our own
 
 
 def test_every_strategy_of_the_design_has_a_look_of_its_own() -> None:

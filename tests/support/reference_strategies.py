@@ -144,6 +144,55 @@ class PteCache(Pool):
         return sum(self.give_back([page], "", key=False) for page in sorted(self.idle)[: self.s.shrink_batch])
 
 
+class BuddyReserve(Buddy):
+    """Six pages in reserve; others split while two are left besides; whole chunks go back where nothing splits."""
+
+    tables = tables_of_others = "pool"
+
+    def __init__(self, strategy, world):
+        super().__init__(strategy, world)
+        self.reserve = strategy.reserve
+        self.batch = 1 << strategy.magazine_order if strategy.magazine_order else 0
+
+    def splitters(self):
+        return range(self.count())
+
+    def spend(self):
+        self.from_shared(0)
+
+    def orders(self, order):
+        most = self.s.block_order
+        if self.s.looks:
+            (largest,) = self.world.told("largest", self.shrink_now)
+            most = max(min(largest, most), self.s.last_order)
+        return dict.fromkeys((most, self.s.last_order))
+
+    def boot(self):
+        self.tables = "boot"
+        while self.count() < self.reserve and self.refill(0):
+            pass
+        self.tables = "pool"
+
+    def others(self, change):
+        while self.count() < self.world.needed(*change) + 2:
+            if self.refill(0) is None:
+                self.starved += 1
+                return
+        super().others(change)
+
+    def shrink(self):
+        freed = 0
+        for chunk in reversed(self.all_chunks()):
+            if freed >= self.s.shrink_batch:
+                break
+            if self.count() - len(chunk) < self.s.keep or self.world.needed(chunk[0], len(chunk), 0, KEYED):
+                continue
+            self.withdraw(chunk)
+            self.world.map.change(chunk[0], len(chunk), 0, KEYED)
+            freed += len(chunk)
+        return freed
+
+
 class UnmappedAlloc(Buddy):
     """From a block down to the request; the shrinker gives chunks back, the smallest first."""
 
@@ -314,6 +363,7 @@ class GenericSeparate(Generic):
 
 
 REFERENCES = {
+    "buddy-reserve": BuddyReserve,
     "generic": Generic,
     "generic-separate": GenericSeparate,
     "unprotected": Unprotected,

@@ -5,6 +5,7 @@ from dataclasses import replace
 from hypothesis import strategies as st
 from toy_machine import KSTACK, OTHER, PGTABLE, SECRET
 
+from replay.strategies.buddy_reserve import BuddyReserve
 from replay.strategies.ctor_naive import CtorNaive
 from replay.strategies.freetype import Freetype
 from replay.strategies.full_reserve import FullReserve
@@ -38,6 +39,8 @@ SMALL = [
     Freetype(block_order=2, pcp_batch=1),
     PteCache(refill_orders=(2, 0), shrink_batch=2),
     MigrateUnmapped(pcp_batch=1),
+    BuddyReserve(block_order=2, last_order=2, magazine_order=0, keep=8, shrink_batch=4),
+    BuddyReserve(block_order=3, last_order=2, magazine_order=1, keep=6, shrink_batch=4, looks=True, one_refill=True),
     Generic(refill_orders=(2, 1), cache_order=1, shrink_batch=2),
     GenericSeparate(refill_orders=(2, 1), cache_order=1, shrink_batch=2),
     replace(BLOCK, pgd="bypass", mutex=True),
