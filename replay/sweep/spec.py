@@ -13,12 +13,16 @@ from ptpool.errors import UsageError
 from ptpool.warehouse import capture_names, capture_row
 from replay.costs import cost_profile
 from replay.other_machine import profile_of
+from replay.rcu import DELAYED, RECORDED
 from replay.reclaim import variant_of
 from replay.registry import Strategy, configure, find
 from replay.wanted import Wanted
 
 SHIPPED = files("replay").joinpath("sweep", "specs")
-_AXES = {"seed": int, "machine": str, "reclaim": str, "copies": int, "costs": str}
+_AXES = {"seed": int, "machine": str, "reclaim": str, "copies": int, "costs": str, "inject": float, "rcu": str}
+_RANGE = {"seed": (0, 2**63 - 1), "copies": (1, 1000), "inject": (0, 1e6)}
+_FITS: dict[type, tuple[type, ...]] = {object: (str, int, float, bool), int: (int,), float: (int, float), str: (str,)}
+_WORDS: dict[type, str] = {object: "a number or a text", int: "a whole number", float: "a number", str: "a text"}
 _KEYS = ("capture", "strategy", "set", *_AXES)
 
 
@@ -96,6 +100,8 @@ def wanted_runs(connection: duckdb.DuckDBPyConnection, spec: Spec) -> list[Wante
                 profile_of(machine)
             for variant in axes.get("reclaim", []):
                 variant_of(variant)
+            if unknown := sorted(set(axes.get("rcu", [])) - {RECORDED, DELAYED}):
+                raise UsageError(f"rcu = {unknown[0]}: unknown", f"{RECORDED} or {DELAYED}")
             if "costs" in axes:
                 axes["costs"] = [cost_profile(name) for name in axes["costs"]]
             strategies = [(entry, strategy) for entry in entries for strategy in _configured(entry, grid)]
@@ -125,11 +131,9 @@ def _values(grid: Mapping[str, Any], key: str, default: list[Any] | None, kind: 
     if not values:
         raise UsageError(f"{place}: {key} has no value: there is nothing to run", "give it at least one")
     for each in values:
-        fits = isinstance(each, str | int | float) if kind is object else type(each) is kind
-        if not fits:
-            wanted = "a number or a text" if kind is object else {int: "a whole number", str: "a text"}[kind]
-            raise UsageError(f"{place}: {key}: {each!r} is not {wanted}", "give one value, or a list of values")
-        least = {"copies": 1, "seed": 0}.get(key)
-        if least is not None and not least <= each < 2**63:
-            raise UsageError(f"{place}: {key} = {each}: too small or too large", f"it is {least} or more")
+        if type(each) not in _FITS[kind]:
+            raise UsageError(f"{place}: {key}: {each!r} is not {_WORDS[kind]}", "give one value, or a list of values")
+        least, most = _RANGE.get(key, (None, None)) if kind is not object else (None, None)
+        if least is not None and most is not None and not least <= each <= most:
+            raise UsageError(f"{place}: {key} = {each}: too small or too large", f"it is {least:,} to {most:,}")
     return values

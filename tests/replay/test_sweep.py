@@ -21,6 +21,8 @@ seed = [0, 1, 2, 3]
 [[grid]]
 strategy = "pba"
 machine = "64M"
+inject = 0
+rcu = "recorded"
 seed = [0, 1, 2, 3]
 set.reserve = [1, 4, 16, 64]
 """
@@ -186,6 +188,8 @@ def test_a_folder_of_another_sweep_is_refused(captures, tmp_path, capsys):
         ("[[grid]]\nstrategy = 'pba'\nset.reserve = []", "grid 1: reserve has no value"),
         ("[[grid]]\nmachine = 'toaster'", "--machine toaster: no such machine"),
         ("[[grid]]\nreclaim = 'some'", "--reclaim some: no such variant"),
+        ("[[grid]]\nrcu = 'later'", "grid 1: rcu = later: unknown"),
+        ("[[grid]]\ninject = nan", "grid 1: inject = nan: too small or too large"),
         ("[[grid]]\ncapture = 'other'", "no capture named other"),
     ],
 )
