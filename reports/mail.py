@@ -7,6 +7,7 @@ from reports import cost, findings
 from reports.case import Case, load_case
 from reports.page import machine, recorded
 from reports.render import render
+from reports.sections import risk
 from reports.sections.answer import answer
 from reports.tables import columns_of_text, metric_cell, wrapped
 
@@ -64,7 +65,7 @@ def _cell(case: Case, strategy: str, metric: str) -> str:
 
 
 def _notes(case: Case) -> list[str]:
-    notes = [cost.timing(case), cost.quality(case), cost.basis(case)]
+    notes = [cost.timing(case), cost.quality(case), cost.basis(case), *risk.sentences(case)[:3]]
     for row in case.answers["assumptions"].records():
         whose = "" if row["strategies"] == "all" else f"({row['strategies']}) "
         notes.append(f"{whose}{row['assumption'].rstrip('.')}.")
