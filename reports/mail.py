@@ -8,7 +8,7 @@ from reports.case import Case, load_case
 from reports.page import machine, recorded
 from reports.render import render
 from reports.sections import risk
-from reports.sections.answer import answer
+from reports.sections.answer import answer, details
 from reports.tables import columns_of_text, metric_cell, wrapped
 
 WIDTH = 76
@@ -42,7 +42,10 @@ def mail(connection: duckdb.DuckDBPyConnection, name: str) -> str:
     return render(
         "mail.txt.j2",
         title=f"{name}: direct-map splits and pools of page tables",
-        paragraphs=[wrapped(_plain(text)) for text in (f"{machine(case)}. {recorded(case)}", *answer(case))],
+        paragraphs=[
+            wrapped(_plain(text))
+            for text in (f"{machine(case)}. {recorded(case)}", " ".join(answer(case)), " ".join(details(case)))
+        ],
         table="\n".join(columns_of_text(_summary(case), WIDTH)),
         legend=wrapped(_LEGEND),
         differences=[wrapped(_plain(f"{who}: {account}"), indent="* ") for who, account in findings.differences(case)],

@@ -2,11 +2,13 @@
 
 from reports import sensitivity
 from reports.section import Section
+from reports.sections.answer import details
 
 SECTION = Section(
     "verdict",
     values=lambda case: {
         "wins": sensitivity.wins(case),
+        "details": details(case),
         "would_change": sensitivity.would_change(case),
         "cannot_tell": sensitivity.cannot_tell(case),
     },
