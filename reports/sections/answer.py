@@ -1,4 +1,4 @@
-"""The answer in three sentences: what was asked for, what may be concluded, what ran out; and what else belongs to it."""
+"""The answer in three sentences: what was asked for, what may be concluded, what ran out; and what belongs to it."""
 
 import re
 
