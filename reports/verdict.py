@@ -57,7 +57,7 @@ def verdict(case: Case) -> str:
         elsewhere = _elsewhere(case)
         why = _why_so_few(case, max(refills.values()), elsewhere=bool(elsewhere))
         text = f"No recommendation: the pool strategies {took}; this recording cannot tell them apart"
-        return f"{text} by refills{why}. They did differ in {elsewhere}." if elsewhere else f"{text}{why}."
+        return f"{text} by refills{why}. The pools did differ in {elsewhere}." if elsewhere else f"{text}{why}."
     sound = [name for name in pools if not failures(case, name)]
     if not sound:
         return "No recommendation: every pool strategy failed to supply something (see what went wrong, below)."

@@ -258,7 +258,7 @@ def test_blocks_alone_are_no_reason_where_something_else_differs() -> None:
     assert "never came into play" not in text
     assert text.startswith("No recommendation: the pool strategies took equally many refills (1 each)")
     assert text.endswith(
-        "They did differ in pages given back by a shrinker: 0 (reserve-block) to 229 (pba); permission changes: "
+        "The pools did differ in pages given back by a shrinker: 0 (reserve-block) to 229 (pba); permission changes: "
         "1 (reserve-block) to 230 (pba); failed 2M allocations: 0 (pba) to 1 (reserve-block)."
     )
     shrunk = quiet | {"shrunk_pages": 4}
