@@ -190,8 +190,10 @@ def _fill(
         at = (slot // slots + mine.start) * size + first
         used.reshape(-1)[(at[:, None] + np.arange(1 << order)).ravel()] = FREE
     missing = small - int((used == FREE).sum())
-    if missing > 0:
-        used[-1, np.flatnonzero(used[-1] != FREE)[:missing]] = FREE
+    if missing > 0:  # from the last pageblock backwards; none gets free as a whole
+        can_be_free = used != FREE
+        can_be_free[np.arange(len(used)), can_be_free.argmax(axis=1)] = False
+        used.reshape(-1)[np.flatnonzero(can_be_free)[-missing:]] = FREE
     order_of_blocks = random.permutation(len(rest) - 1)
     can_move = used[order_of_blocks] != FREE
     mixed = random.random(len(order_of_blocks)) < fragmentation.mixed
