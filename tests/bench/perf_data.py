@@ -1,15 +1,14 @@
-"""perf.data against ``perf script``: a recording made on the spot, repeated with shifted time."""
+"""perf.data against perf itself: a recording of this machine made on the spot (root only), repeated with shifted time."""
 
 import shutil
 import struct
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from measure import Row, median_s, ptpool_ingest, tell
 
 from ingest.formats.perf_data import open_trace
 from ingest.trace import Context
@@ -18,6 +17,8 @@ EVENTS = 5_000_000
 LOAD = "i=0; while [ $i -lt 3000 ]; do /bin/true; i=$((i+1)); done"
 SAMPLE, FORK, FIRST_OF_PERF = 9, 7, 64
 FIELDS = "comm,tid,cpu,time,event,trace,ip,sym"
+TITLE = f"perf.data against perf script -F {FIELDS} and perf kmem"
+COLUMNS = ["file", "program", "seconds", "MB/s", "times ptpool"]
 
 
 def record(path: Path) -> bool:
@@ -87,30 +88,35 @@ def _texts(numbers: np.ndarray, words: list[str]) -> pa.Array:
     return pa.DictionaryArray.from_arrays(pa.array(numbers, mask=numbers < 0), pa.array(words, pa.string()))
 
 
-def bench(
-    folder: Path, median_s: Callable[..., float], ingest: Callable[[Path], Callable[[], None]]
-) -> list[tuple[Any, ...]]:
-    """Rows of a table: perf script with the fields that ptpool stores, ptpool into the warehouse, its reader alone."""
-    folder.mkdir()
-    once, path, text = folder / "once.data", folder / "perf.data", folder / "perf.script.txt"
+def perf(text: Path, *arguments: str | Path) -> Callable[[], None]:
+    """Something that perf does, what it prints in a file."""
+
+    def work() -> None:
+        with text.open("wb") as stream:
+            subprocess.run(["perf", *map(str, arguments)], stdout=stream, stderr=subprocess.DEVNULL, check=True)
+
+    return work
+
+
+def bench(folder: Path) -> list[Row]:
+    """The binary file: both perf tools, ptpool into the warehouse, its reader alone; and the text of perf script."""
+    once, path, text, printed = (folder / name for name in ("once.data", "perf.data", "perf.script.txt", "printed.txt"))
     if not record(once):
-        print("perf is not there, or may not record here: left out", file=sys.stderr)
+        tell("perf is not there, or may not record here: left out")
         return []
     shutil.copy("/proc/kallsyms", folder / "kallsyms")
     events = repeat(once, path)
-
-    def script() -> None:
-        with text.open("wb") as stream:
-            command = ["perf", "script", "-F", FIELDS, "-i", str(path)]
-            subprocess.run(command, stdout=stream, stderr=subprocess.DEVNULL, check=True)
-
-    perf = median_s(script, 1)
-    size = path.stat().st_size / 1e6
-    return [
-        (f"perf.data, {events:,} events", title, spent, size / spent, perf / spent)
-        for title, spent in (
-            ("perf script, to text only", perf),
-            ("ptpool, into the warehouse", median_s(ingest(path), warm=True)),
-            ("ptpool, to Arrow batches only", median_s(read_only(path), warm=True)),
-        )
+    what, size = f"perf.data, {events:,} events", path.stat().st_size / 1e6
+    ours = median_s(ptpool_ingest(path), warm=True)
+    spent = [
+        ("ptpool, into the warehouse", ours),
+        ("ptpool, to Arrow batches only", median_s(read_only(path), warm=True)),
+        ("perf script, to text only", median_s(perf(printed, "script", "-F", FIELDS, "-i", path), 1)),
+        ("perf kmem --page stat", median_s(perf(printed, "kmem", "--page", "stat", "-i", path), 1)),
     ]
+    rows: list[Row] = [(what, title, seconds, size / seconds, seconds / ours) for title, seconds in spent]
+    script = median_s(perf(text, "script", "-i", once))
+    what, size = "text of perf script", text.stat().st_size / 1e6
+    ours = median_s(ptpool_ingest(text), warm=True)
+    rows.append((what, "ptpool, into the warehouse", ours, size / ours, 1.0))
+    return [*rows, (what, "perf script, writing it", script, size / script, script / ours)]

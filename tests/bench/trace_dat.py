@@ -1,9 +1,12 @@
-"""A trace.dat repeated until it has so many events, each time later: what `make bench` reads."""
+"""trace.dat of trace-cmd, as it compresses it, against ``trace-cmd report``: a recording repeated with shifted time."""
 
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+from measure import Row, median_s, ptpool_ingest, tell
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
@@ -13,6 +16,32 @@ from ingest.formats.event_format import EventFormat
 from ingest.formats.trace_dat.file import TraceDat, read_trace_dat
 from ingest.formats.trace_dat.pages import ChunkedPages, PlainPages
 from ingest.trace import Found
+
+TITLE = "trace.dat (ptpool: read, classified and committed to DuckDB)"
+COLUMNS = ["file", "program", "seconds", "MB/s", "times ptpool"]
+EXCERPT = Path(__file__).parents[1] / "ingest" / "trace_dat" / "build-2g-excerpt.dat"
+TIMES = 30_200
+
+
+def bench(folder: Path) -> list[Row]:
+    """Five million page events."""
+    data, text = folder / "trace.dat", folder / "report.txt"
+    repeat(EXCERPT, data, TIMES)
+    ours = median_s(ptpool_ingest(data), warm=True)
+    what, size = "trace.dat, 5.0 M page events", data.stat().st_size / 1e6
+    rows = [(what, "ptpool, into the warehouse", ours, size / ours, 1.0)]
+    if shutil.which("trace-cmd") is None:
+        tell("trace-cmd is not there: left out")
+        return rows
+
+    def report() -> None:
+        with text.open("wb") as stream:
+            subprocess.run(
+                ["trace-cmd", "report", "-i", str(data)], stdout=stream, stderr=subprocess.DEVNULL, check=True
+            )
+
+    spent = median_s(report, 1)
+    return [*rows, (what, "trace-cmd report, to text only", spent, size / spent, spent / ours)]
 
 
 def repeat(source: Path, target: Path, times: int, variant: str = "7-zstd") -> None:

@@ -1,0 +1,48 @@
+"""What every part of ``make bench`` measures with."""
+
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ingest.bundle import find_bundle
+from ingest.importer import import_capture
+from ptpool.warehouse import open_warehouse
+
+CAPTURES = Path(__file__).parents[2] / "data" / "captures"
+REPEATS = 3
+
+Row = tuple[Any, ...]
+
+
+def median_s(work: Callable[[], Any], repeats: int = REPEATS, *, warm: bool = False) -> float:
+    """Median wall-clock seconds of some work; `warm` runs it once before."""
+    if warm:
+        work()
+    spent = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        spent.append(time.perf_counter() - start)
+    return statistics.median(spent)
+
+
+def ptpool_ingest(path: Path) -> Callable[[], None]:
+    """Import into a new warehouse, committed and closed."""
+
+    def work() -> None:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            open_warehouse(Path(folder) / "bench.duckdb", write=True) as connection,
+        ):
+            import_capture(connection, find_bundle([path], None, None), quiet=True)
+
+    return work
+
+
+def tell(line: str) -> None:
+    """Something that is known already, while the rest is measured."""
+    print(line, file=sys.stderr, flush=True)
