@@ -127,9 +127,7 @@ def remove(
     """Remove a capture and everything that was computed from it."""
     from ptpool.warehouse import capture_row, delete_capture, open_warehouse, transaction
 
-    if not db.exists():
-        raise UsageError(f"{db}: no such warehouse", "name it with --db")
-    with open_warehouse(db, write=True) as connection:
+    with open_warehouse(db, write=True, create=False) as connection:
         row = capture_row(connection, name)
         with transaction(connection):
             delete_capture(connection, row["capture_id"])

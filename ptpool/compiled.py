@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import numba
 
+from ptpool.options import note
 from ptpool.provenance import source_hash
 
 _KEEP = 6  # folders kept, so that switching between two checkouts does not recompile
@@ -37,9 +38,10 @@ def _cache_folder(stage: str) -> str:
     return str(folder)
 
 
-def is_cached(stage: str) -> bool:
-    """Whether a stage has been compiled before: if not, the first use takes tens of seconds."""
-    return any(Path(_cache_folder(stage)).rglob("*.nbi"))
+def announce_compiling(stage: str, *, quiet: bool = False) -> None:
+    """Say that a command will begin with compiling, unless something of the stage has been compiled before."""
+    if not any(Path(_cache_folder(stage)).rglob("*.nbi")):
+        note(f"compiling the {stage} loops: up to two minutes, once for each version", quiet=quiet)
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -133,15 +133,17 @@ def _create_strategy_summary(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 @contextmanager
-def open_warehouse(path: Path, *, write: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open a warehouse; a writer creates it where there is none, and removes it again if nothing was committed to it.
+def open_warehouse(path: Path, *, write: bool = False, create: bool = True) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a warehouse.
+
+    A writer creates it where there is none, unless told not to, and removes it again if nothing was committed to it.
 
     Raises:
-        UsageError: no such file (readers), not a DuckDB file, not a warehouse, of another schema version, locked by
+        UsageError: no such file, not a DuckDB file, not a warehouse, of another schema version, locked by
             another process, or the disk is full.
     """
     fresh = not path.exists()
-    if fresh and not write:
+    if fresh and not (write and create):
         raise UsageError(f"{path}: no such warehouse", "import a trace first: ptpool ingest trace FILE")
     if fresh and not path.absolute().parent.is_dir():
         raise UsageError(

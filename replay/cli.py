@@ -136,10 +136,8 @@ def run(
             "add --strategy unprotected, and leave --machine, --reclaim, --copies, --costs, --inject and --rcu out",
         )
     configured = [(entry, configure(entry, settings.get(entry.name, {}))) for entry in entries]
-    if not db.exists():
-        raise UsageError(f"{db}: no such warehouse", "import a trace first: ptpool ingest trace FILE")
-    with open_warehouse(db, write=True) as connection:
-        from ptpool.compiled import is_cached
+    with open_warehouse(db, write=True, create=False) as connection:
+        from ptpool.compiled import announce_compiling
         from replay.runs import replay_all
         from replay.wanted import Wanted
 
@@ -156,8 +154,7 @@ def run(
         note(
             f"{len(wanted)} runs of {len(captures)} captures on the machine {machine}, {workers} at a time", quiet=quiet
         )
-        if not is_cached("replay"):
-            note("compiling the replay loop: half a minute, once for each version", quiet=quiet)
+        announce_compiling("replay", quiet=quiet)
         with progress("replay", len(wanted), quiet=quiet, unit="runs") as meter:
             done, failed = replay_all(connection, wanted, workers, lambda n: meter(n, f"{n} of {len(wanted)} runs"))
     columns = ["capture", "strategy", "run_id", "events", "wall_s", "events_per_s", "incidents", "new"]

@@ -62,8 +62,6 @@ def calibrate(
             pass
     if profile:
         found = load(profile)
-        if not db.exists():
-            raise UsageError(f"{db}: no such warehouse", "import a trace first: ptpool ingest trace FILE")
     else:
         wanted = _bytes(memory)
         target = store.target(out)
@@ -71,7 +69,7 @@ def calibrate(
         for path in store.write(found, target):
             note(f"wrote {path}", quiet=quiet)
         note(f"use it: ptpool replay run --costs {target}", quiet=quiet)
-    if db.exists():
+    if profile or db.exists():
         store.into_warehouse(found, db)
         note(f"{db}: reports show it from now on", quiet=quiet)
     for remark in found.remarks:

@@ -104,7 +104,7 @@ def into_warehouse(found: Calibration, db: Path) -> None:
     name = identity(
         8, cpu=machine["cpu"], cpus=machine["cpus"], kernel=machine["kernel"], memory=machine.get("memory_bytes")
     )
-    with open_warehouse(db, write=True) as connection, transaction(connection):
+    with open_warehouse(db, write=True, create=False) as connection, transaction(connection):
         for table in ("calibration_value", "calibration"):
             connection.execute(f"DELETE FROM {table} WHERE calibration_id = ?", [name])
         facts = json.dumps({**machine, **found.made, "remarks": list(found.remarks)})

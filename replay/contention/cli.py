@@ -42,9 +42,7 @@ def contention(
     from replay.costs import cost_profile
 
     profile = cost_profile(costs)
-    if not db.exists():
-        raise UsageError(f"{db}: no such warehouse", "import a trace first: ptpool ingest trace FILE")
-    with open_warehouse(db, write=True) as connection:
+    with open_warehouse(db, write=True, create=False) as connection:
         names = capture_names(connection) if capture == "all" else capture.split(",")
         if not names:
             raise UsageError(f"{db}: no capture", "import a trace first: ptpool ingest trace FILE")

@@ -1,5 +1,9 @@
 """``ptpool replay risk`` and ``ptpool replay exhaust``."""
 
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,6 +13,8 @@ from ptpool.options import DEFAULT_DB, Db, Json, Quiet, note, say, say_rows
 from replay.settings import Setting, settings_of
 
 if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
     from replay.registry import Strategy
 
 LEFT_OUT = ("ctor-naive",)
@@ -56,46 +62,25 @@ def risk(
 
     Example: ptpool replay risk --capture sharedmem-frag-1g --strategy pba,reserve-block --seeds 12
     """
-    import os
-
-    from ptpool.progress import progress
-    from ptpool.warehouse import capture_row, open_warehouse
     from replay.risk.pressure import fragmentations
     from replay.settings import checked
 
     entries, variants = _chosen(strategy, setting, machine, reclaim)
     kinds = checked("--fragmentation", fragmentation, list(fragmentations()))
     names, strategies = _with_orders(entries) if orders else ([name for name, _ in entries], [s for _, s in entries])
-    if not db.exists():
-        raise UsageError(f"{db}: no such warehouse", "import a trace first: ptpool ingest trace FILE")
-    with open_warehouse(db, write=True) as connection:
-        from ptpool.compiled import is_cached
+    total, workers = len(variants) * len(kinds) * seeds, _workers(jobs)
+    with _studied(db, capture, "risk", total, quiet=quiet) as (connection, row, on_done):
         from replay.risk.report import risk_rows
         from replay.risk.study import study
 
-        row = capture_row(connection, capture)
-        workers = jobs or os.cpu_count() or 1
-        if not is_cached("replay"):
-            note("compiling the replay loop: half a minute, once for each version", quiet=quiet)
-        total = len(variants) * len(kinds) * seeds
         note(
             f"{len(strategies)} strategies on {total} machines: {seeds} seeds, fragmentation {', '.join(kinds)}, "
             f"reclaim {', '.join(variants)}; {workers} at a time",
             quiet=quiet,
         )
-        with progress("risk", total, quiet=quiet, unit="machines") as meter:
-            failed = study(
-                connection,
-                row,
-                machine,
-                (names, strategies),
-                (variants, kinds, seeds),
-                workers,
-                lambda n: meter(n, f"{n} of {total} machines"),
-            )
+        failed = study(connection, row, machine, (names, strategies), (variants, kinds, seeds), workers, on_done)
         columns, rows, sentences = risk_rows(connection, row["capture_id"], machine)
-    _told(columns, rows, [] if as_json else sentences, as_json=as_json)
-    _end(failed)
+    _tell(columns, rows, sentences, failed, as_json=as_json)
 
 
 def exhaust(
@@ -115,36 +100,17 @@ def exhaust(
 
     Example: ptpool replay exhaust --capture sharedmem-frag-1g --reclaim moderate
     """
-    import os
-
-    from ptpool.progress import progress
-    from ptpool.warehouse import capture_row, open_warehouse
-
     entries, variants = _chosen(strategy, setting, machine, reclaim)
-    if not db.exists():
-        raise UsageError(f"{db}: no such warehouse", "import a trace first: ptpool ingest trace FILE")
-    with open_warehouse(db, write=True) as connection:
-        from ptpool.compiled import is_cached
+    names, strategies = [name for name, _ in entries], [configured for _, configured in entries]
+    with _studied(db, capture, "exhaust", len(variants) * seeds, quiet=quiet) as (connection, row, on_done):
         from replay.risk.report import exhaustion_rows
         from replay.risk.study import study_copies
 
-        row = capture_row(connection, capture)
-        workers, total = jobs or os.cpu_count() or 1, len(variants) * seeds
-        if not is_cached("replay"):
-            note("compiling the replay loop: half a minute, once for each version", quiet=quiet)
-        with progress("exhaust", total, quiet=quiet, unit="machines") as meter:
-            failed = study_copies(
-                connection,
-                row,
-                machine,
-                ([name for name, _ in entries], [configured for _, configured in entries]),
-                (variants, seeds, most),
-                workers,
-                lambda n: meter(n, f"{n} of {total} machines"),
-            )
+        failed = study_copies(
+            connection, row, machine, (names, strategies), (variants, seeds, most), _workers(jobs), on_done
+        )
         columns, rows = exhaustion_rows(connection, row["capture_id"], machine)
-    _told(columns, rows, [], as_json=as_json)
-    _end(failed)
+    _tell(columns, rows, [], failed, as_json=as_json)
 
 
 def _chosen(
@@ -186,13 +152,34 @@ def _with_orders(entries: list[tuple[str, "Strategy"]]) -> tuple[list[str], list
     return [name for name, _ in every], [configured for _, configured in every]
 
 
-def _told(columns: list[str], rows: list[tuple[Any, ...]], sentences: list[str], *, as_json: bool) -> None:
+@contextmanager
+def _studied(
+    db: Path, capture: str, title: str, machines: int, *, quiet: bool
+) -> "Iterator[tuple[DuckDBPyConnection, dict[str, Any], Callable[[int], None]]]":
+    """The warehouse open for writing, the capture's row, and what is to be told how many machines are done."""
+    from ptpool.progress import progress
+    from ptpool.warehouse import capture_row, open_warehouse
+
+    with open_warehouse(db, write=True, create=False) as connection:
+        from ptpool.compiled import announce_compiling
+
+        row = capture_row(connection, capture)
+        announce_compiling("replay", quiet=quiet)
+        with progress(title, machines, quiet=quiet, unit="machines") as meter:
+            yield connection, row, lambda n: meter(n, f"{n} of {machines} machines")
+
+
+def _workers(jobs: int | None) -> int:
+    return jobs or os.cpu_count() or 1
+
+
+def _tell(
+    columns: list[str], rows: list[tuple[Any, ...]], sentences: list[str], failed: list[str], *, as_json: bool
+) -> None:
+    """Print what a study has found, and what of it broke off: exit status 1."""
     say_rows(columns, rows, as_json=as_json)
-    for sentence in sentences:
+    for sentence in [] if as_json else sentences:
         say(sentence)
-
-
-def _end(failed: list[str]) -> None:
     for reason in failed:
         note(f"ptpool: {reason}")
     if failed:

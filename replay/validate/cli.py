@@ -60,15 +60,13 @@ def validate(
 
 def _captures(names: str, seeds: int, db: Path, *, quiet: bool, as_json: bool) -> bool:
     """Compare captures with their snapshots; whether everything that has a target is within it."""
-    if not db.exists():
-        raise UsageError(f"{db}: no such warehouse", "import a trace first: ptpool ingest trace FILE")
-    from ptpool.compiled import is_cached
+    from ptpool.compiled import announce_compiling
     from ptpool.progress import progress
     from ptpool.warehouse import capture_row, open_warehouse
     from replay.placement import replay_placement
     from replay.validate.snapshot import ALLOWED_BLOCKS, comparable, compare, keep
 
-    with open_warehouse(db, write=True) as connection:
+    with open_warehouse(db, write=True, create=False) as connection:
         wanted = comparable(connection) if names == "all" else names.split(",")
         captures = [capture_row(connection, name) for name in wanted]
         if not captures:
@@ -76,8 +74,7 @@ def _captures(names: str, seeds: int, db: Path, *, quiet: bool, as_json: bool) -
                 f"{db}: no capture with a snapshot from after the recording",
                 "import one with folders before/ and after/ beside its trace",
             )
-        if not is_cached("replay"):
-            note("compiling the replay loop: half a minute, once for each version", quiet=quiet)
+        announce_compiling("replay", quiet=quiet)
         done, placed = {}, {}
         with progress("validate", len(captures), quiet=quiet, unit="captures") as meter:
             for row in captures:
@@ -129,12 +126,11 @@ def _captures(names: str, seeds: int, db: Path, *, quiet: bool, as_json: bool) -
 
 def _sequences(files: list[Path], db: Path, *, quiet: bool, as_json: bool) -> bool:
     """Make recorded permission changes anew; whether everything is as recorded."""
-    from ptpool.compiled import is_cached
+    from ptpool.compiled import announce_compiling
     from ptpool.progress import progress
     from replay.validate.sequence import replay_sequence
 
-    if not is_cached("replay"):
-        note("compiling the direct map: a few seconds, once for each version", quiet=quiet)
+    announce_compiling("replay", quiet=quiet)
     done = []
     with progress("validate", len(files), quiet=quiet, unit="files") as meter:
         for path in files:

@@ -193,7 +193,7 @@ def test_what_was_found_is_written_once_and_told(tmp_path):
         (["risk", "--capture", "x", "--fragmentation", "sever"], "--fragmentation sever"),
         (["risk", "--capture", "x", "--reclaim", "some"], "--reclaim some"),
         (["risk", "--capture", "x", "--strategy", "oracle"], "a bound has nothing that could fail"),
-        (["exhaust", "--capture", "x"], "no such warehouse"),
+        (["exhaust", "--capture", "x"], "no such warehouse\n  import a trace first"),
     ],
 )
 def test_bad_input_is_said_in_plain_lines(arguments, said, tmp_path, capsys):
