@@ -21,20 +21,12 @@ _COSTS: tuple[tuple[str, Callable[[dict[str, Any]], float | None], Callable[[flo
 
 def wins(case: Case) -> list[str]:
     """Which strategies no other beats, and what each of the costs is at its least."""
-    rows = [row for row in case.answers["verdict"].records() if row["strategy"] != "unprotected"]
-    sound = [row for row in rows if row["standing"] in ("none beats it", "beaten")]
+    rows, sound = _keyed(case)
     if len(sound) < 2:
         return ["Fewer than two strategies that key page tables supplied everything: there is nothing to compare."]
-    best = [row for row in sound if row["standing"] == "none beats it"]
-    alike: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for row in best:
-        alike[tuple("" if (value := of(row)) is None else f"{value:.2g}" for _, of, _ in _COSTS)].append(
-            row["strategy"]
-        )
-    groups = [listed(names) + (" (not told apart)" if len(names) > 1 else "") for names in alike.values()]
     said = [
         f"Of {count(len(rows), 'strategy', 'strategies')} with a key {number(len(sound))} supplied everything. No "
-        f"other is as good in every column and better in one than: {'; '.join(groups)}."
+        f"other is as good in every column and better in one than: {unbeaten(case)}."
     ]
     parts = []
     for words, of, shown in _COSTS:
@@ -46,7 +38,28 @@ def wins(case: Case) -> list[str]:
             parts.append(f"{words} {shown(least)} ({few}) to {shown(most)}")
     if parts:
         said.append(f"From the least to the most: {'; '.join(parts)}.")
-    return [*said, *_against_pte_mapped(sound, best)]
+    return [*said, *_against_pte_mapped(sound, _best(sound))]
+
+
+def unbeaten(case: Case) -> str:
+    """The strategies that no other beats, together where two digits do not tell them apart; empty: nothing to compare."""
+    _, sound = _keyed(case)
+    alike: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for row in _best(sound) if len(sound) > 1 else []:
+        alike[tuple("" if (value := of(row)) is None else f"{value:.2g}" for _, of, _ in _COSTS)].append(
+            row["strategy"]
+        )
+    return "; ".join(listed(names) + (" (not told apart)" if len(names) > 1 else "") for names in alike.values())
+
+
+def _keyed(case: Case) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """What the verdict says of all strategies with a key, and of those that supplied everything."""
+    rows = [row for row in case.answers["verdict"].records() if row["strategy"] != "unprotected"]
+    return rows, [row for row in rows if row["standing"] in ("none beats it", "beaten")]
+
+
+def _best(sound: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [row for row in sound if row["standing"] == "none beats it"]
 
 
 def _against_pte_mapped(sound: list[dict[str, Any]], best: list[dict[str, Any]]) -> list[str]:
@@ -96,7 +109,7 @@ def _break_even(case: Case) -> list[str]:
 
 
 def _risk(case: Case) -> str:
-    rows = [row for row in case.answers["verdict"].records() if row["strategy"] != "unprotected"]
+    rows, _ = _keyed(case)
     measured = [row for row in rows if not row["oom_risk"].startswith("not measured")]
     if not measured:
         return "Memory pressure: **not measured**. `ptpool replay risk` does that; until then nothing is said about it."

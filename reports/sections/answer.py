@@ -1,20 +1,25 @@
-"""The answer in three sentences: what was asked for, what may be concluded, what ran out; and what belongs to it."""
+"""The answer in three points: what was asked for, what may be concluded, what ran out; and what belongs to it."""
 
 import re
 
-from reports import findings
+from reports import findings, sensitivity
 from reports.case import Case
 from reports.section import Section
 from reports.verdict import verdict
 
 
 def answer(case: Case) -> list[str]:
-    """Three sentences, for the page, the index and the mail."""
-    return [sentences[0] for sentences in _texts(case)]
+    """Three points, for the page, the index and the mail."""
+    asked, chosen, ran_out = (sentences[0] for sentences in _texts(case))
+    best = sensitivity.unbeaten(case)
+    if best:
+        among = chosen.replace("No recommendation: the pool strategies", "No recommendation among the pools: they")
+        chosen = f"Beaten by no other, all costs taken together: {best}. {among}"
+    return [asked, chosen, ran_out]
 
 
 def details(case: Case) -> list[str]:
-    """What the pools did to the map, and what limits or explains the three sentences."""
+    """What the pools did to the map, and what limits or explains the answer."""
     return [findings.contrast(case), *(" ".join(rest) for _, *rest in _texts(case) if rest)]
 
 

@@ -10,6 +10,7 @@ from ptpool.warehouse import open_warehouse
 from reports import sensitivity
 from reports.case import Case, load_case
 from reports.questions import Answer
+from reports.sections.answer import answer
 
 SOUND = {
     "ptp_allocs": 100, "splits_1g": 0, "splits_2m": 5, "pte_share_mean": 0.02, "conversion_ns": 1000, "ptp_alloc_p99_ns": 45,
@@ -102,6 +103,13 @@ def test_what_wins_is_said_with_what_it_costs(case: Case) -> None:
     assert said[2] == (
         "Against `pte-mapped`, pba holds 272 KiB more (the tables of a map at 4K counted) and spends 1 µs in permission "
         "changes instead of 9 ms, with 2 % of the map at 4K instead of 100 %."
+    )
+
+
+def test_the_answer_begins_with_who_is_not_beaten(case: Case) -> None:
+    assert answer(case)[1].startswith(
+        "Beaten by no other, all costs taken together: pba and reserve-block (not told apart); self-split; pte-mapped. "
+        "No recommendation among the pools: they took equally many refills"
     )
 
 
