@@ -42,7 +42,7 @@ def wins(case: Case) -> list[str]:
 
 
 def unbeaten(case: Case) -> str:
-    """The strategies that no other beats, together where two digits do not tell them apart; empty: nothing to compare."""
+    """The strategies that no other beats, together where two digits do not tell them apart; empty: none to compare."""
     _, sound = _keyed(case)
     alike: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for row in _best(sound) if len(sound) > 1 else []:
