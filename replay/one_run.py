@@ -52,7 +52,9 @@ def replay_one(
     except Exception as error:
         error.add_note(run.whereabouts)
         raise
-    return result_of(run, metrics_only=metrics_only)
+    result = result_of(run, metrics_only=metrics_only)
+    vars(run).clear()  # it refers to itself: its arrays would stay until the collector of cycles comes by
+    return result
 
 
 def replay_whole(scene: Scene, wanted: Wanted) -> Timed:

@@ -1,4 +1,4 @@
-"""A machine of another size than the recorded one, new or aged: what is in use before the first event is drawn by seed.
+"""A machine of another size, age or page size than the recorded one: what is in use at the start is drawn by seed.
 
 Profiles: profiles/machines.toml. Memory has no holes; zones and watermarks follow the rules of the kernel
 (calculate_min_free_kbytes(), __setup_per_zone_wmarks(), setup_per_zone_lowmem_reserve() in mm/page_alloc.c and
@@ -25,7 +25,7 @@ from replay.initial.state import InitialState
 from replay.initial.zones import Zone, Zones, zone_arrays
 from replay.kernel.buddy import build_free_lists
 from replay.kernel.direct_map import PMD, PTE, PUD
-from replay.kernel.geometry import Geometry
+from replay.kernel.geometry import X86_64, Geometry, geometry_of
 from replay.kernel.mmzone import USED, page_allocator
 
 RECORDED = "recorded"
@@ -44,6 +44,15 @@ class Profile(NamedTuple):
     movable: float
     unmovable: float
     fragmentation: float
+    geometry: Geometry | None = None
+    """Page size and tables; None: those of the recorded machine, as its direct map's leaves."""
+    in_blocks: bool = True
+    """With a geometry: whether the direct map is in the largest leaves, or in pages only."""
+
+    @property
+    def arch(self) -> str | None:
+        """Its architecture; None: the recorded one."""
+        return None if self.geometry is None else "aarch64" if self.geometry.arm64 else "x86_64"
 
 
 @cache
@@ -70,7 +79,14 @@ def profile_of(name: str) -> Profile | None:
     size = int(float(match[1]) * (1 << _UNITS[match[2]])) >> 22 << 22
     if size < _LEAST:
         raise UsageError(f"--machine {name}: too small", "the smallest machine that is simulated has 64M")
-    return Profile(name, size, **(fields or known["fresh"]))
+    geometry = geometry_of(fields.pop("arch"), fields.pop("page_kib") << 10) if "arch" in fields else None
+    in_blocks = fields.pop("map", "blocks") == "blocks"
+    return Profile(name, size, **(fields or known["fresh"]), geometry=geometry, in_blocks=in_blocks)
+
+
+def pages_of(profile: Profile, page_shift: int) -> int:
+    """How many pages the machine has; `page_shift` is the recorded machine's."""
+    return profile.size >> (page_shift if profile.geometry is None else profile.geometry.page_shift)
 
 
 def bytes_needed(pages: int, jobs: int) -> int:
@@ -81,10 +97,15 @@ def bytes_needed(pages: int, jobs: int) -> int:
 def check_memory(profile: Profile, page_shift: int, jobs: int) -> None:
     """Refuse a machine whose arrays would not fit into the memory of this one.
 
+    Args:
+        profile: the machine.
+        page_shift: of the recorded machine.
+        jobs: replays at a time.
+
     Raises:
         UsageError: it would not.
     """
-    pages = profile.size >> page_shift
+    pages = pages_of(profile, page_shift)
     needed = bytes_needed(pages, jobs)
     there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if needed > there or pages >= 1 << 31:
@@ -105,14 +126,18 @@ def other_machine(profile: Profile, recorded: InitialState, demand: Demand, seed
         demand: the recording.
         seed: of everything drawn.
     """
-    random, geometry = np.random.default_rng(seed), recorded.geometry
+    random = np.random.default_rng(seed)
+    arch, geometry = profile.arch or recorded.arch, profile.geometry or recorded.geometry
     pages = profile.size >> geometry.page_shift
-    zones = _zones(pages, recorded.arch, geometry)
+    zones = _zones(pages, arch, geometry)
+    leaves = "in the largest leaves" if profile.in_blocks else "in single pages"
     assumptions = [
         f"A machine of {profile.size >> 20:,} MiB ({profile.name}) instead of the recorded one: {profile.movable:.0%} "
         f"in movable and {profile.unmovable:.0%} in unmovable use before the first event, fragmentation "
-        f"{profile.fragmentation:g}, placed by seed {seed}; memory without holes, direct map in the largest leaves."
+        f"{profile.fragmentation:g}, placed by seed {seed}; memory without holes, direct map {leaves}."
     ]
+    if geometry != recorded.geometry:
+        assumptions += _of_another_granule(arch, geometry, recorded)
     bounds, wmark, reserve = zone_arrays(zones, pages, assumptions)
     allocator = page_allocator(
         pages,
@@ -128,9 +153,9 @@ def other_machine(profile: Profile, recorded: InitialState, demand: Demand, seed
     order_free_lists(allocator, np.empty(0, np.int32), random)
     set_up_zones(zones, allocator, {}, geometry.page_shift)
     mapped = np.ones(pages, np.bool_)
-    level = _direct_map(recorded, pages, geometry)
+    level = _direct_map(_largest_leaf(profile, recorded), pages, geometry)
     state = InitialState(
-        recorded.arch, recorded.cpus, geometry, allocator, mapped, level, np.empty(0, np.int64), assumptions=assumptions
+        arch, recorded.cpus, geometry, allocator, mapped, level, np.empty(0, np.int64), assumptions=assumptions
     )
     state.page_tables_known, state.page_cache = recorded.page_tables_known, recorded.page_cache
     state.page_tables_elsewhere = len(recorded.page_tables) + recorded.page_tables_elsewhere
@@ -199,14 +224,42 @@ def _in_use(
     return kind
 
 
-def _direct_map(recorded: InitialState, pages: int, geometry: Geometry) -> NDArray[np.uint8]:
-    """The largest leaves that the recorded machine has anywhere; the first 2M in 4K pages, as x86 boots."""
-    level = np.full(-(-pages // geometry.pmd_pages), recorded.level.max(initial=PTE), np.uint8)
+def _of_another_granule(arch: str, geometry: Geometry, recorded: InitialState) -> list[str]:
+    """What a recording says of a machine with other tables, and what it does not."""
+    here, there = (f"{g.leaf_name(PTE)} pages" for g in (geometry, recorded.geometry))
+    said = [
+        f"Recorded with {there} ({recorded.arch}), replayed with {here} ({arch}): each request keeps its order, each "
+        "table is one page, as if the kernel had asked page for page. A kernel with larger pages asks for fewer "
+        "pages and tables: what depends on the map is meant, not how much memory this load takes. Orders that a "
+        f"strategy is told are of these pages: {geometry.pageblock_order} is a leaf of {geometry.leaf_name(PMD)}."
+    ]
+    if geometry.page_shift != X86_64.page_shift:
+        said.append(
+            f"The direct map of {arch} with {here} is unvalidated: its rules were read, not compared with a kernel."
+        )
+    return said
+
+
+def _largest_leaf(profile: Profile, recorded: InitialState) -> int:
+    """Level of the largest leaf of the direct map: where the profile does not say, the recorded machine's."""
+    if profile.geometry is None:
+        return int(recorded.level.max(initial=PTE))
+    return (PUD if profile.geometry.pud_leaf else PMD) if profile.in_blocks else PTE
+
+
+def _direct_map(largest: int, pages: int, geometry: Geometry) -> NDArray[np.uint8]:
+    """(M,) levels: the largest leaves wherever they fit; x86 boots with the first 2M in 4K pages, and 2M beside them.
+
+    arm64 maps every memory block in the largest leaves (arch/arm64/mm/mmu.c:__map_memblock(), 6.18).
+    """
+    level = np.full(-(-pages // geometry.pmd_pages), largest, np.uint8)
     per_pud = geometry.pud_pages // geometry.pmd_pages
-    level[:per_pud] = np.minimum(level[:per_pud], PMD)
-    level[len(level) // per_pud * per_pud :] = np.minimum(level[len(level) // per_pud * per_pud :], PMD)
-    level[0] = PTE
-    return np.where(level == PUD, PUD, level).astype(np.uint8)
+    whole = len(level) // per_pud * per_pud
+    level[whole:] = np.minimum(level[whole:], PMD)
+    if not geometry.arm64:
+        level[:per_pud] = np.minimum(level[:per_pud], PMD)
+        level[0] = PTE
+    return level
 
 
 def alive_at_start(recorded: InitialState, demand: Demand) -> NDArray[np.int64]:

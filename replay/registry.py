@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 from ptpool.errors import UsageError, named
 from ptpool.vocabulary import CONSUMERS
 from replay.actions import Change, Chunk, Decision, SetKey, Tables
-from replay.kernel.geometry import X86_64
+from replay.kernel.geometry import ARM64_64K
 
 Rule = Literal["code", "text", "told", "ours"]
 """Where a rule was found: read in the posted code, in the words of the posting, in notes on code that we could not
@@ -23,8 +23,8 @@ def param(default: Any, meaning: str, rule: Rule) -> Any:
     return dataclasses.field(default=default, metadata={"meaning": meaning, "rule": rule})
 
 
-MAX_ORDER = X86_64.max_order
-"""MAX_PAGE_ORDER of the machines that are simulated."""
+MAX_ORDER = ARM64_64K.max_order
+"""The largest MAX_PAGE_ORDER of all machines that are simulated; on x86 it is 10."""
 MOST_PAGES = 1 << 20
 """No parameter counts more pages than this."""
 

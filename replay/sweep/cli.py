@@ -9,7 +9,7 @@ import typer
 from ptpool.options import DEFAULT_DB, Db, Json, Quiet, note, say_rows
 
 if TYPE_CHECKING:
-    from replay.sweep.run import Expected
+    from replay.sweep.expect import Expected
     from replay.wanted import Wanted
 
 _SHOWN = 10  # failures told one by one
@@ -56,7 +56,8 @@ def sweep(
     from ptpool.warehouse import open_warehouse
     from replay.cluster import workers_of
     from replay.store import write_costs, write_strategies
-    from replay.sweep.run import default_folder, expected, make_shards
+    from replay.sweep.expect import expected
+    from replay.sweep.run import default_folder, make_shards
     from replay.sweep.shards import Shards, merge
     from replay.sweep.spec import read_spec, shipped_specs, wanted_runs
 
@@ -69,8 +70,9 @@ def sweep(
         wanted = wanted_runs(connection, asked)
         there = {run_id for (run_id,) in connection.execute("SELECT run_id FROM run").fetchall()}
         missing = [run for run in wanted if run.run_id not in there]
+        left_to_do = expected(connection, missing, at_a_time)
         if dry_run:
-            _tell(asked.name, wanted, missing, expected(connection, missing, at_a_time), as_json=as_json)
+            _tell(asked.name, wanted, missing, left_to_do, as_json=as_json)
             return
         folder = out or default_folder(db, asked.name)
         shards = Shards(folder, asked.name, wanted)

@@ -4,18 +4,19 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import duckdb
 
-from ptpool.errors import UsageError
+from ptpool.errors import UsageError, named
 from ptpool.warehouse import capture_names, capture_row
 from replay.costs import cost_profile
 from replay.other_machine import profile_of
 from replay.rcu import DELAYED, RECORDED
 from replay.reclaim import variant_of
-from replay.registry import Strategy, configure, find
+from replay.registry import Entry, Strategy, configure, find
 from replay.wanted import Wanted
 
 SHIPPED = files("replay").joinpath("sweep", "specs")
@@ -24,6 +25,8 @@ _RANGE = {"seed": (0, 2**63 - 1), "copies": (1, 1000), "inject": (0, 1e6)}
 _FITS: dict[type, tuple[type, ...]] = {object: (str, int, float, bool), int: (int,), float: (int, float), str: (str,)}
 _WORDS: dict[type, str] = {object: "a number or a text", int: "a whole number", float: "a number", str: "a text"}
 _KEYS = ("capture", "strategy", "set", *_AXES)
+_MOST_RUNS = 100_000
+_SHOWN = "docs/sweeps.md shows what a specification says"
 
 
 class Spec(NamedTuple):
@@ -47,17 +50,20 @@ def read_spec(name: str) -> Spec:
         UsageError: no such file or name, not TOML, or it says what no specification says.
     """
     if Path(name).suffix != ".toml":
-        for spec in shipped_specs():
-            if spec.name == name:
-                return spec
+        known = {spec.name: spec for spec in shipped_specs()}
+        if name in known:
+            return known[name]
         raise UsageError(
-            f"{name}: no sweep of that name",
-            f"there are: {', '.join(spec.name for spec in shipped_specs())}; or name a file SPEC.toml",
+            f"{name or 'SPEC'}: no sweep of that name", f"{named(name, list(known))}; or name a file SPEC.toml"
         )
     try:
-        text = Path(name).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{name}: cannot be read ({error})", "name a TOML file, or a sweep by its name") from error
+        text = Path(name).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UsageError(f"{name}: {error.strerror}", "name a TOML file, or a sweep by its name") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{name}: not UTF-8, at byte {error.start}", "TOML files are UTF-8: save it as such"
+        ) from error
     return _parsed(name, text)
 
 
@@ -65,56 +71,73 @@ def _parsed(source: str, text: str) -> Spec:
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{source}: not TOML: {error}", "docs/sweeps.md shows what a specification says") from error
+        raise UsageError(f"{source}: not TOML: {error}", _SHOWN) from error
+    except RecursionError as error:
+        raise UsageError(f"{source}: brackets nested too deeply", _SHOWN) from error
     grids, title = tables.pop("grid", None), tables.pop("title", "")
     if tables:
         raise UsageError(f"{source}: {next(iter(tables))}: unknown", "a specification has a title and [[grid]] tables")
+    if not isinstance(title, str):
+        raise UsageError(f"{source}: title: not a text", 'for example: title = "How many pages to keep?"')
     if not isinstance(grids, list) or not all(isinstance(grid, dict) for grid in grids) or not grids:
-        raise UsageError(f"{source}: no [[grid]] in it", "docs/sweeps.md shows what a specification says")
+        raise UsageError(f"{source}: no [[grid]] in it", _SHOWN)
     for nth, grid in enumerate(grids, 1):
         if unknown := sorted(grid.keys() - set(_KEYS)):
             raise UsageError(f"{source}, grid {nth}: {unknown[0]}: unknown", f"a grid has: {', '.join(_KEYS)}")
         if not isinstance(grid.get("set", {}), dict):
             raise UsageError(f"{source}, grid {nth}: set: not a table", 'for example: set.reserve = [2, 8, "32"]')
-    return Spec(Path(source).stem, str(title), [{"source": f"{source}, grid {n}", **g} for n, g in enumerate(grids, 1)])
+    return Spec(Path(source).stem, title, [{"source": f"{source}, grid {n}", **g} for n, g in enumerate(grids, 1)])
 
 
 def wanted_runs(connection: duckdb.DuckDBPyConnection, spec: Spec) -> list[Wanted]:
     """All runs of a specification, each once.
 
     Raises:
-        UsageError: a grid is empty, or names something that there is not.
+        UsageError: a grid is empty or far too large, or names something that there is not.
     """
     runs: dict[str, Wanted] = {}
     for grid in spec.grids:
-        place = grid["source"]
-        names = _values(grid, "capture", ["all"], str)
-        captures = capture_names(connection) if names == ["all"] else names
-        if not captures:
-            raise UsageError("no capture to replay", "import a trace first: ptpool ingest trace FILE")
-        rows = [capture_row(connection, name) for name in captures]
-        entries = find(_values(grid, "strategy", ["all"], str))
-        axes = {name: _values(grid, name, None, kind) for name, kind in _AXES.items() if name in grid}
         try:
-            for machine in axes.get("machine", []):
-                profile_of(machine)
-            for variant in axes.get("reclaim", []):
-                variant_of(variant)
-            if unknown := sorted(set(axes.get("rcu", [])) - {RECORDED, DELAYED}):
-                raise UsageError(f"rcu = {unknown[0]}: unknown", f"{RECORDED} or {DELAYED}")
-            if "costs" in axes:
-                axes["costs"] = [cost_profile(name) for name in axes["costs"]]
-            strategies = [(entry, strategy) for entry in entries for strategy in _configured(entry, grid)]
+            runs |= {run.run_id: run for run in _runs_of(connection, grid, _MOST_RUNS - len(runs))}
         except UsageError as error:
-            raise UsageError(f"{place}: {error.what}", error.remedy) from error
-        for row, (entry, strategy), values in product(rows, strategies, product(*axes.values())):
-            run = Wanted(row, entry, strategy, **dict(zip(axes, values, strict=True)))
-            runs[run.run_id] = run
+            raise UsageError(f"{grid['source']}: {error.what}", error.remedy) from error
     return list(runs.values())
 
 
-def _configured(entry: Any, grid: Mapping[str, Any]) -> Iterator[Strategy]:
-    settings = {name: _values(grid["set"], name, None, object, grid["source"]) for name in grid.get("set", {})}
+def _runs_of(connection: duckdb.DuckDBPyConnection, grid: Mapping[str, Any], most: int) -> Iterator[Wanted]:
+    """Every combination of a grid, if there are no more than `most`."""
+    entries = find(_values(grid, "strategy", str, ["all"]))
+    axes = {name: _values(grid, name, kind) for name, kind in _AXES.items() if name in grid}
+    for machine in axes.get("machine", []):
+        profile_of(machine)
+    for variant in axes.get("reclaim", []):
+        variant_of(variant)
+    if unknown := sorted(set(axes.get("rcu", [])) - {RECORDED, DELAYED}):
+        raise UsageError(f"rcu = {unknown[0]}: unknown", f"{RECORDED} or {DELAYED}")
+    if "costs" in axes:
+        axes["costs"] = [cost_profile(name) for name in axes["costs"]]
+    settings = {name: _values(grid["set"], name, object) for name in grid.get("set", {})}
+    captures = _captures(connection, _values(grid, "capture", str, ["all"]))
+    count = len(captures) * len(entries) * prod(map(len, [*axes.values(), *settings.values()]))
+    if count > most:
+        raise UsageError(
+            f"{count:,} combinations: too many for a sweep, which has at most {_MOST_RUNS:,} runs",
+            "give fewer values, or make several sweeps of it",
+        )
+    strategies = [(entry, strategy) for entry in entries for strategy in _configured(entry, settings)]
+    for row, (entry, strategy), values in product(captures, strategies, product(*axes.values())):
+        yield Wanted(row, entry, strategy, **dict(zip(axes, values, strict=True)))
+
+
+def _captures(connection: duckdb.DuckDBPyConnection, names: list[str]) -> list[dict[str, Any]]:
+    there = capture_names(connection)
+    if not there:
+        raise UsageError("no capture to replay", "import a trace first: ptpool ingest trace FILE")
+    wanted = [each for name in names for each in (there if name == "all" else [name])]
+    return [capture_row(connection, name) for name in dict.fromkeys(wanted)]
+
+
+def _configured(entry: Entry, settings: Mapping[str, list[Any]]) -> Iterator[Strategy]:
     for values in product(*settings.values()):
         yield configure(entry, {name: _text(value) for name, value in zip(settings, values, strict=True)})
 
@@ -123,17 +146,16 @@ def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _values(grid: Mapping[str, Any], key: str, default: list[Any] | None, kind: type, place: str = "") -> list[Any]:
+def _values(grid: Mapping[str, Any], key: str, kind: type, default: list[Any] | None = None) -> list[Any]:
     """One value or a list of them."""
-    place = place or grid["source"]
     value = grid.get(key, default)
     values = value if isinstance(value, list) else [value]
     if not values:
-        raise UsageError(f"{place}: {key} has no value: there is nothing to run", "give it at least one")
+        raise UsageError(f"{key} has no value: there is nothing to run", "give it at least one")
+    least, most = _RANGE.get(key, (None, None)) if kind is not object else (None, None)
     for each in values:
         if type(each) not in _FITS[kind]:
-            raise UsageError(f"{place}: {key}: {each!r} is not {_WORDS[kind]}", "give one value, or a list of values")
-        least, most = _RANGE.get(key, (None, None)) if kind is not object else (None, None)
+            raise UsageError(f"{key}: {each!r:.60} is not {_WORDS[kind]}", "give one value, or a list of values")
         if least is not None and most is not None and not least <= each <= most:
-            raise UsageError(f"{place}: {key} = {each}: too small or too large", f"it is {least:,} to {most:,}")
+            raise UsageError(f"{key} = {each}: too small or too large", f"it is {least:,} to {most:,.0f}")
     return values

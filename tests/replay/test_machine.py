@@ -1,5 +1,6 @@
 """Whole replays on a toy machine: the accounts agree with the pages, and every table in use carries the key."""
 
+import gc
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,8 @@ from toy_runs import BLOCK, SMALL, TOY_PBA, events
 from ptpool.errors import UsageError
 from replay import pool as pools
 from replay.kernel import direct_map as maps
+from replay.kernel.mmzone import PageAllocator
+from replay.one_run import replay_one
 from replay.registry import configure, strategies
 from replay.results import result_of
 from replay.state import CAUSES, FLAGS
@@ -310,3 +313,16 @@ def test_the_shrinker_stops_where_a_whole_block_would_leave_too_few():
 
     assert machine.pool.counts[pools.CACHED] == 4
     assert values["shrunk_pages"] == 0
+
+
+def test_a_run_that_has_ended_keeps_no_memory_until_a_collector_comes():
+    """A machine of 1 TiB takes 8 GiB for each run: two at a time would not fit."""
+    start, demand = machine_of(64), demand_of([("alloc", 3, 0, PGTABLE), ("free", 3, 0, PGTABLE)])
+    gc.collect()
+    before = sum(isinstance(each, PageAllocator) for each in gc.get_objects())
+    gc.disable()
+    try:
+        replay_one(start, demand, TOY_PBA)
+        assert sum(isinstance(each, PageAllocator) for each in gc.get_objects()) == before
+    finally:
+        gc.enable()

@@ -9,7 +9,8 @@ from ptpool.cli import run
 from ptpool.warehouse import capture_row, open_warehouse
 from replay.demand import load_demand
 from replay.initial.state import recorded_machine
-from replay.registry import MAX_ORDER, strategies
+from replay.kernel.geometry import X86_64
+from replay.registry import strategies
 
 CAPTURES = Path(__file__).parents[2] / "data" / "captures"
 SNAPSHOT = ["sharedmem-frag-1g", "sharedmem-8g", "server-16g"]
@@ -39,7 +40,7 @@ def test_free_blocks_at_the_start_are_those_of_buddyinfo(warehouse, name):
     predicted = {
         (zone, order): int(machine.allocator.nr_free[place, order])
         for place, zone in enumerate(("DMA", "DMA32", "Normal")[: len(machine.allocator.zones)])
-        for order in range(MAX_ORDER + 1)
+        for order in range(X86_64.max_order + 1)
     }
     recorded = rows(
         warehouse,

@@ -189,7 +189,13 @@ def test_a_folder_of_another_sweep_is_refused(captures, tmp_path, capsys):
         ("[[grid]]\nreclaim = 'some'", "--reclaim some: no such variant"),
         ("[[grid]]\nrcu = 'later'", "grid 1: rcu = later: unknown"),
         ("[[grid]]\ninject = nan", "grid 1: inject = nan: too small or too large"),
-        ("[[grid]]\ncapture = 'other'", "no capture named other"),
+        ("[[grid]]\ncapture = ['all', 'other']", "grid 1: no capture named other"),
+        ("[[grid]]\nseed = 1\nseed = 2", "not TOML: Cannot overwrite a value"),
+        ("title = 1\n[[grid]]", "title: not a text"),
+        ("[[grid]]\n[[grid]]\nstrategy = 'pbb'", "grid 2: no strategy named pbb"),
+        ("[[grid]]\nstrategy = 'pba'\nset.pba.reserve = 2", "grid 1: pba: {'reserve': 2} is not a number or a text"),
+        ("[[grid]]\nmachine = '64T'", "GiB of memory are needed"),
+        ("a = " + "[" * 5000, "brackets nested too deeply"),
     ],
 )
 def test_specifications_that_cannot_be_run_are_refused_in_words(captures, tmp_path, capsys, spec, told):
@@ -199,6 +205,24 @@ def test_specifications_that_cannot_be_run_are_refused_in_words(captures, tmp_pa
     error = capsys.readouterr().err
     assert told in error
     assert len(error.splitlines()) <= 3
+
+
+def test_a_grid_of_a_milliard_combinations_is_refused_before_any_is_made(captures, tmp_path, capsys):
+    values = list(range(1000))
+    path = tmp_path / "huge.toml"
+    path.write_text(f"[[grid]]\nstrategy = 'pba'\nseed = {values}\nset.reserve = {values}\nset.unshrinkable = {values}")
+    assert run(["replay", "sweep", str(path), "--dry-run", "--db", str(captures)]) == 2
+    assert "grid 1: 1,000,000,000 combinations: too many" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "told"), [("title = 'ü'".encode("latin-1"), "not UTF-8, at byte 9"), (None, "Is a directory")]
+)
+def test_a_specification_that_is_not_text_is_refused(captures, tmp_path, capsys, content, told):
+    path = tmp_path / "bad.toml"
+    path.mkdir() if content is None else path.write_bytes(content)
+    assert run(["replay", "sweep", str(path), "--db", str(captures)]) == 2
+    assert capsys.readouterr().err.startswith(f"ptpool: {path}: {told}\n")
 
 
 @pytest.mark.parametrize("options", [["no-such-sweep"], ["no-such.toml"], ["fleet", "--executor", "mpi"]])
