@@ -12,7 +12,7 @@ from replay.one_run import Timed, compile_ahead, replay_whole
 from replay.placement_run import placement_result
 from replay.reclaim import NONE
 from replay.store import kept_runs, write_costs, write_run, write_strategies
-from replay.wanted import PLACEMENT, Wanted, by_scene, demand_and_machine
+from replay.wanted import PLACEMENT, Scenes, Wanted, by_scene
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,9 @@ def replay_all(
     missing = [run for run in missing if run.mode != PLACEMENT]
     if missing:
         compile_ahead(reclaim=any(run.reclaim != NONE for run in missing))
+        scenes = Scenes(connection, jobs)
         with local_workers(min(jobs, len(missing))) as workers:
             for group in by_scene(missing):
-                scene = workers.share(demand_and_machine(connection, group[0], min(jobs, len(group))))
-                for run, timed in workers.run(replay_whole, scene, group):
+                for run, timed in workers.run(replay_whole, workers.share(scenes.of(group)), group):
                     settle(run.run_id, timed)
     return [done[run_id] for run_id in runs if run_id in done], failed

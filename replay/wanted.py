@@ -11,7 +11,7 @@ from ptpool.provenance import code_version, identity
 from replay.copies import scaled
 from replay.costs import CostProfile, built_in
 from replay.demand import Demand, load_demand
-from replay.initial.state import InitialState, recorded_machine
+from replay.initial.state import InitialState, Recorded, drawn, read_machine
 from replay.inject import injected
 from replay.other_machine import RECORDED, check_memory, other_machine, profile_of
 from replay.rcu import RECORDED as RECORDED_FREES
@@ -79,30 +79,55 @@ class Wanted:
 
 
 def by_scene(wanted: Iterable[Wanted]) -> list[list[Wanted]]:
-    """Runs in groups that share their scene."""
+    """Runs in groups that share their scene; groups of one recording stand together."""
     groups: dict[tuple[Any, ...], list[Wanted]] = {}
+    recordings: dict[tuple[str, str], int] = {}
     for run in wanted:
         groups.setdefault(run.scene, []).append(run)
-    return list(groups.values())
+        recordings.setdefault(_recording(run), len(recordings))
+    return sorted(groups.values(), key=lambda group: recordings[_recording(group[0])])
 
 
-def demand_and_machine(
-    connection: duckdb.DuckDBPyConnection, wanted: Wanted, at_a_time: int
-) -> tuple[Demand, InitialState]:
-    """What a run and all others of its scene replay, and on what.
+def _recording(wanted: Wanted) -> tuple[str, str]:
+    """What is the same for all seeds, machines and copies."""
+    return wanted.capture["capture_id"], wanted.rcu
+
+
+class Scenes:
+    """Sets the scene for groups of runs. What the recording alone tells is read once for groups in a row.
 
     Args:
         connection: the warehouse.
-        wanted: one of them.
-        at_a_time: how many of them will run at the same time.
-
-    Raises:
-        UsageError: snapshots that contradict each other or the trace, or a machine that does not fit into memory.
+        at_a_time: how many runs go on at the same time.
     """
-    demand = load_demand(connection, wanted.capture, wanted.rcu)
-    machine = recorded_machine(connection, wanted.capture, demand, wanted.seed)
-    if (profile := profile_of(wanted.machine)) is not None:
-        check_memory(profile, machine.geometry.page_shift, at_a_time)
-        machine = other_machine(profile, machine, demand, wanted.seed)
-    demand = scaled(demand, wanted.copies, wanted.seed, len(machine.mapped))
-    return injected(demand, wanted.inject, machine, wanted.seed), machine
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, at_a_time: int) -> None:
+        self._connection, self._at_a_time = connection, at_a_time
+        self._last: tuple[tuple[str, str], Demand, Recorded] | None = None
+
+    def of(self, group: list[Wanted]) -> tuple[Demand, InitialState]:
+        """What the runs of a group replay, and on what.
+
+        Raises:
+            UsageError: snapshots that contradict each other or the trace, or a machine that does not fit into memory.
+        """
+        wanted = group[0]
+        demand, recorded = self._recorded(wanted)
+        if (profile := profile_of(wanted.machine)) is None:
+            machine = drawn(recorded, demand, wanted.seed)
+        else:
+            check_memory(profile, recorded.state.geometry.page_shift, min(self._at_a_time, len(group)))
+            machine = other_machine(profile, recorded.state, demand, wanted.seed)
+        demand = scaled(demand, wanted.copies, wanted.seed, len(machine.mapped))
+        return injected(demand, wanted.inject, machine, wanted.seed), machine
+
+    def _recorded(self, wanted: Wanted) -> tuple[Demand, Recorded]:
+        recording, last = _recording(wanted), self._last
+        if last is not None and last[0] == recording and last[2].seed in (None, wanted.seed):
+            return last[1:]
+        demand = last[1] if last is not None and last[0] == recording else None
+        self._last = None  # before the next is read: one machine at a time is in memory
+        demand = demand or load_demand(self._connection, wanted.capture, wanted.rcu)
+        recorded = read_machine(self._connection, wanted.capture, demand, wanted.seed)
+        self._last = recording, demand, recorded
+        return demand, recorded

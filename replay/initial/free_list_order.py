@@ -40,13 +40,12 @@ def order_free_lists(allocator: PageAllocator, first: NDArray[np.int32], random:
     heads = np.flatnonzero(allocator.order >= 0)
     if not len(heads):
         return
-    never = np.iinfo(np.int32).max
-    touched = np.full(len(allocator.kind), never, np.int64)
-    both = min(len(first), len(touched))
-    touched[:both] = first[:both]
-    ends = heads + (1 << allocator.order[heads].astype(np.int64))
-    edges = np.stack([heads, np.minimum(ends, len(touched) - 1)], axis=1).ravel()
-    rank = np.minimum.reduceat(touched, edges)[::2]
+    rank = np.full(len(heads), np.iinfo(np.int32).max, np.int32)
+    covered = int(np.searchsorted(heads, len(first)))
+    if covered:
+        ends = heads[:covered] + (1 << allocator.order[heads[:covered]].astype(np.int64))
+        edges = np.stack([heads[:covered], ends], axis=1).ravel()
+        rank[:covered] = np.minimum.reduceat(first, edges[:-1] if ends[-1] >= len(first) else edges)[::2]
     _requeue(allocator, heads[np.lexsort((random.permutation(len(heads)), rank))])
 
 

@@ -6,23 +6,47 @@ in batches. Of the pages that left the lists while fork-2g, redis-1g-frag and se
 80 %; pages drawn evenly would be found at a rate of 4 to 8 %.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
 from replay.demand import Demand
-from replay.initial.pages import Pages
 from replay.initial.pagesets import Pagesets
 from replay.initial.zones import Zones
 from replay.kernel.mmzone import FREE, ON_PCP, PCP_COUNT, USED, PageAllocator
 from replay.kernel.per_cpu import fill_pcp
 
 
+class MayWait(NamedTuple):
+    """Pages that may wait on a per-CPU list at the start, ascending, and what tells how likely that is."""
+
+    pages: NDArray[np.int64]
+    moving: NDArray[np.int64]
+    """(B,) pages of each pageblock that are free or on per-CPU lists."""
+
+
+def may_wait(allocator: PageAllocator, plain: NDArray[np.bool_], demand: Demand) -> MayWait:
+    """Pages without flags, and without an event.
+
+    Args:
+        allocator: with its free lists built, and its per-CPU lists filled from the trace.
+        plain: (P,) pages that nothing says anything about.
+        demand: the trace.
+    """
+    quiet = plain & (allocator.kind >= USED) & (allocator.kind != ON_PCP)
+    both = min(len(quiet), demand.pages)
+    quiet[:both] &= demand.first_seen[:both] < 0
+    moving = (allocator.kind == FREE) | (allocator.kind == ON_PCP)
+    blocks = np.arange(0, len(moving), 1 << allocator.pageblock_order)
+    return MayWait(np.flatnonzero(quiet), np.add.reduceat(moving, blocks, dtype=np.int64))
+
+
 def fill_up_per_cpu_lists(
     allocator: PageAllocator,
-    pages: Pages,
+    waiting: MayWait,
     zones: Zones,
     pagesets: Pagesets,
-    demand: Demand,
     random: np.random.Generator,
     assumptions: list[str],
 ) -> None:
@@ -30,18 +54,16 @@ def fill_up_per_cpu_lists(
 
     Args:
         allocator: with its free lists built, and its per-CPU lists filled from the trace.
-        pages: what every page was.
+        waiting: pages that may be on them.
         zones: of the recorded machine.
         pagesets: what zoneinfo says of the per-CPU lists.
-        demand: the trace.
         random: draws the pages.
         assumptions: what was done is added.
     """
-    candidates = _candidates(allocator, pages, demand)
     cpus, drawn = len(allocator.node_of_cpu), 0
     for place, row in enumerate(zones.rows):
-        here = candidates[(candidates >= row.first) & (candidates <= row.last)]
-        here = _likeliest_first(allocator, here, random)
+        first, end = np.searchsorted(waiting.pages, (row.first, row.last + 1))
+        here = _likeliest_first(waiting.pages[first:end], waiting.moving, allocator.pageblock_order, random)
         recorded = pagesets.get(f"Node {row.node}, zone {row.zone}", {})
         for cpu in range(cpus):
             missing = recorded.get((cpu, "count"), 0) - int(allocator.pcp[place * cpus + cpu, PCP_COUNT])
@@ -56,20 +78,9 @@ def fill_up_per_cpu_lists(
         )
 
 
-def _candidates(allocator: PageAllocator, pages: Pages, demand: Demand) -> NDArray[np.int64]:
-    """Pages that may have been on a list: without flags, and without an event."""
-    quiet = pages.plain & (allocator.kind >= USED) & (allocator.kind != ON_PCP)
-    both = min(len(quiet), demand.pages)
-    quiet[:both] &= demand.first_seen[:both] < 0
-    return np.flatnonzero(quiet)
-
-
 def _likeliest_first(
-    allocator: PageAllocator, pages: NDArray[np.int64], random: np.random.Generator
+    pages: NDArray[np.int64], moving: NDArray[np.int64], pageblock_order: int, random: np.random.Generator
 ) -> NDArray[np.int64]:
     """Pageblocks with most pages that are free or on lists first, equals by seed; addresses ascend within one."""
-    shift = allocator.pageblock_order
-    moving = (allocator.kind == FREE) | (allocator.kind == ON_PCP)
-    density = np.add.reduceat(moving, np.arange(0, len(moving), 1 << shift), dtype=np.int64)
-    block = pages >> shift
-    return pages[np.lexsort((pages, random.random(len(density))[block], -density[block]))]
+    block = pages >> pageblock_order
+    return pages[np.lexsort((pages, random.random(len(moving))[block], -moving[block]))]

@@ -1,9 +1,11 @@
 """The machine as it was before the first event: what was free, what the pages held, how the direct map was laid out.
 
-From the snapshots, best source first; whatever has to be assumed or drawn is said, and stored with every run.
+From the snapshots, best source first (`read_machine`), and what no snapshot tells by seed (`drawn`); whatever has to be
+assumed or drawn is said, and stored with every run.
 """
 
-from dataclasses import dataclass, field
+import copy
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import duckdb
@@ -16,8 +18,8 @@ from replay.demand import Demand
 from replay.initial.direct_map_layout import lay_out
 from replay.initial.free_list_order import first_allocation, order_free_lists
 from replay.initial.pages import Pages, kinds, pages_at_start
-from replay.initial.pagesets import features_of, fill_from_trace, nodes_of, read_pagesets, set_up_zones
-from replay.initial.per_cpu import fill_up_per_cpu_lists
+from replay.initial.pagesets import Pagesets, features_of, fill_from_trace, nodes_of, read_pagesets, set_up_zones
+from replay.initial.per_cpu import MayWait, fill_up_per_cpu_lists, may_wait
 from replay.initial.zones import Zones, zone_arrays
 from replay.kernel.buddy import build_free_lists
 from replay.kernel.geometry import Geometry, geometry_of
@@ -49,17 +51,52 @@ class InitialState:
     """Share of the movable pages in use that were page cache; None: no snapshot tells."""
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """The recorded machine before the first event, as far as its snapshots and the recording tell."""
+
+    state: InitialState
+    """Free blocks lie on their lists by address."""
+    waiting: MayWait
+    zones: Zones
+    pagesets: Pagesets
+    seed: int | None
+    """What the addresses of free blocks were drawn by, where only their number is known; None: nothing was drawn."""
+
+
 def recorded_machine(
     connection: duckdb.DuckDBPyConnection, capture: dict[str, Any], demand: Demand, seed: int = 0
 ) -> InitialState:
-    """Rebuild the machine that a capture was recorded on, as it was before the first event.
+    """Rebuild the machine that a capture was recorded on, as it was before the first event; see `read_machine`."""
+    return drawn(read_machine(connection, capture, demand, seed), demand, seed)
+
+
+def drawn(recorded: Recorded, demand: Demand, seed: int) -> InitialState:
+    """The recorded machine with what no snapshot tells drawn by seed.
+
+    That is the order of free lists, as far as the recording does not show it, and which pages wait on per-CPU lists.
+    """
+    random = np.random.default_rng(seed)
+    allocator, assumptions = copy.deepcopy(recorded.state.allocator), [*recorded.state.assumptions]
+    order_free_lists(allocator, first_allocation(demand.program, demand.pages), random)
+    assumptions.append(
+        "How free blocks are ordered on their lists is not in /proc: those that the recording allocates from come "
+        "first, in that order, then the others in an order drawn by seed."
+    )
+    fill_up_per_cpu_lists(allocator, recorded.waiting, recorded.zones, recorded.pagesets, random, assumptions)
+    return replace(recorded.state, allocator=allocator, assumptions=assumptions)
+
+
+def read_machine(
+    connection: duckdb.DuckDBPyConnection, capture: dict[str, Any], demand: Demand, seed: int = 0
+) -> Recorded:
+    """Read what is known of the machine that a capture was recorded on.
 
     Args:
         connection: the warehouse.
         capture: row of table capture.
         demand: the capture's events.
-        seed: of what no snapshot tells: the order of free lists as far as the recording does not show it, and addresses
-            where only the number of free blocks is known.
+        seed: of the addresses of free blocks, where only their number is known.
 
     Raises:
         UsageError: pages of a size that the architecture has not, or snapshots that contradict each other or the trace.
@@ -72,8 +109,8 @@ def recorded_machine(
             f"capture {capture['name']}: {arch} has no pages of {capture['page_size']} bytes",
             "x86_64 has pages of 4 KiB, aarch64 of 4, 16 or 64 KiB",
         )
-    capture_id, random = capture["capture_id"], np.random.default_rng(seed)
-    pages = pages_at_start(connection, capture, demand, geometry, random, assumptions)
+    capture_id = capture["capture_id"]
+    pages = pages_at_start(connection, capture, demand, geometry, np.random.default_rng([seed, 2]), assumptions)
     zones = Zones.read(connection, capture_id, pages.moment)
     bounds, wmark, reserve = zone_arrays(zones, len(pages.present), assumptions)
     pagesets = read_pagesets(connection, capture_id, pages.moment)
@@ -86,17 +123,11 @@ def recorded_machine(
     allocator.kind[:] = kinds(pages, HOLE, USED)
     _set_block_types(connection, capture_id, pages, zones, allocator, assumptions)
     build_free_lists(allocator, pages.free & pages.present)
-    order_free_lists(allocator, first_allocation(demand.program, demand.pages), random)
-    assumptions.append(
-        "How free blocks are ordered on their lists is not in /proc: those that the recording allocates from come "
-        "first, in that order, then the others in an order drawn by seed."
-    )
     _check(connection, capture, pages, zones, allocator, demand, assumptions)
     mapped, level = lay_out(connection, capture_id, pages.moment, pages.present, allocator, geometry, assumptions)
     known = np.empty(0, np.int64) if pages.tables is None else pages.tables
     set_up_zones(zones, allocator, pagesets, geometry.page_shift)
     fill_from_trace(allocator, known, demand, assumptions)
-    fill_up_per_cpu_lists(allocator, pages, zones, pagesets, demand, random, assumptions)
     state = InitialState(arch, capture["cpus"], geometry, allocator, mapped, level, known, assumptions=assumptions)
     state.page_cache = _page_cache(connection, capture_id, pages.moment, int((allocator.kind == USED + MOVABLE).sum()))
     if pages.tables is None:
@@ -108,7 +139,8 @@ def recorded_machine(
             "A window of the recording: page states were brought forward to its start; pageblock types and the leaves "
             "of the direct map are those of the start of the recording."
         )
-    return state
+    waiting = may_wait(allocator, pages.plain, demand)
+    return Recorded(state, waiting, zones, pagesets, None if pages.block_type is None else seed)
 
 
 _DIFFERENT_SHARE = 0.5

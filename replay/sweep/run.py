@@ -9,7 +9,7 @@ from replay.execute import Failure, Shared, Workers
 from replay.one_run import Scene, compile_ahead, replay_metrics
 from replay.reclaim import NONE
 from replay.sweep.shards import Shards
-from replay.wanted import Wanted, by_scene, demand_and_machine
+from replay.wanted import Scenes, Wanted, by_scene
 
 
 def make_shards(
@@ -34,9 +34,10 @@ def make_shards(
     where: dict[tuple[object, ...], Shared[Scene]] = {}
 
     def groups() -> Iterator[tuple[Shared[Scene], list[Wanted]]]:
+        scenes = Scenes(connection, workers.at_a_time)
         for group in by_scene(missing):
             scene = group[0].scene
-            where[scene] = workers.share(demand_and_machine(connection, group[0], min(workers.at_a_time, len(group))))
+            where[scene] = workers.share(scenes.of(group))
             left[scene] = len(group)
             yield where[scene], group
 
