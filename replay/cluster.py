@@ -3,36 +3,70 @@
 What units share is a file on this machine; workers of other hosts, which do not see it, get a copy under the same path.
 """
 
+import logging
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from ptpool.errors import UsageError
 from ptpool.provenance import code_version
-from replay.execute import S, Shared, Workers, local_workers
+from replay.execute import Failure, R, S, Shared, Workers, local_workers
 
 _PATIENCE_S = 10
 
 
 class _ClusterWorkers(Workers):
-    def __init__(self, client: Any, folder: Path) -> None:
+    """Workers that come and go as they like; Dask gives the units of a lost one to others."""
+
+    def __init__(self, client: Any, folder: Path, name: str) -> None:
         super().__init__(client.get_executor, folder, sum(client.nthreads().values()))
-        self._client = client
+        self._client, self._name = client, name
 
     def share(self, value: S) -> Shared[S]:
         shared = super().share(value)
         path = str(shared.path)
-        blind = [worker for worker, sees in self._client.run(os.path.exists, path).items() if not sees]
+        blind = [worker for worker, sees in self._everywhere(os.path.exists, path).items() if sees is False]
         if blind:
-            self._client.run(_receive, path, Path(path).read_bytes(), workers=blind)
+            self._everywhere(_receive, path, Path(path).read_bytes(), workers=blind)
         return shared
 
     def forget(self, shared: Shared[S]) -> None:
         _remove(str(shared.path))
-        self._client.run(_remove, str(shared.path))
+        self._everywhere(_remove, str(shared.path))
+
+    def _everywhere(self, function: Callable[..., Any], *args: Any, workers: list[str] | None = None) -> dict[str, Any]:
+        """What a function returns, or raises, on each worker: one that is lost meanwhile is no error."""
+        try:
+            results: dict[str, Any] = self._client.run(function, *args, workers=workers, on_error="return")
+        except (OSError, ValueError) as error:  # ValueError: of a client that has closed
+            raise self._lost("the scheduler") from error
+        return results
+
+    def _next(self, ended: "SimpleQueue[Future[R | Failure]]") -> "Future[R | Failure]":
+        """Wait for a unit; a client that has lost its scheduler cancels all of them.
+
+        Raises:
+            UsageError: the scheduler is lost, or all its workers, and none comes back.
+        """
+        left = _PATIENCE_S
+        while left:
+            try:
+                future = ended.get(timeout=1)
+            except Empty:
+                left = _PATIENCE_S if self._everywhere(os.getpid) else left - 1
+                continue
+            if future.cancelled():
+                raise self._lost("the scheduler")
+            return future
+        raise self._lost("all workers")
+
+    def _lost(self, what: str) -> UsageError:
+        return UsageError(f"{self._name}: {what} of the cluster went away", "see what ended it, and start it again")
 
     def close(self) -> None:
         self._executor.shutdown(wait=False)
@@ -68,6 +102,7 @@ def _cluster_workers(address: str) -> Iterator[Workers]:
         from distributed import Client
     except ImportError as error:
         raise UsageError(f"{name}: Dask is not installed", "pip install 'ptpool[cluster]'") from error
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters of it is told here
     try:
         client = Client(address, timeout=_PATIENCE_S, set_as_default=False)
     except (OSError, ValueError, ImportError) as error:
@@ -83,7 +118,7 @@ def _cluster_workers(address: str) -> Iterator[Workers]:
         for worker, version in versions.items():
             if version != code_version():
                 raise UsageError(f"{name}: {worker} has ptpool {version}, not {code_version()}", "install the same one")
-        workers = _ClusterWorkers(client, Path(folder))
+        workers = _ClusterWorkers(client, Path(folder), name)
         try:
             yield workers
         finally:

@@ -13,6 +13,7 @@ import mmap
 import multiprocessing
 import os
 import pickle
+import shutil
 import signal
 import struct
 import tempfile
@@ -23,9 +24,12 @@ from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future,
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from itertools import count
+from multiprocessing import forkserver
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Generic, NamedTuple, TypeVar
+
+from ptpool.errors import UsageError
 
 S = TypeVar("S")
 U = TypeVar("U")
@@ -62,12 +66,27 @@ class Workers:
         self.at_a_time = at_a_time
         self._executor = start()
 
+    @property
+    def alone(self) -> bool:
+        """Whether units are run by this process."""
+        return self._folder is None
+
     def share(self, value: S) -> Shared[S]:
-        """Write what many units read and none changes, once: any value that can be pickled. Arrays are mapped."""
+        """Write what many units read and none changes, once: any value that can be pickled. Arrays are mapped.
+
+        Raises:
+            UsageError: there is no room for it.
+        """
         if self._folder is None:
             return Shared(None, value)
         path = self._folder / f"{next(self._names)}.pickle"
-        _write(value, path)
+        try:
+            _write(value, path)
+        except OSError as error:
+            raise UsageError(
+                f"{self._folder.parent}: what the workers share cannot be written there ({error.strerror})",
+                "make room, or name another folder with the environment variable TMPDIR",
+            ) from error
         return Shared(path)
 
     def forget(self, shared: Shared[S]) -> None:
@@ -116,7 +135,7 @@ class Workers:
                         submit(group[0], unit)
                 if not pending:
                     return
-                future = ended.get()
+                future = self._next(ended)
                 if not isinstance(_error(future), BrokenExecutor):
                     in_vain = 0
                     yield pending.pop(future)[1], _result(future)
@@ -139,6 +158,10 @@ class Workers:
             for future in pending:
                 future.cancel()
 
+    def _next(self, ended: "SimpleQueue[Future[R | Failure]]") -> "Future[R | Failure]":
+        """Wait for a unit that has ended."""
+        return ended.get()
+
     def close(self) -> None:
         """End the workers; what has not begun is left out."""
         self._executor.shutdown(wait=True, cancel_futures=True)
@@ -146,34 +169,38 @@ class Workers:
 
 @contextmanager
 def local_workers(jobs: int) -> Iterator[Workers]:
-    """So many processes of this machine; one job stays in this process."""
+    """So many processes of this machine, which have the loop compiled; one job stays in this process."""
+    if jobs == 1:
+        yield from _closed(Workers(partial(ThreadPoolExecutor, 1), None, 1))
+        return
+    multiprocessing.set_forkserver_preload(["replay.ready"])
+    forkserver.ensure_running()  # it gets ready while this process sets the first scene
     with tempfile.TemporaryDirectory(prefix="ptpool-") as folder:
-        workers = (
-            Workers(partial(ThreadPoolExecutor, 1), None, 1)
-            if jobs == 1
-            else Workers(partial(_processes, jobs), Path(folder), jobs)
-        )
-        try:
-            yield workers
-        finally:
-            workers.close()
+        yield from _closed(Workers(partial(_processes, jobs, folder), Path(folder), jobs))
 
 
-def _processes(jobs: int) -> ProcessPoolExecutor:
+def _closed(workers: Workers) -> Iterator[Workers]:
+    try:
+        yield workers
+    finally:
+        workers.close()
+
+
+def _processes(jobs: int, folder: str) -> ProcessPoolExecutor:
     """Processes that are forked from a server which has the modules: it has no threads, unlike this process."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["replay.one_run"])
-    return ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin)
+    return ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(folder,))
 
 
-def _begin() -> None:
-    """A worker leaves interrupts from the keyboard to its parent, and ends when that is killed."""
+def _begin(folder: str) -> None:
+    """A worker leaves interrupts from the keyboard to its parent; when that is killed it tidies up and ends, too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
 
     def end_with_parent() -> None:
         parent.join()
+        shutil.rmtree(folder, ignore_errors=True)
         os._exit(1)
 
     threading.Thread(target=end_with_parent, daemon=True).start()

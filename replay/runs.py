@@ -75,9 +75,10 @@ def replay_all(
             settle(run.run_id, Timed(result, started, time.perf_counter() - clock))
     missing = [run for run in missing if run.mode != PLACEMENT]
     if missing:
-        compile_ahead(reclaim=any(run.reclaim != NONE for run in missing))
-        scenes = Scenes(connection, jobs)
+        reclaim, scenes = any(run.reclaim != NONE for run in missing), Scenes(connection, jobs)
         with local_workers(min(jobs, len(missing))) as workers:
+            if workers.alone or reclaim:
+                compile_ahead(reclaim=reclaim)
             for group in by_scene(missing):
                 for run, timed in workers.run(replay_whole, workers.share(scenes.of(group)), group):
                     settle(run.run_id, timed)

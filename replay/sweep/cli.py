@@ -1,11 +1,14 @@
 """The command ``replay sweep``."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ptpool.errors import UsageError
 from ptpool.options import DEFAULT_DB, Db, Json, Quiet, note, say_rows
 
 if TYPE_CHECKING:
@@ -58,7 +61,7 @@ def sweep(
     from replay.store import write_costs, write_strategies
     from replay.sweep.expect import expected
     from replay.sweep.run import default_folder, make_shards
-    from replay.sweep.shards import Shards, merge
+    from replay.sweep.shards import merge, open_shards
     from replay.sweep.spec import read_spec, shipped_specs, wanted_runs
 
     if spec == "list":
@@ -74,8 +77,8 @@ def sweep(
         if dry_run:
             _tell(asked.name, wanted, missing, left_to_do, as_json=as_json)
             return
-        folder = out or default_folder(db, asked.name)
-        shards = Shards(folder, asked.name, wanted)
+    folder = out or default_folder(db, asked.name)
+    with _kept(folder), open_shards(folder, asked.name, wanted) as shards:
         whole, torn = shards.finished(missing)
         for path in torn:
             note(f"ptpool: {path}: torn; this run is made again")
@@ -85,19 +88,20 @@ def sweep(
         failed = []
         if left:
             with (
+                open_warehouse(db) as connection,
                 workers_of(executor, at_a_time) as workers,
                 progress(f"sweep {asked.name}", len(left), quiet=quiet, unit="runs") as meter,
             ):
                 eta = _Eta(len(left))
                 failed = make_shards(connection, left, shards, workers, lambda n: meter(n, eta(n)))
-    whole, _ = shards.finished(missing)
-    made = [run.run_id for run in wanted if run.run_id in there or run.run_id in whole]
-    with open_warehouse(db, write=True) as connection:
-        write_strategies(connection)
-        write_costs(connection, wanted)
-        merge(connection, asked.name, made, list(whole.values()))
-    if not failed and out is None:
-        shutil.rmtree(folder)
+        whole, _ = shards.finished(missing)
+        made = [run.run_id for run in wanted if run.run_id in there or run.run_id in whole]
+        with open_warehouse(db, write=True) as connection:
+            write_strategies(connection)
+            write_costs(connection, wanted)
+            merge(connection, asked.name, made, list(whole.values()))
+        if not failed and out is None:
+            shutil.rmtree(folder)
     columns = ["sweep", "runs", "made", "torn", "failed"]
     say_rows(columns, [(asked.name, len(made), len(left) - len(failed), len(torn), len(failed))], as_json=as_json)
     for run, reason in failed[:_SHOWN]:
@@ -114,6 +118,18 @@ def _tell(sweep: str, wanted: list["Wanted"], missing: list["Wanted"], left: "Ex
     captures = len({run.capture["capture_id"] for run in wanted})
     row = (sweep, len(wanted), len(missing), captures, round(left.memory / 2**20), round(left.seconds))
     say_rows(columns, [row], as_json=as_json)
+
+
+@contextmanager
+def _kept(folder: Path) -> Iterator[None]:
+    """What breaks a sweep off leaves the finished runs, and says so."""
+    try:
+        yield
+    except UsageError as error:
+        if shards := len(list(folder.glob("*/*.parquet"))):
+            remedy = f"{shards:,} finished runs are kept in {folder}: the same command goes on from there"
+            raise UsageError(error.what, f"{error.remedy}\n{remedy}") from error
+        raise
 
 
 class _Eta:

@@ -28,7 +28,9 @@ def make_shards(
         workers: who makes them.
         on_done: told how many have ended, after each.
     """
-    compile_ahead(reclaim=any(run.reclaim != NONE for run in missing))
+    reclaim = any(run.reclaim != NONE for run in missing)
+    if workers.alone or reclaim:
+        compile_ahead(reclaim=reclaim)
     failed: list[tuple[Wanted, str]] = []
     left: dict[tuple[object, ...], int] = {}
     where: dict[tuple[object, ...], Shared[Scene]] = {}

@@ -4,10 +4,11 @@ A shard is one row: what was wanted, its metrics and orders as lists, its timing
 not at all; the name holds a checksum, so that one which the disk tore is found.
 """
 
+import fcntl
 import hashlib
 import json
-import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,29 +23,47 @@ from replay.one_run import Timed
 from replay.state import FLAGS
 from replay.wanted import Wanted
 
-_MANIFEST = "manifest.json"
+_MANIFEST, _LOCK, _PART = "manifest.json", ".lock", ".part"
 _COUNTED = ("attempts", "failures", "refill_attempts", "refill_failures", *FLAGS)
 _ORDERS = pa.list_(pa.struct([("page_order", pa.int8()), *((name, pa.int64()) for name in _COUNTED)]))
 
 
-class Shards:
-    """A folder of shards.
+@contextmanager
+def open_shards(folder: Path, sweep: str, wanted: Iterable[Wanted]) -> Iterator["Shards"]:
+    """The shards in a folder, which is made where it is not there; meanwhile no other process gets at them.
 
     Args:
-        folder: made where it is not there.
+        folder: where they are.
         sweep: name of the sweep.
         wanted: its runs.
 
     Raises:
-        UsageError: the folder belongs to another sweep, or cannot be written.
+        UsageError: the folder belongs to another sweep, another process is at it, or it cannot be written.
     """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / _LOCK).open("w")
+    except OSError as error:
+        raise UsageError(f"{folder}: not a folder for shards ({error})", "name another with --out") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UsageError(
+                f"{folder}: another ptpool is writing shards there ({error.strerror})",
+                "wait for it to finish, or name another folder with --out",
+            ) from error
+        yield Shards(folder, sweep, wanted)
+
+
+class Shards:
+    """A folder of shards: see `open_shards`."""
 
     def __init__(self, folder: Path, sweep: str, wanted: Iterable[Wanted]) -> None:
         self.folder, self.sweep = folder, sweep
         runs = {run.run_id: run.columns for run in wanted}
         manifest = folder / _MANIFEST
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             other = json.loads(manifest.read_text(encoding="utf-8"))["sweep"] if manifest.exists() else sweep
             if other == sweep:
                 content = {"sweep": sweep, "code_version": code_version(), "runs": runs}
@@ -53,9 +72,15 @@ class Shards:
             raise UsageError(f"{folder}: not a folder for shards ({error})", "name another with --out") from error
         if other != sweep:
             raise UsageError(f"{folder}: holds the shards of the sweep {other}", "name another folder with --out")
+        for part in folder.rglob(f"*{_PART}"):  # of a process that was killed
+            part.unlink()
 
     def write(self, run: Wanted, timed: Timed) -> None:
-        """Write a finished run: ``capture_id=CAPTURE/RUN.CHECKSUM.parquet``."""
+        """Write a finished run: ``capture_id=CAPTURE/RUN.CHECKSUM.parquet``.
+
+        Raises:
+            UsageError: it cannot be written.
+        """
         result = timed.result
         row = run.columns | {
             "run_id": run.run_id,
@@ -73,7 +98,6 @@ class Shards:
         pq.write_table(table, sink, compression="zstd")
         content = sink.getvalue()
         path = self.folder / f"capture_id={run.capture['capture_id']}" / f"{run.run_id}.{_checksum(content)}.parquet"
-        path.parent.mkdir(exist_ok=True)
         _replace(path, content)
 
     def finished(self, wanted: Iterable[Wanted]) -> tuple[dict[str, Path], list[Path]]:
@@ -96,9 +120,15 @@ def _checksum(content: Any) -> str:
 
 def _replace(path: Path, content: Any) -> None:
     """Write a file under another name, and give it its own when it is whole."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_bytes(content)
-    part.replace(path)
+    part = path.with_name(f"{path.name}{_PART}")
+    try:
+        path.parent.mkdir(exist_ok=True)
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
+        raise UsageError(f"{path}: cannot be written ({error.strerror})", "make room, or mend its folder") from error
 
 
 def merge(connection: duckdb.DuckDBPyConnection, sweep: str, run_ids: list[str], shards: list[Path]) -> None:

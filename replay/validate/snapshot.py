@@ -12,8 +12,6 @@ import numpy as np
 from ptpool.errors import UsageError
 from ptpool.vocabulary import MIGRATETYPES
 from ptpool.warehouse import transaction
-from replay.demand import load_demand
-from replay.initial.state import recorded_machine
 from replay.initial.zones import ZONE_CLASS
 from replay.kernel import direct_map as maps
 from replay.kernel.mmzone import HOLE, PCP_COUNT
@@ -21,6 +19,7 @@ from replay.machine import Machine
 from replay.placement import Placement
 from replay.registry import strategies
 from replay.stretch import PTP_LIVE
+from replay.wanted import Scenes, Wanted
 
 Quantity = tuple[str, str | None, int | None]
 """What is compared, the zone (None: the machine) and the order (None: all)."""
@@ -83,12 +82,11 @@ def compare(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any], seed
             f"capture {name}: nothing to compare with",
             "that takes /proc/buddyinfo and others from after the recording, in a folder after/ (and before/)",
         )
-    demand = load_demand(connection, capture)
+    scenes, entry = Scenes(connection, 1), strategies()["unprotected"]
     predictions = []
     for seed in range(seeds):
-        machine = Machine(
-            recorded_machine(connection, capture, demand, seed), demand, strategies()["unprotected"].factory()
-        )
+        demand, start = scenes.of([Wanted(capture, entry, entry.factory(), seed)])
+        machine = Machine(start, demand, entry.factory())
         machine.warm_up()
         machine.replay()
         predictions.append(_predicted(machine))

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ptpool.cli import run
@@ -10,9 +11,12 @@ from ptpool.errors import UsageError
 from ptpool.vocabulary import RECLAIMABLE, UNMOVABLE
 from ptpool.warehouse import capture_row, open_warehouse
 from replay.demand import load_demand
-from replay.initial.state import recorded_machine
+from replay.initial.state import read_machine, recorded_machine
 from replay.kernel.mmzone import FREE, ON_PCP, PCP_COUNT
+from replay.other_machine import RECORDED, other_machine, profile_of
+from replay.registry import strategies
 from replay.validate.snapshot import Comparison, comparable, compare
+from replay.wanted import Scenes, Wanted
 
 CAPTURES = Path(__file__).parents[2] / "data" / "captures"
 FRAG, BOOT = "sharedmem-frag-1g", "boot-512m"
@@ -174,3 +178,32 @@ def test_snapshots_that_disagree_are_said(connection):
     assert not any("more or less than buddyinfo" in line for line in machine_of(connection).assumptions)
     connection.execute("UPDATE free_blocks SET blocks = blocks + 3 WHERE page_order = 1 AND migratetype IS NULL")
     assert any("12 free pages more or less than buddyinfo" in line for line in machine_of(connection).assumptions)
+
+
+@pytest.mark.parametrize("flags", [True, False], ids=["page flags", "buddyinfo"])
+@pytest.mark.parametrize("size", [None, "64M"], ids=["recorded", "64M"])
+def test_scenes_in_a_row_are_those_that_are_set_alone(connection, flags, size):
+    """What is read once for all seeds is left as it was by every draw."""
+    if not flags:
+        connection.execute("DELETE FROM page_flags")
+    scenes, entry = Scenes(connection, 1), strategies()["unprotected"]
+    for name, seed in [(FRAG, 1), (FRAG, 2), (BOOT, 2), (FRAG, 2), (FRAG, 1)]:
+        wanted = Wanted(capture_row(connection, name), entry, entry.factory(), seed, size or RECORDED)
+        _, machine = scenes.of([wanted])
+        alone = machine_of(connection, name, seed)
+        if size:
+            demand = load_demand(connection, wanted.capture)
+            alone = other_machine(profile_of(size), alone, demand, seed)
+        for one, other in zip(machine.allocator, alone.allocator, strict=True):
+            assert np.array_equal(one, other)
+        assert (machine.level == alone.level).all()
+        assert machine.assumptions == alone.assumptions
+
+
+def test_what_does_not_depend_on_the_seed_is_read_once(connection, monkeypatch):
+    read = []
+    monkeypatch.setattr("replay.wanted.read_machine", lambda *args: read.append(args) or read_machine(*args))
+    scenes, entry = Scenes(connection, 1), strategies()["unprotected"]
+    for machine, seed in [(RECORDED, 0), (RECORDED, 1), ("64M", 2)]:
+        scenes.of([Wanted(capture_row(connection, FRAG), entry, entry.factory(), seed, machine)])
+    assert len(read) == 1

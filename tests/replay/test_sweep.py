@@ -1,88 +1,18 @@
 """Sweeps: what a specification asks for, what is kept when something is killed or torn, and what the views make of it."""
 
+import errno
 import json
+import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
+from pathlib import Path
 
 import pytest
+from toy_sweep import RUNS, results, rows, sweep_of
 
 from ptpool.cli import run
-from ptpool.warehouse import open_warehouse
-
-SPEC = """
-[[grid]]
-strategy = ["unprotected", "pba", "pte-mapped", "full-reserve"]
-machine = "64M"
-seed = [0, 1, 2, 3]
-
-[[grid]]
-strategy = "pba"
-machine = "64M"
-inject = 0
-rcu = "recorded"
-seed = [0, 1, 2, 3]
-set.reserve = [1, 4, 16, 64]
-"""
-RUNS = 4 * 4 + 4 * 3
-RESULTS = {
-    "run": "* EXCLUDE (is_default, metrics_only)",
-    "run_metric": "*",
-    "run_order": "*",
-    "sweep": "*",
-}
-
-
-def trace_line(nth, event):
-    return f"   bash-{70 + nth % 3}    [000] .....     1.{nth:06}: {event}"
-
-
-@pytest.fixture(scope="module")
-def captures(tmp_path_factory):
-    """A warehouse with one tiny capture: page tables (by stack) and other pages, some of them freed."""
-    folder = tmp_path_factory.mktemp("sweep")
-    lines = []
-    for nth in range(400):
-        page = f"page=00000000b13f5c46 pfn={0x100 + nth % 150:#x} order=0"
-        if nth % 300 < 150:
-            lines.append(
-                trace_line(nth, f"mm_page_alloc: {page} migratetype=0 gfp_flags=GFP_KERNEL_ACCOUNT|__GFP_ZERO")
-            )
-            if nth % 2:
-                lines += [trace_line(nth, "<stack trace>"), " => alloc_pages", " => pte_alloc_one", " => __pte_alloc"]
-        else:
-            lines.append(trace_line(nth, f"mm_page_free: {page}"))
-    (folder / "tiny.txt").write_text("\n".join(lines) + "\n")
-    (folder / "grid.toml").write_text(SPEC)
-    path = folder / "captures.duckdb"
-    assert run(["ingest", "trace", str(folder / "tiny.txt"), "--quiet", "--db", str(path)]) == 0
-    return path
-
-
-@pytest.fixture(scope="module")
-def swept(captures):
-    """The same warehouse after the sweep, without anything having gone wrong."""
-    path = captures.with_name("swept.duckdb")
-    shutil.copy(captures, path)
-    assert run(sweep_of(captures, path)) == 0
-    assert not list(path.parent.glob("swept.duckdb.*"))
-    return path
-
-
-def sweep_of(captures, path, *options):
-    spec = str(captures.with_name("grid.toml"))
-    return ["replay", "sweep", spec, "--jobs", "1", "--quiet", "--db", str(path), *options]
-
-
-def rows(path, query):
-    with open_warehouse(path) as connection:
-        return connection.execute(query).fetchall()
-
-
-def results(path):
-    return {table: rows(path, f"SELECT {columns} FROM {table} ORDER BY ALL") for table, columns in RESULTS.items()}
+from replay.sweep.shards import open_shards
 
 
 def test_a_grid_is_every_combination_and_each_run_is_made_once(swept, captures, capsys):
@@ -111,42 +41,6 @@ def test_metrics_are_those_of_replay_run_which_keeps_the_rest_too(swept, capture
     assert rows(path, "SELECT count(*) FROM run WHERE NOT metrics_only") == [(1,)]
 
 
-def test_a_killed_sweep_loses_no_finished_run(swept, captures, tmp_path):
-    path, out = tmp_path / "killed.duckdb", tmp_path / "shards"
-    shutil.copy(captures, path)
-    command = [sys.executable, "-m", "ptpool", *sweep_of(captures, path, "--out", str(out))]
-    process = subprocess.Popen(command)
-    while len(list(out.glob("*/*.parquet"))) < 3:
-        assert process.poll() is None
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    before = {shard: shard.stat().st_mtime_ns for shard in out.glob("*/*.parquet")}
-    assert 3 <= len(before) < RUNS
-
-    assert run(sweep_of(captures, path, "--out", str(out))) == 0
-    assert {shard: shard.stat().st_mtime_ns for shard in before} == before
-    assert results(path) == results(swept)
-
-
-def test_a_cluster_gives_the_same_tables(swept, captures, tmp_path):
-    distributed = pytest.importorskip("distributed")
-    path = tmp_path / "cluster.duckdb"
-    shutil.copy(captures, path)
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        assert run(sweep_of(captures, path, "--executor", f"dask:{cluster.scheduler_address}")) == 0
-    assert results(path) == results(swept)
-
-
-def test_a_cluster_that_is_not_there_is_told(captures, capsys, monkeypatch):
-    pytest.importorskip("distributed")
-    monkeypatch.setattr("replay.cluster._PATIENCE_S", 0.2)
-    assert run(sweep_of(captures, captures, "--executor", "dask:tcp://127.0.0.1:1")) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("ptpool: --executor dask:tcp://127.0.0.1:1: no cluster there (")
-    assert len(error.splitlines()) == 2
-
-
 @pytest.mark.parametrize("damage", ["short", "flipped"])
 def test_a_torn_shard_is_told_and_made_again(swept, captures, tmp_path, capsys, damage):
     path, out = tmp_path / "torn.duckdb", tmp_path / "shards"
@@ -170,6 +64,62 @@ def test_a_folder_of_another_sweep_is_refused(captures, tmp_path, capsys):
     (tmp_path / "manifest.json").write_text('{"sweep": "other", "runs": {}}')
     assert run(sweep_of(captures, captures, "--out", str(tmp_path))) == 2
     assert capsys.readouterr().err.startswith(f"ptpool: {tmp_path}: holds the shards of the sweep other\n")
+
+
+def test_a_folder_in_use_is_refused_and_left_alone(captures, tmp_path, capsys):
+    command = sweep_of(captures, captures, "--out", str(tmp_path))
+    with open_shards(tmp_path, "grid", []):
+        assert run(command) == 2
+    assert capsys.readouterr().err.startswith(f"ptpool: {tmp_path}: another ptpool is writing shards there (")
+    assert not list(tmp_path.glob("*/*"))
+
+
+def test_where_nothing_can_be_written_a_sweep_is_refused(captures, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert run(sweep_of(captures, captures, "--out", str(tmp_path / "file" / "shards"))) == 2
+    assert capsys.readouterr().err.startswith(f"ptpool: {tmp_path / 'file' / 'shards'}: not a folder for shards (")
+
+
+def test_a_disk_that_gets_full_keeps_what_has_finished(swept, captures, tmp_path, capsys, monkeypatch):
+    """As the kernel says it in the middle of a file: part of it is written."""
+    path, out, whole = tmp_path / "full.duckdb", tmp_path / "shards", Path.write_bytes
+    shutil.copy(captures, path)
+
+    def full(self, content):
+        if len(list(out.glob("*/*.parquet"))) == 5:
+            whole(self, bytes(content)[:100])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return whole(self, content)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", full)
+        assert run(sweep_of(captures, path, "--out", str(out))) == 2
+    what, _, kept = map(str.strip, capsys.readouterr().err.splitlines())
+    assert what.endswith(".parquet: cannot be written (No space left on device)")
+    assert kept == f"5 finished runs are kept in {out}: the same command goes on from there"
+    assert len(list(out.glob("*/*"))) == 5
+    assert run(sweep_of(captures, path, "--out", str(out))) == 0
+    assert results(path) == results(swept)
+
+
+def test_a_warehouse_in_use_at_the_end_is_told_and_the_runs_are_kept(swept, captures, tmp_path, capsys):
+    """Another process reads it: DuckDB lets nobody write meanwhile, and one process cannot lock itself out."""
+    path = tmp_path / "read.duckdb"
+    shutil.copy(captures, path)
+    reader = "import sys, duckdb; c = duckdb.connect(sys.argv[1], read_only=True); print(flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", reader, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        other.stdout.readline()
+        assert run(sweep_of(captures, path)) == 2
+        other.communicate()
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == f"ptpool: {path}: in use by another process (PID {other.pid})"
+    assert (
+        told[2].strip() == f"{RUNS} finished runs are kept in {path}.grid.shards: the same command goes on from there"
+    )
+    assert run(sweep_of(captures, path)) == 0
+    assert results(path) == results(swept)
 
 
 @pytest.mark.parametrize(

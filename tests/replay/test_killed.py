@@ -1,0 +1,154 @@
+"""Sweeps of which a process is killed at a random moment: no finished run is lost, and the tables become the same."""
+
+import random
+import shutil
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from toy_sweep import RUNS, kill, results, shards_in, start, sweep_of, wait_for_shards
+
+from ptpool.cli import run
+
+
+@pytest.fixture
+def sweep(captures, tmp_path):
+    """A sweep that is about to begin: command, warehouse, folder of its shards."""
+    path, out = tmp_path / "killed.duckdb", tmp_path / "shards"
+    shutil.copy(captures, path)
+    return sweep_of(captures, path, "--out", str(out)), path, out
+
+
+@pytest.fixture
+def moment():
+    """How many runs have finished when the blow falls."""
+    return random.randint(1, RUNS // 2)
+
+
+def goes_on(swept, command, path, out):
+    """The same command makes the rest, leaves alone what was there, and ends with the same tables."""
+    before = shards_in(out)
+    assert run(command) == 0
+    after = shards_in(out)
+    assert {shard: after[shard] for shard in before} == before
+    assert len(after) == RUNS
+    assert sorted(item.name for item in out.iterdir() if item.is_file()) == [".lock", "manifest.json"]
+    assert results(path) == results(swept)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_the_parent(sweep, captures, swept, moment, tmp_path, jobs):
+    command, path, out = sweep
+    (tmp_path / "tmp").mkdir()
+    several = sweep_of(captures, path, "--out", str(out), jobs=jobs)
+    process = start(["ptpool", *several], TMPDIR=str(tmp_path / "tmp"))
+    wait_for_shards(out, moment, lambda: process.poll() is None)
+    kill(process)
+    assert moment <= len(shards_in(out)) < RUNS
+    deadline = time.monotonic() + 10
+    while living(process.pid):
+        assert time.monotonic() < deadline, "its workers live on"
+        time.sleep(0.01)
+    assert not list((tmp_path / "tmp").glob("ptpool-*"))
+    goes_on(swept, command, path, out)
+
+
+def living(group):
+    """Processes of a group that have not ended."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, of_group, *_ = stat.read_text().rpartition(")")[2].split()
+            if int(of_group) == group and state != "Z":
+                found.append(int(stat.parent.name))
+    return found
+
+
+class Cluster:
+    """A scheduler and workers on the loopback; `up` starts those that are not running."""
+
+    def __init__(self, folder):
+        self.folder, self.file = folder, folder / "scheduler.json"
+        self.scheduler, self.workers = None, []
+
+    def up(self, workers):
+        if self.scheduler is None or self.scheduler.poll() is not None:
+            self.file.unlink(missing_ok=True)
+            self.down()
+            options = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(self.file)]
+            self.scheduler = start(["distributed.cli.dask_scheduler", *options])
+        self.workers = [worker for worker in self.workers if worker.poll() is None]
+        options = ["--scheduler-file", str(self.file), "--no-nanny", "--nthreads", "1", "--no-dashboard"]
+        options += ["--local-directory", str(self.folder)]
+        while len(self.workers) < workers:
+            self.workers.append(start(["distributed.cli.dask_worker", *options]))
+
+    def down(self):
+        for process in [self.scheduler, *self.workers]:
+            if process is not None and process.returncode is None:
+                kill(process)
+        self.workers = []
+
+
+@pytest.fixture(scope="module")
+def loopback(tmp_path_factory):
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
+    yield cluster
+    cluster.down()
+
+
+@pytest.fixture
+def cluster(loopback, request):
+    """The cluster, up, with as many workers as the test says (2); and the option that names it."""
+    distributed = pytest.importorskip("distributed")
+    loopback.up(workers := getattr(request, "param", 2))
+    with distributed.Client(scheduler_file=str(loopback.file), set_as_default=False) as client:
+        client.wait_for_workers(workers, timeout=30)
+        loopback.options = ["--executor", f"dask:{client.scheduler.address}"]
+    return loopback
+
+
+def killed_at(moment, out, process):
+    """Kill a process when so many runs have finished, while this one does the sweep."""
+
+    def wait_and_kill():
+        wait_for_shards(out, moment)
+        kill(process)
+
+    thread = threading.Thread(target=wait_and_kill)
+    thread.start()
+    return thread
+
+
+def test_a_client_of_a_cluster(sweep, swept, moment, cluster):
+    command, path, out = sweep
+    process = start(["ptpool", *command, *cluster.options])
+    wait_for_shards(out, moment, lambda: process.poll() is None)
+    kill(process)
+    assert moment <= len(shards_in(out)) < RUNS
+    goes_on(swept, [*command, *cluster.options], path, out)
+
+
+def test_a_worker_of_a_cluster(sweep, swept, moment, cluster):
+    command, path, out = sweep
+    thread = killed_at(moment, out, cluster.workers[0])
+    goes_on(swept, [*command, *cluster.options], path, out)
+    thread.join()
+
+
+@pytest.mark.parametrize("cluster", [1], indirect=True)
+@pytest.mark.parametrize("whom", ["all workers", "the scheduler"])
+def test_a_cluster_that_goes_away_is_told(sweep, swept, moment, cluster, capsys, monkeypatch, whom):
+    command, path, out = sweep
+    monkeypatch.setattr("replay.cluster._PATIENCE_S", 1)
+    victims = [cluster.scheduler] if whom == "the scheduler" else cluster.workers
+    threads = [killed_at(moment, out, victim) for victim in victims]
+    assert run([*command, *cluster.options]) == 2
+    for thread in threads:
+        thread.join()
+    what, _, kept = map(str.strip, capsys.readouterr().err.splitlines())
+    assert what == f"ptpool: {' '.join(cluster.options)}: {whom} of the cluster went away"
+    assert kept == f"{len(shards_in(out))} finished runs are kept in {out}: the same command goes on from there"
+    goes_on(swept, command, path, out)
