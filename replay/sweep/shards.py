@@ -95,7 +95,7 @@ class Shards:
         orders = result.tables["run_order"].to_pylist() if "run_order" in result.tables else []
         table = table.append_column("orders", pa.array([orders], _ORDERS))
         sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd")
+        pq.write_table(table, sink, compression="zstd", use_dictionary=False, write_statistics=False)  # a single row
         content = sink.getvalue()
         path = self.folder / f"capture_id={run.capture['capture_id']}" / f"{run.run_id}.{_checksum(content)}.parquet"
         _replace(path, content)
