@@ -52,7 +52,7 @@ def find_bundle(paths: Sequence[Path], name: str | None, snapshots: Path | None,
     Raises:
         UsageError: something is missing, or is no trace that can be read.
     """
-    if name is not None and not _is_name(name):
+    if name is not None and not is_name(name):
         raise UsageError(
             f"--name {name!r}: not a name for a capture",
             f"use letters and digits, after the first also . _ + - (at most {_LONGEST_NAME} bytes, and not all)",
@@ -141,7 +141,7 @@ def _of_all_cpus(path: Path) -> list[Path]:
     return sorted(other for other in path.parent.iterdir() if other.is_file() and same.fullmatch(other.name))
 
 
-def _is_name(name: str) -> bool:
+def is_name(name: str) -> bool:
     """Whether a capture can be called so: reports make a folder of it, and commands take several joined by commas."""
     return (
         all(map(_may_be_in_name, name)) and name[:1].isalnum() and name != "all" and len(name.encode()) <= _LONGEST_NAME
@@ -161,4 +161,4 @@ def _name_of(path: Path) -> str:
         name = name or path.name
     name = "".join(character if _may_be_in_name(character) else "-" for character in name)
     name = re.sub(r"^[\W_]+", "", name)
-    return name if _is_name(name) else "capture"
+    return name if is_name(name) else "capture"

@@ -135,6 +135,56 @@ def remove(
         say(f"removed {name}")
 
 
+@app.command(epilog="Example: ptpool ingest export fleet/host=web1 --capture boot")
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the folders capture=NAME go.")],
+    capture: Annotated[str, typer.Option(help="NAME,... or all.")] = "all",
+    replace: Annotated[bool, typer.Option("--replace", help="Write again what is there.")] = False,
+    db: Db = DEFAULT_DB,
+    quiet: Quiet = False,
+) -> None:
+    """Write captures as Parquet, a folder capture=NAME each, a file for each table; ingest fleet reads them.
+
+    DIR may name the machine, as hive partitions do: fleet/host=web1. Any tool that reads Parquet can read the files.
+    """
+    from ingest.fleet import export_captures
+    from ptpool.warehouse import capture_names, open_warehouse
+
+    with open_warehouse(db) as connection:
+        names = capture_names(connection) if capture == "all" else capture.split(",")
+        if not names:
+            raise UsageError(f"{db}: no capture to export", "import a trace first: ptpool ingest trace FILE")
+        for written in export_captures(connection, names, folder, replace=replace):
+            if not quiet:
+                say(str(written))
+
+
+@app.command(epilog="Example: ptpool ingest fleet fleet --db fleet.duckdb; ptpool replay sweep fleet --db fleet.duckdb")
+def fleet(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with [KEY=VALUE/...]capture=NAME in it.")],
+    replace: Annotated[bool, typer.Option("--replace", help="Replace other captures of these names.")] = False,
+    db: Db = DEFAULT_DB,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Import the captures of many machines, as ingest export wrote them: hive-partitioned Parquet.
+
+    A capture is called after its keys' values: host=web1/capture=boot is web1-boot.
+    """
+    from ingest.fleet import find_captures, import_fleet
+    from ptpool.progress import progress
+    from ptpool.warehouse import open_warehouse
+
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder", "ptpool ingest export writes captures into one")
+    with open_warehouse(db, write=True) as connection:
+        found = find_captures(connection, folder)
+        with progress(f"reading {folder.name}", len(found), quiet=quiet, unit="captures") as meter:
+            done = import_fleet(connection, found, replace=replace, on_done=meter)
+    rows = [(one.name, item.events, one.unchanged) for item, one in zip(found, done, strict=True)]
+    say_rows(["capture", "events", "unchanged"], rows, as_json=as_json)
+
+
 @app.command(epilog="Example: ptpool ingest formats")
 def formats(as_json: Json = False) -> None:
     """List the trace formats."""

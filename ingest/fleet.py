@@ -1,0 +1,211 @@
+"""Captures of many machines as hive-partitioned Parquet: out of a warehouse, and into one.
+
+A capture is a folder ``[KEY=VALUE/...]capture=NAME`` with a file for each table that an import fills. The keys above it
+are the user's own (``host=web1/date=2026-11-22``); their values are put in front of the name on the way in.
+"""
+
+import re
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import duckdb
+
+from ingest.bundle import is_name
+from ingest.importer import Imported
+from ptpool.errors import UsageError
+from ptpool.warehouse import capture_row, delete_capture, transaction
+
+TABLES = (
+    "capture",
+    "page_event",
+    "stack",
+    "import_stat",
+    "free_blocks",
+    "pageblocks",
+    "snapshot_value",
+    "page_flags",
+    "memory_range",
+    "direct_map_recorded",
+    "permission_change",
+)
+"""What an import fills."""
+
+_IMPOSSIBLE = "pfn < 0 OR page_order NOT BETWEEN 0 AND 31 OR cpu < 0"
+_AGAIN = "export it again: ptpool ingest export"
+
+
+def export_captures(
+    connection: duckdb.DuckDBPyConnection, names: Iterable[str], folder: Path, *, replace: bool = False
+) -> list[Path]:
+    """Write captures into folders ``capture=NAME``, each of which is there whole or not at all.
+
+    Args:
+        connection: a warehouse.
+        names: of the captures.
+        folder: where the folders go; made where it is not there.
+        replace: write again what is there.
+
+    Raises:
+        UsageError: there is no such capture, a folder is there already, or it cannot be written.
+    """
+    ids = {folder / f"capture={name}": capture_row(connection, name)["capture_id"] for name in names}
+    for target, capture_id in ids.items():
+        if target.exists() and not replace:
+            raise UsageError(f"{target}: there already", "write it again with --replace, or name another folder")
+        part = target.with_name(f".{target.name}.part")
+        try:
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            for table in TABLES:
+                path = str(part / f"{table}.parquet").replace("'", "''")
+                rows = f"FROM {table} WHERE capture_id = '{capture_id}'"
+                connection.execute(f"COPY ({rows}) TO '{path}' (FORMAT parquet, COMPRESSION zstd)")
+            shutil.rmtree(target, ignore_errors=True)
+            part.rename(target)
+        except (OSError, duckdb.IOException) as error:
+            shutil.rmtree(part, ignore_errors=True)
+            reason = str(error).splitlines()[0]
+            raise UsageError(f"{target}: cannot be written ({reason})", "make room, or name another folder") from error
+    return list(ids)
+
+
+class Found(NamedTuple):
+    """A capture in a fleet."""
+
+    folder: Path
+    name: str
+    capture_id: str
+    events: int
+
+
+def find_captures(connection: duckdb.DuckDBPyConnection, root: Path) -> list[Found]:
+    """The captures below a folder, by path.
+
+    Raises:
+        UsageError: there are none, a file is no whole Parquet file, or folders and files contradict each other.
+    """
+    found: list[Found] = []
+    for path in sorted(root.rglob("capture=*/capture.parquet")) or sorted(root.glob("capture.parquet")):
+        name = _name_of(path.parent, root)
+        _check_columns(connection, path, "capture")
+        rows = _read(connection, path, "SELECT capture_id, name, events").fetchall()
+        if len(rows) != 1:
+            raise UsageError(f"{path}: {len(rows)} captures instead of one", _AGAIN)
+        capture_id, own, events = rows[0]
+        if f"capture={own}" != path.parent.name:
+            raise UsageError(f"{path}: is of the capture {own}, its folder says {path.parent.name}", _AGAIN)
+        for other in found:
+            if name == other.name or capture_id == other.capture_id:
+                same = f"called {name}, too" if name == other.name else "the same capture"
+                raise UsageError(f"{path.parent}: {same}, as {other.folder}", "a key such as host= tells them apart")
+        found.append(Found(path.parent, name, capture_id, events))
+    if not found:
+        raise UsageError(
+            f"{root}: no captures in it", "ptpool ingest export writes folders [KEY=VALUE/...]capture=NAME"
+        )
+    return found
+
+
+def import_fleet(
+    connection: duckdb.DuckDBPyConnection,
+    fleet: Iterable[Found],
+    *,
+    replace: bool = False,
+    on_done: Callable[[int], None] = lambda _: None,
+) -> list[Imported]:
+    """Read captures into an open warehouse, each in a transaction of its own; those that are there stay as they are.
+
+    Args:
+        connection: a warehouse open for writing.
+        fleet: from `find_captures`.
+        replace: drop another capture of the same name, with everything computed from it.
+        on_done: told how many captures are settled, after each.
+
+    Raises:
+        UsageError: a file is missing, torn, or of another ptpool, or another capture has the name.
+    """
+    done: list[Imported] = []
+    for capture in fleet:
+        rows = connection.execute(
+            "SELECT capture_id, name FROM capture WHERE capture_id = ? OR name = ?", [capture.capture_id, capture.name]
+        ).fetchall()
+        known = dict(rows)
+        if capture.capture_id in known:
+            done.append(Imported(capture.capture_id, known[capture.capture_id], unchanged=True))
+        else:
+            if known and not replace:
+                raise UsageError(
+                    f"{capture.folder}: another capture is called {capture.name}",
+                    "replace it and its replays with --replace, or remove it: ptpool ingest remove",
+                )
+            with transaction(connection):
+                for other in known:
+                    delete_capture(connection, other)
+                for table in TABLES:
+                    _insert(connection, capture, table)
+            done.append(Imported(capture.capture_id, capture.name, unchanged=False))
+        on_done(len(done))
+    return done
+
+
+def _name_of(folder: Path, root: Path) -> str:
+    """What a capture is called: the values of all keys of its path."""
+    parts = folder.relative_to(root).parts or (folder.name,)
+    keys: dict[str, str] = {}
+    for key, value in (match.groups() for part in parts if (match := re.fullmatch(r"(\w+)=(.+)", part))):
+        if keys.setdefault(key, value) != value:
+            raise UsageError(f"{folder}: {key} is {keys[key]} and {value}", "a path has each key once")
+    name = "-".join(keys.values())
+    if not is_name(name):
+        raise UsageError(
+            f"{folder}: {name!r} is no name for a capture", "use letters, digits and . _ + - in keys' values"
+        )
+    return name
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, capture: Found, table: str) -> None:
+    path = capture.folder / f"{table}.parquet"
+    _check_columns(connection, path, table)
+    connection.execute("SET VARIABLE called = ?", [capture.name])
+    columns = "* REPLACE (getvariable('called') AS name)" if table == "capture" else "*"
+    others = _read(connection, path, "SELECT count(*) FILTER (capture_id <> ?)", capture.capture_id).fetchall()
+    if others != [(0,)]:
+        raise UsageError(f"{path}: {others[0][0]:,} of its rows are of another capture", _AGAIN)
+    if table == "page_event":
+        events, impossible = _read(connection, path, f"SELECT count(*), count(*) FILTER ({_IMPOSSIBLE})").fetchall()[0]
+        if events != capture.events:
+            raise UsageError(f"{path}: {events:,} events, but capture.parquet says {capture.events:,}", _AGAIN)
+        if impossible:
+            raise UsageError(f"{path}: {impossible:,} events of impossible pages, orders or CPUs", _AGAIN)
+    _read(connection, path, f"INSERT INTO {table} BY NAME SELECT {columns}")
+
+
+def _check_columns(connection: duckdb.DuckDBPyConnection, path: Path, table: str) -> None:
+    """Columns of the table, all and no others, with their types; an ENUM is a text in Parquet."""
+    if not path.is_file():
+        raise UsageError(f"{path}: missing", _AGAIN)
+    wanted = {name: "VARCHAR" if of.startswith("ENUM") else of for name, of, *_ in _described(connection, table)}
+    there = {name: of for name, of, *_ in _read(connection, path, "DESCRIBE SELECT *").fetchall()}
+    for name in [*wanted, *there]:
+        if wanted.get(name) != there.get(name):
+            what = "missing" if name not in there else f"{there[name]}, not {wanted.get(name, 'a column of it')}"
+            raise UsageError(
+                f"{path}: column {name} is {what}", f"the columns are those of table {table} (docs/tables.md); {_AGAIN}"
+            )
+
+
+def _described(connection: duckdb.DuckDBPyConnection, table: str) -> list[tuple[str, ...]]:
+    return connection.execute(f"DESCRIBE {table}").fetchall()
+
+
+def _read(connection: duckdb.DuckDBPyConnection, path: Path, what: str, *values: object) -> duckdb.DuckDBPyConnection:
+    """A statement on the rows of a file."""
+    try:
+        return connection.execute(f"{what} FROM read_parquet(?, hive_partitioning = false)", [*values, str(path)])
+    except duckdb.Error as error:
+        reason = str(error).splitlines()[0]
+        if "No space left" in reason:
+            raise
+        raise UsageError(f"{path}: cannot be read: {reason}", _AGAIN) from error
