@@ -1,5 +1,7 @@
 """Trade-offs: each strategy by two costs at a time, with the line of those that none beats on both."""
 
+import math
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -61,11 +63,12 @@ def _scale(axis: Axes, known: pd.DataFrame, x: str, y: str) -> None:
     for which, column in (("x", x), ("y", y)):
         values = known[column].to_numpy(dtype=float)
         least = float(values[values > 0].min()) if (values > 0).any() else 1.0
-        getattr(axis, f"set_{which}scale")("symlog", linthresh=least, linscale=0.4)
+        linear_to = 10.0 ** math.floor(math.log10(least))  # a tick of its own, so that none crowds the one at 0
+        getattr(axis, f"set_{which}scale")("symlog", linthresh=linear_to, linscale=0.4)
         getattr(axis, f"{which}axis").set_minor_locator(NullLocator())
         thousands(getattr(axis, f"{which}axis"))
         getattr(axis, f"set_{which}lim")(
-            -0.25 * least if (values <= 0).any() else 0.7 * least, float(values.max()) * 1.9
+            -0.25 * linear_to if (values <= 0).any() else 0.7 * least, float(values.max()) * 1.9
         )
 
 
