@@ -253,7 +253,7 @@ def test_coverage_is_sampled_level_by_level():
     assert [last[name] for name in ("pte_pages", "pmd_pages", "pud_pages")] == [4, 12, 48]
 
 
-@pytest.mark.parametrize("setting", [{"reserve": "-1"}, {"block_order": "11"}, {"pgd": "maybe"}, {"last_order": "-2"}])
+@pytest.mark.parametrize("setting", [{"reserve": "-1"}, {"block_order": "14"}, {"pgd": "maybe"}, {"last_order": "-2"}])
 def test_parameters_that_mean_nothing_are_refused(setting):
     with pytest.raises(UsageError):
         configure(strategies()["reserve-block"], setting)
