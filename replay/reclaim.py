@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ptpool.errors import UsageError
 from replay.kernel.compaction import WHOLE, balance_node, compact_zone, shrink_zone
 from replay.kernel.gfp import MAY_FS, MAY_IO, ZONE_CLASS
-from replay.kernel.mmzone import BALANCE_DUE, CLASS, FIRST_PFN, NEVER, PageAllocator
+from replay.kernel.mmzone import BALANCE_DUE, CLASS, FIRST_PFN, NEVER, NOW, PageAllocator
 
 NONE = "none"
 COMPACT_MAX_DEFER_SHIFT = 6
@@ -95,6 +95,16 @@ class Reclaim:
                 freed += int(shrink_zone(a, *self._names, self._hands, cpu, zone, wanted, share))
         self.done["reclaimed"] += freed
         return freed
+
+    def wake_kswapd(self) -> None:
+        """wakeup_kswapd(): it will have run after `Features.kswapd_ns`, if not sooner."""
+        a = self._allocator
+        a.clock[BALANCE_DUE] = min(a.clock[BALANCE_DUE], a.clock[NOW] + a.features.kswapd_ns)
+
+    def balance_if_due(self) -> None:
+        """`balance`, where no event comes to make kswapd run."""
+        if self.share and self._allocator.clock[NOW] >= self._allocator.clock[BALANCE_DUE]:
+            self.balance()
 
     def balance(self) -> None:
         """Kswapd runs, if it is a while since it was woken: on every node that is not balanced."""

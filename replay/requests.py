@@ -21,6 +21,7 @@ from replay.kernel.gfp import (
     NORETRY,
     RETRY_MAYFAIL,
     THISNODE,
+    WAKES_KSWAPD,
     ZONE_CLASS,
 )
 from replay.kernel.mmzone import PAGE_TABLES, ZONE_NORMAL
@@ -38,6 +39,9 @@ COSTLY_ORDER = 3
 
 _MAX_COMPACT_RETRIES = _MAX_RECLAIM_RETRIES = 16
 """MAX_COMPACT_RETRIES, mm/page_alloc.c; MAX_RECLAIM_RETRIES, mm/internal.h."""
+
+_LONGEST_PAUSE_NS = 100_000_000
+"""HZ/10, the longest that reclaim_throttle() (mm/vmscan.c, 6.12) puts a task to sleep."""
 
 _REFILL_TRIES = 8
 """Refills for one request before it counts as refused: each refill yields at least a page more than it costs."""
@@ -163,14 +167,15 @@ def pages(state: State, order: int) -> Decision:
 def slow_path(state: State, order: int, migratetype: int, context: int) -> Decision:
     """__alloc_pages_slowpath() (mm/page_alloc.c, 6.12) from where it may sleep: what was entered is flagged, once.
 
-    Whom the OOM killer would kill lives on: the kernel would loop, here the request is left out.
+    Whom the OOM killer would kill lives on: the kernel would loop, here the request is left out. A request that may not
+    enter file systems kills nobody: it loops until others have freed enough, or until the recording ends.
 
     Returns:
-        First page frame number, or -1: NULL (not allowed to reclaim, in reclaim, not allowed to loop or to kill), or an
-        OOM kill.
+        First page frame number, or -1: NULL (not allowed to reclaim, in reclaim, not allowed to loop or to kill), an
+        OOM kill, or a livelock.
     """
     flags = state.flags[order]
-    pfn, killed = -1, False
+    pfn, insists = -1, False
     if state.strategy.shrinks_early and not state.running.reclaiming and (yield from _shrink(state)):
         pfn = int(alloc_pages(state.allocator, state.cpu, order, migratetype, context))
         if pfn >= 0:
@@ -181,13 +186,16 @@ def slow_path(state: State, order: int, migratetype: int, context: int) -> Decis
         pfn = yield from _reclaim_and_compact(state, order, migratetype, context, entered)
         if pfn < 0 and order <= COSTLY_ORDER and unreserve_highatomic(state.allocator, migratetype, True):
             pfn = _after_reclaim(state, order, migratetype, context)  # should_reclaim_retry()
-        if killed := pfn < 0 and _may_oom(order, context):
+        insists = _calls_oom_killer(order, context)
+        if pfn < 0 and insists and context & MAY_FS:
             entered.add("oom_kill")
             state.incident("oom_kill", order, "nothing left to reclaim")
+        elif pfn < 0 and insists:
+            pfn = yield from _keep_looping(state, order, migratetype, context, entered)
         for flag in entered:
             flags[FLAGS.index(flag)] += 1
     if pfn < 0:
-        flags[FLAGS.index("null")] += not killed
+        flags[FLAGS.index("null")] += not insists
         state.failures[order] += 1
     return pfn
 
@@ -226,10 +234,32 @@ def _reclaim_and_compact(state: State, order: int, migratetype: int, context: in
         yield Wait(state.costs.stall_ns)
 
 
-def _may_oom(order: int, context: int) -> bool:
-    """Whether __alloc_pages_may_oom() and out_of_memory() would kill for this request."""
+def _calls_oom_killer(order: int, context: int) -> bool:
+    """Whether __alloc_pages_may_oom() would call out_of_memory() for this request."""
     refuses = context & (NORETRY | RETRY_MAYFAIL | THISNODE) or context & ZONE_CLASS < ZONE_NORMAL
-    return order <= COSTLY_ORDER and not refuses and bool(context & MAY_FS)
+    return order <= COSTLY_ORDER and not refuses
+
+
+def _keep_looping(state: State, order: int, migratetype: int, context: int, entered: set[str]) -> Decision:
+    """Go round again and again, as GFP_NOFS and GFP_NOIO requests do that nothing is left for.
+
+    out_of_memory() (mm/oom_kill.c, 6.12) kills nobody for them and tells __alloc_pages_slowpath() that there was
+    progress. What helps is kswapd, which is woken each time, and what other tasks free. Pauses double from round to
+    round (ours): a thousand rounds without progress tell no more than one.
+    """
+    began, left, pause = state.now, state.demand.last_ns - state.now, state.costs.stall_ns
+    while left > 0:
+        if context & WAKES_KSWAPD:
+            state.reclaim.wake_kswapd()
+        pause = min(pause, left)
+        yield Wait(pause)
+        left, pause = left - pause, min(2 * pause, _LONGEST_PAUSE_NS)
+        state.reclaim.balance_if_due()
+        if (pfn := (yield from _reclaim_and_compact(state, order, migratetype, context, entered))) >= 0:
+            return pfn
+    looped = (state.now - began) / 1e9
+    state.incident("livelock", order, f"may not enter file systems, and looped for {looped:.3g} s until the end")
+    return -1
 
 
 def _after_compaction(state: State, order: int, migratetype: int, context: int, *, sync: bool) -> int:

@@ -10,15 +10,15 @@ from replay.machine import Machine
 from replay.registry import Strategy
 from replay.requests import COSTLY_ORDER
 
-FAILURES = ("oom_kill", "ptp_null")
-"""Incidents that are failures: an OOM kill, a page table that is not supplied."""
+FAILURES = ("oom_kill", "ptp_null", "livelock")
+"""Incidents that are failures: an OOM kill, a page table that is not supplied, a request that loops to the end."""
 
 
 class Outcome(NamedTuple):
     """What became of a run."""
 
     failed: str | None
-    """oom_kill, ptp_null, or null: another request that gets nothing; None: nothing of the kind."""
+    """oom_kill, ptp_null, livelock, or null: another request that gets nothing; None: nothing of the kind."""
     at_ns: int
     """When it failed; the end of the recording if it did not."""
     page_order: int | None
