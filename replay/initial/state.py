@@ -20,7 +20,7 @@ from replay.initial.free_list_order import first_allocation, order_free_lists
 from replay.initial.pages import Pages, kinds, pages_at_start
 from replay.initial.pagesets import Pagesets, features_of, fill_from_trace, nodes_of, read_pagesets, set_up_zones
 from replay.initial.per_cpu import MayWait, fill_up_per_cpu_lists, may_wait
-from replay.initial.zones import Zones, zone_arrays
+from replay.initial.zones import Zones, outside, zone_arrays
 from replay.kernel.buddy import build_free_lists
 from replay.kernel.geometry import Geometry, geometry_of
 from replay.kernel.mmzone import HOLE, USED, PageAllocator, page_allocator
@@ -121,11 +121,11 @@ def read_machine(
     allocator.wmark[:] = wmark
     allocator.lowmem_reserve[:] = reserve
     allocator.kind[:] = kinds(pages, HOLE, USED)
+    known = leave_out_strangers(allocator, pages, demand, assumptions)
     _set_block_types(connection, capture_id, pages, zones, allocator, assumptions)
     build_free_lists(allocator, pages.free & pages.present)
     _check(connection, capture, pages, zones, allocator, demand, assumptions)
     mapped, level = lay_out(connection, capture_id, pages.moment, pages.present, allocator, geometry, assumptions)
-    known = np.empty(0, np.int64) if pages.tables is None else pages.tables
     set_up_zones(zones, allocator, pagesets, geometry.page_shift)
     fill_from_trace(allocator, known, demand, assumptions)
     state = InitialState(arch, capture["cpus"], geometry, allocator, mapped, level, known, assumptions=assumptions)
@@ -156,6 +156,23 @@ def _page_cache(connection: duckdb.DuckDBPyConnection, capture_id: str, moment: 
     ).fetchall()
     ((pages,),) = rows
     return None if pages is None or not movable else min(float(pages) / movable, 1.0)
+
+
+def leave_out_strangers(
+    allocator: PageAllocator, pages: Pages, demand: Demand, assumptions: list[str]
+) -> NDArray[np.int64]:
+    """Make holes of the pages that lie in no zone. Returns the page tables alive that lie in one."""
+    strangers = outside(allocator.zones, len(allocator.kind))
+    allocator.kind[strangers] = HOLE
+    tables = np.empty(0, np.int64) if pages.tables is None else pages.tables
+    freed = int((demand.first_seen[strangers[: demand.pages].nonzero()[0]] == 0).sum())
+    alive = int(strangers[tables].sum())
+    if freed or alive:
+        assumptions.append(
+            f"Left out: {freed:,} pages that the recording frees and {alive:,} page tables alive at its start, because "
+            "they lie in no zone of zoneinfo: they are not the page allocator's."
+        )
+    return tables[~strangers[tables]]
 
 
 def _check(

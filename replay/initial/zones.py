@@ -108,6 +108,14 @@ class Zones:
         )
 
 
+def outside(bounds: NDArray[np.int64], pages: int) -> NDArray[np.bool_]:
+    """(pages,) pages in no zone: the page allocator can neither hand them out nor get them back."""
+    nobodys = np.ones(pages, np.bool_)
+    for first, last, *_ in bounds.tolist():
+        nobodys[first : last + 1] = False
+    return nobodys
+
+
 def zone_arrays(
     zones: Zones, pages: int, assumptions: list[str]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:

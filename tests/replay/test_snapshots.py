@@ -12,7 +12,7 @@ from ptpool.vocabulary import RECLAIMABLE, UNMOVABLE
 from ptpool.warehouse import capture_row, open_warehouse
 from replay.demand import load_demand
 from replay.initial.state import read_machine, recorded_machine
-from replay.kernel.mmzone import FREE, ON_PCP, PCP_COUNT
+from replay.kernel.mmzone import FIRST_PFN, FREE, HOLE, ON_PCP, PCP_COUNT
 from replay.other_machine import RECORDED, other_machine, profile_of
 from replay.registry import strategies
 from replay.validate.snapshot import Comparison, comparable, compare
@@ -152,9 +152,12 @@ def test_an_unknown_zone_is_refused(connection):
 
 
 def test_device_memory_is_no_zone_of_the_allocator(connection):
-    zones = len(machine_of(connection).allocator.zones)
+    zones = machine_of(connection).allocator.zones
     connection.execute("UPDATE snapshot_value SET name = replace(name, 'zone DMA,', 'zone Device,')")
-    assert len(machine_of(connection).allocator.zones) == zones - 1
+    machine = machine_of(connection)
+    assert machine.allocator.zones.tolist() == zones[1:].tolist()
+    assert (machine.allocator.kind[: zones[1, FIRST_PFN]] == HOLE).all()
+    assert any("they lie in no zone of zoneinfo" in line for line in machine.assumptions)
 
 
 def test_a_zone_beyond_the_page_flags_is_refused(connection):
