@@ -107,7 +107,7 @@ def _set_aside(state: State, pages: int) -> Decision:
             return
         chunk = Chunk(first, order)
         state.allocator.kind[first : first + chunk.pages] = SPLIT_TABLE
-        for place in (pools.ASIDE, pools.HELD):
+        for place in (pools.ASIDE, pools.SET_ASIDE, pools.HELD):
             pool.counts[place] += chunk.pages
         pool.used[first >> order] += chunk.pages
         for page in range(first, first + chunk.pages):
@@ -166,7 +166,7 @@ def _tables(state: State, change: Change, tables: Tables | tuple[Chunk, ...]) ->
             state.incident("unkeyed_table", None, f"{needed} tables could be written to before they were linked")
         kind[change.pfn : change.pfn + needed] = SPLIT_TABLE
     elif tables is Tables.ASIDE and needed <= pool.counts[pools.ASIDE]:
-        pool.counts[pools.ASIDE] -= needed
+        pools.take_aside(pool, needed)
     elif tables in (Tables.BUDDY, Tables.ASIDE):
         if tables is Tables.ASIDE:
             state.incident("unkeyed_table", None, "what was set aside is used up: an unprotected direct map table")

@@ -31,10 +31,10 @@ from replay.kernel.mmzone import (
 )
 from replay.users import TABLES
 
-CACHED, HELD, STRANDED, HELD_PEAK, LOW, ASIDE, ON_OWN, LOCKED = range(8)  # places in Pool.counts
+CACHED, HELD, STRANDED, HELD_PEAK, LOW, ASIDE, ON_OWN, LOCKED, SET_ASIDE = range(9)  # places in Pool.counts
 """Pages on the shared list; pages of the pool; cached pages of partly used blocks; most held; fewest pages that splits
-could have had since sampled; pages set aside for tables of the direct map; pages on lists of CPUs or users; times the
-shared list was locked.
+could have had since sampled; pages left of those set aside for tables of the direct map; pages on lists of CPUs or
+users; times the shared list was locked; pages set aside at boot.
 """
 
 
@@ -43,7 +43,7 @@ class Pool(NamedTuple):
 
     head: int  # of the shared list of order 0, then of its other orders; the links are those of the page allocator
     own_head: int  # of the first CPU's or user's list, then of the others'
-    counts: NDArray[np.int64]  # CACHED, HELD, STRANDED, HELD_PEAK, LOW, ASIDE, ON_OWN, LOCKED
+    counts: NDArray[np.int64]  # at the places above
     idle: NDArray[np.int32]  # (B,) pages of the block on lists
     used: NDArray[np.int32]  # (B,) pages of the block handed out or spent as tables of the direct map
     whole: NDArray[np.bool_]  # (B,) the block came in one piece and none of it was given back
@@ -62,7 +62,7 @@ def empty_pool(allocator: PageAllocator, *, merges: bool = False, users: bool = 
     return Pool(
         head=lists - allocator.pageblock_order - 1,
         own_head=lists,
-        counts=np.zeros(8, np.int64),
+        counts=np.zeros(9, np.int64),
         idle=np.zeros(blocks, np.int32),
         used=np.zeros(blocks, np.int32),
         whole=np.zeros(blocks, np.bool_),
@@ -122,8 +122,16 @@ def _carve(a, p, pfn):
 
 @compiled
 def tables_cached(p):
-    """Pages that splits can have as tables: the reserve is part of them."""
+    """Pages that splits can have as tables: of what was set aside for them, if anything was; else of a list."""
+    if p.counts[SET_ASIDE]:
+        return p.counts[ASIDE]
     return np.int64(p.on_own[TABLES]) if p.users else p.counts[CACHED]
+
+
+def take_aside(p: Pool, pages: int) -> None:
+    """Spend pages that are set aside as tables of the direct map."""
+    p.counts[ASIDE] -= pages
+    p.counts[LOW] = min(p.counts[LOW], p.counts[ASIDE])
 
 
 @compiled

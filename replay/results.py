@@ -157,8 +157,6 @@ def _bounds(machine: Machine, values: dict[str, float | None], *, all_4k: bool) 
 
 
 def _reserve_min(machine: Machine) -> float:
-    if machine.pool.counts[pools.ASIDE]:
-        return float(machine.pool.counts[pools.ASIDE])
     sampled = machine.tally.samples[: machine.tally.counts[stretch.SAMPLE], stretch.SAMPLED.index("reserve_low")]
     return float(min(sampled.min(initial=np.inf), machine.pool.counts[pools.LOW]))
 

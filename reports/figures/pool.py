@@ -47,14 +47,13 @@ def groups(samples: pd.DataFrame, within: float) -> dict[str, list[str]]:
 def carried(samples: pd.DataFrame, seconds: float) -> pd.DataFrame:
     """Samples with every value kept until it changes, and until the end of the recording.
 
-    The time line holds a value only where it changed; a step without a lowest level was never below what is cached.
+    The time line holds a value only where it changed. The lowest level is that of each step, so it is not carried.
     """
     parts = []
     for _, part in samples.groupby("strategy", sort=False):
         kept = part.sort_values("t_s")
         kept = pd.concat([kept, kept.tail(1).assign(t_s=max(seconds, kept["t_s"].max()), reserve_low=float("nan"))])
         kept[_STATE] = kept[_STATE].ffill()
-        kept["reserve_low"] = kept["reserve_low"].fillna(kept["pool_idle"])
         parts.append(kept)
     return pd.concat(parts, ignore_index=True)
 

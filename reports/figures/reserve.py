@@ -1,4 +1,4 @@
-"""Reserve over time: the fewest pages that each pool had cached, and where that was below its reserve."""
+"""Reserve over time: the fewest pages that each pool had for splits, and where that was below its reserve."""
 
 import numpy as np
 import pandas as pd
@@ -30,7 +30,7 @@ def draw(samples: pd.DataFrame, seconds: float, reserve: dict[str, int], unit: s
         axis.set_title(f"{title(names)}\n{dips(samples[samples['strategy'] == name], reserve.get(name))}")
         axis.set(xlim=(0, seconds), ylim=(0, top))
     figure.supxlabel(f"{unit} from the start of the recording", fontsize=9)
-    figure.supylabel("fewest pages cached", fontsize=9)
+    figure.supylabel("fewest pages for splits", fontsize=9)
     return figure
 
 

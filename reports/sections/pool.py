@@ -61,14 +61,8 @@ def _dips(case: Case, samples: pd.DataFrame) -> str:
         if low < case.reserve.get(name, 0)
     ]
     empty = [name for name, low in lowest.items() if not low]
-    apart = [
-        f"{name} (never below {number(low)} pages)"
-        for name in empty
-        if (low := case.metrics[name]["reserve_pages_min"])
-    ]
     text = f"Below their reserve: {listed(below)}." if below else "No pool went below its reserve."
-    text += f" Nothing cached at some moment: {listed(empty)}." if empty else " None was ever empty."
-    return text + (f" Kept apart from what is drawn: the reserve of {listed(apart)}." if apart else "")
+    return text + (f" Nothing left for a split at some moment: {listed(empty)}." if empty else " None was ever empty.")
 
 
 SECTION = Section("pool", figures=_figures)
