@@ -1,6 +1,7 @@
 """``ptpool replay risk`` and ``ptpool replay exhaust``."""
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -98,19 +99,29 @@ def exhaust(
 ) -> None:
     """Raise the number of copies of the recorded processes until each strategy fails, and tell when it does.
 
+    Seeds draw when the copies start; the machine is the same for all. A failure is what it is for replay risk. Printed
+    for each strategy: the least number of copies with which it fails, and after how many seconds; beside that, when it
+    fails with as many copies as make unprotected fail. That more copies never help is an assumption; runs that
+    contradict it are counted. Takes a run of the scaled recording for each number of copies that is tried, two to ten a
+    strategy: seconds for a small machine, hours for a large one with all strategies and variants.
+
     Example: ptpool replay exhaust --capture sharedmem-frag-1g --reclaim moderate
     """
     entries, variants = _chosen(strategy, setting, machine, reclaim)
     names, strategies = [name for name, _ in entries], [configured for _, configured in entries]
+    workers = _workers(jobs)
     with _studied(db, capture, "exhaust", len(variants) * seeds, quiet=quiet) as (connection, row, on_done):
         from replay.risk.report import exhaustion_rows
         from replay.risk.study import study_copies
 
-        failed = study_copies(
-            connection, row, machine, (names, strategies), (variants, seeds, most), _workers(jobs), on_done
+        note(
+            f"{len(strategies)} strategies, {seeds} draws of when copies start, reclaim {', '.join(variants)}, up to "
+            f"{most} copies; {workers} draws at a time",
+            quiet=quiet,
         )
-        columns, rows = exhaustion_rows(connection, row["capture_id"], machine)
-    _tell(columns, rows, [], failed, as_json=as_json)
+        failed = study_copies(connection, row, machine, (names, strategies), (variants, seeds, most), workers, on_done)
+        columns, rows, sentences = exhaustion_rows(connection, row["capture_id"], machine)
+    _tell(columns, rows, sentences, failed, as_json=as_json)
 
 
 def _chosen(
@@ -166,7 +177,13 @@ def _studied(
         row = capture_row(connection, capture)
         announce_compiling("replay", quiet=quiet)
         with progress(title, machines, quiet=quiet, unit="machines") as meter:
-            yield connection, row, lambda n: meter(n, f"{n} of {machines} machines")
+            began = time.monotonic()
+
+            def on_done(done: int) -> None:
+                left = (time.monotonic() - began) / done * (machines - done)
+                meter(done, f"{done} of {machines} machines, about {left:,.0f} s left")
+
+            yield connection, row, on_done
 
 
 def _workers(jobs: int | None) -> int:

@@ -5,13 +5,14 @@ from typing import NamedTuple
 
 from replay.copies import scaled
 from replay.demand import Demand
-from replay.initial.state import InitialState
+from replay.reclaim import variant_of
 from replay.registry import Strategy
-from replay.risk.search import threshold
+from replay.risk.pressure import usable_pages
+from replay.risk.search import Ground, threshold
 from replay.risk.trial import Outcome, trial
 
-Scene = tuple[Demand, InitialState]
-"""The recording, and the machine before the first event."""
+_KEPT = 3
+"""Demands of so many copies that are kept: most strategies fail at nearly the same number."""
 
 
 class Load(NamedTuple):
@@ -25,29 +26,29 @@ class Load(NamedTuple):
     """The first one is what the others are held against."""
 
 
-def exhaust(scene: Scene, load: Load) -> dict[tuple[int, int], Outcome]:
+def exhaust(ground: Ground, load: Load) -> dict[tuple[int, int], Outcome]:
     """Raise the number of copies until each strategy fails; more copies are taken to fail, too.
 
     Returns:
         What became of every run, by place of the strategy and number of copies. Every strategy is also run with as many
-        copies as it takes to make the first one fail, and with one less.
+        copies as it takes to make the first one fail.
     """
-    demand, machine = scene
     outcomes: dict[tuple[int, int], Outcome] = {}
 
-    @lru_cache(maxsize=2)
+    @lru_cache(_KEPT)
     def copied(copies: int) -> Demand:
-        return scaled(demand, copies, load.seed, len(machine.mapped))
+        return scaled(ground.demand, copies, load.seed, len(ground.start.mapped))
 
     def fails(place: int, copies: int) -> bool:
         if (place, copies) not in outcomes:
-            outcomes[place, copies] = trial(machine, copied(copies), load.strategies[place], load.reclaim)
+            outcomes[place, copies] = trial(ground.start, copied(copies), load.strategies[place], load.reclaim)
         return outcomes[place, copies].failed is not None
 
-    first = threshold(lambda copies: fails(0, copies), 1, 1, load.most)
+    usable = usable_pages(ground.start, variant_of(load.reclaim).reclaimable)
+    guess, first = max(usable // ground.peak, 1), load.most
     for place in range(len(load.strategies)):
-        threshold(lambda copies, place=place: fails(place, copies), first - 1, 1, load.most)  # type: ignore[misc]
-        for copies in (first - 1, first):
-            if 1 <= copies <= load.most:
-                fails(place, copies)
+        found = threshold(lambda copies, place=place: fails(place, copies), guess, 1, load.most)  # type: ignore[misc]
+        guess, first = max(found - 1, 1), first if place else found
+        if first <= load.most:
+            fails(place, first)
     return outcomes

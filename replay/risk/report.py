@@ -9,7 +9,6 @@ from replay.reclaim import variants
 from replay.registry import strategies
 from replay.risk.estimate import Median, median, sooner
 
-Table = tuple[list[str], list[tuple[Any, ...]]]
 ORDERS = (0, 2, 9)
 _POOL = "full-reserve pgd=bypass refill_orders={}"
 """The pool that differs in the order of its refills only."""
@@ -104,30 +103,61 @@ def _everywhere(of_kind: dict[str, dict[str, list[tuple[Any, ...]]]], name: str)
     )
 
 
-def exhaustion_rows(connection: duckdb.DuckDBPyConnection, capture_id: str, machine: str) -> Table:
-    """A row a variant and strategy: copies until it fails, and when it fails with as many as unprotected takes."""
+def exhaustion_rows(
+    connection: duckdb.DuckDBPyConnection, capture_id: str, machine: str
+) -> tuple[list[str], list[tuple[Any, ...]], list[str]]:
+    """A row a variant and strategy: copies until it fails, and when it then does; and what to make of them.
+
+    Ranges are over seeds. `then_low_s` and `then_high_s`: when it fails with as many copies as make `unprotected` fail.
+    """
     rows = connection.execute(
         """WITH tried AS (FROM exhaustion WHERE capture_id = $capture AND machine = $machine),
                 least AS (
-                    SELECT reclaim, strategy, params, seed, min(copies) FILTER (failure IS NOT NULL) AS copies,
-                           max(copies) AS most
+                    SELECT reclaim, strategy, params, seed, min(copies) FILTER (failure IS NOT NULL) AS copies
                     FROM tried GROUP BY ALL),
-                common AS (
-                    SELECT reclaim, seed, min(copies) AS copies FROM least WHERE strategy = 'unprotected' GROUP BY ALL)
-           SELECT reclaim, strategy, params::VARCHAR,
-                  min(least.copies), max(least.copies), count(least.copies), count(*),
-                  mode(first.failure || ' order ' || first.page_order), median(common.copies),
-                  round(median(timed.t_ns) / 1e9, 3)
-           FROM least LEFT JOIN tried AS first USING (reclaim, strategy, params, seed, copies)
-                LEFT JOIN common USING (reclaim, seed)
-                LEFT JOIN tried AS timed ON timed.reclaim = least.reclaim AND timed.strategy = least.strategy
-                     AND timed.params = least.params AND timed.seed = least.seed AND timed.copies = common.copies
-           GROUP BY ALL ORDER BY reclaim, 4 NULLS LAST, strategy""",
+                common AS (SELECT reclaim, seed, copies FROM least WHERE strategy = 'unprotected'),
+                draw AS (
+                    SELECT reclaim, strategy, params, seed, least.copies, common.copies AS unprotected,
+                           any_value(failure || ' order ' || page_order) FILTER (tried.copies = least.copies) AS what,
+                           any_value(t_ns) FILTER (tried.copies = least.copies) AS t_ns,
+                           any_value(t_ns) FILTER (tried.copies = common.copies) AS then_ns,
+                           count(*) FILTER (tried.copies > least.copies AND failure IS NULL) AS contradicted
+                    FROM least JOIN tried USING (reclaim, strategy, params, seed) LEFT JOIN common USING (reclaim, seed)
+                    GROUP BY ALL)
+           SELECT reclaim, strategy, params::VARCHAR, count(*), count(copies), min(copies), max(copies),
+                  mode(what), round(min(t_ns) / 1e9, 3), round(max(t_ns) / 1e9, 3),
+                  round(min(then_ns) / 1e9, 3), round(max(then_ns) / 1e9, 3), sum(contradicted)::BIGINT,
+                  CASE WHEN bool_and(coalesce(copies < unprotected, copies IS NOT NULL)) THEN -1
+                       WHEN bool_and(coalesce(copies > unprotected, unprotected IS NOT NULL)) THEN 1 ELSE 0 END
+           FROM draw GROUP BY reclaim, strategy, params
+           ORDER BY reclaim, min(copies) NULLS LAST, strategy, params::VARCHAR""",
         {"capture": capture_id, "machine": machine},
     ).fetchall()
-    columns = ["reclaim", "strategy", "copies", "copies_most", "seeds_failing", "seeds", "first_failure"]
-    columns += ["copies_unprotected", "seconds_then"]
-    return columns, [(reclaim, label(name, params), *rest) for reclaim, name, params, *rest in rows]
+    columns = ["reclaim", "strategy", "seeds", "failing", "copies_low", "copies_high", "fails_with", "low_s", "high_s"]
+    columns += ["then_low_s", "then_high_s", "contradicted", "clock"]
+    ((clock,),) = connection.execute("SELECT timing FROM capture WHERE capture_id = ?", [capture_id]).fetchall()
+    told = [(reclaim, label(name, params), *rest[:-1], clock) for reclaim, name, params, *rest in rows]
+    than: dict[str, set[int]] = {}
+    for _, name, params, *_, order in rows:
+        than.setdefault(label(name, params), set()).add(order)
+    than.pop("unprotected", None)
+    return columns, told, _exhaustion_sentences(than, len({row[0] for row in rows}), clock)
+
+
+def _exhaustion_sentences(than: dict[str, set[int]], variants_run: int, clock: str) -> list[str]:
+    """Who takes fewer copies than unprotected (-1) or more (1) in every seed and variant, and what the seconds are."""
+    where = "in every seed" + (" and variant of reclaim" if variants_run > 1 else "")
+    lines = []
+    for order, words in ((-1, "fewer"), (1, "more")):
+        names = [name for name, orders in than.items() if orders == {order}]
+        lines.append(f"Take {words} copies than unprotected to fail, {where}: {', '.join(names) or 'none'}.")
+    if clock != "real":
+        recorded = "under emulation" if clock == "emulated" else "by a clock of which nobody knows the rate"
+        lines.append(
+            f"Sensitivity, not a finding: this was recorded {recorded}, so the seconds, and how copies meet, are not "
+            "those of a real machine."
+        )
+    return lines
 
 
 def _middle(draws: list[tuple[Any, ...]]) -> Median:

@@ -90,8 +90,7 @@ def study_copies(
     failed: list[str] = []
     compile_ahead(reclaim=True)
     with local_workers(min(jobs, len(loads))) as workers:
-        scene = workers.share((ground.demand, ground.start))
-        for done, (load, result) in enumerate(workers.run(exhaust, scene, loads), 1):
+        for done, (load, result) in enumerate(workers.run(exhaust, workers.share(ground), loads), 1):
             on_done(done)
             if isinstance(result, Failure):
                 failed.append(f"{load.reclaim}, seed {load.seed}: {result.reason}")
