@@ -264,7 +264,7 @@ CREATE TABLE timeline (run_id VARCHAR NOT NULL, t_ns BIGINT NOT NULL, metric VAR
 COMMENT ON TABLE timeline IS 'State over time, sampled at most a few thousand times per series';
 COMMENT ON COLUMN timeline.run_id IS 'Run';
 COMMENT ON COLUMN timeline.t_ns IS 'Time on the capture''s clock';
-COMMENT ON COLUMN timeline.metric IS 'ptp_live, pool_idle, pool_held (pages), reserve_low (fewest pages cached since the last sample), pte_pages, pmd_pages, pud_pages (pages of the direct map by the level of their leaf: 4K, 2M, 1G), free_pages';
+COMMENT ON COLUMN timeline.metric IS 'ptp_live, pool_idle, pool_held (pages), reserve_low (fewest pages since the last sample on the list that splits take tables from: see metric reserve_pages_min), pte_pages, pmd_pages, pud_pages (pages of the direct map by the level of their leaf: 4K, 2M, 1G), free_pages';
 COMMENT ON COLUMN timeline.value IS 'Value at that time (reserve_low: minimum since the sample before)';
 
 CREATE TABLE split (run_id VARCHAR NOT NULL, t_ns BIGINT NOT NULL, pfn BIGINT NOT NULL, leaf VARCHAR NOT NULL, action VARCHAR NOT NULL, cause VARCHAR NOT NULL);
@@ -290,7 +290,7 @@ COMMENT ON TABLE incident IS 'What went wrong in a replay, each by its own kind 
 COMMENT ON COLUMN incident.run_id IS 'Run';
 COMMENT ON COLUMN incident.t_ns IS 'Time on the capture''s clock';
 COMMENT ON COLUMN incident.cpu IS 'CPU of the event';
-COMMENT ON COLUMN incident.kind IS 'ptp_null, split_starvation, unkeyed_table, deadlock, oom_kill';
+COMMENT ON COLUMN incident.kind IS 'ptp_null, split_starvation, unkeyed_table, deadlock, oom_kill, livelock (a request that may reclaim but not enter file systems, GFP_NOFS or GFP_NOIO, looped until the recording ended)';
 COMMENT ON COLUMN incident.page_order IS 'Order of the request';
 COMMENT ON COLUMN incident.detail IS 'What happened';
 
@@ -339,7 +339,7 @@ COMMENT ON COLUMN risk_threshold.fragmentation IS 'How the free memory lies: a n
 COMMENT ON COLUMN risk_threshold.seed IS 'Seed of everything drawn: the same machine for all strategies';
 COMMENT ON COLUMN risk_threshold.headroom IS 'The least headroom (see table risk) at which the strategy does not fail, in steps of 6 %; where censored, one step above the largest tried';
 COMMENT ON COLUMN risk_threshold.censored IS 'It fails at the largest headroom that was tried, too';
-COMMENT ON COLUMN risk_threshold.failure IS 'What fails one step below: oom_kill, ptp_null, null';
+COMMENT ON COLUMN risk_threshold.failure IS 'What fails one step below: oom_kill, ptp_null, livelock, null';
 COMMENT ON COLUMN risk_threshold.page_order IS 'Order of the request that fails there';
 COMMENT ON COLUMN risk_threshold.excess_stalls_per_million IS 'Stalls over the unprotected run at this headroom, per million allocations; NULL where one of the two fails';
 COMMENT ON COLUMN risk_threshold.runs IS 'Runs that the search took';
@@ -358,7 +358,7 @@ COMMENT ON COLUMN exhaustion.machine IS 'Machine: recorded, a size such as 8G, o
 COMMENT ON COLUMN exhaustion.reclaim IS 'Reclaim variant: optimistic, moderate, none';
 COMMENT ON COLUMN exhaustion.seed IS 'Seed of everything drawn';
 COMMENT ON COLUMN exhaustion.copies IS 'Copies of the recorded processes at once';
-COMMENT ON COLUMN exhaustion.failure IS 'What fails first: oom_kill, ptp_null, null (see risk.failures); NULL: nothing does';
+COMMENT ON COLUMN exhaustion.failure IS 'What fails first: oom_kill, ptp_null, livelock, null (see risk.failures and incident.kind); NULL: nothing does';
 COMMENT ON COLUMN exhaustion.page_order IS 'Order of the request that fails';
 COMMENT ON COLUMN exhaustion.t_ns IS 'When, from the first event of the recording, ns; NULL: nothing fails';
 
