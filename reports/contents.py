@@ -16,6 +16,7 @@ from reports.sections import (
     risk,
     run_order,
     splits,
+    sweeps,
     trade_offs,
     verdict,
 )
@@ -38,6 +39,7 @@ CONTENTS = (
     conversion.SECTION,
     latency.SECTION,
     contention.SECTION,
+    sweeps.SECTION,
     Section("incidents"),
     assumptions.SECTION,
     Section("provenance"),

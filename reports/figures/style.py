@@ -113,6 +113,31 @@ def labels_at_end(
         )  # fmt: skip
 
 
+def labels_beside(axis: Axes, points: Sequence[tuple[float, float, str, str]], gap: float = 0.045) -> None:
+    """Names in a column to the right of the panel, in the order of height, each joined to its points by a line.
+
+    Args:
+        axis: the panel, its limits and scales as they stay.
+        points: x, y, name and colour of each; those that lie on each other share a line.
+        gap: height of a line of text, as a share of the panel's.
+    """
+    places: dict[tuple[float, float], list[tuple[str, str]]] = {}
+    for x, y, name, ink in points:
+        spot = axis.transData.transform((x, y))
+        right, up = (float(part) for part in axis.transAxes.inverted().transform(spot))
+        key = next((k for k in places if abs(k[0] - right) < 0.02 and abs(k[1] - up) < 0.02), (right, up))
+        places.setdefault(key, []).append((name, ink))
+    texts = ["\n".join(name for name, _ in named) for named in places.values()]
+    at = spread([up for _, up in places], [gap * (1 + text.count("\n")) for text in texts], 0.02, 0.98)
+    for (at_point, named), text, height in zip(places.items(), texts, at, strict=True):
+        axis.annotate(
+            text, at_point, xytext=(1.04, height), xycoords="axes fraction", textcoords="axes fraction", va="center",
+            fontsize=8, color=dark(named[0][1]) if len(named) == 1 else INK, annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": "#b5b5b5", "linewidth": 0.7, "shrinkA": 1, "shrinkB": 5,
+                        "relpos": (0, 0.5)},
+        )  # fmt: skip
+
+
 def alike(
     series: Mapping[str, npt.ArrayLike], within: float = 0.0, apart: Callable[[Any], Any] = np.max
 ) -> dict[str, list[str]]:

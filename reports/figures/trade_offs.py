@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from reports.figures.style import INK, WIDTH, colour, dark, marker, spread, thousands
+from reports.figures.style import WIDTH, colour, labels_beside, marker, thousands
 
 COSTS = (
     ("share", "direct map at 4K (time mean), %"),
@@ -53,7 +53,8 @@ def draw(points: pd.DataFrame) -> Figure:
                 [row[x]], [row[y]], marker(name), markersize=7.5, color=colour(name), zorder=3,
                 markerfacecolor="none" if row["failures"] else colour(name), markeredgewidth=1.6,
             )  # fmt: skip
-        _labels(axis, known, x, y)
+        named = [(row[x], row[y], row["strategy"], colour(row["strategy"])) for row in known.to_dict("records")]
+        labels_beside(axis, named)
         axis.set_xlabel(words[x])
         axis.set_ylabel(words[y])
     return figure
@@ -70,22 +71,3 @@ def _scale(axis: Axes, known: pd.DataFrame, x: str, y: str) -> None:
         getattr(axis, f"set_{which}lim")(
             -0.25 * linear_to if (values <= 0).any() else 0.7 * least, float(values.max()) * 1.9
         )
-
-
-def _labels(axis: Axes, known: pd.DataFrame, x: str, y: str) -> None:
-    """Names in a column to the right of the panel, in the order of height, each joined to its points by a line."""
-    places: dict[tuple[float, float], list[str]] = {}
-    for row in known.to_dict("records"):
-        spot = axis.transData.transform((row[x], row[y]))
-        right, up = (float(part) for part in axis.transAxes.inverted().transform(spot))
-        key = next((k for k in places if abs(k[0] - right) < 0.02 and abs(k[1] - up) < 0.02), (right, up))
-        places.setdefault(key, []).append(str(row["strategy"]))
-    texts = ["\n".join(names) for names in places.values()]
-    at = spread([up for _, up in places], [0.045 * (1 + text.count("\n")) for text in texts], 0.02, 0.98)
-    for (at_point, names), text, height in zip(places.items(), texts, at, strict=True):
-        axis.annotate(
-            text, at_point, xytext=(1.04, height), xycoords="axes fraction", textcoords="axes fraction", va="center",
-            fontsize=8, color=dark(colour(names[0])) if len(names) == 1 else INK, annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": "#b5b5b5", "linewidth": 0.7, "shrinkA": 1, "shrinkB": 5,
-                        "relpos": (0, 0.5)},
-        )  # fmt: skip
