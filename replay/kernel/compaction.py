@@ -10,6 +10,7 @@ from ptpool.compiled import compiled, compiled_apart
 from ptpool.vocabulary import CMA, MOVABLE
 from replay.kernel.buddy import account_freepages, del_from_free_list, free_one_page
 from replay.kernel.mmzone import (
+    BARREN,
     BOOST,
     CLASS,
     FIRST_PFN,
@@ -42,7 +43,8 @@ def _name(page_of, name_of, page):
 def shrink_zone(a, page_of, name_of, hands, cpu, zone, wanted, share):
     """Free movable pages one by one, going round the zone from where the last call stopped.
 
-    The kernel takes the oldest of its LRU lists (shrink_lruvec()); which those are is not in a trace.
+    The kernel takes the oldest of its LRU lists (shrink_lruvec()); which those are is not in a trace. A turn that finds
+    too few is not repeated before a movable page has come into use.
 
     Args:
         a: PageAllocator.
@@ -57,6 +59,8 @@ def shrink_zone(a, page_of, name_of, hands, cpu, zone, wanted, share):
     Returns:
         Pages freed.
     """
+    if share <= a.zone_state[zone, BARREN]:
+        return np.int64(0)
     first, last = a.zones[zone, FIRST_PFN], a.zones[zone, LAST_PFN]
     freed = np.int64(0)
     page = hands[zone]
@@ -71,6 +75,8 @@ def shrink_zone(a, page_of, name_of, hands, cpu, zone, wanted, share):
             freed += 1
         page = page + 1 if page < last else first
     hands[zone] = page
+    if freed < wanted:
+        a.zone_state[zone, BARREN] = share
     return freed
 
 
@@ -142,6 +148,7 @@ def _empty(a, page_of, name_of, zone, base, order, movable_targets):
             scan -= 1
         name = _name(page_of, name_of, page)
         a.kind[target] = IN_USE
+        a.zone_state[zone, BARREN] = 0
         name_of[target] = name
         if name >= 0:
             page_of[name] = target

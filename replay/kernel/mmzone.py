@@ -30,8 +30,9 @@ FIRST_PFN, LAST_PFN, CLASS, NODE = range(4)  # columns of PageAllocator.zones
 WMARK_MIN, WMARK_LOW, WMARK_HIGH = range(3)
 
 # Columns of PageAllocator.zone_state.
-MANAGED, FREE_CMA, FREE_HIGHATOMIC, RESERVED_HIGHATOMIC, BOOST, BOOSTED, BELOW_HIGH = range(7)
-ZONE_STATE = 7
+MANAGED, FREE_CMA, FREE_HIGHATOMIC, RESERVED_HIGHATOMIC, BOOST, BOOSTED, BELOW_HIGH, BARREN = range(8)
+ZONE_STATE = 8
+"""BARREN: the share of movable pages among which reclaim found none, since one last came into use (compaction.py)."""
 
 # Columns of PageAllocator.pcp, one row a zone and CPU: struct per_cpu_pages.
 PCP_COUNT, PCP_HIGH, PCP_HIGH_MIN, PCP_HIGH_MAX, PCP_BATCH, PCP_ALLOC_FACTOR, PCP_FREE_COUNT, PCP_FLAGS = range(8)

@@ -7,12 +7,13 @@ are empty: fallback; per-CPU lists: per_cpu; who may have a page: watermark and 
 import numpy as np
 
 from ptpool.compiled import compiled
-from ptpool.vocabulary import HIGHATOMIC
+from ptpool.vocabulary import HIGHATOMIC, MOVABLE
 from replay.kernel.buddy import free_one_page, rmqueue_smallest
 from replay.kernel.fallback import NORMAL, reserve_highatomic, rmqueue_any
 from replay.kernel.gfp import MEMALLOC, NOMEMALLOC, THISNODE, WAKES_KSWAPD, ZONE_CLASS
 from replay.kernel.mmzone import (
     BALANCE_DUE,
+    BARREN,
     BELOW_HIGH,
     BOOST,
     BOOSTED,
@@ -93,6 +94,8 @@ def _get_page_from_freelist(a, cpu, order, migratetype, context, wmark, flags):
             pfn = _rmqueue(a, cpu, zone, order, migratetype, flags)
             if pfn >= 0:
                 mark(a, pfn, order, USED + migratetype)
+                if migratetype == MOVABLE:
+                    a.zone_state[zone, BARREN] = 0
                 if flags & ALLOC_HIGHATOMIC:
                     reserve_highatomic(a, zone, pfn, order)
                 return pfn

@@ -13,8 +13,10 @@ from toy_runs import BLOCK, SMALL, TOY_PBA, events
 from ptpool.errors import UsageError
 from ptpool.vocabulary import MOVABLE, UNMOVABLE
 from replay import reclaim, stretch
+from replay.kernel.compaction import WHOLE, shrink_zone
 from replay.kernel.gfp import MAY_FS, MAY_IO, NORETRY, WAKES_KSWAPD
-from replay.kernel.mmzone import FREE, ON_PCP, USED, WMARK_HIGH, WMARK_LOW
+from replay.kernel.mmzone import BARREN, FREE, ON_PCP, USED, WMARK_HIGH, WMARK_LOW
+from replay.kernel.page_alloc import alloc_pages
 from replay.machine import Machine
 from replay.reclaim import variants
 from replay.results import result_of
@@ -252,3 +254,29 @@ def test_optimistic_serves_at_least_as_many_pages_as_none(orders, used, migratet
     none, optimistic = (finished(start, demand, strategy, variant) for variant in ("none", "optimistic"))
     assert optimistic.failures.sum() <= none.failures.sum()
     assert metrics(optimistic)["ptp_nulls"] <= metrics(none)["ptp_nulls"]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("amurR"), st.integers(0, 3), st.integers(1, 40)), max_size=30))
+@example([("r", 0, 40), ("m", 3, 1), ("r", 0, 40)])
+def test_a_turn_of_reclaim_that_is_left_out_would_have_found_nothing(steps):
+    """What is remembered of the last turn is forgotten on one of two machines before each step."""
+    machines = [machine_of(64, free=[page % 2 == 0 for page in range(64)]) for _ in range(2)]
+    freed = []
+    for machine in machines:
+        a = machine.allocator
+        names = np.full(64, -1, np.int32)
+        reclaim_ = reclaim.Reclaim(variants()["optimistic"], a, names, names.copy())
+        freed.append([])
+        for what, order, wanted in steps:
+            if machine is machines[1]:
+                a.zone_state[:, BARREN] = 0
+            if what in "au":
+                alloc_pages(a, 0, order, MOVABLE if what == "a" else UNMOVABLE, KERNEL)
+            elif what == "m":
+                reclaim_.compact(0, max(order, 1), UNMOVABLE, KERNEL, sync=True)
+            else:
+                share = WHOLE if what == "R" else WHOLE // 2
+                freed[-1].append(int(shrink_zone(a, names, names, reclaim_._hands, 0, 0, wanted, share)))
+    assert freed[0] == freed[1]
+    assert (machines[0].allocator.kind == machines[1].allocator.kind).all()
