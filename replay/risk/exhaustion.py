@@ -47,8 +47,8 @@ def exhaust(ground: Ground, load: Load) -> dict[tuple[int, int], Outcome]:
     usable = usable_pages(ground.start, variant_of(load.reclaim).reclaimable)
     guess, first = max(usable // ground.peak, 1), load.most
     for place in range(len(load.strategies)):
-        found = threshold(lambda copies, place=place: fails(place, copies), guess, 1, load.most)  # type: ignore[misc]
-        guess, first = max(found - 1, 1), first if place else found
+        found = threshold(lambda copies, place=place: fails(place, copies), [guess], 1, load.most)  # type: ignore[misc]
+        guess, first = found, first if place else found
         if first <= load.most:
             fails(place, first)
     return outcomes

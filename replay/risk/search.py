@@ -5,7 +5,7 @@ take a few runs; on some draws other steps are tried, too, to see how often it d
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ STEPS = 12
 LEAST, MOST = -2 * STEPS, 4 * STEPS
 """Steps searched: from a quarter of the peak demand to sixteen times."""
 INDEX_ORDERS = (2, 4, 9)
-_CHECKS = (-5, -2, 2, 5)
+_CHECKS = (-2, 2)
 """Steps from the threshold that are tried where monotonicity is checked."""
 
 
@@ -82,24 +82,25 @@ def headroom(step: int) -> float:
     return float(2 ** (step / STEPS))
 
 
-def threshold(passes: Callable[[int], bool], guess: int, least: int, most: int) -> int:
+def threshold(passes: Callable[[int], bool], guesses: Iterable[int], least: int, most: int) -> int:
     """The least step that passes, between `least` and `most` + 1 (none does), if passing once means passing above.
 
-    Goes from `guess` in steps that double, then bisects: three runs when the guess is right or off by one.
+    Finds out between which guesses it lies, then goes from there in steps that double, and bisects. Two runs when a
+    single guess is right.
     """
     low, high = least - 1, most + 1  # low is taken to fail, high to pass
-    at, stride = min(max(guess, least), most), 1
-    rising = not passes(at)
-    low, high = (at, high) if rising else (low, at)
+    right = {min(max(guess, least), most + 1) for guess in guesses}
+    steps = sorted(right | {guess - 1 for guess in right})
+    rising, stride = False, 1
     while high - low > 1:
+        between = [step for step in steps if low < step < high]
         near = low + stride if rising else high - stride
-        at = near if low < near < high and stride else (low + high) // 2
-        if passes(at):
-            high = at
-            stride = 0 if rising else 2 * stride
-        else:
-            low = at
-            stride = 2 * stride if rising else 0
+        near = near if stride and low < near < high else (low + high) // 2
+        at = between[len(between) // 2] if between else near
+        failed = not passes(at)
+        low, high = (at, high) if failed else (low, at)
+        stride = 1 if between else 2 * stride if failed == rising else 0
+        rising = failed
     return high
 
 
@@ -132,8 +133,7 @@ def search(ground: Ground, draw: Draw) -> Found:
     most = next((step for step in range(MOST, LEAST - 1, -1) if wanted(step).fits(zones, tables, size)), LEAST - 1)
     thresholds: list[int] = []
     for place in range(len(draw.strategies)):
-        guess = thresholds[0] if thresholds else 0
-        thresholds.append(threshold(lambda step, place=place: passes(place, step), guess, LEAST, most))  # type: ignore[misc]
+        thresholds.append(threshold(lambda step, place=place: passes(place, step), thresholds or [0], LEAST, most))  # type: ignore[misc]
     for step in {step for step in thresholds if step <= most}:
         passes(0, step)
     if draw.check:

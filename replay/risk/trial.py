@@ -60,7 +60,8 @@ class _Trial(Machine):
             raise _FailedError("null", order)
 
     def _decide(self, at: int, why: int, now: int) -> None:
-        self._contexts[int(self.demand.program.pfn[at])] = int(self.demand.program.context[at])
+        if why != stretch.PUT_OFF:
+            self._contexts[int(self.demand.program.pfn[at])] = int(self.demand.program.context[at])
         super()._decide(at, why, now)
 
 
