@@ -45,6 +45,16 @@ class Alloc(NamedTuple):
     order: int
 
 
+class Isolate(NamedTuple):
+    """Take what is free in the pageblock of a chunk off the free lists. Result: those chunks, ascending; maybe none.
+
+    isolate_freepages_block() (mm/compaction.c, 6.12), each chunk only if __isolate_free_page() (mm/page_alloc.c) finds
+    more free pages than the min watermark.
+    """
+
+    chunk: Chunk
+
+
 class Free(NamedTuple):
     """Give a chunk back to the page allocator. No result."""
 
@@ -164,5 +174,5 @@ def keying(chunk: Chunk) -> Change:
 
 
 Pages = Give | GiveBlock | Mark | Take | Withdraw | SetAside
-Action = Alloc | Free | SetKey | ResetKey | Convert | MapSmall | Apply | Pages | Lock | Unlock | Wait
+Action = Alloc | Isolate | Free | SetKey | ResetKey | Convert | MapSmall | Apply | Pages | Lock | Unlock | Wait
 Decision = Generator[Action, Any, Any]

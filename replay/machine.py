@@ -101,6 +101,10 @@ class Machine(State):
             self._put_off.setdefault(owner, deque()).append(at)
             self._hold_back(pages, owner, 1)
             return
+        if why == stretch.TRIM:  # by a worker: a free does not wait for it
+            by, cpu = CAUSES.index("shrink"), int(program.cpu[at])
+            self.schedule.begin(self._running([requests.trim(self)], -1, cpu, "trim", by, range(0)))
+            return
         new, consumer = int(tally.counts[stretch.NEW_TABLE]), int(program.consumer[at])
         begin: dict[int, tuple[str, str, Callable[[], Decision]]] = {
             stretch.REFILL: ("ptp_alloc", "refill", lambda: requests.memory_from_pool(self, recorded, order, consumer)),

@@ -12,6 +12,7 @@ from replay.costs import Costs
 from replay.demand import Demand
 from replay.initial.state import InitialState
 from replay.kernel.buddy import build_free_lists
+from replay.kernel.compaction import isolate_freepages_block
 from replay.kernel.direct_map import PMD, PTE
 from replay.kernel.geometry import X86_64
 from replay.kernel.gfp import GFP_KERNEL
@@ -94,6 +95,8 @@ def compile_ahead(*, reclaim: bool = False) -> None:
     for entry in strategies().values():
         with suppress(Exception):  # a strategy that fails says so in its own run
             replay_one(machine, demand, entry.factory())
+    allocator = Machine(machine, demand, strategies()["unprotected"].factory()).allocator
+    isolate_freepages_block(allocator, 0, np.empty((1 << allocator.pageblock_order, 2), np.int64))
     if reclaim:
         model = Machine(machine, demand, strategies()["unprotected"].factory(), "optimistic").reclaim
         model.direct(0, GFP_KERNEL)

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from replay import pool as pools
 from replay import requests, stretch
 from replay.actions import (
@@ -15,6 +17,7 @@ from replay.actions import (
     Free,
     Give,
     GiveBlock,
+    Isolate,
     MapSmall,
     Mark,
     ResetKey,
@@ -27,6 +30,7 @@ from replay.actions import (
     keying,
 )
 from replay.kernel import direct_map as maps
+from replay.kernel.compaction import isolate_freepages_block
 from replay.kernel.mmzone import POOL_IDLE, POOL_USED, SPLIT_TABLE
 from replay.kernel.page_alloc import free_pages
 from replay.state import State
@@ -42,6 +46,8 @@ def perform(state: State, action: Action) -> tuple[Any, int]:
     match action:
         case Alloc(order):
             return _chunk(state, order), state.costs.alloc_ns
+        case Isolate(chunk):
+            return _isolate(state, chunk), state.costs.alloc_ns
         case Free(chunk):
             state.running.in_hand.discard(chunk)
             free_pages(allocator, state.cpu, chunk.pfn, chunk.order)
@@ -97,6 +103,17 @@ def _chunk(state: State, order: int) -> Decision:
     return chunk
 
 
+def _isolate(state: State, chunk: Chunk) -> tuple[Chunk, ...]:
+    """isolate_freepages_block() of the pageblock of a chunk."""
+    order = state.allocator.pageblock_order
+    rows = np.empty((1 << order, 2), np.int64)
+    count = isolate_freepages_block(state.allocator, chunk.pfn >> order << order, rows)
+    found = tuple(Chunk(*row) for row in rows[:count].tolist())
+    state.running.in_hand.update(found)
+    state.running.isolated.update(found)
+    return found
+
+
 def _set_aside(state: State, pages: int) -> Decision:
     """Take whole 2M chunks and key them page by page, with tables out of what is set aside."""
     pool, order = state.pool, state.allocator.pageblock_order
@@ -115,8 +132,9 @@ def _set_aside(state: State, pages: int) -> Decision:
 
 
 def _give(state: State, chunk: Chunk, user: int | None = None) -> None:
-    state.refills += chunk in state.running.in_hand  # not when a shrinker puts back what it could not free
-    state.running.in_hand.discard(chunk)
+    running = state.running  # not when a shrinker puts back what it could not free
+    state.refills += chunk in running.in_hand and chunk not in running.isolated
+    running.in_hand.discard(chunk)
     if user is not None:
         pools.give_to_user(state.allocator, state.pool, user, chunk.pfn, chunk.pages)
     elif state.allocator.kind[chunk.pfn] == POOL_USED:  # taken from the list before

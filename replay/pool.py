@@ -31,10 +31,10 @@ from replay.kernel.mmzone import (
 )
 from replay.users import TABLES
 
-CACHED, HELD, STRANDED, HELD_PEAK, LOW, ASIDE, ON_OWN, LOCKED, SET_ASIDE = range(9)  # places in Pool.counts
+CACHED, HELD, STRANDED, HELD_PEAK, LOW, ASIDE, ON_OWN, LOCKED, SET_ASIDE, WHOLE = range(10)  # places in Pool.counts
 """Pages on the shared list; pages of the pool; cached pages of partly used blocks; most held; fewest pages that splits
 could have had since sampled; pages left of those set aside for tables of the direct map; pages on lists of CPUs or
-users; times the shared list was locked; pages set aside at boot.
+users; times the shared list was locked; pages set aside at boot; idle chunks of a whole block, where chunks merge.
 """
 
 
@@ -62,7 +62,7 @@ def empty_pool(allocator: PageAllocator, *, merges: bool = False, users: bool = 
     return Pool(
         head=lists - allocator.pageblock_order - 1,
         own_head=lists,
-        counts=np.zeros(9, np.int64),
+        counts=np.zeros(10, np.int64),
         idle=np.zeros(blocks, np.int32),
         used=np.zeros(blocks, np.int32),
         whole=np.zeros(blocks, np.bool_),
@@ -78,6 +78,7 @@ def empty_pool(allocator: PageAllocator, *, merges: bool = False, users: bool = 
 @compiled
 def _unlink(a, p, page):
     list_del(a.link, page)
+    p.counts[WHOLE] -= p.order[page] == p.block_shift
     p.order[page] = -1
 
 
@@ -92,6 +93,7 @@ def _link(a, p, page, order):
         page &= buddy
         order += 1
     p.order[page] = order
+    p.counts[WHOLE] += order == p.block_shift
     list_add(a.link, p.head + order, page)
 
 

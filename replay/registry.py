@@ -47,6 +47,8 @@ class FastPath:
     """Pages that a CPU's own list takes from the pool at a time, and returns; 0: no CPU has a list."""
     merges: bool = False
     """The pool is a private buddy: tables come from its smallest chunk and merge again when they are freed."""
+    spare_blocks: int = -1
+    """Whole idle blocks of a private buddy that stay; a worker shrinks when a free leaves more; -1: all stay."""
     users: bool = False
     """Kinds of user other than page tables are served too, each from a list of its own (replay.users). The shared list
     is memory that is not mapped; tables of the direct map come from the page tables' list."""

@@ -289,6 +289,14 @@ def _unless_deadlocked(state: State, decision: Decision) -> Decision:
         return None
 
 
+def trim(state: State) -> Decision:
+    """A worker enters the shrinker, once at a time, because more whole blocks are idle than the pool keeps."""
+    fast = state.tally.fast
+    spare, fast[stretch.SPARE_BLOCKS] = int(fast[stretch.SPARE_BLOCKS]), -1
+    yield from _shrink(state)
+    fast[stretch.SPARE_BLOCKS] = spare
+
+
 def _shrink(state: State) -> Decision:
     """Enter the strategy's shrinker, as direct reclaim does; it is not entered from within itself."""
     running = state.running

@@ -41,6 +41,8 @@ class Running:
     reclaiming: bool = False
     in_hand: set[Chunk] = field(default_factory=set)
     """What it has from the page allocator and has not put anywhere yet."""
+    isolated: set[Chunk] = field(default_factory=set)
+    """Of these, what it took besides what it had asked for."""
 
 
 class Performer(Protocol):

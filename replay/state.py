@@ -194,6 +194,7 @@ def _tally(start: InitialState, demand: Demand, strategy: Strategy, reclaim: Var
                 fast.adopts,
                 reclaim.name != NONE,
                 fast.user_batch,
+                fast.spare_blocks,
             ],
             np.int64,
         ),

@@ -16,7 +16,7 @@ from replay.kernel import direct_map as maps
 from replay.kernel.gfp import GFP_KERNEL
 from replay.kernel.mmzone import BALANCE_DUE, POOL_USED, TABLE_KEYED, TABLE_PLAIN, USED
 from replay.kernel.page_alloc import alloc_pages, free_pages, run_timers
-from replay.pool import ASIDE, CACHED, HELD, LOW, ON_OWN, STRANDED
+from replay.pool import ASIDE, CACHED, HELD, LOW, ON_OWN, STRANDED, WHOLE
 from replay.users import ANY_PERMISSION, NOBODY, PERMISSIONS, TABLES
 
 ORDINARY = maps.NOT_PRESENT | maps.READ_ONLY
@@ -29,7 +29,7 @@ RECLAIMED: a free by reclaim. Where that is modelled, a movable page stays in us
 SECRET = CONSUMERS.index("secret")
 
 # Why the loop stopped.
-DONE, REFILL, RECLAIM, OUTSIDE, CONSTRUCT, PUT_OFF, BALANCE = range(7)
+DONE, REFILL, RECLAIM, OUTSIDE, CONSTRUCT, PUT_OFF, BALANCE, TRIM = range(8)
 
 # Places in Tally.counts.
 (
@@ -63,7 +63,8 @@ SAMPLED = ("ptp_live", "pool_held", "pool_idle", "reserve_low", "pte_pages", "fr
 SAMPLES = 1000
 
 # Places in Tally.fast.
-POOLED, RESERVE, KEY_EACH, PGD_BYPASS, CONSTRUCTS, CPU_BATCH, FLUSH_FREES, ADOPTS, RECLAIMS, USER_BATCH = range(10)
+POOLED, RESERVE, KEY_EACH, PGD_BYPASS, CONSTRUCTS, CPU_BATCH, FLUSH_FREES, ADOPTS = range(8)
+RECLAIMS, USER_BATCH, SPARE_BLOCKS = range(8, 11)
 
 
 class Program(NamedTuple):
@@ -374,10 +375,11 @@ def run(a, d, p, t, program, start, end, not_before, horizon):
         horizon: stop before the first event that is not earlier than this.
 
     Returns:
-        The event it stopped at, and why: DONE (nothing is left before the horizon), REFILL (the pool cannot serve this
-        page table), RECLAIM (the page allocator cannot serve this request), OUTSIDE (a permission change by others is
-        due; the allocation that goes with it has been placed), CONSTRUCT (the key of the page at counts[NEW_TABLE]
-        takes splits), PUT_OFF (the event has to wait for others), BALANCE (kswapd has been woken and runs now).
+        The event it stopped at, and why: DONE (nothing is left before the horizon), REFILL (the pool cannot serve
+        this page table), RECLAIM (the page allocator cannot serve this request), OUTSIDE (a permission change by
+        others is due; the allocation that goes with it has been placed), CONSTRUCT (the key of the page at
+        counts[NEW_TABLE] takes splits), PUT_OFF (the event has to wait for others), BALANCE (kswapd has been woken
+        and runs now), TRIM (the free has been done and leaves more whole blocks idle than the pool keeps).
     """
     count, fast = t.counts, t.fast
     for i in range(start, end):
@@ -405,6 +407,8 @@ def run(a, d, p, t, program, start, end, not_before, horizon):
         if op != ALLOC:
             count[UNKNOWN_FREES] += known == 0 and not kept
             count[EVENTS] += 1
+            if fast[SPARE_BLOCKS] >= 0 and p.counts[WHOLE] > fast[SPARE_BLOCKS]:
+                return i, TRIM
             continue
         count[LOST_FREES] += known > 0
         consumer = program.consumer[i]

@@ -21,6 +21,7 @@ from replay.actions import (
     Free,
     Give,
     GiveBlock,
+    Isolate,
     Lock,
     MapSmall,
     Mark,
@@ -222,6 +223,9 @@ class _Checker:
             yield words.refused(task, action.order), partial(self._refused, state, task, frame)
             if self._may_reclaim(state, task, frame):
                 yield words.reclaims(task), partial(self._event, state, task, "reclaim", 0)
+        elif isinstance(action, Isolate):
+            for pages in (0, 1):
+                yield words.isolated(task, pages), partial(self._isolated, state, task, frame, pages)
         elif isinstance(action, Lock) and state.toy.locks.get(action.name, task) != task:
             return  # waits
         else:
@@ -238,6 +242,12 @@ class _Checker:
     def _allocated(self, state: State, task: int, frame: Frame, level: int) -> State:
         after = State(state.toy.copy(), state.tasks)
         return self._go_on(after, task, frame, after.toy.allocate(frame.wants.order, level, task))
+
+    def _isolated(self, state: State, task: int, frame: Frame, pages: int) -> State:
+        """Nothing else is free in the block, or one page after the chunk."""
+        after = State(state.toy.copy(), state.tasks)
+        beside = tuple(after.toy.isolate(frame.wants.chunk, task) for _ in range(pages))
+        return self._go_on(after, task, frame, beside)
 
     def _refused(self, state: State, task: int, frame: Frame) -> State:
         after = State(state.toy.copy(), state.tasks)
@@ -267,8 +277,9 @@ class _Checker:
                 chunk = Chunk(change.pfn, change.pages.bit_length() - 1)
                 self._split(toy, toy.tables_for(chunk), tables, _WHOSE[frame.kind], chunk)
                 toy.was_split(chunk)
-                if change.set_bits & KEYED:
-                    toy.keyed.update(range(change.pfn, change.pfn + change.pages))
+                pages = range(change.pfn, change.pfn + change.pages)
+                toy.keyed.update(pages if change.set_bits & KEYED else ())
+                toy.keyed.difference_update(pages if change.clear_bits & KEYED else ())
                 return True
             case MapSmall(chunk, tables):
                 small = Chunk(chunk.pfn, 0)

@@ -98,6 +98,13 @@ class Toy:
             self.holder[page] = task
         return Chunk(first, order)
 
+    def isolate(self, chunk: Chunk, task: int) -> Chunk:
+        """Hand out the page after a chunk, which lies in the same block."""
+        page = chunk.pfn + chunk.pages
+        self.place[page] = IN_HAND
+        self.holder[page] = task
+        return Chunk(page, 0)
+
     def free(self, chunk: Chunk) -> None:
         """Take a chunk back."""
         for page in range(chunk.pfn, chunk.pfn + chunk.pages):

@@ -84,6 +84,11 @@ def allocated(who: int, wanted: int, level: int) -> str:
     return f"{task(who)} asks the page allocator for {order(wanted)}: it lies {_UNDER[level]}"
 
 
+def isolated(who: int, pages: int) -> str:
+    """What else was free in a block."""
+    return f"{task(who)} takes what else is free in that 2M block: {_pages(pages)}"
+
+
 def refused(who: int, wanted: int) -> str:
     """The page allocator refuses."""
     return f"{task(who)} asks the page allocator for {order(wanted)}: there is none"
@@ -102,7 +107,8 @@ def _act(action: Action, toy: Toy) -> str:
             return f"clears the key of {order(chunk.order)}: {_spent(toy.tables_for(chunk), tables, toy)}"
         case Convert(change, tables, _):
             chunk = Chunk(change.pfn, change.pages.bit_length() - 1)
-            what = "sets the key of" if change.set_bits & KEYED else "changes the permission of"
+            what = "clears the key of" if change.clear_bits & KEYED else "changes the permission of"
+            what = "sets the key of" if change.set_bits & KEYED else what
             return f"{what} {order(chunk.order)}: {_spent(toy.tables_for(chunk), tables, toy)}"
         case MapSmall(chunk, tables):
             return f"maps its 2M block in 4K pages: {_spent(toy.tables_for(Chunk(chunk.pfn, 0)), tables, toy)}"
@@ -141,6 +147,10 @@ def _spent(needed: int, tables: Tables | tuple[Chunk, ...], toy: Toy) -> str:
     if tables is Tables.POOL:
         return f"{_count(needed)} from the pool, which has {len(toy.pool)}"
     return f"{_count(needed)} {_TABLES[tables]}"
+
+
+def _pages(count: int) -> str:
+    return "1 page" if count == 1 else f"{count or 'no'} pages"
 
 
 def _count(tables: int) -> str:

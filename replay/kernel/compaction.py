@@ -7,7 +7,7 @@ Only pages in use by MOVABLE requests are touched. `page_of` says which simulate
 import numpy as np
 
 from ptpool.compiled import compiled, compiled_apart
-from ptpool.vocabulary import CMA, MOVABLE
+from ptpool.vocabulary import CMA, MOVABLE, UNMOVABLE
 from replay.kernel.buddy import account_freepages, del_from_free_list, free_one_page
 from replay.kernel.mmzone import (
     BARREN,
@@ -23,6 +23,8 @@ from replay.kernel.mmzone import (
     WMARK_MIN,
     ZONE_NORMAL,
     block_type_of,
+    mark,
+    zone_of,
 )
 from replay.kernel.page_alloc import free_pages
 from replay.kernel.watermark import ALLOC_CMA, above_mark
@@ -222,3 +224,39 @@ def compact_zone(
             return movable
     scanners[zone] = at << order
     return np.int64(0)
+
+
+@compiled_apart
+def isolate_freepages_block(a, first, found):
+    """Take the free blocks of a pageblock off the free lists, for unmovable use.
+
+    Each has to leave the zone above its min watermark (__isolate_free_page(), mm/page_alloc.c). Pageblocks that serve
+    no fallback are left alone.
+
+    Args:
+        a: PageAllocator.
+        first: first page of the pageblock.
+        found: (pages of a pageblock, 2), filled with first page and order of each, ascending.
+
+    Returns:
+        How many.
+    """
+    migratetype = block_type_of(a, first)
+    count = np.int64(0)
+    page = first
+    while page < first + (1 << a.pageblock_order) and migratetype < PCPTYPES:
+        order = np.int64(a.order[page])
+        if order < 0:
+            page += 1
+            continue
+        zone = zone_of(a, page)
+        least = a.wmark[zone, WMARK_MIN] + (1 << order)
+        if not above_mark(a, zone, np.int64(0), least, np.int64(ZONE_NORMAL), ALLOC_CMA):
+            break
+        del_from_free_list(a, zone, page, order)
+        account_freepages(a, zone, -(1 << order), migratetype)
+        mark(a, page, order, USED + UNMOVABLE)
+        found[count, 0], found[count, 1] = page, order
+        count += 1
+        page += 1 << order
+    return count

@@ -7,12 +7,12 @@ from replay.actions import (
     Apply,
     Change,
     Chunk,
+    Convert,
     Decision,
     Free,
     Give,
+    Isolate,
     Lock,
-    ResetKey,
-    SetKey,
     Tables,
     Unlock,
     Withdraw,
@@ -26,35 +26,40 @@ REFILL_TABLES = 2
 
 @strategy(
     "buddy-reserve",
-    title="ours: a private buddy, six pages in reserve, one lock for all splits and no allocation under it",
+    title="ours: splits a block only for all that is free in it, gives whole blocks back, never lacks a table",
     source="ours, after what the replays and the search say of the proposals",
 )
 @dataclass(frozen=True)
 class BuddyReserve(Strategy):
-    """A pool that cannot lack a table for a split, however many tasks refill and split at once.
+    """A pool that cannot lack a table for a split, splits a 2M leaf only for all that is free in it, and keeps little.
 
     ours  Six pages are in reserve: two for the split of the pool's own refill, four for a change by others, which cuts
           a 1G leaf at both ends at most. Ordinary page tables are handed out while more are left, without any lock but
           the list's.
     ours  Whatever splits does so under one lock, holds it for that split only, and allocates nothing under it. Others
           split when their tables are there and two besides; else they drop the lock and refill first. So whoever gets
-          the lock finds at least two pages, and every refill brings more than it takes: four pages or more.
-    ours  A refill asks for a block, else for four pages. `looks`: it asks for the largest order that the free lists
-          have first. That saves the stall for a block that is not there, and the block that compaction would have made.
-    ours  `one_refill`: who finds a refill under way waits for it and looks again, and takes no block of its own. It
-          holds less memory where many refill at once, and waits long where each refill has to reclaim.
+          the lock finds at least two pages, and every refill brings more than it takes: three pages or more.
+    ours  `looks`: a refill asks for a block only where the free lists have one, else for no more than they have. So it
+          does not stall for what is not there; nor does it get the block that compaction would have made.
+    ours  `isolates`: whoever gets less than a block takes all else that is free in its pageblock, as compaction does
+          (isolate_freepages_block()): the leaf has to be split in any case, and then what it holds serves as long as
+          it can. Their keys are set one by one, with one flush after the last.
     ours  Idle pages merge (a private buddy), and tables come from the smallest chunk: used blocks fill up, whole blocks
           stay whole, and the two pages of a PGD are neighbours without a search.
-    ours  Shrinker: the largest idle chunks whose key can be cleared without a split, while `keep` pages stay. It takes
-          them under the lock of the splits, so that no split meets a reserve that is on its way out.
+    ours  Shrinker: the largest idle chunks whose key can be cleared without a split, while `keep` pages stay, with one
+          flush after the last. It has the lock of the splits, so that no split meets a reserve that is on its way out.
+          A worker enters it, too, when tables are freed and more than `spare_blocks` whole blocks are idle.
     ours  A list for each CPU takes `1 << magazine_order` pages at a time, and keeps up to twice as many; 0: none.
     """
 
     reserve: int = param(6, "keyed pages that only splits may use: 2 for a refill's own, 4 for others'", "ours")
     block_order: int = param(9, "largest order of a refill: a 2M block", "ours")
     last_order: int = param(2, "order of the last attempt", "ours")
-    looks: bool = param(False, "ask for the largest order that is free first, instead of a block", "ours")
-    one_refill: bool = param(False, "one refill at a time; others wait for it", "ours")
+    looks: bool = param(True, "ask for a block only where one is free", "ours")
+    isolates: bool = param(
+        True, "take what else is free in the pageblock, where a refill gets less than a block", "ours"
+    )
+    spare_blocks: int = param(1, "whole idle blocks that stay; what is more goes back", "ours")
     magazine_order: int = param(4, "order of what a CPU's list takes at a time; 0: no lists of CPUs", "ours")
     keep: int = param(16, "pages that the shrinker leaves", "ours")
     shrink_batch: int = param(512, "pages after which one scan of the shrinker stops", "ours")
@@ -62,7 +67,7 @@ class BuddyReserve(Strategy):
     def fast_path(self) -> FastPath:
         """Hand out while more than the reserve is left."""
         batch = 1 << self.magazine_order if self.magazine_order else 0
-        return FastPath(pooled=True, reserve=self.reserve, merges=True, cpu_batch=batch)
+        return FastPath(pooled=True, reserve=self.reserve, merges=True, cpu_batch=batch, spare_blocks=self.spare_blocks)
 
     def boot(self, pool: PoolView) -> Decision:
         """Fill the reserve for the first time, until it is whole."""
@@ -71,30 +76,49 @@ class BuddyReserve(Strategy):
                 return
 
     def refill(self, pool: PoolView, order: int) -> Decision:
-        """Refill; or wait for who does already, and look again."""
-        if not self.one_refill:
-            return (yield from self._refill(pool, Tables.POOL))
-        yield Lock("refill_mutex")
-        enough = order == 0 and pool.cached > self.reserve
-        refilled = enough or (yield from self._refill(pool, Tables.POOL))
-        yield Unlock("refill_mutex")
-        return refilled
+        """Refill, each task for itself."""
+        return (yield from self._refill(pool, Tables.POOL))
 
     def _refill(self, pool: PoolView, tables: Tables) -> Decision:
-        largest = max(min(pool.largest_free, self.block_order), self.last_order) if self.looks else self.block_order
-        chunk = yield Alloc(largest)
-        if chunk is None and largest > self.last_order:
-            chunk = yield Alloc(self.last_order)
-        if chunk is None:
+        chunks = yield from self._memory(pool)
+        if not chunks:
             return None
         yield Lock("split_mutex")
-        keyed = yield SetKey(chunk, tables)
+        keyed = yield from self._change(chunks, KEYED, 0, tables)
         if keyed:
-            yield Give(chunk)
+            for chunk in chunks:
+                yield Give(chunk)
         yield Unlock("split_mutex")
         if not keyed:
-            yield Free(chunk)
+            for chunk in chunks:
+                yield Free(chunk)
             return None
+        return True
+
+    def _memory(self, pool: PoolView) -> Decision:
+        """More pages than their split takes, of one pageblock; nothing if there are none."""
+        free = pool.largest_free if self.looks else self.block_order
+        first = self.block_order if free >= self.block_order else min(free, self.last_order)
+        for order in dict.fromkeys((first, self.last_order)):
+            if (chunk := (yield Alloc(order))) is None:
+                continue
+            beside = (yield Isolate(chunk)) if self.isolates and order < self.block_order else ()
+            chunks = [chunk, *beside]
+            if sum(each.pages for each in chunks) > REFILL_TABLES:
+                return chunks
+            for each in chunks:
+                yield Free(each)
+        return []
+
+    def _change(self, chunks: list[Chunk], set_bits: int, clear_bits: int, tables: Tables) -> Decision:
+        """Set or clear the key of chunks that lie in one block or need no table, with one flush after the last.
+
+        Only the first can need tables: it is split down to pages then. Returns whether it was done.
+        """
+        for chunk in chunks:
+            change = Change(chunk.pfn, chunk.pages, set_bits, clear_bits)
+            if not (yield Convert(change, tables, flush=chunk is chunks[-1])):
+                return False
         return True
 
     def outside(self, pool: PoolView, change: Change) -> Decision:
@@ -111,10 +135,10 @@ class BuddyReserve(Strategy):
 
     def shrink(self, pool: PoolView) -> Decision:
         """Give back what takes no table, the largest chunks first."""
-        given: list[Chunk] = []
+        taken: list[Chunk] = []
         yield Lock("split_mutex")
         for chunk in reversed(pool.idle_chunks()):
-            if sum(taken.pages for taken in given) >= self.shrink_batch:
+            if sum(each.pages for each in taken) >= self.shrink_batch:
                 break
             if pool.cached - chunk.pages < self.keep or pool.tables_needed(_unkeying(chunk)) > 0:
                 continue
@@ -123,12 +147,12 @@ class BuddyReserve(Strategy):
             if pool.cached < self.keep:  # others took pages meanwhile
                 yield Give(chunk)
                 break
-            yield ResetKey(chunk, Tables.POOL)
-            given.append(chunk)
+            taken.append(chunk)
+        yield from self._change(taken, 0, KEYED, Tables.POOL)
         yield Unlock("split_mutex")
-        for chunk in given:
+        for chunk in taken:
             yield Free(chunk)
-        return sum(chunk.pages for chunk in given)
+        return sum(chunk.pages for chunk in taken)
 
 
 def _unkeying(chunk: Chunk) -> Change:

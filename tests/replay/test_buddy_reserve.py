@@ -7,7 +7,7 @@ from replay.kernel import direct_map as maps
 from replay.strategies.buddy_reserve import REFILL_TABLES, BuddyReserve
 from replay.strategies.reserve_block import ReserveBlock
 
-TOY = BuddyReserve(block_order=2, magazine_order=0, keep=8)
+TOY = BuddyReserve(block_order=2, last_order=1, magazine_order=0, keep=8)
 
 
 def tables(count):
@@ -27,14 +27,61 @@ def test_others_leave_two_pages_for_the_next_refill():
 
 
 def test_who_looks_does_not_stall_for_a_block_that_is_not_there():
-    """Pairs of two are free, four pages nowhere but at the start: a block is a vain request, what is there is not."""
-    free = [page < 32 or page % 16 < 4 for page in range(96)]
+    """Pairs are free everywhere, four pages only at the start: a block is a vain request, what is there is not."""
+    free = [page < 16 or page % 4 < 2 for page in range(96)]
     start = machine_of(96, free=free, level=maps.PTE)
-    looks = BuddyReserve(block_order=3, magazine_order=0, looks=True)
-    blind = BuddyReserve(block_order=3, magazine_order=0)
-    stalls = [metrics(finished(start, demand_of(tables(40)), strategy))["stalls"] for strategy in (looks, blind)]
-    assert stalls[0] == 0
-    assert stalls[1] > 0
+    looks, blind = (
+        metrics(
+            finished(
+                start, demand_of(tables(40)), BuddyReserve(block_order=2, last_order=1, magazine_order=0, looks=looks)
+            )
+        )
+        for looks in (True, False)
+    )
+    assert looks["stalls"] == 0
+    assert blind["stalls"] > 0
+
+
+def test_what_is_split_serves_with_all_that_is_free_in_it():
+    """Three pages of each block are free, nowhere four: who takes pairs splits a block for each, and loses its third page."""
+    free = [page < 8 or page % 4 < 3 for page in range(96)]
+    start = machine_of(96, free=free, level=maps.PMD)
+    all_of_it, pairs = (
+        finished(start, demand_of(tables(40)), BuddyReserve(block_order=2, last_order=1, magazine_order=0, isolates=on))
+        for on in (True, False)
+    )
+    assert metrics(all_of_it)["ptp_nulls"] == 0
+    assert metrics(pairs)["ptp_nulls"] > 0
+    assert metrics(all_of_it)["refills"] == metrics(all_of_it)["splits_2m"]  # one for each
+    for machine in (all_of_it, pairs):
+        assert_consistent(machine)
+
+
+def test_keys_of_several_chunks_are_flushed_at_once():
+    """As above, in a map of single pages, where no split flushes: a pair and a page a refill."""
+    free = [page < 8 or page % 4 < 3 for page in range(96)]
+    values = metrics(finished(machine_of(96, free=free, level=maps.PTE), demand_of(tables(40)), TOY))
+    assert values["refills"] > 10
+    assert values["permission_changes"] == 2 * values["refills"]
+    assert values["tlb_flushes"] == values["refills"]
+
+
+def test_a_block_too_many_goes_back_when_tables_are_freed():
+    """40 tables come and go: ten blocks, of which one stays whole beside the `keep` pages."""
+    script = tables(40) + [("free", page, 0, OTHER) for page in range(40)]
+    few, all_of_them = (
+        finished(
+            machine_of(64, level=maps.PMD),
+            demand_of(script),
+            BuddyReserve(block_order=2, magazine_order=0, keep=2, spare_blocks=spare),
+        )
+        for spare in (1, 100)
+    )
+    assert few.view.cached < 12
+    assert all_of_them.view.cached >= 40
+    assert metrics(few)["splits_2m"] == metrics(all_of_them)["splits_2m"] == 0
+    assert metrics(few)["shrunk_pages"] == all_of_them.view.cached - few.view.cached
+    assert_consistent(few)
 
 
 def test_the_shrinker_never_splits_and_leaves_what_it_has_to():
@@ -49,17 +96,6 @@ def test_the_shrinker_never_splits_and_leaves_what_it_has_to():
     assert values["unplaced_allocations"] == 0
     assert machine.view.cached >= TOY.keep
     assert_consistent(machine)
-
-
-def test_two_tasks_that_refill_at_once_take_two_blocks_or_wait():
-    demand = demand_of(tables(4), tasks=[0, 0, 0, 1])
-    each, wait = (
-        finished(machine_of(), demand, BuddyReserve(block_order=2, magazine_order=0, one_refill=one))
-        for one in (False, True)
-    )
-    assert each.refills == 2
-    assert wait.refills == 1
-    assert wait.schedule.lock_wait_ns > 0
 
 
 def test_it_holds_no_more_than_the_proposal_it_grew_from():

@@ -17,7 +17,7 @@ from toy_machine import KSTACK, OTHER, PGTABLE, SECRET, demand_of, machine_of
 from toy_runs import SMALL
 
 from replay import state, stretch
-from replay.actions import Alloc, Apply, Convert, GiveBlock, MapSmall, ResetKey, SetAside, SetKey, Tables
+from replay.actions import Alloc, Apply, Convert, GiveBlock, Isolate, MapSmall, ResetKey, SetAside, SetKey, Tables
 from replay.kernel import direct_map as maps
 from replay.kernel import mmzone as kinds
 from replay.machine import Machine
@@ -60,6 +60,8 @@ class Watched(Machine):
         match action:
             case Alloc(order):
                 result = self._told("alloc", result, order)
+            case Isolate(_):
+                self.log.append(("beside", [list(range(page, page + (1 << order))) for page, order in result]))
             case SetKey(_, Tables.BUDDY | Tables.ASIDE) | ResetKey(_, Tables.BUDDY | Tables.ASIDE, _):
                 result = self._told("tables", result)
             case MapSmall(_, Tables.BUDDY) | Apply(_, Tables.BUDDY | Tables.ASIDE) | Convert(_, Tables.BUDDY, _):
@@ -125,6 +127,8 @@ def follow(machine, model, at):
             model.free(pages)
         else:
             model.ordinary_free(pages, unmovable=kind[pages[0]] == kinds.USED)
+    if op == stretch.FREE_EVENT:
+        model.after_free()
     user = int(machine.tally.user_of[program.consumer[at]])
     if op == stretch.ALLOC and is_table:
         there = None if machine.tally.counts[stretch.UNPLACED] > placed else pages_of(machine, recorded, order)[0]

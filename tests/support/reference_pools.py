@@ -99,6 +99,9 @@ class Unprotected:
         for page in pages:
             del self.live[page]
 
+    def after_free(self):
+        pass
+
     def ordinary_free(self, pages, *, unmovable):
         """Memory of others is freed: it is ordinary again, and goes to the strategy if that has marked its block."""
         attributes = self.world.map.leaves[self.world.map.leaf_of(pages[0])][1]

@@ -160,12 +160,38 @@ class BuddyReserve(Buddy):
     def spend(self):
         self.from_shared(0)
 
-    def orders(self, order):
-        most = self.s.block_order
-        if self.s.looks:
-            (largest,) = self.world.told("largest", self.shrink_now)
-            most = max(min(largest, most), self.s.last_order)
-        return dict.fromkeys((most, self.s.last_order))
+    def orders(self):
+        if not self.s.looks:
+            return dict.fromkeys((self.s.block_order, self.s.last_order))
+        (largest,) = self.world.told("largest", self.shrink_now)
+        if largest >= self.s.block_order:
+            return dict.fromkeys((self.s.block_order, self.s.last_order))
+        return dict.fromkeys((min(largest, self.s.last_order), self.s.last_order))
+
+    def refill(self, order):
+        """What was got, and what else was free in its block, if that is more than two pages."""
+        for wanted in self.orders():
+            if (pages := self.alloc(wanted)) is None:
+                continue
+            got = [pages]
+            if self.s.isolates and wanted < self.s.block_order:
+                got += self.world.told("beside", self.shrink_now)[0]
+            if sum(map(len, got)) > 2:
+                break
+        else:
+            return None
+        if not all(self.change(each, KEYED, 0, self.tables) for each in got):
+            return None
+        self.refills += 1
+        for each in got:
+            self.give(each)
+        return True
+
+    def after_free(self):
+        """A worker gives a block back where one too many is idle."""
+        if len(self.chunks[2]) > self.s.spare_blocks:
+            assert self.world.log.popleft() == ("shrink",)
+            self.shrink_now()
 
     def boot(self):
         self.tables = "boot"
