@@ -9,8 +9,8 @@ from replay.wanted import Wanted, by_scene
 
 _EVENTS_PER_S, _NS_A_PAGE = 7e5, 30
 """A run where nothing like it was run yet: its events a second, and what each simulated page takes."""
-_START_S, _SCENE_S, _SCENE_NS_A_PAGE = 6, 0.4, 100
-"""The start of it all; a scene, and what each of its pages takes."""
+_START_S, _RECORDING_S, _SCENE_S, _SCENE_NS_A_PAGE = 6.0, 1.0, 0.02, 20
+"""The start of it all; reading a recording; setting a scene on it, and what each of its pages takes."""
 _PROCESS = 450 << 20
 """Bytes of a process with everything loaded: compiled code, the capture, its events."""
 
@@ -33,7 +33,7 @@ def expected(connection: duckdb.DuckDBPyConnection, missing: list[Wanted], at_a_
         UsageError: a machine that does not fit into the memory of this one, so many replays at a time.
     """
     rates = dict(connection.execute(_RATES).fetchall())
-    seconds, memory = 0.0, 0
+    seconds, memory = _RECORDING_S * len({(run.capture["capture_id"], run.rcu) for run in missing}), 0
     for group in by_scene(missing):
         capture, scene = group[0].capture, group[0]
         profile, page_shift = profile_of(scene.machine), capture["page_size"].bit_length() - 1

@@ -48,11 +48,13 @@ def open_shards(folder: Path, sweep: str, wanted: Iterable[Wanted]) -> Iterator[
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise UsageError(
-                f"{folder}: another ptpool is writing shards there ({error.strerror})",
+                f"{folder}: another ptpool is writing shards there",
                 "wait for it to finish, or name another folder with --out",
             ) from error
+        except OSError:  # a file system without locks
+            pass
         yield Shards(folder, sweep, wanted)
 
 

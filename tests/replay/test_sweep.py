@@ -70,7 +70,7 @@ def test_a_folder_in_use_is_refused_and_left_alone(captures, tmp_path, capsys):
     command = sweep_of(captures, captures, "--out", str(tmp_path))
     with open_shards(tmp_path, "grid", []):
         assert run(command) == 2
-    assert capsys.readouterr().err.startswith(f"ptpool: {tmp_path}: another ptpool is writing shards there (")
+    assert capsys.readouterr().err.startswith(f"ptpool: {tmp_path}: another ptpool is writing shards there\n")
     assert not list(tmp_path.glob("*/*"))
 
 
