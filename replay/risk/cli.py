@@ -91,7 +91,7 @@ def exhaust(
     seeds: Annotated[int, typer.Option(min=1, max=1000, help="Draws of when copies start.")] = 3,
     most: Annotated[int, typer.Option(min=1, max=1000, help="Copies to try at most.")] = 64,
     machine: Machine = "recorded",
-    reclaim: Variants = "all",
+    reclaim: Variants = "none,moderate",
     jobs: Jobs = None,
     db: Db = DEFAULT_DB,
     quiet: Quiet = False,
@@ -101,9 +101,10 @@ def exhaust(
 
     Seeds draw when the copies start; the machine is the same for all. A failure is what it is for replay risk. Printed
     for each strategy: the least number of copies with which it fails, and after how many seconds; beside that, when it
-    fails with as many copies as make unprotected fail. That more copies never help is an assumption; runs that
-    contradict it are counted. Takes a run of the scaled recording for each number of copies that is tried, two to ten a
-    strategy: seconds for a small machine, hours for a large one with all strategies and variants.
+    fails with as many copies as make unprotected fail. No strategy is tried with more than twice as many copies as make
+    unprotected fail. That more copies never help is an assumption; runs that contradict it are counted. Takes two to
+    ten runs a strategy, of the recording times the copies: docs/load.md says how long. Reclaim optimistic takes
+    longest, since nearly everything can be reclaimed.
 
     Example: ptpool replay exhaust --capture sharedmem-frag-1g --reclaim moderate
     """

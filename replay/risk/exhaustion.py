@@ -11,6 +11,9 @@ from replay.risk.pressure import usable_pages
 from replay.risk.search import Ground, threshold
 from replay.risk.trial import Outcome, trial
 
+OUTLAST = 2
+"""No strategy is tried with more than this many times the copies that make the first one fail."""
+
 _KEPT = 3
 """Demands of so many copies that are kept: most strategies fail at nearly the same number."""
 
@@ -31,7 +34,7 @@ def exhaust(ground: Ground, load: Load) -> dict[tuple[int, int], Outcome]:
 
     Returns:
         What became of every run, by place of the strategy and number of copies. Every strategy is also run with as many
-        copies as it takes to make the first one fail.
+        copies as it takes to make the first one fail, and none with more than `OUTLAST` times as many.
     """
     outcomes: dict[tuple[int, int], Outcome] = {}
 
@@ -45,10 +48,10 @@ def exhaust(ground: Ground, load: Load) -> dict[tuple[int, int], Outcome]:
         return outcomes[place, copies].failed is not None
 
     usable = usable_pages(ground.start, variant_of(load.reclaim).reclaimable)
-    guess, first = max(usable // ground.peak, 1), load.most
-    for place in range(len(load.strategies)):
-        found = threshold(lambda copies, place=place: fails(place, copies), [guess], 1, load.most)  # type: ignore[misc]
-        guess, first = found, first if place else found
-        if first <= load.most:
+    first = threshold(lambda copies: fails(0, copies), [max(usable // ground.peak, 1)], 1, load.most)
+    most, found = min(OUTLAST * first, load.most), {first}
+    for place in range(1, len(load.strategies)):
+        found.add(threshold(lambda copies, place=place: fails(place, copies), found, 1, most))  # type: ignore[misc]
+        if first <= most:
             fails(place, first)
     return outcomes

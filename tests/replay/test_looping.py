@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_machine import KERNEL, OTHER, demand_of, finished, machine_of
 
-from replay.kernel.gfp import MAY_FS, MAY_IO, NORETRY, RETRY_MAYFAIL, THISNODE, WAKES_KSWAPD
+from replay.kernel.gfp import MAY_FS, MAY_IO, MEMALLOC, NORETRY, RETRY_MAYFAIL, THISNODE, WAKES_KSWAPD
 from replay.kernel.mmzone import USED, WMARK_HIGH, WMARK_LOW
 from replay.reclaim import variants
 from replay.state import FLAGS
@@ -82,6 +82,18 @@ def test_kswapd_helps_where_direct_reclaim_may_not(monkeypatch):
     direct, kswapd = (woken.reclaim.done[by] for by in ("reclaimed", "kswapd"))
     assert (direct, kswapd > 0, kinds(woken)) == (0, True, [])
     assert kinds(alone) == ["livelock"]
+
+
+def test_kswapd_is_woken_in_every_round(monkeypatch):
+    """Min watermark 2. When kswapd first runs nothing can be reclaimed; a page that can comes into use 20 ms later."""
+    monkeypatch.setitem(variants(), "moderate", replace(variants()["moderate"], without_io=0.0, reclaimable=1.0))
+    start = machine_of(FULL, free=[page < 2 for page in range(FULL)])
+    start.allocator.kind[2:] = USED
+    start.allocator.wmark[0] = 2, 2, 4
+    events = [(0, 0, "alloc", 400), (20_000_000, 1, "alloc", 401), (30_000_000, 1, "free", 7)]
+    machine = played(events, reclaim="moderate", context=[NOIO | WAKES_KSWAPD, KERNEL | MEMALLOC, KERNEL], start=start)
+    assert (machine.tally.page_of[400] >= 0, machine.tally.page_of[401], kinds(machine)) == (True, -1, [])
+    assert machine.reclaim.done == {"reclaimed": 0, "kswapd": 1}
 
 
 @settings(max_examples=60, deadline=None)
