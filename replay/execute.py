@@ -115,7 +115,10 @@ class Workers:
     def run_groups(
         self, function: Callable[[S, U], R], groups: Iterable[tuple[Shared[S], Iterable[U]]]
     ) -> Iterator[tuple[U, R | Failure]]:
-        """The same for units of several shared values; the next is asked for while workers still have work."""
+        """The same for units of several shared values; the next is asked for while workers still have work.
+
+        Where the only worker is this process, it is asked for when the last is done with: there is one at a time.
+        """
         source = iter(groups)
         ended: SimpleQueue[Future[R | Failure]] = SimpleQueue()
         pending: dict[Future[R | Failure], tuple[Shared[S], U]] = {}
@@ -129,12 +132,19 @@ class Workers:
             pending[future] = shared, unit
             future.add_done_callback(ended.put)
 
-        in_vain = 0
+        def submit_next() -> bool:
+            """Submit the next group, if there is one, and keep no hold of what it shares."""
+            if (group := next(source, None)) is None:
+                return False
+            for unit in group[1]:
+                submit(group[0], unit)
+            return True
+
+        in_vain, ahead = 0, 0 if self.alone else self.at_a_time
         try:
             while True:
-                while len(pending) <= self.at_a_time and (group := next(source, None)) is not None:
-                    for unit in group[1]:
-                        submit(group[0], unit)
+                while len(pending) <= ahead and submit_next():
+                    pass
                 if not pending:
                     return
                 future = self._next(ended)

@@ -7,7 +7,7 @@ import duckdb
 from replay.other_machine import bytes_needed, check_memory, pages_of, profile_of
 from replay.wanted import Wanted, by_scene
 
-_EVENTS_PER_S, _NS_A_PAGE = 7e5, 30
+_EVENTS_PER_S, _NS_A_PAGE = 2e6, 30
 """A run where nothing like it was run yet: its events a second, and what each simulated page takes."""
 _START_S, _RECORDING_S, _SCENE_S, _SCENE_NS_A_PAGE = 6.0, 1.0, 0.02, 20
 """The start of it all; reading a recording; setting a scene on it, and what each of its pages takes."""
@@ -41,7 +41,8 @@ def expected(connection: duckdb.DuckDBPyConnection, missing: list[Wanted], at_a_
         if profile is not None:
             check_memory(profile, page_shift, together)
         pages = pages_of(profile, page_shift) if profile else capture["total_pages"] or 0
-        memory = max(memory, bytes_needed(pages, together))
+        ahead = bytes_needed(pages, 0) if at_a_time > 1 else 0  # the next scene is set while the last runs go on
+        memory = max(memory, bytes_needed(pages, together) + ahead)
         events = capture["events"] * scene.copies
         as_ever = events / _EVENTS_PER_S + pages * _NS_A_PAGE * 1e-9
         seconds += _SCENE_S + pages * _SCENE_NS_A_PAGE * 1e-9

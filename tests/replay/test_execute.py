@@ -1,6 +1,7 @@
 """Units of work in other processes: shared arrays, failures with their reason, workers that die."""
 
 import os
+import weakref
 
 import pytest
 from units import DATA, die, die_once, total
@@ -33,3 +34,26 @@ def test_units_that_always_kill_their_worker_fail():
     with local_workers(2) as workers:
         results = dict(workers.run(die, workers.share(DATA), [1, 2]))
     assert results == dict.fromkeys([1, 2], Failure("its worker died: killed, or out of memory?"))
+
+
+class Large:
+    """What is shared, where a second would not fit."""
+
+
+def kept_apart(shared, unit):
+    return isinstance(shared, Large)
+
+
+def test_a_single_process_holds_one_shared_value_at_a_time():
+    made = []
+
+    def groups(workers):
+        for _ in range(3):
+            assert all(earlier() is None for earlier in made)
+            value = workers.share(Large())
+            made.append(weakref.ref(value.value))
+            yield value, [1, 2]
+            del value
+
+    with local_workers(1) as workers:
+        assert [result for _, result in workers.run_groups(kept_apart, groups(workers))] == [True] * 6
