@@ -44,13 +44,14 @@ def draw_fronts(points: pd.DataFrame) -> Figure:
 
 def _draw_points(axis: Axes, mine: pd.DataFrame) -> None:
     alone = mine["strategy"].nunique() == 1
-    named: dict[tuple[float, ...], list[tuple[str, str]]] = {}
+    named: dict[tuple[float, float, int | None, int], list[tuple[str, str]]] = {}
     for row in mine.to_dict("records"):
         x, y, name = row["pages_held"], row["conversion_ns"] / 1e6, row["strategy"]
+        splits = None if pd.isna(row["splits"]) else round(row["splits"])
         if row["on_front"]:
             axis.plot(x, y, marker(name), color=colour(name), markersize=7, zorder=3)
             label = row["brief"] if alone and row["brief"] else f"{name} {row['brief']}".strip()
-            named.setdefault((x, y, row["splits"], row["stalls"]), []).append((label, name))
+            named.setdefault((x, y, splits, round(row["stalls"])), []).append((label, name))
         else:
             axis.plot(x, y, "o" if row["protects"] else "x", color=QUIET, markersize=4.5, zorder=1)
     labels_beside(
@@ -59,9 +60,13 @@ def _draw_points(axis: Axes, mine: pd.DataFrame) -> None:
     )  # fmt: skip
 
 
-def _label(names: list[str], splits: float, stalls: float) -> str:
+def _label(names: list[str], splits: int | None, stalls: int) -> str:
     shown = "; ".join(names[:_NAMES]) + (f" and {len(names) - _NAMES} more" if len(names) > _NAMES else "")
-    return f"{shown}: {count(round(splits), 'split')}" + (f", {count(round(stalls), 'stall')}" if stalls else "")
+    words = [
+        "map in pages" if splits is None else count(splits, "split"),
+        *([count(stalls, "stall")] if stalls else []),
+    ]
+    return f"{shown}: {', '.join(words)}"
 
 
 def _scales(axis: Axes, mine: pd.DataFrame) -> None:
@@ -71,6 +76,7 @@ def _scales(axis: Axes, mine: pd.DataFrame) -> None:
         if most > 10 * least:
             linear_to = 10.0 ** math.floor(math.log10(least))
             getattr(axis, f"set_{which}scale")("symlog", linthresh=linear_to, linscale=0.4)
+            getattr(axis, f"{which}axis").get_major_locator().set_params(numticks=3)
             getattr(axis, f"{which}axis").set_minor_locator(NullLocator())
             low, high = (-0.25 * linear_to if (values <= 0).any() else 0.7 * least), 1.6 * most
         else:

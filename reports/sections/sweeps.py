@@ -48,8 +48,8 @@ def _figures(_: duckdb.DuckDBPyConnection, case: Case) -> list[Drawn]:
     if most:
         caption = (
             "Grey: points that protect. In colour: those that no other beats in memory held, splits, stalls and "
-            "conversion time together; their splits in words (of a map in small pages, its tables), and stalls where "
-            "there are any. A cross failed to protect."
+            "conversion time together; their splits in words (a map in pages cannot be split: its tables count "
+            "instead), and stalls where there are any. A cross failed to protect."
         ) + (f" {left_out} more in the data, by sweep and machine." if left_out else "")
         drawn.append(
             Drawn(

@@ -71,6 +71,18 @@ def test_what_protects_and_what_no_other_beats(case):
     assert 0 < shares["machine", "pool_idle_pages_mean"] < 1
 
 
+def test_a_map_in_pages_has_no_splits(case):
+    told, connection = case
+    swept(connection)
+    connection.execute(
+        "UPDATE run_metric SET value = NULL WHERE metric IN ('splits_1g', 'splits_2m', 'splits_warm_up')"
+    )
+    points = frame(told.answers["sweep_points"])
+    assert points["splits"].isna().all()
+    (axis,) = figure.draw_fronts(points[points["replayed_on"] == "8G"]).axes
+    assert [text.get_text() for text in axis.texts] == ["1; 4: map in pages"]
+
+
 def test_equal_points_share_a_name_and_others_have_none(case):
     told, connection = case
     swept(connection)
