@@ -1,7 +1,8 @@
 """Memory made free again, simply: movable pages dropped (mm/vmscan.c) or moved out of the way (mm/compaction.c, 6.12).
 
 Only pages in use by MOVABLE requests are touched. `page_of` says which simulated page stands for a recorded one,
-`name_of` the reverse; a name counts only if both agree.
+`name_of` the reverse; a name counts only if both agree. Of a page without a name that was moved, `name_of` says where
+it was first: -2 less its number.
 """
 
 import numpy as np
@@ -41,6 +42,18 @@ def _name(page_of, name_of, page):
     return name if name >= 0 and page_of[name] == page else np.int64(-1)
 
 
+@compiled
+def _can_be_freed(name_of, page, share):
+    """Whether a movable page is among the share that can be: drawn by its name, or where it first was without one.
+
+    So moving data changes nothing about it: drawn by address, compaction would make ever more of it reclaimable.
+    """
+    data = np.int64(name_of[page])
+    if data < 0:
+        data = page if data == -1 else -2 - data
+    return (data * 2654435761 & 0xFFFFFFFF) >> 16 < share
+
+
 @compiled_apart
 def shrink_zone(a, page_of, name_of, hands, cpu, zone, wanted, share):
     """Free movable pages one by one, going round the zone from where the last call stopped.
@@ -56,7 +69,7 @@ def shrink_zone(a, page_of, name_of, hands, cpu, zone, wanted, share):
         cpu: whose per-CPU lists the pages go to.
         zone: index of the zone.
         wanted: pages.
-        share: of WHOLE, how many pages can be freed at all: spread evenly over the addresses.
+        share: of WHOLE, how many pages can be freed at all: spread evenly over their names.
 
     Returns:
         Pages freed.
@@ -69,7 +82,7 @@ def shrink_zone(a, page_of, name_of, hands, cpu, zone, wanted, share):
     for _ in range(last - first + 1):
         if freed >= wanted:
             break
-        if a.kind[page] == IN_USE and (page * 2654435761 & 0xFFFFFFFF) >> 16 < share:
+        if a.kind[page] == IN_USE and _can_be_freed(name_of, page, share):
             name = _name(page_of, name_of, page)
             if name >= 0:
                 page_of[name] = -1
@@ -151,7 +164,7 @@ def _empty(a, page_of, name_of, zone, base, order, movable_targets):
         name = _name(page_of, name_of, page)
         a.kind[target] = IN_USE
         a.zone_state[zone, BARREN] = 0
-        name_of[target] = name
+        name_of[target] = name_of[page] if name_of[page] != -1 else -2 - page
         if name >= 0:
             page_of[name] = target
         target += 1

@@ -17,6 +17,7 @@ from replay.kernel.compaction import WHOLE, shrink_zone
 from replay.kernel.gfp import MAY_FS, MAY_IO, NORETRY, WAKES_KSWAPD
 from replay.kernel.mmzone import BARREN, FREE, ON_PCP, USED, WMARK_HIGH, WMARK_LOW
 from replay.kernel.page_alloc import alloc_pages
+from replay.kernel.per_cpu import drain_all_pages
 from replay.machine import Machine
 from replay.reclaim import variants
 from replay.results import result_of
@@ -158,6 +159,24 @@ def test_moderate_reclaims_what_was_page_cache(page_cache, freed):
     state = Machine(start, demand_of([]), Unprotected(), "moderate").reclaim
     assert state.direct(0, KERNEL) + state.direct(0, KERNEL) == freed
     assert state.direct(0, KERNEL & ~MAY_IO) == 0
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_data_that_is_moved_does_not_become_reclaimable(named, monkeypatch):
+    """All that can be is reclaimed; then compaction moves what is left, to addresses where it could have been, too."""
+    monkeypatch.setitem(variants(), "optimistic", replace(variants()["optimistic"], reclaimable=0.5, page_cache=False))
+    machine = Machine(machine_of(64, free=[False] * 64), demand_of([]), Unprotected(), "optimistic")
+    if not named:
+        machine.tally.page_of[:] = machine.tally.name_of[:] = -1
+    while machine.reclaim.direct(0, KERNEL):
+        pass
+    drain_all_pages(machine.allocator)
+    before = set(np.flatnonzero(machine.allocator.kind == IN_USE))
+    assert all(machine.reclaim.compact(0, 3, MOVABLE, KERNEL, sync=True) for _ in range(2))
+    arrived = set(np.flatnonzero(machine.allocator.kind == IN_USE)) - before
+    assert any((int(page) * 2654435761 & 0xFFFFFFFF) >> 16 < 1 << 15 for page in arrived)
+    machine.allocator.zone_state[:, BARREN] = 0
+    assert machine.reclaim.direct(0, KERNEL) == 0
 
 
 @pytest.mark.parametrize(("variant", "freed"), [("none", 0), ("moderate", 10), ("optimistic", 10)])
