@@ -1,4 +1,4 @@
-SELECT fragmentation, reclaim,
+SELECT fragmentation || if(machine = 'recorded', '', ' on ' || machine) AS fragmentation, reclaim,
        CASE WHEN strategy = 'full-reserve' AND params ->> 'pgd' = 'bypass' AND json_array_length(params -> 'refill_orders') = 1
             THEN 'refills of order ' || (params -> 'refill_orders' ->> 0) ELSE strategy END AS strategy,
        quantile_disc(headroom, 0.5) AS headroom_median, min(headroom) AS headroom_least, max(headroom) AS headroom_most,

@@ -11,9 +11,6 @@ from reports.formats import listed
 from reports.section import Drawn, Section
 from reports.tables import frame
 
-ORDERS = [f"refills of order {order}" for order in (0, 2, 9)]
-"""The same pool three times, which differ in nothing but the order of their refills."""
-
 Rows = list[dict[str, Any]]
 
 
@@ -26,16 +23,8 @@ def _panels(case: Case) -> dict[tuple[str, str], Rows]:
 
 def sentences(case: Case) -> list[str]:
     """What the draws say, where they do: what the order of refills costs, and who fails sooner in every variant."""
-    said = []
     panels = _panels(case)
-    for (fragmentation, reclaim), rows in panels.items():
-        by_name = {row["strategy"]: row for row in rows}
-        if all(name in by_name for name in ORDERS):
-            parts = [f"{name.removeprefix('refills of ')} {_headroom(by_name[name])}" for name in ORDERS]
-            said.append(
-                f"Memory {fragmentation}, reclaim {reclaim}: the same pool needs, with refills of {listed(parts)}; "
-                f"`unprotected` {_headroom(by_name['unprotected'])}."
-            )
+    said = orders(case)
     for fragmentation in dict.fromkeys(kind for kind, _ in panels):
         mine = [rows for (kind, _), rows in panels.items() if kind == fragmentation]
         said.append(f"Memory {fragmentation}: {_holds(mine)}")
@@ -44,10 +33,31 @@ def sentences(case: Case) -> list[str]:
     wrong = sum(row["contradicted"] for rows in panels.values() for row in rows)
     if panels:
         said.append(
-            f"{draws} draws each, their median and range. The search takes it that more headroom never hurts; it did "
-            f"in {wrong} of {checked} further runs."
+            f"{draws} machines drawn for each variant of reclaim{_few(draws)}. The search takes it that more headroom "
+            f"never hurts; it did in {wrong} of {checked} further runs (contradicted)."
         )
     return said
+
+
+def _few(draws: int) -> str:
+    more = max(12, 2 * draws)
+    return f", which is few: `--seeds {more}` of `ptpool replay risk` draws more" if draws < 12 else ""
+
+
+def orders(case: Case) -> list[str]:
+    """How much sooner a pool fails that needs four pages in a row, or 512, than one that needs single pages."""
+    panels: dict[tuple[str, str], list[str]] = {}
+    for row in case.answers["risk_orders"].records():
+        over = "more than " if row["never_enough"] * 2 > row["draws"] else ""
+        least, most = f"{row['times_least']:.2g}", f"{row['times_most']:.2g}"
+        spread = "" if least == most else f" ({least} to {most})"
+        part = f"order {row['refill_order']} {over}{row['times_median']:.2g}{spread}"
+        panels.setdefault((row["fragmentation"], row["reclaim"]), []).append(part)
+    return [
+        f"Memory {fragmentation}, reclaim {reclaim}: headroom that the same pool needs with larger refills, times "
+        f"what it needs with refills of order 0: {listed(parts)}."
+        for (fragmentation, reclaim), parts in panels.items()
+    ]
 
 
 def _holds(panels: list[Rows]) -> str:
@@ -66,21 +76,21 @@ def _holds(panels: list[Rows]) -> str:
     return f"failing sooner than `unprotected` in all draws, under all three variants of reclaim: {listed(sooner)}."
 
 
-def _headroom(row: dict[str, Any]) -> str:
-    over = "more than " if row["never_enough"] * 2 > row["draws"] else ""
-    return f"{over}{row['headroom_median']:.2g} ({row['headroom_least']:.2g} to {row['headroom_most']:.2g})"
-
-
 def _figures(_: duckdb.DuckDBPyConnection, case: Case) -> list[Drawn]:
-    answer = case.answers["risk"]
-    if not answer.rows:
-        return []
+    answer = case.answers["risk_curve"]
     rows = frame(answer)
-    said = (
-        "The least headroom at which each strategy does not fail: median and range over the draws; an arrow where it "
-        "fails at the largest that was tried, too. The dashed line is `unprotected`'s median."
-    )
-    return [Drawn(said, "risk", answer, "risk", written(risk.draw(rows)))]
+    drawn = []
+    for fragmentation in dict.fromkeys(row["fragmentation"] for row in answer.records()):
+        mine = rows[rows["fragmentation"] == fragmentation]
+        shares = [f"{mine[f'unusable_index_{order}'].mean():.0%} for order {order}" for order in (2, 4, 9)]
+        said = (
+            f"Memory {fragmentation}: share of the machines on which a strategy fails and `unprotected` does not, by "
+            "headroom; each strip from 0 at its foot to 1 at its head, with the 95 % interval (Wilson); grey: "
+            f"`unprotected` fails. Free memory at the start in blocks too small: {listed(shares)} (unusable index)."
+        )
+        name = f"risk-{fragmentation.replace(' ', '-')}"
+        drawn.append(Drawn(said, name, answer, "risk-curve", written(risk.draw(mine))))
+    return drawn
 
 
 SECTION = Section("risk", values=lambda case: {"sentences": sentences(case)}, figures=_figures)

@@ -6,7 +6,7 @@ from ptpool.warehouse import open_warehouse
 from reports.case import Case
 from reports.figures import risk as figure
 from reports.questions import Answers
-from reports.sections.risk import sentences
+from reports.sections.risk import SECTION, sentences
 from reports.tables import frame
 
 PLAIN, SINGLE = "{}", '{{"pgd": "bypass", "refill_orders": [{}]}}'
@@ -41,20 +41,36 @@ def test_the_order_of_refills_and_what_holds_in_all_variants(case):
         draws(connection, "unprotected", PLAIN, [1, 1, 1, 1.1, 1.1, 1.2], reclaim=reclaim)
         draws(connection, "pba", PLAIN, [2, 2, 2, 2.5, 3, 3], reclaim=reclaim)
         draws(connection, "freetype", PLAIN, [2, 2, 2, 2, 2, 1.2 if reclaim == "none" else 2], reclaim=reclaim)
-        draws(connection, "full-reserve", SINGLE.format(0), [1] * 6, reclaim=reclaim)
+        draws(connection, "full-reserve", SINGLE.format(0), [1] * 5 + [1.2], reclaim=reclaim)
         draws(connection, "full-reserve", SINGLE.format(2), [2] * 6, reclaim=reclaim)
         draws(connection, "full-reserve", SINGLE.format(9), [17] * 6, reclaim=reclaim, censored=True)
     said = sentences(told)
     assert said[2] == (
-        "Memory severe, reclaim optimistic: the same pool needs, with refills of order 0 1 (1 to 1), "
-        "order 2 2 (2 to 2) and order 9 more than 17 (17 to 17); `unprotected` 1 (1 to 1.2)."
+        "Memory severe, reclaim optimistic: headroom that the same pool needs with larger refills, times what it needs with "
+        "refills of order 0: order 2 2 (1.7 to 2) and order 9 more than 17 (14 to 17)."
     )
     assert "refills of order 9, pba and refills of order 2." in said[3], said[3]
     assert "freetype" not in said[3], "it does not hold under none"
     assert "in 108 of 432 further runs" in said[4]
-    assert "6 draws each" in said[4]
-    drawn = figure.draw(frame(told.answers["risk"]))
-    assert len(drawn.axes) == 3
+    assert "6 machines drawn for each variant of reclaim, which is few: `--seeds 12`" in said[4]
+
+
+def test_a_strip_a_strategy_and_a_column_a_variant(case):
+    told, connection = case
+    for reclaim in ("none", "moderate", "optimistic"):
+        for strategy, failures in (("unprotected", (0, 0)), ("pba", (6, 0)), ("freetype", (6, 6))):
+            for headroom, failed in zip((1.0, 2.0), failures, strict=True):
+                connection.execute(
+                    "INSERT INTO risk VALUES ('c', ?, '{}', 'recorded', ?, 'severe', ?, 0.8, 0.9, 1, 6, ?, 0, 0.1, 0.9, NULL)",
+                    [strategy, reclaim, headroom, failed],
+                )
+    drawn = figure.draw(frame(told.answers["risk_curve"]))
+    names = [axis.get_ylabel() for axis in drawn.axes if axis.get_ylabel()]
+    assert (len(drawn.axes), names) == (6, ["pba", "freetype"]), "unprotected is the grey of the others"
+    (curve,) = drawn.axes[0].lines
+    assert curve.get_ydata().tolist() == [1.0, 0.0]
+    (shown,) = SECTION.figures(connection, told)
+    assert "80% for order 2, 90% for order 4 and 100% for order 9" in shown.caption
 
 
 def test_few_draws_rank_nothing(case):
