@@ -82,12 +82,14 @@ def _sentences(found: dict[tuple[str, str], dict[str, list[tuple[Any, ...]]]]) -
         of_kind = {reclaim: draws for (kind, reclaim), draws in found.items() if kind == fragmentation}
         for reclaim, by_strategy in of_kind.items():
             pools = {order: by_strategy.get(_POOL.format(order)) for order in ORDERS}
-            parts = [f"order {order} {_range(draws)}" for order, draws in pools.items() if draws]
-            if len(parts) == len(ORDERS):
-                lines.append(
-                    f"{fragmentation}, reclaim {reclaim}: half of the machines fail below this headroom, with refills "
-                    f"of {', '.join(parts)}; unprotected {_range(by_strategy['unprotected'])}."
-                )
+            single = pools[0]
+            if not single:
+                continue
+            parts = [f"order {order} {_times(draws, single)}" for order, draws in pools.items() if order and draws]
+            lines.append(
+                f"{fragmentation}, reclaim {reclaim}: the same pool needs {_range(single)} with refills of order 0 "
+                f"(unprotected {_range(by_strategy['unprotected'])}); times that, with refills of {', '.join(parts)}."
+            )
         if set(of_kind) == set(variants()):
             worse = [name for name in next(iter(of_kind.values())) if _everywhere(of_kind, name)]
             said = ", ".join(worse) if worse else "none"
@@ -173,6 +175,14 @@ def _range(draws: list[tuple[Any, ...]]) -> str:
     middle = _middle(draws)
     ends = "" if middle.low is None else f" ({middle.low:.2f} to {middle.high:.2f})"
     return f"{_over(draws)}{middle.value:.2f}{ends}"
+
+
+def _times(draws: list[tuple[Any, ...]], single: list[tuple[Any, ...]]) -> str:
+    """Headroom over that of refills of order 0 on the same machine: median and range."""
+    one = {row[0]: row[1] for row in single}
+    ratios = [row[1] / one[row[0]] for row in draws if row[0] in one]
+    over = "> " if any(row[7] for row in draws) else ""
+    return f"{over}{median(ratios).value:.2f} ({min(ratios):.2f} to {max(ratios):.2f})" if ratios else "unknown"
 
 
 def _usual(values: list[str]) -> str | None:

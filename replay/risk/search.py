@@ -52,6 +52,8 @@ class Draw(NamedTuple):
     """The first one is what the others are held against."""
     check: bool
     """Whether to try steps that the search does not need."""
+    guesses: tuple[int, ...] = ()
+    """The thresholds of the strategies on another machine drawn, where they are known."""
 
 
 class Tried(NamedTuple):
@@ -133,7 +135,8 @@ def search(ground: Ground, draw: Draw) -> Found:
     most = next((step for step in range(MOST, LEAST - 1, -1) if wanted(step).fits(zones, tables, size)), LEAST - 1)
     thresholds: list[int] = []
     for place in range(len(draw.strategies)):
-        thresholds.append(threshold(lambda step, place=place: passes(place, step), thresholds or [0], LEAST, most))  # type: ignore[misc]
+        near = draw.guesses[place : place + 1] or thresholds or [0]
+        thresholds.append(threshold(lambda step, place=place: passes(place, step), near, LEAST, most))  # type: ignore[misc]
     for step in {step for step in thresholds if step <= most}:
         passes(0, step)
     if draw.check:

@@ -1,6 +1,7 @@
 """All draws of a study, in other processes, and their way into the warehouse."""
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 import duckdb
@@ -56,10 +57,17 @@ def study(
     ]
     found: dict[tuple[str, str], list[tuple[Draw, Found]]] = {}
     ended: dict[tuple[str, str], int] = {}
+    guesses: dict[tuple[str, str], tuple[int, ...]] = {}
     failed: list[str] = []
     compile_ahead(reclaim=True)
     with local_workers(min(jobs, len(draws))) as workers:
-        for draw, result in workers.run(search, workers.share(ground), draws):
+        shared = workers.share(ground)
+        for draw, result in chain.from_iterable(
+            workers.run(search, shared, [draw._replace(guesses=guesses.get(draw[:2], ())) for draw in part])
+            for part in ([draw for draw in draws if not draw.seed], [draw for draw in draws if draw.seed])
+        ):
+            if not draw.seed and isinstance(result, Found):  # the others of its kind begin where it ended
+                guesses[draw[:2]] = tuple(result.thresholds)
             key = (draw.reclaim, draw.fragmentation)
             ended[key] = ended.get(key, 0) + 1
             if isinstance(result, Failure):
