@@ -33,7 +33,7 @@ def sentences(case: Case) -> list[str]:
     wrong = sum(row["contradicted"] for rows in panels.values() for row in rows)
     if panels:
         said.append(
-            f"{draws} machines drawn for each variant of reclaim{_few(draws)}. The search takes it that more headroom "
+            f"{draws} machine{'s' * (draws != 1)} drawn for each variant of reclaim{_few(draws)}. The search takes it that more headroom "
             f"never hurts; it did in {wrong} of {checked} further runs (contradicted)."
         )
     return said

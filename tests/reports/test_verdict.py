@@ -124,7 +124,11 @@ def test_what_is_not_measured_is_said_and_how_to(case: Case) -> None:
 
 def test_risk_decides_where_it_was_measured(tmp_path: Path) -> None:
     write(tmp_path / "w.duckdb", (("pba", 1.5, 2), ("pba", 3.0, 0), ("reserve-block", 1.5, 0), ("unprotected", 1.0, 0)))
-    with open_warehouse(tmp_path / "w.duckdb") as connection:
+    with open_warehouse(tmp_path / "w.duckdb", write=True) as connection:
+        connection.execute(
+            "INSERT INTO risk SELECT * REPLACE ('reserve-block' AS strategy, '{\"reserve\": 9}' AS params) "
+            "FROM risk WHERE strategy = 'pba'"
+        )  # with other parameters it is another pool
         case = load_case(connection, "name")
         assert standings(case)["pba"] == ("beaten", "reserve-block")
         assert "Memory pressure: pba fails up to a headroom of 1.5" in " ".join(sensitivity.would_change(case))
