@@ -32,9 +32,10 @@ def sentences(case: Case) -> list[str]:
     checked = sum(row["checked"] for rows in panels.values() for row in rows)
     wrong = sum(row["contradicted"] for rows in panels.values() for row in rows)
     if panels:
+        machines = f"{draws} machine{'s' * (draws != 1)} drawn for each variant of reclaim{_few(draws)}"
         said.append(
-            f"{draws} machine{'s' * (draws != 1)} drawn for each variant of reclaim{_few(draws)}. The search takes it that more headroom "
-            f"never hurts; it did in {wrong} of {checked} further runs (contradicted)."
+            f"{machines}. The search takes it that more headroom never hurts; it did in {wrong} of {checked} further runs "
+            "(contradicted)."
         )
     return said
 
