@@ -34,8 +34,8 @@ def sentences(case: Case) -> list[str]:
     if panels:
         machines = f"{draws} machine{'s' * (draws != 1)} drawn for each variant of reclaim{_few(draws)}"
         said.append(
-            f"{machines}. The search takes it that more headroom never hurts; it did in {wrong} of {checked} further runs "
-            "(contradicted)."
+            f"{machines}. The search takes it that more headroom never hurts; it did in {wrong} of {checked} further "
+            "runs (contradicted)."
         )
     return said
 
