@@ -14,7 +14,7 @@ from ptpool.vocabulary import CONSUMERS, MOVABLE, UNMOVABLE
 from replay import pool as pools
 from replay.kernel import direct_map as maps
 from replay.kernel.gfp import GFP_KERNEL
-from replay.kernel.mmzone import BALANCE_DUE, POOL_USED, TABLE_KEYED, TABLE_PLAIN, USED
+from replay.kernel.mmzone import BALANCE_DUE, BARREN, POOL_USED, TABLE_KEYED, TABLE_PLAIN, USED, zone_of
 from replay.kernel.page_alloc import alloc_pages, free_pages, run_timers
 from replay.pool import ASIDE, CACHED, HELD, LOW, ON_OWN, STRANDED, WHOLE
 from replay.users import ANY_PERMISSION, NOBODY, PERMISSIONS, TABLES
@@ -399,6 +399,7 @@ def run(a, d, p, t, program, start, end, not_before, horizon):
             t.page_of[count[NEXT_NAME]] = page
             if page >= 0:
                 t.name_of[page] = count[NEXT_NAME]
+                a.zone_state[zone_of(a, page), BARREN] = 0  # by its new name it may be one that can be freed
             t.page_of[recorded] = -1
             count[NEXT_NAME] += 1
             continue

@@ -42,7 +42,8 @@ def risk(
         str,
         typer.Option(
             metavar="NAME",
-            help="How the free memory lies: fresh, moderate, severe, several joined by commas, or all.",
+            help="How the free memory lies: fresh, moderate, severe, or as-recorded by the capture's own snapshot; "
+            "several joined by commas, or all (but as-recorded).",
         ),
     ] = "fresh,severe",
     reclaim: Variants = "all",
@@ -63,11 +64,12 @@ def risk(
 
     Example: ptpool replay risk --capture sharedmem-frag-1g --strategy pba,reserve-block --seeds 12
     """
-    from replay.risk.pressure import fragmentations
+    from replay.risk.pressure import AS_RECORDED, fragmentations
     from replay.settings import checked
 
     entries, variants = _chosen(strategy, setting, machine, reclaim)
-    kinds = checked("--fragmentation", fragmentation, list(fragmentations()))
+    drawn = list(fragmentations())
+    kinds = drawn if fragmentation == "all" else checked("--fragmentation", fragmentation, [*drawn, AS_RECORDED])
     names, strategies = _with_orders(entries) if orders else ([name for name, _ in entries], [s for _, s in entries])
     total, workers = len(variants) * len(kinds) * seeds, _workers(jobs)
     with _studied(db, capture, "risk", total, quiet=quiet) as (connection, row, on_done):

@@ -39,6 +39,9 @@ from replay.kernel.mmzone import (
 from replay.other_machine import alive_at_start, stand_ins
 from replay.stretch import ALLOC, MOVE, OUTSIDE_CHANGE
 
+AS_RECORDED = "as-recorded"
+"""A fragmentation that is not in the profile: see `fragmentation_of`."""
+
 SMALL_ZONE = 16
 """Zones with less than this part of the largest one's memory are full of unmovable pages: ZONE_DMA."""
 
@@ -66,6 +69,19 @@ def _profile() -> tuple[float, dict[str, Fragmentation]]:
 def fragmentations() -> dict[str, Fragmentation]:
     """Every fragmentation by its name, the mildest first."""
     return _profile()[1]
+
+
+def fragmentation_of(name: str, recorded: InitialState) -> Fragmentation:
+    """A fragmentation by its name; `AS_RECORDED` is how memory lay on the recorded machine before the first event."""
+    if name != AS_RECORDED:
+        return fragmentations()[name]
+    a = recorded.allocator
+    size = 1 << a.pageblock_order
+    by_block = a.kind[: len(a.kind) // size * size].reshape(-1, size)
+    movable = by_block[(by_block == USED + MOVABLE).any(axis=1)]
+    mixed = float((movable == USED + UNMOVABLE).any(axis=1).mean()) if len(movable) else 0.0
+    at_2, at_4, at_9 = (unusable_index(a, order) or 0.0 for order in (2, 4, 9))
+    return Fragmentation(name, at_2, at_4, at_9, mixed)
 
 
 class Zone(NamedTuple):

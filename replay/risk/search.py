@@ -15,7 +15,7 @@ from replay.reclaim import variant_of
 from replay.registry import Strategy
 from replay.risk.pressure import (
     Wanted,
-    fragmentations,
+    fragmentation_of,
     pressed,
     unusable_index,
     zones_to_fill,
@@ -108,7 +108,7 @@ def threshold(passes: Callable[[int], bool], guesses: Iterable[int], least: int,
 
 def search(ground: Ground, draw: Draw) -> Found:
     """Find the threshold of every strategy on one draw; see `Found`."""
-    variant, fragmentation = variant_of(draw.reclaim), fragmentations()[draw.fragmentation]
+    variant, fragmentation = variant_of(draw.reclaim), fragmentation_of(draw.fragmentation, ground.recorded)
     zones, size = zones_to_fill(ground.start), 1 << ground.start.allocator.pageblock_order
     tables = len(ground.recorded.page_tables) + ground.recorded.page_tables_elsewhere
     indices: dict[int, tuple[float | None, ...]] = {}

@@ -6,6 +6,7 @@ from typing import Any
 
 import duckdb
 
+from ptpool.errors import UsageError
 from replay.demand import load_demand
 from replay.execute import Failure, local_workers
 from replay.initial.state import recorded_machine
@@ -13,7 +14,7 @@ from replay.one_run import compile_ahead
 from replay.other_machine import check_memory, other_machine, profile_of
 from replay.registry import Strategy
 from replay.risk.exhaustion import Load, exhaust
-from replay.risk.pressure import peak_net_demand
+from replay.risk.pressure import AS_RECORDED, fragmentations, peak_net_demand
 from replay.risk.search import Draw, Found, Ground, search
 from replay.risk.store import parameters_of, write_exhaustion, write_risk
 
@@ -46,9 +47,14 @@ def study(
 
     Returns:
         Draws that broke off, each with its reason; the variant and fragmentation they belong to go without them.
+
+    Raises:
+        UsageError: memory is to lie as recorded, and no snapshot tells how it did; see also `ground_of`.
     """
-    ground = ground_of(connection, capture, machine, jobs)
     variants, kinds, seeds = grid
+    if AS_RECORDED in kinds:
+        _check_snapshot(connection, capture)
+    ground = ground_of(connection, capture, machine, jobs)
     draws = [
         Draw(kind, variant, seed, tuple(named[1]), seed % CHECK_EVERY == 0)
         for kind in kinds
@@ -121,6 +127,17 @@ def ground_of(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any], ma
         check_memory(profile, recorded.geometry.page_shift, jobs)
         start = other_machine(profile, recorded, demand, 0)
     return Ground(demand, recorded, start, max(peak_net_demand(recorded, demand), 1))
+
+
+def _check_snapshot(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any]) -> None:
+    known = connection.execute(
+        "SELECT count(*) FROM free_blocks WHERE capture_id = ? AND moment = 'before'", [capture["capture_id"]]
+    ).fetchall()[0][0]
+    if not known:
+        raise UsageError(
+            f"--fragmentation {AS_RECORDED}: {capture['name']} has no snapshot of its free memory from before",
+            f"record one (ptpool ingest capture), or take one of {', '.join(fragmentations())}",
+        )
 
 
 def _seed(pair: tuple[Draw, Found]) -> int:

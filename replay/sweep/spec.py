@@ -157,5 +157,5 @@ def _values(grid: Mapping[str, Any], key: str, kind: type, default: list[Any] | 
         if type(each) not in _FITS[kind]:
             raise UsageError(f"{key}: {each!r:.60} is not {_WORDS[kind]}", "give one value, or a list of values")
         if least is not None and most is not None and not least <= each <= most:
-            raise UsageError(f"{key} = {each}: too small or too large", f"it is {least:,} to {most:,.0f}")
+            raise UsageError(f"{key} = {each}: too small or too large", f"it is {least:,} to {most:,}")
     return values

@@ -7,13 +7,16 @@ from hypothesis import strategies as st
 from toy_machine import KERNEL, OTHER, PGTABLE, demand_of, machine_of
 
 from ptpool.cli import run
+from ptpool.errors import UsageError
 from ptpool.warehouse import open_warehouse
 from replay.kernel.geometry import X86_64
 from replay.kernel.gfp import GFP_KERNEL, MAY_RECLAIM, NORETRY
 from replay.kernel.mmzone import HOLE, WMARK_MIN
 from replay.risk.estimate import failing_only, median, sooner, wilson
 from replay.risk.pressure import (
+    AS_RECORDED,
     Wanted,
+    fragmentation_of,
     fragmentations,
     peak_net_demand,
     pressed,
@@ -24,6 +27,7 @@ from replay.risk.pressure import (
 from replay.risk.report import risk_rows
 from replay.risk.search import Draw, Found, Tried, headroom, threshold
 from replay.risk.store import write_risk
+from replay.risk.study import study
 from replay.risk.trial import Outcome, trial
 from replay.strategies.freetype import Freetype
 from replay.strategies.pba import Pba
@@ -67,6 +71,24 @@ def test_a_machine_is_left_with_what_was_wanted(fragmentation, reclaimable, usab
     assert (again.allocator.link == state.allocator.link).all()
     assert state.page_tables_elsewhere == 40
     assert state.stands_for[41] >= 0, "a page stands for what the recording frees"
+
+
+@pytest.mark.parametrize("name", fragmentations())
+def test_memory_lies_as_it_was_recorded(name):
+    """A machine filled in a way, taken for the recorded one, tells the way it was filled."""
+    start, demand = large()
+    filled = pressed(start, start, demand, Wanted(4000, 0.5, fragmentations()[name]), 0)
+    told = fragmentation_of(AS_RECORDED, filled)
+    assert told.name == AS_RECORDED
+    assert told[1:4] == tuple(unusable_index(filled.allocator, order) for order in (2, 4, 9))
+    assert told.mixed == pytest.approx(fragmentations()[name].mixed, abs=0.2)
+
+
+def test_only_a_snapshot_from_before_tells_how_memory_lay(tmp_path):
+    capture = {"capture_id": "c", "name": "mine"}
+    said = "mine has no snapshot of its free memory from before"
+    with open_warehouse(tmp_path / "w.duckdb", write=True) as connection, pytest.raises(UsageError, match=said):
+        study(connection, capture, "recorded", ((), ()), (("none",), (AS_RECORDED,), 1), 1, lambda _: None)
 
 
 def test_pages_outside_all_zones_are_nobodys():
@@ -184,7 +206,7 @@ def test_what_was_found_is_written_once_and_told(tmp_path):
         assert below == [(6, pytest.approx(0.6097, abs=1e-4), 0)]
         columns, rows, sentences = risk_rows(connection, "c", "recorded")
     pba = dict(zip(columns, rows[0], strict=True))
-    assert (pba["strategy"], pba["headroom"], pba["times_unprotected"]) == ("pba", "1.41", 1.41)
+    assert (pba["strategy"], pba["headroom"], pba["times_unprotected"]) == ("pba", 1.41, 1.41)
     assert (pba["fails_sooner"], pba["first_failure"], pba["seeds"]) == ("yes", "oom_kill order 2", 6)
     assert (pba["checked"], pba["contradicted"]) == (6, 6)
     assert sentences == [], "nothing is said of all variants when there is one"
