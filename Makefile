@@ -16,7 +16,7 @@ help: ## list the targets
 
 # One machine drawn says little, and the report says so: more with --seeds.
 RISK := --capture sharedmem-frag-1g --fragmentation severe --seeds 1 --no-orders \
-	--strategy pba,reserve-block,self-split,small-reserve,full-reserve,pte-mapped
+	--strategy pba,reserve-block,self-split,small-reserve,full-reserve,pte-mapped,buddy-reserve
 
 report: $(READY) ## sample captures -> warehouse -> all strategies -> report/
 	@for bundle in data/captures/*/; do $(BIN)/ptpool ingest trace $$bundle --replace --db $(DB) || exit; done

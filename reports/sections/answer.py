@@ -5,6 +5,7 @@ import re
 from reports import findings, sensitivity
 from reports.case import Case
 from reports.section import Section
+from reports.sections import risk
 from reports.verdict import verdict
 
 
@@ -15,7 +16,7 @@ def answer(case: Case) -> list[str]:
     if best:
         among = chosen.replace("No recommendation: the pool strategies", "No recommendation among the pools: they")
         chosen = f"Beaten by no other, all costs taken together: {best}. {among}"
-    return [asked, chosen, ran_out]
+    return [asked, chosen, " ".join(part for part in (ran_out, risk.brief(case)) if part)]
 
 
 def details(case: Case) -> list[str]:

@@ -40,6 +40,30 @@ def sentences(case: Case) -> list[str]:
     return said
 
 
+def brief(case: Case) -> str:
+    """In a sentence: from which headroom on each strategy fails no more, in the worst variant; empty: not measured."""
+    panels = _panels(case)
+    if not panels:
+        return ""
+    fragmentation = "severe" if any(kind == "severe" for kind, _ in panels) else next(iter(panels))[0]
+    mine = [row for (kind, _), rows in panels.items() if kind == fragmentation for row in rows]
+    worst: dict[str, tuple[bool, float]] = {}
+    for row in mine:
+        found = (row["never_enough"] * 2 > row["draws"], row["headroom_median"])
+        if not row["strategy"].startswith("refills of order"):
+            worst[row["strategy"]] = max(worst.get(row["strategy"], found), found)
+    ends = sorted((headroom, name) for name, (never, headroom) in worst.items() if not never)
+    parts = [f"{name} {headroom:.2g}" for headroom, name in ends]
+    never_enough = sorted(name for name, (never, _) in worst.items() if never)
+    beyond = f"; {listed(never_enough)} at the largest that was tried, too" if never_enough else ""
+    draws, kinds = min(row["draws"] for row in mine), sum(kind == fragmentation for kind, _ in panels)
+    machines = f"{draws} machine{'s' * (draws != 1)} drawn for each of {kinds} variant{'s' * (kinds != 1)} of reclaim"
+    return (
+        f"Where little memory is left (fragmentation {fragmentation}; {machines}), these fail below so many times the "
+        f"peak demand: {listed(parts)}{beyond}."
+    )
+
+
 def _few(draws: int) -> str:
     more = max(12, 2 * draws)
     return f", which is few: `--seeds {more}` of `ptpool replay risk` draws more" if draws < 12 else ""

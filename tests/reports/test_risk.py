@@ -6,7 +6,7 @@ from ptpool.warehouse import open_warehouse
 from reports.case import Case
 from reports.figures import risk as figure
 from reports.questions import Answers
-from reports.sections.risk import SECTION, sentences
+from reports.sections.risk import SECTION, brief, sentences
 from reports.tables import frame
 
 PLAIN, SINGLE = "{}", '{{"pgd": "bypass", "refill_orders": [{}]}}'
@@ -33,6 +33,18 @@ def draws(connection, strategy, params, values, *, reclaim="none", censored=Fals
 
 def test_nothing_measured_says_nothing(case):
     assert sentences(case[0]) == []
+    assert brief(case[0]) == ""
+
+
+def test_the_worst_variant_and_what_nothing_is_enough_for_are_in_the_answer(case):
+    told, connection = case
+    draws(connection, "unprotected", PLAIN, [1])
+    draws(connection, "unprotected", PLAIN, [1.5], reclaim="moderate")
+    draws(connection, "self-split", PLAIN, [8], censored=True)
+    draws(connection, "self-split", PLAIN, [12], reclaim="moderate")
+    said = brief(told)
+    assert said.endswith("1 machine drawn for each of 2 variants of reclaim), these fail below so many times the peak demand: "
+                         "unprotected 1.5; self-split at the largest that was tried, too.")  # fmt: skip
 
 
 def test_the_order_of_refills_and_what_holds_in_all_variants(case):
@@ -44,6 +56,10 @@ def test_the_order_of_refills_and_what_holds_in_all_variants(case):
         draws(connection, "full-reserve", SINGLE.format(0), [1] * 5 + [1.2], reclaim=reclaim)
         draws(connection, "full-reserve", SINGLE.format(2), [2] * 6, reclaim=reclaim)
         draws(connection, "full-reserve", SINGLE.format(9), [17] * 6, reclaim=reclaim, censored=True)
+    assert brief(told) == (
+        "Where little memory is left (fragmentation severe; 6 machines drawn for each of 3 variants of reclaim), these fail "
+        "below so many times the peak demand: unprotected 1, freetype 2 and pba 2."
+    )
     said = sentences(told)
     assert said[2] == (
         "Memory severe, reclaim optimistic: headroom that the same pool needs with larger refills, times what it needs with "

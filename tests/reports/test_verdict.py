@@ -69,7 +69,7 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
     write(path)
     with open_warehouse(path) as connection:
         loaded = load_case(connection, "name")
-        for name in ("verdict", "conversion_order", "break_even", "contention_limits", "mapping_cost"):
+        for name in ("verdict", "conversion_order", "break_even", "contention_limits", "mapping_cost", "risk"):
             assert loaded.answers[name].columns
     return loaded
 
