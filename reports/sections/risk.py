@@ -41,7 +41,10 @@ def sentences(case: Case) -> list[str]:
 
 
 def brief(case: Case) -> str:
-    """In a sentence: from which headroom on each strategy fails no more, in the worst variant; empty: not measured."""
+    """In a sentence: from which headroom on each strategy fails no more, in the worst variant; empty: not measured.
+
+    "Or more" where most of the further runs contradict that.
+    """
     panels = _panels(case)
     if not panels:
         return ""
@@ -53,7 +56,8 @@ def brief(case: Case) -> str:
         if not row["strategy"].startswith("refills of order"):
             worst[row["strategy"]] = max(worst.get(row["strategy"], found), found)
     ends = sorted((headroom, name) for name, (never, headroom) in worst.items() if not never)
-    parts = [f"{name} {headroom:.2g}" for headroom, name in ends]
+    doubtful = {row["strategy"] for row in mine if row["contradicted"] * 2 > row["checked"]}
+    parts = [f"{name} {headroom:.2g}{' or more' if name in doubtful else ''}" for headroom, name in ends]
     never_enough = sorted(name for name, (never, _) in worst.items() if never)
     beyond = f"; {listed(never_enough)} at the largest that was tried, too" if never_enough else ""
     draws, kinds = min(row["draws"] for row in mine), sum(kind == fragmentation for kind, _ in panels)

@@ -2,14 +2,19 @@
 
 import json
 from pathlib import Path
+from typing import get_args, get_type_hints
 
+import numpy as np
 import pytest
 
 from ptpool.cli import run
 from ptpool.warehouse import capture_row, open_warehouse
+from replay.copies import scaled
 from replay.demand import load_demand
 from replay.initial.state import recorded_machine
+from replay.inject import injected
 from replay.kernel.geometry import X86_64
+from replay.machine import Machine
 from replay.registry import strategies
 
 CAPTURES = Path(__file__).parents[2] / "data" / "captures"
@@ -258,3 +263,21 @@ def test_a_strategy_that_fails_leaves_the_others_alone(warehouse, tmp_path, caps
     assert len(error.splitlines()) == 1
     there = {name for (name,) in rows(path, "SELECT strategy FROM run")}
     assert there == set(strategies()) - {"pba"}
+
+
+def test_what_compiled_code_is_given_has_the_declared_types(warehouse):
+    """Compiled functions look at classes only (ptpool.compiled): every array has to be what its field says, in C order."""
+    with open_warehouse(warehouse) as connection:
+        capture = capture_row(connection, "sharedmem-frag-1g")
+        once, late = load_demand(connection, capture), load_demand(connection, capture, "delayed")
+        start = recorded_machine(connection, capture, once)
+    machine = Machine(start, once, strategies()["buddy-reserve"].factory(), "moderate")
+    more = injected(scaled(once, 2, 0, len(start.mapped)), 10, start, 0)
+    state = machine.allocator, machine.direct_map, machine.pool, machine.tally
+    for given in (once.program, late.program, more.program, *state):
+        declared = get_type_hints(type(given))
+        for name, array in given._asdict().items():
+            if isinstance(array, np.ndarray):
+                dtype = get_args(get_args(declared[name])[1])[0]
+                assert array.dtype == np.dtype(dtype), (type(given).__name__, name)
+                assert array.flags.c_contiguous and array.flags.writeable, (type(given).__name__, name)

@@ -40,11 +40,13 @@ def test_the_worst_variant_and_what_nothing_is_enough_for_are_in_the_answer(case
     told, connection = case
     draws(connection, "unprotected", PLAIN, [1])
     draws(connection, "unprotected", PLAIN, [1.5], reclaim="moderate")
+    draws(connection, "pba", PLAIN, [2])
+    connection.execute("UPDATE risk_threshold SET contradicted = 3 WHERE strategy = 'pba'")
     draws(connection, "self-split", PLAIN, [8], censored=True)
     draws(connection, "self-split", PLAIN, [12], reclaim="moderate")
     said = brief(told)
     assert said.endswith("1 machine drawn for each of 2 variants of reclaim), these fail below so many times the peak demand: "
-                         "unprotected 1.5; self-split at the largest that was tried, too.")  # fmt: skip
+                         "unprotected 1.5 and pba 2 or more; self-split at the largest that was tried, too.")  # fmt: skip
 
 
 def test_the_order_of_refills_and_what_holds_in_all_variants(case):
