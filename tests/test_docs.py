@@ -66,7 +66,7 @@ def test_commands_in_the_docs_exist_with_their_options(line):
     command = typer.main.get_command(app)
     while getattr(command, "commands", None) and words and not words[0].startswith("-"):
         command = command.commands[words.pop(0)]
-    options = {name for parameter in command.params for name in parameter.opts} | {"--help"}
+    options = {name for each in command.params for name in (*each.opts, *each.secondary_opts)} | {"--help"}
     own = words[: words.index("--")] if "--" in words else words
     assert {word.partition("=")[0] for word in own if word.startswith("--")} <= options, line
 
