@@ -179,7 +179,7 @@ def give_block(a, p, pfn):
     """Add the free pages of a pageblock to the pool; a page of it is not free, so no free block is larger."""
     page = pfn >> p.block_shift << p.block_shift
     migratetype = block_type_of(a, page)
-    end = page + (1 << p.block_shift) if migratetype < PCPTYPES else page
+    end = min(page + (1 << p.block_shift), np.int64(len(a.order))) if migratetype < PCPTYPES else page
     while page < end:
         order = np.int64(a.order[page])
         if order >= 0:

@@ -22,6 +22,7 @@ from replay.kernel.mmzone import (
     USED,
     WMARK_HIGH,
     WMARK_MIN,
+    ZONE_DMA,
     ZONE_NORMAL,
     block_type_of,
     mark,
@@ -46,7 +47,8 @@ def _name(page_of, name_of, page):
 def _can_be_freed(name_of, page, share):
     """Whether a movable page is among the share that can be: drawn by its name, or where it first was without one.
 
-    So moving data changes nothing about it: drawn by address, compaction would make ever more of it reclaimable.
+    So moving data in the model changes nothing about it: drawn by address, compaction would make ever more of it
+    reclaimable. A move that was recorded gives a new name, and is a new draw.
     """
     data = np.int64(name_of[page])
     if data < 0:
@@ -243,8 +245,9 @@ def compact_zone(
 def isolate_freepages_block(a, first, found):
     """Take the free blocks of a pageblock off the free lists, for unmovable use.
 
-    Each has to leave the zone above its min watermark (__isolate_free_page(), mm/page_alloc.c). Pageblocks that serve
-    no fallback are left alone.
+    Each has to leave the zone above its min watermark, without a lowmem reserve (__isolate_free_page(), in
+    mm/page_alloc.c, which also makes a pageblock movable that it takes at least half of: not modelled). Pageblocks
+    that serve no fallback are left alone.
 
     Args:
         a: PageAllocator.
@@ -257,14 +260,15 @@ def isolate_freepages_block(a, first, found):
     migratetype = block_type_of(a, first)
     count = np.int64(0)
     page = first
-    while page < first + (1 << a.pageblock_order) and migratetype < PCPTYPES:
+    end = min(first + (1 << a.pageblock_order), np.int64(len(a.order)))  # memory can end inside a pageblock
+    while page < end and migratetype < PCPTYPES:
         order = np.int64(a.order[page])
         if order < 0:
             page += 1
             continue
         zone = zone_of(a, page)
         least = a.wmark[zone, WMARK_MIN] + (1 << order)
-        if not above_mark(a, zone, np.int64(0), least, np.int64(ZONE_NORMAL), ALLOC_CMA):
+        if not above_mark(a, zone, np.int64(0), least, np.int64(ZONE_DMA), ALLOC_CMA):
             break
         del_from_free_list(a, zone, page, order)
         account_freepages(a, zone, -(1 << order), migratetype)

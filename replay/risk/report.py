@@ -85,7 +85,7 @@ def _sentences(found: dict[tuple[str, str], dict[str, list[tuple[Any, ...]]]]) -
         for reclaim, by_strategy in of_kind.items():
             pools = {order: by_strategy.get(_POOL.format(order)) for order in ORDERS}
             single = pools[0]
-            if not single:
+            if not single or not any(pools[order] for order in ORDERS[1:]):
                 continue
             parts = [f"order {order} {_times(draws, single)}" for order, draws in pools.items() if order and draws]
             lines.append(

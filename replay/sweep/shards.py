@@ -74,8 +74,9 @@ class Shards:
             raise UsageError(f"{folder}: not a folder for shards ({error})", "name another with --out") from error
         if other != sweep:
             raise UsageError(f"{folder}: holds the shards of the sweep {other}", "name another folder with --out")
-        for part in folder.rglob(f"*{_PART}"):  # of a process that was killed
-            part.unlink()
+        for pattern in (f"{_MANIFEST}{_PART}", f"capture_id=*/*.parquet{_PART}"):  # of a process that was killed
+            for part in folder.glob(pattern):
+                part.unlink()
 
     def write(self, run: Wanted, timed: Timed) -> None:
         """Write a finished run: ``capture_id=CAPTURE/RUN.CHECKSUM.parquet``.

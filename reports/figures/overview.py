@@ -22,7 +22,7 @@ def draw(rows: pd.DataFrame) -> Figure:
         rows: capture, strategy and a column per cost.
     """
     captures, names = (list(dict.fromkeys(rows[column])) for column in ("capture", "strategy"))
-    per_row = max(1, min(len(COSTS), 20 // max(3, len(captures))))
+    per_row = max(1, min(len(COSTS), 25 // max(3, len(captures))))
     lines = -(-len(COSTS) // per_row)
     height = 0.235 * len(names) + 0.35
     figure = Figure(figsize=(WIDTH, lines * (height + 0.9)), layout="constrained")
@@ -34,7 +34,7 @@ def draw(rows: pd.DataFrame) -> Figure:
         grid = scale * values.reindex(index=names, columns=captures).to_numpy(dtype=float)
         axis.imshow(shades(grid), cmap="Greys", vmin=0, vmax=1.9, aspect="auto")
         for y, x in np.ndindex(*grid.shape):
-            axis.text(x, y, _short(float(grid[y, x])), ha="center", va="center", fontsize=7, color=INK)
+            axis.text(x, y, _short(float(grid[y, x])), ha="center", va="center", fontsize=6.5, color=INK)
         axis.set_title(words, fontsize=8.5)
         axis.set_xticks(range(len(captures)), captures, rotation=35, ha="right", rotation_mode="anchor", fontsize=7)
         axis.set_yticks(range(len(names)), names)
@@ -56,6 +56,6 @@ def _short(value: float) -> str:
     if np.isnan(value):
         return ""
     for unit, scale in (("M", 1e6), ("k", 1e3)):
-        if value >= 10 * scale or (unit == "M" and value >= scale):
-            return f"{value / scale:.3g}{unit}"
+        if value >= scale:
+            return f"{value / scale:.3g}{unit}" if value >= 10 * scale else f"{value / scale:.1f}{unit}"
     return f"{value:,.0f}" if float(value).is_integer() or value >= 100 else f"{value:.2g}"

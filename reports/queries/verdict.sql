@@ -1,7 +1,8 @@
 WITH run_out AS (
     -- The most headroom at which it failed once where the paired unprotected run did not; 0: it never did.
     SELECT capture_id, strategy, coalesce(max(headroom) FILTER (failures > 0), 0) AS fails_at_headroom
-    FROM risk SEMI JOIN (FROM run WHERE is_default) AS run USING (capture_id, strategy, params) GROUP BY ALL
+    FROM risk SEMI JOIN (FROM run WHERE is_default) AS run USING (capture_id, strategy, params)
+    WHERE machine = 'recorded' GROUP BY ALL
 ), open_for_writing AS (
     SELECT run_id, count(*) AS unkeyed_incidents FROM incident WHERE kind = 'unkeyed_table' GROUP BY run_id
 ), fact AS (

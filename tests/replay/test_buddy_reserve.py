@@ -79,6 +79,16 @@ def test_what_is_free_in_a_pageblock_is_isolated_down_to_the_min_watermark(least
     ]
 
 
+def test_memory_may_end_inside_a_pageblock():
+    """Pages 12 and 13 are the last; what lies behind the array would read as free pages."""
+    a = machine_of(14).allocator
+    behind = np.zeros(32, a.order.dtype)
+    behind[:14] = a.order
+    a = a._replace(order=behind[:14])
+    found = np.empty((4, 2), np.int64)
+    assert found[: isolate_freepages_block(a, 12, found)].tolist() == [[12, 1]]
+
+
 def test_keys_of_several_chunks_are_flushed_at_once():
     """As above, in a map of single pages, where no split flushes: a pair and a page a refill."""
     free = [page < 8 or page % 4 < 3 for page in range(96)]

@@ -117,7 +117,7 @@ def killed_at(moment, out, process):
         wait_for_shards(out, moment)
         kill(process)
 
-    thread = threading.Thread(target=wait_and_kill)
+    thread = threading.Thread(target=wait_and_kill, daemon=True)
     thread.start()
     return thread
 

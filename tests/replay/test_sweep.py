@@ -74,6 +74,22 @@ def test_a_folder_in_use_is_refused_and_left_alone(captures, tmp_path, capsys):
     assert not list(tmp_path.glob("*/*"))
 
 
+def test_only_what_a_killed_process_left_of_its_own_is_removed(tmp_path):
+    names = [
+        "mine.part",
+        "a/mine.part",
+        "manifest.json.part",
+        "capture_id=c/0.0.parquet.part",
+        "capture_id=c/mine.part",
+    ]
+    for path in (tmp_path / name for name in names):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    with open_shards(tmp_path, "grid", []):
+        left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.part")}
+    assert left == {"mine.part", "a/mine.part", "capture_id=c/mine.part"}
+
+
 def test_where_nothing_can_be_written_a_sweep_is_refused(captures, tmp_path, capsys):
     (tmp_path / "file").touch()
     assert run(sweep_of(captures, captures, "--out", str(tmp_path / "file" / "shards"))) == 2

@@ -54,6 +54,7 @@ def write(path: Path, risk: tuple[tuple[str, float, int], ...] = ()) -> None:
                 "headroom": headroom,
                 "failures": failures,
                 "params": "{}",
+                "machine": "recorded",
             }
             plain = {"seeds": 20, "failures_unprotected": 0}
             row = {

@@ -92,8 +92,10 @@ def start(command, **environment):
 
 
 def wait_for_shards(folder, many, running=lambda: True):
-    """Wait until so many runs have finished, as long as something is running."""
+    """Wait until so many runs have finished, as long as something is running, and two minutes at most."""
+    until = time.monotonic() + 120
     while len(shards_in(folder)) < many and running():
+        assert time.monotonic() < until, f"no {many} runs finished"
         time.sleep(0.002)
 
 
