@@ -112,7 +112,7 @@ def bench(folder: Path) -> list[Row]:
         ("ptpool, into the warehouse", ours),
         ("ptpool, to Arrow batches only", median_s(read_only(path), warm=True)),
         ("perf script, to text only", median_s(perf(printed, "script", "-F", FIELDS, "-i", path), 1)),
-        ("perf kmem --page stat", median_s(perf(printed, "kmem", "--page", "stat", "-i", path), 1)),
+        ("perf kmem --page stat", median_s(perf(printed, "kmem", "-i", path, "--page", "stat"), 1)),
     ]
     rows: list[Row] = [(what, title, seconds, size / seconds, seconds / ours) for title, seconds in spent]
     script = median_s(perf(text, "script", "-i", once))
