@@ -15,22 +15,7 @@ import duckdb
 from ingest.bundle import is_name
 from ingest.importer import Imported
 from ptpool.errors import UsageError
-from ptpool.warehouse import capture_row, delete_capture, transaction
-
-TABLES = (
-    "capture",
-    "page_event",
-    "stack",
-    "import_stat",
-    "free_blocks",
-    "pageblocks",
-    "snapshot_value",
-    "page_flags",
-    "memory_range",
-    "direct_map_recorded",
-    "permission_change",
-)
-"""What an import fills."""
+from ptpool.warehouse import IMPORTED_TABLES, capture_row, delete_capture, transaction
 
 _IMPOSSIBLE = "pfn < 0 OR page_order NOT BETWEEN 0 AND 31 OR cpu < 0"
 _AGAIN = "export it again: ptpool ingest export"
@@ -58,7 +43,7 @@ def export_captures(
         try:
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True)
-            for table in TABLES:
+            for table in IMPORTED_TABLES:
                 path = str(part / f"{table}.parquet").replace("'", "''")
                 rows = f"FROM {table} WHERE capture_id = '{capture_id}'"
                 connection.execute(f"COPY ({rows}) TO '{path}' (FORMAT parquet, COMPRESSION zstd)")
@@ -143,7 +128,7 @@ def import_fleet(
             with transaction(connection):
                 for other in known:
                     delete_capture(connection, other)
-                for table in TABLES:
+                for table in IMPORTED_TABLES:
                     _insert(connection, capture, table)
             done.append(Imported(capture.capture_id, capture.name, unchanged=False))
         on_done(len(done))

@@ -17,10 +17,9 @@ from ptpool.errors import UsageError, named
 
 SCHEMA_VERSION = 5
 
-_CAPTURE_TABLES = (
+IMPORTED_TABLES = (
+    "capture",
     "page_event",
-    "permission_change",
-    "contention",
     "stack",
     "import_stat",
     "free_blocks",
@@ -29,12 +28,18 @@ _CAPTURE_TABLES = (
     "page_flags",
     "memory_range",
     "direct_map_recorded",
+    "permission_change",
+)
+"""What an import fills."""
+
+_CAPTURE_TABLES = (
+    "contention",
     "risk",
     "risk_threshold",
     "exhaustion",
     "validation",
     "contradiction",
-    "capture",
+    *reversed(IMPORTED_TABLES),
 )
 _RUN_TABLES = (
     "run_timing",

@@ -126,7 +126,7 @@ class Scenes:
         if last is not None and last[0] == recording and last[2].seed in (None, wanted.seed):
             return last[1:]
         demand = last[1] if last is not None and last[0] == recording else None
-        self._last = None  # before the next is read: one machine at a time is in memory
+        self._last = last = None  # before the next is read: one machine at a time is in memory
         demand = demand or load_demand(self._connection, wanted.capture, wanted.rcu)
         recorded = read_machine(self._connection, wanted.capture, demand, wanted.seed)
         self._last = recording, demand, recorded

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 from toy_sweep import rows, sweep_of, tiny_trace
 
-from ingest.fleet import TABLES
 from ptpool.cli import run
+from ptpool.warehouse import IMPORTED_TABLES
 
 HOSTS = ("web1", "web2")
 RESULTS = ("run", "run_metric", "run_order")
@@ -40,7 +40,7 @@ def test_what_hosts_export_replays_as_on_the_hosts(fleet, tmp_path):
     for host in HOSTS:
         db = fleet / f"{host}.duckdb"
         ((capture_id,),) = rows(db, "SELECT capture_id FROM capture")
-        for table in TABLES:
+        for table in IMPORTED_TABLES:
             columns = "* EXCLUDE (name)" if table == "capture" else "*"
             own = rows(db, f"SELECT {columns} FROM {table}")
             assert rows(one, f"SELECT {columns} FROM {table} WHERE capture_id = '{capture_id}'") == own
@@ -72,7 +72,7 @@ def test_an_export_that_is_there_is_written_again_on_demand(fleet, capsys):
     assert run(["ingest", "export", str(target), *db]) == 2
     assert capsys.readouterr().err.startswith(f"ptpool: {target / 'capture=boot'}: there already\n")
     assert run(["ingest", "export", str(target), "--replace", *db]) == 0
-    assert sorted(path.name for path in target.glob("*/*")) == sorted(f"{table}.parquet" for table in TABLES)
+    assert sorted(path.name for path in target.glob("*/*")) == sorted(f"{table}.parquet" for table in IMPORTED_TABLES)
 
 
 def changed(path, change):
@@ -134,4 +134,4 @@ def test_every_table_of_a_capture_is_exported(fleet):
                WHERE column_name = 'capture_id'"""
         ).fetchall()
     computed = {"run", "risk", "risk_threshold", "exhaustion", "contention", "validation", "contradiction"}
-    assert {name for (name,) in tables} == computed | set(TABLES)
+    assert {name for (name,) in tables} == computed | set(IMPORTED_TABLES)

@@ -1,7 +1,7 @@
 """A synthetic warehouse: two captures, four strategies, plausible numbers, no trace behind them."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 
 from ptpool.warehouse import open_warehouse
 from replay.costs import built_in
+from reports.case import Case
+from reports.questions import Answers
 
 SECOND = 1_000_000_000
 FIRST, LAST = 40 * SECOND, 58 * SECOND
@@ -203,6 +205,18 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("reports") / "pair.duckdb"
     write_pair(path)
     return path
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Iterator[tuple[Case, duckdb.DuckDBPyConnection]]:
+    """What is told of a capture that nothing but its name is known of, and its warehouse, open for writing."""
+    with open_warehouse(tmp_path / "w.duckdb", write=True) as connection:
+        connection.execute(
+            "INSERT INTO capture BY NAME SELECT 'c' AS capture_id, 'c' AS name, 's' AS source, 'h' AS sha256, "
+            "'ftrace' AS format, 4096 AS page_size, 1 AS cpus, 'unknown' AS timing, 0 AS first_ns, 9 AS last_ns, "
+            "0 AS events, 0 AS lost_events, false AS has_stacks, 'v' AS code_version"
+        )
+        yield Case({"name": "c"}, {}, answers=Answers(connection, capture="c")), connection
 
 
 @pytest.fixture

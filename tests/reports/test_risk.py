@@ -1,26 +1,10 @@
 """OOM risk in reports: nothing is ranked that does not hold in every draw and variant; the figure draws what there is."""
 
-import pytest
-
-from ptpool.warehouse import open_warehouse
-from reports.case import Case
 from reports.figures import risk as figure
-from reports.questions import Answers
 from reports.sections.risk import SECTION, brief, sentences
 from reports.tables import frame
 
 PLAIN, SINGLE = "{}", '{{"pgd": "bypass", "refill_orders": [{}]}}'
-
-
-@pytest.fixture
-def case(tmp_path):
-    with open_warehouse(tmp_path / "w.duckdb", write=True) as connection:
-        connection.execute(
-            "INSERT INTO capture BY NAME SELECT 'c' AS capture_id, 'c' AS name, 's' AS source, 'h' AS sha256, "
-            "'ftrace' AS format, 4096 AS page_size, 1 AS cpus, 'unknown' AS timing, 0 AS first_ns, 9 AS last_ns, "
-            "0 AS events, 0 AS lost_events, false AS has_stacks, 'v' AS code_version"
-        )
-        yield Case({"name": "c"}, {}, answers=Answers(connection, capture="c")), connection
 
 
 def draws(connection, strategy, params, values, *, reclaim="none", censored=False):

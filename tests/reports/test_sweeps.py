@@ -4,10 +4,7 @@ import json
 
 import pytest
 
-from ptpool.warehouse import open_warehouse
-from reports.case import Case
 from reports.figures import sweeps as figure
-from reports.questions import Answers
 from reports.sections.sweeps import SECTION, sentences
 from reports.tables import frame
 
@@ -19,17 +16,6 @@ POINTS = [  # machine, reserve, pages held, splits, ns, starved; by seed alike
     ("8G", 64, 130, 5, 100, 0),
     ("2G", 0, 10, 5, 100, 1),
 ]
-
-
-@pytest.fixture
-def case(tmp_path):
-    with open_warehouse(tmp_path / "w.duckdb", write=True) as connection:
-        connection.execute(
-            "INSERT INTO capture BY NAME SELECT 'c' AS capture_id, 'c' AS name, 's' AS source, 'h' AS sha256, "
-            "'ftrace' AS format, 4096 AS page_size, 1 AS cpus, 'unknown' AS timing, 0 AS first_ns, 9 AS last_ns, "
-            "0 AS events, 0 AS lost_events, false AS has_stacks, 'v' AS code_version"
-        )
-        yield Case({"name": "c"}, {}, answers=Answers(connection, capture="c")), connection
 
 
 def swept(connection):
