@@ -10,13 +10,13 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from ingest import machine, snapshots
 from ingest.bundle import MOMENTS, Bundle
 from ingest.load import EventStream, Window
 from ingest.ownership import Pages, class_code
-from ingest.page_tables import page_tables
-from ingest.permission_changes import Changes, read_changes
 from ingest.quality import Stat, stat
+from ingest.snapshots import machine, proc
+from ingest.snapshots.page_tables import page_tables
+from ingest.snapshots.permission_changes import Changes, read_changes
 from ingest.trace import ALWAYS_COUNTED, Context, Found
 from ptpool.errors import UsageError
 from ptpool.progress import progress
@@ -108,7 +108,7 @@ class _Import:
             with closing(trace):
                 stream.read(meter, window)
             if stream.page_flags is not None:
-                flags["before"] = snapshots.runs_of([stream.page_flags])
+                flags["before"] = proc.runs_of([stream.page_flags])
         if not stream.stored:
             other = trace.found.counts["other_events"]
             held = "none in the window" if sum(stream.outside.values()) else f"{other:,} other events"
@@ -164,7 +164,7 @@ class _Import:
         if path is None:
             return None
         try:
-            return snapshots.parse(path, lambda: reader(path))
+            return proc.parse(path, lambda: reader(path))
         except UsageError:
             if not self._best_effort:
                 raise
@@ -172,13 +172,13 @@ class _Import:
             return None
 
     def _page_flags(self, moment: str) -> Any:
-        return self._read(moment, "kpageflags", snapshots.page_flag_runs)
+        return self._read(moment, "kpageflags", proc.page_flag_runs)
 
     def _seed(self, runs: Any) -> None:
         """Page tables alive before the recording own their pages."""
         if runs is not None:
             first, last, flags = runs
-            tables = flags & np.uint64(1 << snapshots.KPF_PGTABLE) != 0
+            tables = flags & np.uint64(1 << proc.KPF_PGTABLE) != 0
             self._pages.seed(first[tables], last[tables], class_code("pgtable_user", None, None))
 
     def _store_page_flags(self, moment: str, runs: Any) -> None:
@@ -191,18 +191,18 @@ class _Import:
 
     def _store_snapshots(self, moment: str) -> None:
         def text(parse: Any) -> Any:
-            return lambda path: parse(snapshots.read_text(path))
+            return lambda path: parse(proc.read_text(path))
 
-        if (rows := self._read(moment, "buddyinfo", text(snapshots.buddyinfo))) is not None:
+        if (rows := self._read(moment, "buddyinfo", text(proc.buddyinfo))) is not None:
             self._insert("free_blocks", [(moment, *row) for row in rows])
-        if (found := self._read(moment, "pagetypeinfo", text(snapshots.pagetypeinfo))) is not None:
+        if (found := self._read(moment, "pagetypeinfo", text(proc.pagetypeinfo))) is not None:
             free, blocks = found
             self._insert("free_blocks", [(moment, *row) for row in free])
             self._insert("pageblocks", [(moment, *row) for row in blocks])
         for source, parse in (
-            ("zoneinfo", snapshots.zoneinfo),
-            ("vmstat", snapshots.name_value),
-            ("meminfo", snapshots.name_value),
+            ("zoneinfo", proc.zoneinfo),
+            ("vmstat", proc.name_value),
+            ("meminfo", proc.name_value),
         ):
             if (rows := self._read(moment, source, text(parse))) is not None:
                 self._insert("snapshot_value", [(moment, source, *row) for row in rows])
@@ -211,9 +211,9 @@ class _Import:
 
     def _store_iomem(self, page_size: int) -> None:
         if path := self._bundle.machine.get("iomem"):
-            lines = snapshots.read_text(path)
+            lines = proc.read_text(path)
             try:
-                rows = snapshots.parse(path, lambda: snapshots.iomem(lines, page_size))
+                rows = proc.parse(path, lambda: proc.iomem(lines, page_size))
             except UsageError:
                 if not self._best_effort:
                     raise
@@ -227,8 +227,8 @@ class _Import:
             [self._named.result()],
         ).fetchall()[0]
 
-        def leaves(path: Path) -> snapshots.Rows:
-            return page_tables(snapshots.read_text(path), page_size, first_ram)
+        def leaves(path: Path) -> proc.Rows:
+            return page_tables(proc.read_text(path), page_size, first_ram)
 
         if rows := self._read(moment, "page_tables", leaves):
             self._insert("direct_map_recorded", [(moment, *row) for row in rows])

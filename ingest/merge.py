@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.scan import ROW, raw
+from ingest.formats.text.scan import ROW, raw
 from ingest.trace import BATCH
 
 Rows = NDArray[Any]

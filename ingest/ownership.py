@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.scan import MAX_ORDER, MAX_PFN
-from ingest.snapshots import KPF_BUDDY, KPF_LRU, KPF_PGTABLE
+from ingest.formats.text.scan import MAX_ORDER, MAX_PFN
+from ingest.snapshots.proc import KPF_BUDDY, KPF_LRU, KPF_PGTABLE
 from ptpool.compiled import compiled
 from ptpool.vocabulary import CONSUMERS, KIND_ALLOC, KIND_ALLOC_FAILED, KIND_FREE, LEVELS, MOVABLE, ROLES
 
@@ -91,7 +91,7 @@ class Pages:
         """Follow a batch of events.
 
         Args:
-            rows: events in order (ingest.scan.ROW).
+            rows: events in order (ingest.formats.text.scan.ROW).
             classes: class of each event by its stack, used for allocations.
             since: events before this time (ns) are followed and not counted.
             until: events after it neither.

@@ -99,7 +99,7 @@ class Trace(Protocol):
     found: Found
 
     def batches(self) -> Iterator[NDArray[Any]]:
-        """Arrays of ingest.scan.ROW, at best `BATCH` long.
+        """Arrays of ingest.formats.text.scan.ROW, at best `BATCH` long.
 
         An array may be used again after the next one was asked for, and may be empty, so that progress is seen.
 

@@ -10,8 +10,8 @@ from ptpool.options import DEFAULT_DB, Db, Json, Quiet, note, say, say_rows
 from replay.calibrate.cli import calibrate
 from replay.check.cli import check
 from replay.contention.cli import contention
+from replay.contract.settings import Setting, settings_of
 from replay.risk.cli import exhaust, risk
-from replay.settings import Setting, settings_of
 from replay.sweep.cli import sweep
 from replay.validate.cli import validate
 
@@ -119,10 +119,10 @@ def run(
 
     from ptpool.progress import progress
     from ptpool.warehouse import capture_names, capture_row, open_warehouse
-    from replay.costs import cost_profile
-    from replay.other_machine import profile_of
-    from replay.reclaim import variant_of
-    from replay.registry import configure, find
+    from replay.contract.registry import configure, find
+    from replay.machine.reclaim import variant_of
+    from replay.profiles.costs import cost_profile
+    from replay.start.other_machine import profile_of
 
     entries = find(strategy.split(","))
     settings = settings_of(setting or [], {entry.name for entry in entries})
@@ -138,8 +138,8 @@ def run(
     configured = [(entry, configure(entry, settings.get(entry.name, {}))) for entry in entries]
     with open_warehouse(db, write=True, create=False) as connection:
         from ptpool.compiled import announce_compiling
-        from replay.runs import replay_all
-        from replay.wanted import Wanted
+        from replay.runs.missing import replay_all
+        from replay.runs.wanted import Wanted
 
         names = capture_names(connection) if capture == "all" else capture.split(",")
         if not names:
@@ -184,7 +184,7 @@ def list_strategies(as_json: Json = False) -> None:
 
     Example: ptpool replay list
     """
-    from replay.registry import strategies
+    from replay.contract.registry import strategies
 
     rows = [(entry.name, entry.title) for entry in strategies().values()]
     say_rows(["strategy", "what it is"], rows, as_json=as_json)
@@ -203,8 +203,8 @@ def describe(
     import inspect
     import json
 
-    from replay.document import page, shown
-    from replay.registry import find, parameters
+    from replay.contract.document import page, shown
+    from replay.contract.registry import find, parameters
 
     if markdown:
         say(page(find([name])).rstrip())

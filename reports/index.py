@@ -4,12 +4,12 @@ import duckdb
 
 from reports.case import load_case
 from reports.figures import overview
-from reports.figures.style import house_style, written
 from reports.page import machine, recorded
 from reports.questions import Answer, ask
 from reports.render import file_stem, render
 from reports.section import Drawn
 from reports.sections.answer import answer
+from reports.style import house_style, written
 from reports.tables import frame, table
 
 

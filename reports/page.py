@@ -6,10 +6,10 @@ import duckdb
 
 from reports.case import Case, load_case
 from reports.contents import CONTENTS
-from reports.figures.style import house_style
 from reports.formats import count, duration, size
 from reports.questions import Answer
 from reports.render import file_stem, render
+from reports.style import house_style
 from reports.tables import Table, table
 
 

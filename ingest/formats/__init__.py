@@ -1,7 +1,7 @@
 """The trace formats: what they are, and how to tell which one a file is.
 
 A format that can be read is a module with ``open_trace(paths, context)``, which gives a ``Trace`` (ingest/trace.py). A
-text format's is a compiled ``scan_block`` under ingest/text.py; see ingest/scan.py for what it fills.
+text format's is a compiled ``scan_block`` under formats/text/reader.py; see formats/text/scan.py for what it fills.
 """
 
 import re
@@ -55,19 +55,19 @@ FORMATS = (
     Format(
         "ftrace",
         "text of tracefs trace or trace_pipe, and of trace-cmd report",
-        module="ingest.formats.ftrace_text",
+        module="ingest.formats.text.ftrace",
         line=re.compile(rb"^.*-\d+ *((\([ \d-]+\) +)?\[\d+\] +(\S+ +)?|\d+[^\s\d]\S{2,5} +)" + _TIME, re.MULTILINE),
     ),
     Format(
         "function-graph",
         "ftrace text of the function_graph tracer, with events as comments",
-        module="ingest.formats.function_graph",
+        module="ingest.formats.text.function_graph",
         line=re.compile(rb"^# tracer: function_graph|\|.* /\* mm_page_\w+: ", re.MULTILINE),
     ),
     Format(
         "perf-script",
         "text of perf script, with or without call chains, any -F that has comm, tid, time, event and trace",
-        module="ingest.formats.perf_script",
+        module="ingest.formats.text.perf_script",
         line=re.compile(rb"^.*\s-?\d+(/-?\d+)? +(\[\d+\] +)?\d+\.\d+: +(\d+ +)?[\w-]+:[\w:]+", re.MULTILINE),
     ),
     Format(
@@ -85,7 +85,7 @@ FORMATS = (
     Format(
         "trace-pipe-raw",
         "folder with per_cpu/cpuN/trace_pipe_raw and events/ of tracefs, as ptpool ingest capture makes it",
-        module="ingest.formats.trace_pipe_raw",
+        module="ingest.formats.ring_buffer.folder",
         files="per_cpu/cpu*/trace_pipe_raw*",
     ),
 )

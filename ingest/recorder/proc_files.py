@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ingest.bundle import SNAPSHOTS
-from ingest.snapshots import MalformedError, zoneinfo
+from ingest.snapshots.proc import MalformedError, zoneinfo
 
 KPAGEFLAGS = "kpageflags.u64le.zst"
 MACHINE = {

@@ -12,7 +12,7 @@ from typing import Any
 from ptpool.errors import UsageError
 from replay.calibrate import conversion, direct_map, penalty
 from replay.calibrate.estimate import METHOD, Estimate
-from replay.costs import built_in
+from replay.profiles.costs import built_in
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import typer
 
 from ptpool.errors import UsageError
 from ptpool.options import Json, Quiet, note, say
-from replay.settings import Setting, settings_of
+from replay.contract.settings import Setting, settings_of
 
 
 def check(
@@ -36,7 +36,7 @@ def check(
     """
     from ptpool.progress import progress
     from replay.check import report
-    from replay.registry import find
+    from replay.contract.registry import find
 
     entries = [entry for entry in find(strategy or ["all"]) if not entry.factory.bound]
     if not entries:

@@ -2,8 +2,8 @@
 
 from typing import Any, NamedTuple
 
-from replay.actions import Change, Chunk
 from replay.check.toy import REGION_PAGES, Toy, region_of
+from replay.contract.actions import Change, Chunk
 
 
 class Frame(NamedTuple):

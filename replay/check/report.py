@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from replay.check.search import Scenario, Verdict, search
-from replay.registry import Entry, Strategy, configure, parameters
+from replay.contract.registry import Entry, Strategy, configure, parameters
 
 OUTSIDE = (0, 2, 4)
 """Tables that a permission change by others takes at most: none, one end of a range, both ends. Each end that cuts a 1G

@@ -11,7 +11,20 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-from replay.actions import (
+from replay.check import words
+from replay.check.moments import Frame, State, Tasks, key_of
+from replay.check.toy import (
+    IN_USE,
+    PMD,
+    PTE,
+    PUD,
+    REGION_PAGES,
+    SPLIT_TABLE,
+    BrokenInvariantError,
+    LoggedView,
+    Toy,
+)
+from replay.contract.actions import (
     Alloc,
     Apply,
     Change,
@@ -33,21 +46,8 @@ from replay.actions import (
     Unlock,
     Withdraw,
 )
-from replay.check import words
-from replay.check.moments import Frame, State, Tasks, key_of
-from replay.check.toy import (
-    IN_USE,
-    PMD,
-    PTE,
-    PUD,
-    REGION_PAGES,
-    SPLIT_TABLE,
-    BrokenInvariantError,
-    LoggedView,
-    Toy,
-)
+from replay.contract.registry import Strategy
 from replay.kernel.direct_map import KEYED
-from replay.registry import Strategy
 
 REFILL_TRIES = 8
 """As often as the replay looks again after a refill."""

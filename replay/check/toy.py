@@ -8,8 +8,8 @@ happened to its neighbours before.
 
 from dataclasses import dataclass, field
 
-from replay.actions import Change, Chunk
-from replay.registry import PoolView
+from replay.contract.actions import Change, Chunk
+from replay.contract.registry import PoolView
 
 PTE, PMD, PUD = 1, 2, 3
 """Levels of a leaf, as in replay.kernel.direct_map."""

@@ -1,6 +1,7 @@
 """The steps of a counterexample, in words that can be pasted into a mail."""
 
-from replay.actions import (
+from replay.check.toy import BLOCK_ORDER, Toy
+from replay.contract.actions import (
     Action,
     Alloc,
     Apply,
@@ -20,7 +21,6 @@ from replay.actions import (
     Unlock,
     Withdraw,
 )
-from replay.check.toy import BLOCK_ORDER, Toy
 from replay.kernel.direct_map import KEYED
 
 ALL_WAIT = "every task waits for a lock that another holds"

@@ -39,7 +39,7 @@ def contention(
     from ptpool.progress import progress
     from ptpool.warehouse import capture_names, capture_row, open_warehouse
     from replay.contention import grid
-    from replay.costs import cost_profile
+    from replay.profiles.costs import cost_profile
 
     profile = cost_profile(costs)
     with open_warehouse(db, write=True, create=False) as connection:

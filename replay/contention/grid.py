@@ -12,8 +12,8 @@ import pyarrow as pa
 from ptpool.warehouse import transaction
 from replay.contention.simulate import simulate
 from replay.contention.steps import steps_of
-from replay.costs import CostProfile, Costs
-from replay.registry import Strategy, configure, find
+from replay.contract.registry import Strategy, configure, find
+from replay.profiles.costs import CostProfile, Costs
 
 CPUS = (2, 4, 8, 16, 32, 64, 128, 256)
 CHANGES_NS = (100, 300, 1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)

@@ -23,7 +23,7 @@ from replay.contention.steps import (
     WAIT,
     Steps,
 )
-from replay.costs import Costs
+from replay.profiles.costs import Costs
 
 # Places in _State.counts.
 CACHED, HELD, HELD_PEAK, DONE, TURN, WAITED, SPENT, REFILLS, NOW, READY = range(10)

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from replay.actions import Action, Alloc, Change, Chunk, Give, Lock, SetKey, Take, Unlock
-from replay.costs import Costs
-from replay.registry import PoolView, Strategy
+from replay.contract.actions import Action, Alloc, Change, Chunk, Give, Lock, SetKey, Take, Unlock
+from replay.contract.registry import PoolView, Strategy
+from replay.profiles.costs import Costs
 
 THINK, BEGIN, OWN, LOCK, UNLOCK, WAIT, HOLD, GIVE, TRY, TAKE, IF_SERVED, AGAIN, END = range(13)
 """THINK: whatever the task does between two page tables. OWN: a table off the CPU's own list. HOLD: so many pages

@@ -23,7 +23,7 @@ POOL_OWN = 13
 PAGE_TABLES = (POOL_IDLE, POOL_USED, SPLIT_TABLE, TABLE_PLAIN, TABLE_KEYED, POOL_OWN)
 """In use as page tables, or kept for them."""
 POOL_USERS = 3
-"""Kinds of user of specially mapped memory that can have a list in the pool: replay.users."""
+"""Kinds of user of specially mapped memory that can have a list in the pool: replay.contract.permissions."""
 
 ZONE_DMA, ZONE_DMA32, ZONE_NORMAL, ZONE_MOVABLE = range(4)
 FIRST_PFN, LAST_PFN, CLASS, NODE = range(4)  # columns of PageAllocator.zones
@@ -121,7 +121,7 @@ def page_allocator(
     pcps = len(zones) * cpus
     heads = (
         len(zones) * orders * TYPES + pcps * pcp_lists(features) + geometry.pageblock_order + 1 + own_lists(cpus)
-    )  # the pool's: replay.pool
+    )  # the pool's: replay.machine.pool
     pcp = np.zeros((pcps, 8), np.int64)
     pcp[:, PCP_BATCH] = 1
     return PageAllocator(

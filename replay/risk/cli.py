@@ -11,12 +11,12 @@ import typer
 
 from ptpool.errors import UsageError
 from ptpool.options import DEFAULT_DB, Db, Json, Quiet, note, say, say_rows
-from replay.settings import Setting, settings_of
+from replay.contract.settings import Setting, settings_of
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-    from replay.registry import Strategy
+    from replay.contract.registry import Strategy
 
 LEFT_OUT = ("ctor-naive",)
 """Not meant where all strategies are: it shows the recursion, on any machine, and takes long to do so."""
@@ -64,8 +64,8 @@ def risk(
 
     Example: ptpool replay risk --capture sharedmem-frag-1g --strategy pba,reserve-block --seeds 12
     """
-    from replay.risk.pressure import AS_RECORDED, fragmentations
-    from replay.settings import checked
+    from replay.contract.settings import checked
+    from replay.start.pressed_machine import AS_RECORDED, fragmentations
 
     entries, variants = _chosen(strategy, setting, machine, reclaim)
     drawn = list(fragmentations())
@@ -131,10 +131,10 @@ def _chosen(
     strategy: str, setting: list[str] | None, machine: str, reclaim: str
 ) -> tuple[list[tuple[str, "Strategy"]], list[str]]:
     """The strategies with their parameters, `unprotected` first, and the variants of reclaim."""
-    from replay.other_machine import profile_of
-    from replay.reclaim import variants
-    from replay.registry import configure, find
-    from replay.settings import checked
+    from replay.contract.registry import configure, find
+    from replay.contract.settings import checked
+    from replay.machine.reclaim import variants
+    from replay.start.other_machine import profile_of
 
     named = strategy.split(",")
     entries = [
@@ -158,7 +158,7 @@ def _with_orders(entries: list[tuple[str, "Strategy"]]) -> tuple[list[str], list
     full-reserve, because its reserve covers every split: with another, what a refill costs would count, too. PGDs of
     two pages go past it, because a pool of single pages could not serve them.
     """
-    from replay.registry import configure, find
+    from replay.contract.registry import configure, find
 
     (pool,) = find(["full-reserve"])
     single = [configure(pool, {"refill_orders": str(order), "pgd": "bypass"}) for order in (0, 2, 9)]

@@ -3,13 +3,13 @@
 from functools import lru_cache
 from typing import NamedTuple
 
-from replay.copies import scaled
-from replay.demand import Demand
-from replay.reclaim import variant_of
-from replay.registry import Strategy
-from replay.risk.pressure import usable_pages
+from replay.contract.registry import Strategy
+from replay.demand.copies import scaled
+from replay.demand.demand import Demand
+from replay.machine.reclaim import variant_of
 from replay.risk.search import Ground, threshold
 from replay.risk.trial import Outcome, trial
+from replay.start.pressed_machine import usable_pages
 
 OUTLAST = 2
 """No strategy is tried with more than this many times the copies that make the first one fail."""

@@ -5,8 +5,8 @@ from typing import Any
 
 import duckdb
 
-from replay.reclaim import variants
-from replay.registry import strategies
+from replay.contract.registry import strategies
+from replay.machine.reclaim import variants
 from replay.risk.estimate import Median, median, sooner
 
 ORDERS = (0, 2, 9)

@@ -9,18 +9,18 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
-from replay.demand import Demand
-from replay.initial.state import InitialState
-from replay.reclaim import variant_of
-from replay.registry import Strategy
-from replay.risk.pressure import (
+from replay.contract.registry import Strategy
+from replay.demand.demand import Demand
+from replay.machine.reclaim import variant_of
+from replay.risk.trial import Outcome, trial
+from replay.start.pressed_machine import (
     Wanted,
     fragmentation_of,
     pressed,
     unusable_index,
     zones_to_fill,
 )
-from replay.risk.trial import Outcome, trial
+from replay.start.recorded_machine import InitialState
 
 STEPS = 12
 """Steps that double the headroom: one is 6 %."""

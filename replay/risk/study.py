@@ -7,16 +7,16 @@ from typing import Any
 import duckdb
 
 from ptpool.errors import UsageError
-from replay.demand import load_demand
-from replay.execute import Failure, local_workers
-from replay.initial.state import recorded_machine
-from replay.one_run import compile_ahead
-from replay.other_machine import check_memory, other_machine, profile_of
-from replay.registry import Strategy
+from replay.contract.registry import Strategy
+from replay.demand.demand import load_demand
 from replay.risk.exhaustion import Load, exhaust
-from replay.risk.pressure import AS_RECORDED, fragmentations, peak_net_demand
 from replay.risk.search import Draw, Found, Ground, search
 from replay.risk.store import parameters_of, write_exhaustion, write_risk
+from replay.runs.one_run import compile_ahead
+from replay.runs.workers import Failure, local_workers
+from replay.start.other_machine import check_memory, other_machine, profile_of
+from replay.start.pressed_machine import AS_RECORDED, fragmentations, peak_net_demand
+from replay.start.recorded_machine import recorded_machine
 
 CHECK_EVERY = 4
 """Monotonicity is checked on every fourth seed."""

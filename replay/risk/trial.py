@@ -2,13 +2,13 @@
 
 from typing import NamedTuple
 
-from replay import stretch
-from replay.demand import Demand
-from replay.initial.state import InitialState
+from replay.contract.registry import Strategy
+from replay.demand.demand import Demand
 from replay.kernel.gfp import MAY_RECLAIM, NORETRY, RETRY_MAYFAIL
-from replay.machine import Machine
-from replay.registry import Strategy
-from replay.requests import COSTLY_ORDER
+from replay.machine import stretch
+from replay.machine.machine import Machine
+from replay.machine.requests import COSTLY_ORDER
+from replay.start.recorded_machine import InitialState
 
 FAILURES = ("oom_kill", "ptp_null", "livelock")
 """Incidents that are failures: an OOM kill, a page table that is not supplied, a request that loops to the end."""

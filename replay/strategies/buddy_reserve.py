@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from replay.actions import (
+from replay.contract.actions import (
     Alloc,
     Apply,
     Change,
@@ -17,8 +17,8 @@ from replay.actions import (
     Unlock,
     Withdraw,
 )
+from replay.contract.registry import FastPath, PoolView, Strategy, param, strategy
 from replay.kernel.direct_map import KEYED
-from replay.registry import FastPath, PoolView, Strategy, param, strategy
 
 REFILL_TABLES = 2
 """What the split of a refill takes at most: a PMD and a PTE table, since its chunk is naturally aligned."""

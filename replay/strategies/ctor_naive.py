@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from replay.actions import Alloc, Apply, Change, Chunk, Decision, Lock, SetKey, Unlock, keying
-from replay.registry import FastPath, PoolView, Strategy, strategy
+from replay.contract.actions import Alloc, Apply, Change, Chunk, Decision, Lock, SetKey, Unlock, keying
+from replay.contract.registry import FastPath, PoolView, Strategy, strategy
 
 
 @strategy(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from replay.actions import (
+from replay.contract.actions import (
     Alloc,
     Apply,
     Change,
@@ -16,7 +16,7 @@ from replay.actions import (
     Tables,
     Withdraw,
 )
-from replay.registry import FastPath, PoolView, Strategy, param, strategy
+from replay.contract.registry import FastPath, PoolView, Strategy, param, strategy
 
 
 @strategy(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from replay.actions import (
+from replay.contract.actions import (
     Alloc,
     Apply,
     Change,
@@ -16,9 +16,9 @@ from replay.actions import (
     Unlock,
     Withdraw,
 )
+from replay.contract.permissions import PERMISSIONS, SHARED, TABLES
+from replay.contract.registry import FastPath, PoolView, Strategy, param, strategy
 from replay.kernel.direct_map import NOT_PRESENT
-from replay.registry import FastPath, PoolView, Strategy, param, strategy
-from replay.users import PERMISSIONS, SHARED, TABLES
 
 
 @strategy(

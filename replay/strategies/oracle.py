@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from replay.registry import strategy
+from replay.contract.registry import strategy
 from replay.strategies.unprotected import Unprotected
 
 

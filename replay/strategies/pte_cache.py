@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from replay.actions import Alloc, Apply, Change, Chunk, Decision, Free, Give, MapSmall, Mark, Tables, Withdraw
-from replay.registry import FastPath, PoolView, Strategy, param, strategy
+from replay.contract.actions import Alloc, Apply, Change, Chunk, Decision, Free, Give, MapSmall, Mark, Tables, Withdraw
+from replay.contract.registry import FastPath, PoolView, Strategy, param, strategy
 
 
 @strategy(

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from replay.actions import Apply, Change, Decision, Tables
-from replay.registry import FastPath, PoolView, Strategy, strategy
+from replay.contract.actions import Apply, Change, Decision, Tables
+from replay.contract.registry import FastPath, PoolView, Strategy, strategy
 
 
 @strategy(

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from replay.actions import Alloc, Apply, Change, Decision, Free, Give, Lock, SetKey, Tables, Unlock
-from replay.registry import FastPath, PoolView, Strategy, param, strategy
+from replay.contract.actions import Alloc, Apply, Change, Decision, Free, Give, Lock, SetKey, Tables, Unlock
+from replay.contract.registry import FastPath, PoolView, Strategy, param, strategy
 
 
 @strategy(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from replay.registry import param, strategy
+from replay.contract.registry import param, strategy
 from replay.strategies.reserve_block import ReserveBlock
 
 

@@ -12,8 +12,8 @@ from ptpool.errors import UsageError
 from ptpool.options import DEFAULT_DB, Db, Json, Quiet, note, say_rows
 
 if TYPE_CHECKING:
+    from replay.runs.wanted import Wanted
     from replay.sweep.expect import Expected
-    from replay.wanted import Wanted
 
 _SHOWN = 10  # failures told one by one
 
@@ -57,8 +57,8 @@ def sweep(
 
     from ptpool.progress import progress
     from ptpool.warehouse import open_warehouse
-    from replay.cluster import workers_of
-    from replay.store import write_costs, write_strategies
+    from replay.runs.cluster import workers_of
+    from replay.runs.store import write_costs, write_strategies
     from replay.sweep.expect import expected
     from replay.sweep.run import default_folder, make_shards
     from replay.sweep.shards import merge, open_shards

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import duckdb
 
-from replay.other_machine import bytes_needed, check_memory, pages_of, profile_of
-from replay.wanted import Wanted, by_scene
+from replay.runs.wanted import Wanted, by_scene
+from replay.start.other_machine import bytes_needed, check_memory, pages_of, profile_of
 
 _EVENTS_PER_S, _NS_A_PAGE = 2e6, 30
 """A run where nothing like it was run yet: its events a second, and what each simulated page takes."""

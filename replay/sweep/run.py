@@ -5,11 +5,11 @@ from pathlib import Path
 
 import duckdb
 
-from replay.execute import Failure, Shared, Workers
-from replay.one_run import Scene, compile_ahead, replay_metrics
-from replay.reclaim import NONE
+from replay.machine.reclaim import NONE
+from replay.runs.one_run import Scene, compile_ahead, replay_metrics
+from replay.runs.wanted import Scenes, Wanted, by_scene
+from replay.runs.workers import Failure, Shared, Workers
 from replay.sweep.shards import Shards
-from replay.wanted import Scenes, Wanted, by_scene
 
 
 def make_shards(

@@ -19,9 +19,9 @@ import pyarrow.parquet as pq
 from ptpool.errors import UsageError
 from ptpool.provenance import code_version
 from ptpool.warehouse import delete_runs, transaction
-from replay.one_run import Timed
-from replay.state import FLAGS
-from replay.wanted import Wanted
+from replay.machine.state import FLAGS
+from replay.runs.one_run import Timed
+from replay.runs.wanted import Wanted
 
 _MANIFEST, _LOCK, _PART = "manifest.json", ".lock", ".part"
 _COUNTED = ("attempts", "failures", "refill_attempts", "refill_failures", *FLAGS)

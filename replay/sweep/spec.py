@@ -12,12 +12,12 @@ import duckdb
 
 from ptpool.errors import UsageError, named
 from ptpool.warehouse import capture_names, capture_row
-from replay.costs import cost_profile
-from replay.other_machine import profile_of
-from replay.rcu import DELAYED, RECORDED
-from replay.reclaim import variant_of
-from replay.registry import Entry, Strategy, configure, find
-from replay.wanted import Wanted
+from replay.contract.registry import Entry, Strategy, configure, find
+from replay.demand.rcu import DELAYED, RECORDED
+from replay.machine.reclaim import variant_of
+from replay.profiles.costs import cost_profile
+from replay.runs.wanted import Wanted
+from replay.start.other_machine import profile_of
 
 SHIPPED = files("replay").joinpath("sweep", "specs")
 _AXES = {"seed": int, "machine": str, "reclaim": str, "copies": int, "costs": str, "inject": float, "rcu": str}

@@ -63,7 +63,7 @@ def _captures(names: str, seeds: int, db: Path, *, quiet: bool, as_json: bool) -
     from ptpool.compiled import announce_compiling
     from ptpool.progress import progress
     from ptpool.warehouse import capture_row, open_warehouse
-    from replay.placement import replay_placement
+    from replay.validate.placement import replay_placement
     from replay.validate.snapshot import ALLOWED_BLOCKS, comparable, compare, keep
 
     with open_warehouse(db, write=True, create=False) as connection:

@@ -12,14 +12,14 @@ import numpy as np
 from ptpool.errors import UsageError
 from ptpool.vocabulary import MIGRATETYPES
 from ptpool.warehouse import transaction
-from replay.initial.zones import ZONE_CLASS
+from replay.contract.registry import strategies
 from replay.kernel import direct_map as maps
 from replay.kernel.mmzone import HOLE, PCP_COUNT
-from replay.machine import Machine
-from replay.placement import Placement
-from replay.registry import strategies
-from replay.stretch import PTP_LIVE
-from replay.wanted import Scenes, Wanted
+from replay.machine.machine import Machine
+from replay.machine.stretch import PTP_LIVE
+from replay.runs.wanted import Scenes, Wanted
+from replay.start.zones import ZONE_CLASS
+from replay.validate.placement import Placement
 
 Quantity = tuple[str, str | None, int | None]
 """What is compared, the zone (None: the machine) and the order (None: all)."""

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from reports.figures.style import INK, WIDTH, colour
 from reports.formats import duration, size
+from reports.style import INK, WIDTH, colour
 
 LIMIT = 0.05
 _PANELS = {9: "free 2M blocks for every refill", 2: "no more than four pages free"}

@@ -4,8 +4,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from reports.figures.style import INK, WIDTH, colour
 from reports.formats import duration
+from reports.style import INK, WIDTH, colour
 
 
 def draw(bands: pd.DataFrame, seconds: float, unit: str) -> Figure:

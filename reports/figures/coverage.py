@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from reports.figures.style import WIDTH, alike, colour, labels_at_end, line, title
+from reports.style import WIDTH, alike, colour, labels_at_end, line, title
 
 _UNSEEN = 0.003
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from reports.figures.style import INK, colour, panels, thousands
+from reports.style import INK, colour, panels, thousands
 
 _BEFORE, _AFTER = "#8a8a8a", INK
 

@@ -5,12 +5,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from reports.figures.style import INK, WIDTH, colour
 from reports.formats import duration
+from reports.style import INK, WIDTH, colour
 
 QUANTILES = (("ptp_alloc_p50_ns", "p50"), ("ptp_alloc_p99_ns", "p99"), ("ptp_alloc_p999_ns", "p99.9"))
 _WIDER = 2**0.25
-"""A bucket's upper end over its lower: replay/latency.py."""
+"""A bucket's upper end over its lower: replay/machine/latency.py."""
 
 
 def draw(counts: pd.DataFrame, quantiles: pd.DataFrame) -> Figure:

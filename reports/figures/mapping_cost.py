@@ -6,8 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from reports.figures.style import INK, QUIET, WIDTH, colour
 from reports.findings import MEASURED_FROM
+from reports.style import INK, QUIET, WIDTH, colour
 
 BALLPARK_PCT = 5.0
 

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from reports.figures.style import INK
 from reports.formats import LEAF_NAMES
+from reports.style import INK
 
 MOST_CELLS = 16_384
 HOLE = 0

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from reports.figures.style import INK, WIDTH
+from reports.style import INK, WIDTH
 
 COSTS = (
     ("splits", "splits at run time", 1.0),

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reports.figures.style import INK, alike, colour, labels_at_end, panels, thousands, title
+from reports.style import INK, alike, colour, labels_at_end, panels, thousands, title
 
 _STATE = ["ptp_live", "pool_held", "pool_idle"]
 _UNSEEN = 0.004

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reports.figures.pool import carried
-from reports.figures.style import INK, alike, colour, panels, thousands, title
+from reports.style import INK, alike, colour, panels, thousands, title
 
 _UNSEEN = 0.15
 """Levels that differ by less than this in their binary logarithm are drawn as one."""

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from reports.figures.style import QUIET, WIDTH, colour, dark
+from reports.style import QUIET, WIDTH, colour, dark
 
 VARIANTS = ("none", "moderate", "optimistic")
 _STRIP = 0.33

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from reports.figures.style import INK, WIDTH, alike
+from reports.style import INK, WIDTH, alike
 
 FLAGS = ("kswapd", "compact_async", "reclaim", "compact_sync", "oom_kill", "null", "refill_failures")
 _WORDS = ("woke\nkswapd", "async.\ncompaction", "direct\nreclaim", "sync.\ncompaction", "OOM\nkiller", "got\nNULL",

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from reports.figures.style import INK, QUIET, alike, colour, labels_at_end, panels, thousands, title
+from reports.style import INK, QUIET, alike, colour, labels_at_end, panels, thousands, title
 
 _CAUSE_LINES = {"refill": (0, (4, 1.5)), "outside": (0, (1, 1.2)), "shrink": (0, (6, 1.5, 1, 1.5)), "ptp": (0, (2, 1))}
 

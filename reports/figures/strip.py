@@ -9,7 +9,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
 
-from reports.figures.style import alike, panels, title
+from reports.style import alike, panels, title
 
 STEPS = 120
 _ROWS = 40

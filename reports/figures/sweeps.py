@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from reports.figures.style import INK, QUIET, WIDTH, colour, labels_beside, marker, thousands
 from reports.formats import count
+from reports.style import INK, QUIET, WIDTH, colour, labels_beside, marker, thousands
 
 METRICS = {
     "pool_idle_pages_mean": "idle pages\nin pools",

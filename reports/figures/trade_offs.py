@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from reports.figures.style import WIDTH, colour, labels_beside, marker, thousands
+from reports.style import WIDTH, colour, labels_beside, marker, thousands
 
 COSTS = (
     ("share", "direct map at 4K (time mean), %"),

@@ -5,9 +5,9 @@ import duckdb
 from reports.agreement import agreement
 from reports.case import Case
 from reports.figures import free_blocks
-from reports.figures.style import written
 from reports.formats import count, number
 from reports.section import Drawn, Section
+from reports.style import written
 from reports.tables import frame
 
 

@@ -4,10 +4,10 @@ import duckdb
 
 from reports.case import Case
 from reports.figures import coverage
-from reports.figures.style import written
 from reports.findings import span
 from reports.formats import listed, percent
 from reports.section import Drawn, Section
+from reports.style import written
 from reports.tables import frame
 
 _NEARLY_ALL = 0.99

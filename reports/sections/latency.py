@@ -5,8 +5,8 @@ import duckdb
 from reports import latency
 from reports.case import Case
 from reports.figures import latency as rows
-from reports.figures.style import written
 from reports.section import Drawn, Section
+from reports.style import written
 from reports.tables import frame
 
 

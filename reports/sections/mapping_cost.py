@@ -5,8 +5,8 @@ import duckdb
 from reports import cost
 from reports.case import Case
 from reports.figures import mapping_cost
-from reports.figures.style import written
 from reports.section import Drawn, Section
+from reports.style import written
 from reports.tables import frame
 
 

@@ -5,11 +5,11 @@ import numpy as np
 
 from reports.case import Case, family
 from reports.figures import mosaic, strip
-from reports.figures.style import alike, written
 from reports.findings import span
 from reports.formats import count, listed, number, percent, size
 from reports.questions import ask
 from reports.section import Drawn, Section
+from reports.style import alike, written
 from reports.tables import frame
 
 

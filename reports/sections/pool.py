@@ -5,10 +5,10 @@ import pandas as pd
 
 from reports.case import Case
 from reports.figures import pool, reserve
-from reports.figures.style import written
 from reports.findings import span
 from reports.formats import listed, number
 from reports.section import Drawn, Section
+from reports.style import written
 from reports.tables import frame
 
 _FLOATS = dict.fromkeys(("ptp_live", "pool_held", "pool_idle", "reserve_low"), "float64")

@@ -6,9 +6,9 @@ import duckdb
 
 from reports.case import Case
 from reports.figures import risk
-from reports.figures.style import written
 from reports.formats import listed
 from reports.section import Drawn, Section
+from reports.style import written
 from reports.tables import frame
 
 Rows = list[dict[str, Any]]

@@ -7,9 +7,9 @@ import numpy.typing as npt
 
 from reports.case import Case
 from reports.figures import run_order
-from reports.figures.style import alike, written
 from reports.formats import count, listed
 from reports.section import Drawn, Section
+from reports.style import alike, written
 from reports.tables import frame
 
 

@@ -4,10 +4,10 @@ import duckdb
 
 from reports.case import Case
 from reports.figures import splits
-from reports.figures.style import written
 from reports.findings import run_time_splits, span
 from reports.formats import listed, number
 from reports.section import Drawn, Section
+from reports.style import written
 from reports.tables import frame
 
 

@@ -7,9 +7,9 @@ import pandas as pd
 
 from reports.case import Case
 from reports.figures import sweeps
-from reports.figures.style import written
 from reports.formats import count, listed
 from reports.section import Drawn, Section
+from reports.style import written
 from reports.tables import frame
 
 _PANELS, _ROWS = 8, 30

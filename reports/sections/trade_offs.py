@@ -5,9 +5,9 @@ import pandas as pd
 
 from reports.case import Case
 from reports.figures import trade_offs
-from reports.figures.style import written
 from reports.formats import listed
 from reports.section import Drawn, Section
+from reports.style import written
 from reports.tables import frame
 
 _WORDS = {"share": "share of the map at 4K", "idle": "idle pages", "per_table": "time in permission changes"}

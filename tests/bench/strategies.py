@@ -10,11 +10,11 @@ from measure import CAPTURES, Row, median_s, tell
 from ingest.bundle import find_bundle
 from ingest.importer import import_capture
 from ptpool.warehouse import capture_names, capture_row, open_warehouse
-from replay import stretch
-from replay.demand import Demand, load_demand
-from replay.initial.state import recorded_machine
-from replay.one_run import replay_one
-from replay.registry import strategies
+from replay.contract.registry import strategies
+from replay.demand.demand import Demand, load_demand
+from replay.machine import stretch
+from replay.runs.one_run import replay_one
+from replay.start.recorded_machine import recorded_machine
 
 TITLE = "Replay (set-up, warm-up, replay and results; median of 3; slow ones with fewer events)"
 COLUMNS = ["capture", "strategy", "events", "seconds", "M events/s"]

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from ring_buffer_writer import File, Machine
 
-from ingest.formats.event_format import EventFormat
+from ingest.formats.ring_buffer.event_format import EventFormat
 from ingest.formats.trace_dat.file import TraceDat, read_trace_dat
 from ingest.formats.trace_dat.pages import ChunkedPages, PlainPages
 from ingest.trace import Found

@@ -3,8 +3,8 @@
 import pytest
 
 from ingest.classify import classify, frames_of, rules
-from ingest.machine import describe, ring_losses
 from ingest.quality import meanings, stat
+from ingest.snapshots.machine import describe, ring_losses
 from ptpool.vocabulary import CONSUMERS, LEVELS, ROLES
 
 ALLOC = ("__alloc_pages_noprof", "alloc_pages_mpol_noprof", "alloc_pages_noprof")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.formats.event_format import Field, constant, parse_fields, parse_format
+from ingest.formats.ring_buffer.event_format import Field, constant, parse_fields, parse_format
 from ptpool.errors import UsageError
 from ptpool.vocabulary import GFP_BITS, gfp_flags
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest import merge, scan
+from ingest import merge
+from ingest.formats.text import scan
 from ingest.merge import merged
 from ingest.trace import BATCH
 

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference_ownership import ReferencePages
 
-from ingest import ownership, scan
+from ingest import ownership
+from ingest.formats.text import scan
 from ingest.ownership import OUTCOMES, Pages
 from ptpool.vocabulary import KIND_ALLOC, KIND_FREE
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from ingest.page_tables import page_tables
-from ingest.snapshots import MalformedError
+from ingest.snapshots.page_tables import page_tables
+from ingest.snapshots.proc import MalformedError
 
 X86 = """\
 ---[ User Space ]---

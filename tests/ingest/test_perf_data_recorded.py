@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ingest.formats import perf_data, perf_script
+from ingest.formats import perf_data
+from ingest.formats.text import perf_script
 from ingest.trace import Context
 
 LOSSY = Path(__file__).parent / "perf_data"

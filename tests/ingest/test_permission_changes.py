@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.permission_changes import Change, read_changes
+from ingest.snapshots.permission_changes import Change, read_changes
 
 BASE = "page_offset_base=0xffff888000000000"
 TEXT = f"""\

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest import scan
-from ingest.formats import ftrace_text, perf_script
+from ingest.formats.text import ftrace, perf_script, scan
 from ptpool.vocabulary import KINDS
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -60,7 +59,7 @@ TEXTS = sorted(path for path in GOLDEN.glob("*/*.txt"))
 
 
 def scanner_of(path: Path):
-    return perf_script.scan_block if path.name.startswith("perf") else ftrace_text.scan_block
+    return perf_script.scan_block if path.name.startswith("perf") else ftrace.scan_block
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.parent.name)
@@ -114,7 +113,7 @@ def test_ftrace_round_trip(trace: list[tuple]) -> None:
                 migratetype if kind == "alloc" else -1,
             )
         )
-    rows, counts, rest = read(ftrace_text.scan_block, ["".join(lines).encode()])
+    rows, counts, rest = read(ftrace.scan_block, ["".join(lines).encode()])
     assert rows == expected
     assert (counts[scan.NOTES], rest) == (0, 0)
 
@@ -125,7 +124,7 @@ def test_ftrace_round_trip(trace: list[tuple]) -> None:
     | st.text(st.sampled_from(" =>:[].-0123456789abcmm_page_alloc\n\t#<"), max_size=300).map(str.encode)
 )
 def test_any_bytes_are_survived(data: bytes) -> None:
-    for scanner in (ftrace_text.scan_block, perf_script.scan_block):
+    for scanner in (ftrace.scan_block, perf_script.scan_block):
         _, counts, rest = read(scanner, [data])
         assert counts[scan.LINES] == data.count(b"\n")
         assert rest == len(data) - (data.rfind(b"\n") + 1)
@@ -137,7 +136,7 @@ def test_reads_what_a_regular_expression_reads() -> None:
         rb"^ *(.+?)-(\d+) .*\[(\d+)\].* (\d+)\.(\d{6}): mm_page_(alloc|free): .*pfn=0x(\w+) order=(\d+)", re.MULTILINE
     )
     data = (GOLDEN / "stacks-by-cpu" / "trace.txt").read_bytes()
-    rows, _, _ = read(ftrace_text.scan_block, [data])
+    rows, _, _ = read(ftrace.scan_block, [data])
     found = [
         (int(s + us) * 1000, int(pfn, 16), int(pid), comm) for comm, pid, _, s, us, _, pfn, _ in line.findall(data)
     ]

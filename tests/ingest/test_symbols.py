@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.symbols import FARTHEST, parse_symbols, read_symbols
+from ingest.snapshots.kallsyms import FARTHEST, parse_symbols, read_symbols
 from ptpool.errors import UsageError
 
 KALLSYMS = b"""\

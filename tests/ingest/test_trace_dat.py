@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ring_buffer_writer import Entry, File, Machine
 
-from ingest.formats import ftrace_text
+from ingest.formats.text import ftrace
 from ingest.formats.trace_dat import open_trace
 from ingest.trace import Context
 from ptpool.errors import UsageError
@@ -204,7 +204,7 @@ EXCERPT = Path(__file__).parent / "trace_dat"
 def test_real_pages_agree_with_trace_cmd_report(name: str) -> None:
     """Three pages of the recording build-2g; the text is what trace-cmd 3.1.6 prints of the same file."""
     rows, found = read(EXCERPT / name)
-    text = ftrace_text.open_trace([EXCERPT / "build-2g-excerpt.report.txt.gz"], Context())
+    text = ftrace.open_trace([EXCERPT / "build-2g-excerpt.report.txt.gz"], Context())
     printed = [
         (
             ts,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ingest import scan
+from ingest.formats.text import scan
 from ingest.ownership import Pages, class_code
 from ptpool.vocabulary import KIND_ALLOC
 

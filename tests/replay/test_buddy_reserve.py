@@ -9,7 +9,7 @@ from ptpool.vocabulary import UNMOVABLE
 from replay.kernel import direct_map as maps
 from replay.kernel.compaction import isolate_freepages_block
 from replay.kernel.mmzone import USED, WMARK_MIN
-from replay.machine import Machine
+from replay.machine.machine import Machine
 from replay.strategies.buddy_reserve import REFILL_TABLES, BuddyReserve
 from replay.strategies.reserve_block import ReserveBlock
 

@@ -15,7 +15,7 @@ from ptpool.warehouse import open_warehouse
 from replay.calibrate import conversion, direct_map, host, penalty, profile, regions, store
 from replay.calibrate.chase import chase
 from replay.calibrate.estimate import estimate, rank
-from replay.costs import built_in, cost_profile
+from replay.profiles.costs import built_in, cost_profile
 
 MACHINE = {"cpu": "Toy 9000", "cpus": 4, "arch": "x86_64", "kernel": "6.18.0", "memory_bytes": 1 << 33}
 

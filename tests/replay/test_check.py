@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from replay.actions import Alloc, Apply, Free, Give, Lock, SetKey, Tables, Unlock
 from replay.check.report import Checked, lines, toy_strategy
 from replay.check.search import Scenario, search
-from replay.registry import FastPath, Strategy, find
+from replay.contract.actions import Alloc, Apply, Free, Give, Lock, SetKey, Tables, Unlock
+from replay.contract.registry import FastPath, Strategy, find
 from replay.strategies.reserve_block import ReserveBlock
 
 ALONE = Scenario(1, 0)

@@ -11,15 +11,15 @@ from toy_machine import PGTABLE, demand_of, machine_of
 
 from ptpool.cli import run
 from ptpool.warehouse import open_warehouse
-from replay.actions import Alloc, Chunk, Give, Lock, SetKey, Take, Unlock, Wait
 from replay.contention import grid, steps
 from replay.contention.simulate import lists_at_start, simulate
 from replay.contention.steps import BEGIN, END, LIST, LOCK, THINK, UNLOCK, WAIT, Steps, steps_of
-from replay.costs import built_in
+from replay.contract.actions import Alloc, Chunk, Give, Lock, SetKey, Take, Unlock, Wait
+from replay.contract.registry import PoolView, configure, find
 from replay.kernel import direct_map as maps
-from replay.machine import Machine
-from replay.registry import PoolView, configure, find
-from replay.schedule import Running, Schedule
+from replay.machine.machine import Machine
+from replay.machine.schedule import Running, Schedule
+from replay.profiles.costs import built_in
 from replay.strategies.pba import Pba
 
 COSTS = built_in().of("x86_64")

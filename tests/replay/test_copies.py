@@ -8,10 +8,10 @@ from reference_copies import lifetimes, rows, scaled_lifetimes
 from toy_machine import OTHER, PGTABLE, demand_of, finished, machine_of
 
 from ptpool.errors import UsageError
-from replay.copies import SPREAD, scaled
-from replay.demand import Demand
+from replay.demand.copies import SPREAD, scaled
+from replay.demand.demand import Demand
+from replay.machine.stretch import ALLOC, FREE_EVENT, MOVE, OUTSIDE_CHANGE, Program
 from replay.strategies.unprotected import Unprotected
-from replay.stretch import ALLOC, FREE_EVENT, MOVE, OUTSIDE_CHANGE, Program
 
 PAGES, KWORKER, FREE_MOVED = 16, 2, 99
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ptpool.errors import UsageError
-from replay.costs import BUILT_IN, CONSTANTS, cost_profile
+from replay.profiles.costs import BUILT_IN, CONSTANTS, cost_profile
 
 PROFILE = """
 [provenance]

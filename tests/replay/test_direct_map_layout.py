@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from ptpool.warehouse import open_warehouse
-from replay.initial.direct_map_layout import lay_out
 from replay.kernel import direct_map as maps
 from replay.kernel.buddy import build_free_lists
 from replay.kernel.geometry import ARM64_4K, ARM64_16K, ARM64_64K, X86_64
 from replay.kernel.mmzone import ZONE_NORMAL, page_allocator
+from replay.start.direct_map_layout import lay_out
 
 GIB = 1 << 18  # pages of 4K
 

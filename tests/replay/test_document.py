@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from ptpool.cli import run
-from replay.document import page, rules_of
-from replay.registry import find, strategies
+from replay.contract.document import page, rules_of
+from replay.contract.registry import find, strategies
 
 PAGE = Path(__file__).parents[2] / "docs" / "strategies.md"
 

@@ -6,7 +6,7 @@ import weakref
 import pytest
 from units import DATA, die, die_once, total
 
-from replay.execute import Failure, local_workers
+from replay.runs.workers import Failure, local_workers
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

@@ -10,15 +10,15 @@ from toy_runs import BLOCK, TOY_PBA
 
 from ptpool.cli import run
 from ptpool.warehouse import open_warehouse
-from replay.copies import scaled
+from replay.demand.copies import scaled
 from replay.kernel.gfp import GFP_KERNEL
 from replay.risk import study
 from replay.risk.exhaustion import OUTLAST, Load, exhaust
-from replay.risk.pressure import peak_net_demand
 from replay.risk.report import exhaustion_rows
 from replay.risk.search import Ground
 from replay.risk.store import parameters_of, write_exhaustion
 from replay.risk.trial import trial
+from replay.start.pressed_machine import peak_net_demand
 from replay.strategies.pba import Pba
 from replay.strategies.unprotected import Unprotected
 

@@ -3,13 +3,13 @@
 from accounts import assert_consistent, metrics
 from toy_machine import KSTACK, OTHER, PGTABLE, SECRET, demand_of, finished, machine_of
 
-from replay import pool as pools
-from replay.demand import Demand
+from replay.contract.permissions import SHADOW_STACK, TABLES
+from replay.demand.demand import Demand
+from replay.demand.shadow_stacks import with_shadow_stacks
 from replay.kernel import direct_map as maps
-from replay.shadow_stacks import with_shadow_stacks
+from replay.machine import pool as pools
+from replay.machine.stretch import ALLOC
 from replay.strategies.generic import Generic, GenericSeparate
-from replay.stretch import ALLOC
-from replay.users import SHADOW_STACK, TABLES
 
 TOY = {"refill_orders": (2,), "cache_order": 1}
 

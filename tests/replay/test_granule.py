@@ -7,12 +7,12 @@ import pytest
 from toy_machine import OTHER, PGTABLE, demand_of, machine_of
 
 from ptpool.vocabulary import MOVABLE
+from replay.contract.registry import strategies
 from replay.kernel import direct_map as maps
 from replay.kernel.geometry import ARM64_4K, ARM64_16K, ARM64_64K, X86_64
 from replay.kernel.mmzone import FREE
-from replay.one_run import replay_one
-from replay.other_machine import Profile, bytes_needed, other_machine, pages_of, profile_of
-from replay.registry import strategies
+from replay.runs.one_run import replay_one
+from replay.start.other_machine import Profile, bytes_needed, other_machine, pages_of, profile_of
 from replay.sweep.spec import read_spec
 
 GIB = 1 << 30

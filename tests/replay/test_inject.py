@@ -9,9 +9,9 @@ from toy_runs import BLOCK, TOY_PBA
 from ptpool.cli import run
 from ptpool.errors import UsageError
 from ptpool.warehouse import open_warehouse
-from replay.inject import injected
-from replay.outside import Place
-from replay.stretch import OUTSIDE_CHANGE
+from replay.demand.inject import injected
+from replay.demand.others import Place
+from replay.machine.stretch import OUTSIDE_CHANGE
 
 START = machine_of(4096, cpus=4)
 DEMAND = demand_of([("alloc", page, 0, PGTABLE) for page in range(300)])

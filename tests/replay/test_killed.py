@@ -142,7 +142,7 @@ def test_a_worker_of_a_cluster(sweep, swept, moment, cluster):
 @pytest.mark.parametrize("whom", ["all workers", "the scheduler"])
 def test_a_cluster_that_goes_away_is_told(sweep, swept, moment, cluster, capsys, monkeypatch, whom):
     command, path, out = sweep
-    monkeypatch.setattr("replay.cluster._PATIENCE_S", 1)
+    monkeypatch.setattr("replay.runs.cluster._PATIENCE_S", 1)
     victims = [cluster.scheduler] if whom == "the scheduler" else cluster.workers
     threads = [killed_at(moment, out, victim) for victim in victims]
     assert run([*command, *cluster.options]) == 2

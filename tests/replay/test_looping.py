@@ -11,8 +11,8 @@ from toy_machine import KERNEL, OTHER, demand_of, finished, machine_of
 
 from replay.kernel.gfp import MAY_FS, MAY_IO, MEMALLOC, NORETRY, RETRY_MAYFAIL, THISNODE, WAKES_KSWAPD
 from replay.kernel.mmzone import USED, WMARK_HIGH, WMARK_LOW
-from replay.reclaim import variants
-from replay.state import FLAGS
+from replay.machine.reclaim import variants
+from replay.machine.state import FLAGS
 from replay.strategies.unprotected import Unprotected
 
 NOFS, NOIO = KERNEL & ~MAY_FS, KERNEL & ~MAY_FS & ~MAY_IO

@@ -12,13 +12,13 @@ from toy_machine import OTHER, PGTABLE, SECRET, demand_of, finished, machine_of,
 from toy_runs import BLOCK, SMALL, TOY_PBA, events
 
 from ptpool.errors import UsageError
-from replay import pool as pools
+from replay.contract.registry import configure, strategies
 from replay.kernel import direct_map as maps
 from replay.kernel.mmzone import PageAllocator
-from replay.one_run import replay_one
-from replay.registry import configure, strategies
-from replay.results import result_of
-from replay.state import CAUSES, FLAGS
+from replay.machine import pool as pools
+from replay.machine.results import result_of
+from replay.machine.state import CAUSES, FLAGS
+from replay.runs.one_run import replay_one
 from replay.strategies.full_reserve import FullReserve
 from replay.strategies.pba import Pba
 from replay.strategies.pte_mapped import PteMapped

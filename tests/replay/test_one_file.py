@@ -10,16 +10,16 @@ import replay.strategies
 from ptpool.cli import run
 from replay.check.report import toy_strategy
 from replay.check.search import Scenario, search
-from replay.execute import where
-from replay.one_run import replay_one
-from replay.registry import find, strategies
+from replay.contract.registry import find, strategies
+from replay.runs.one_run import replay_one
+from replay.runs.workers import where
 
 FILE = '''"""Blocks, keyed with tables of the page allocator."""
 
 from dataclasses import dataclass
 
-from replay.actions import Alloc, Apply, Give, SetKey, Tables
-from replay.registry import FastPath, Strategy, param, strategy
+from replay.contract.actions import Alloc, Apply, Give, SetKey, Tables
+from replay.contract.registry import FastPath, Strategy, param, strategy
 
 
 @strategy("only-blocks", title="a block, or nothing", source="a test")
@@ -56,7 +56,7 @@ def only_blocks(tmp_path, monkeypatch):
     strategies.cache_clear()
     (entry,) = find(["only-blocks"])
     yield entry
-    from replay import registry
+    from replay.contract import registry
 
     del registry._REGISTRY["only-blocks"], sys.modules["replay.strategies.only_blocks"]
     strategies.cache_clear()

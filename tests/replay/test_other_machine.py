@@ -12,7 +12,7 @@ from ptpool.errors import UsageError
 from ptpool.vocabulary import MOVABLE, UNMOVABLE
 from replay.kernel.geometry import X86_64
 from replay.kernel.mmzone import FREE, USED
-from replay.other_machine import Profile, check_memory, other_machine, profile_of
+from replay.start.other_machine import Profile, check_memory, other_machine, profile_of
 
 CAPTURES = Path(__file__).parents[2] / "data" / "captures"
 MIB = 1 << 20

@@ -10,14 +10,14 @@ from toy_runs import BLOCK, SMALL
 
 from ptpool.cli import run
 from ptpool.warehouse import capture_row, open_warehouse
-from replay.demand import load_demand
+from replay.demand.demand import load_demand
+from replay.demand.others import GUESS, Asked, Place, attributes
 from replay.kernel import direct_map as maps
-from replay.outside import GUESS, Asked, Place, attributes
-from replay.results import result_of
+from replay.machine.results import result_of
+from replay.machine.stretch import OUTSIDE_CHANGE
 from replay.strategies.ctor_naive import CtorNaive
 from replay.strategies.pte_mapped import PteMapped
 from replay.strategies.unprotected import Unprotected
-from replay.stretch import OUTSIDE_CHANGE
 
 PAGES = 256
 SHORT = Asked(Place.RECORDED, 3, maps.READ_ONLY, 0)

@@ -6,7 +6,7 @@ import pytest
 
 from ptpool.cli import run
 from ptpool.warehouse import capture_row, open_warehouse
-from replay.placement import ALLOCATED, FREE_AT_START, FREED, USED_AT_START, replay_placement
+from replay.validate.placement import ALLOCATED, FREE_AT_START, FREED, USED_AT_START, replay_placement
 
 CAPTURES = Path(__file__).parents[2] / "data" / "captures"
 BUDDY, LRU = 1 << 10, 1 << 5

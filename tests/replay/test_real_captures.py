@@ -9,13 +9,13 @@ import pytest
 
 from ptpool.cli import run
 from ptpool.warehouse import capture_row, open_warehouse
-from replay.copies import scaled
-from replay.demand import load_demand
-from replay.initial.state import recorded_machine
-from replay.inject import injected
+from replay.contract.registry import strategies
+from replay.demand.copies import scaled
+from replay.demand.demand import load_demand
+from replay.demand.inject import injected
 from replay.kernel.geometry import X86_64
-from replay.machine import Machine
-from replay.registry import strategies
+from replay.machine.machine import Machine
+from replay.start.recorded_machine import recorded_machine
 
 CAPTURES = Path(__file__).parents[2] / "data" / "captures"
 SNAPSHOT = ["sharedmem-frag-1g", "sharedmem-8g", "server-16g"]

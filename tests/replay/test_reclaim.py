@@ -12,16 +12,15 @@ from toy_runs import BLOCK, SMALL, TOY_PBA, events
 
 from ptpool.errors import UsageError
 from ptpool.vocabulary import MOVABLE, UNMOVABLE
-from replay import reclaim, stretch
 from replay.kernel.compaction import WHOLE, shrink_zone
 from replay.kernel.gfp import MAY_FS, MAY_IO, NORETRY, WAKES_KSWAPD
 from replay.kernel.mmzone import BARREN, FREE, ON_PCP, USED, WMARK_HIGH, WMARK_LOW
 from replay.kernel.page_alloc import alloc_pages
 from replay.kernel.per_cpu import drain_all_pages
-from replay.machine import Machine
-from replay.reclaim import variants
-from replay.results import result_of
-from replay.state import FLAGS
+from replay.machine.machine import Machine, reclaim, stretch
+from replay.machine.reclaim import variants
+from replay.machine.results import result_of
+from replay.machine.state import FLAGS
 from replay.strategies.full_reserve import FullReserve
 from replay.strategies.self_split import SelfSplit
 from replay.strategies.unprotected import Unprotected

@@ -16,14 +16,24 @@ from reference_strategies import REFERENCES
 from toy_machine import KSTACK, OTHER, PGTABLE, SECRET, demand_of, machine_of
 from toy_runs import SMALL
 
-from replay import state, stretch
-from replay.actions import Alloc, Apply, Convert, GiveBlock, Isolate, MapSmall, ResetKey, SetAside, SetKey, Tables
+from replay.contract.actions import (
+    Alloc,
+    Apply,
+    Convert,
+    GiveBlock,
+    Isolate,
+    MapSmall,
+    ResetKey,
+    SetAside,
+    SetKey,
+    Tables,
+)
+from replay.contract.permissions import NOBODY, SHARED
+from replay.contract.registry import strategies
 from replay.kernel import direct_map as maps
 from replay.kernel import mmzone as kinds
-from replay.machine import Machine
-from replay.registry import strategies
-from replay.schedule import FOREVER
-from replay.users import NOBODY, SHARED
+from replay.machine.machine import Machine, state, stretch
+from replay.machine.schedule import FOREVER
 
 
 class View(state._View):

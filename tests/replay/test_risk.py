@@ -13,7 +13,12 @@ from replay.kernel.geometry import X86_64
 from replay.kernel.gfp import GFP_KERNEL, MAY_RECLAIM, NORETRY
 from replay.kernel.mmzone import HOLE, WMARK_MIN
 from replay.risk.estimate import failing_only, median, sooner, wilson
-from replay.risk.pressure import (
+from replay.risk.report import risk_rows
+from replay.risk.search import Draw, Found, Tried, headroom, threshold
+from replay.risk.store import write_risk
+from replay.risk.study import study
+from replay.risk.trial import Outcome, trial
+from replay.start.pressed_machine import (
     AS_RECORDED,
     Wanted,
     fragmentation_of,
@@ -24,11 +29,6 @@ from replay.risk.pressure import (
     usable_pages,
     zones_to_fill,
 )
-from replay.risk.report import risk_rows
-from replay.risk.search import Draw, Found, Tried, headroom, threshold
-from replay.risk.store import write_risk
-from replay.risk.study import study
-from replay.risk.trial import Outcome, trial
 from replay.strategies.freetype import Freetype
 from replay.strategies.pba import Pba
 from replay.strategies.unprotected import Unprotected

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from toy_machine import OTHER, PGTABLE, demand_of, finished, machine_of
 
-from replay.actions import Alloc, Give, Lock, SetKey, Tables, Unlock, Wait
-from replay.latency import Latencies, bucket
-from replay.machine import Machine
-from replay.schedule import FOREVER, DeadlockError, Running, Schedule
+from replay.contract.actions import Alloc, Give, Lock, SetKey, Tables, Unlock, Wait
+from replay.machine.latency import Latencies, bucket
+from replay.machine.machine import Machine
+from replay.machine.schedule import FOREVER, DeadlockError, Running, Schedule
 from replay.strategies.pba import Pba
 from replay.strategies.reserve_block import ReserveBlock
 

@@ -10,13 +10,13 @@ from ptpool.cli import run
 from ptpool.errors import UsageError
 from ptpool.vocabulary import RECLAIMABLE, UNMOVABLE
 from ptpool.warehouse import capture_row, open_warehouse
-from replay.demand import load_demand
-from replay.initial.state import read_machine, recorded_machine
+from replay.contract.registry import strategies
+from replay.demand.demand import load_demand
 from replay.kernel.mmzone import FIRST_PFN, FREE, HOLE, ON_PCP, PCP_COUNT
-from replay.other_machine import RECORDED, other_machine, profile_of
-from replay.registry import strategies
+from replay.runs.wanted import Scenes, Wanted
+from replay.start.other_machine import RECORDED, other_machine, profile_of
+from replay.start.recorded_machine import read_machine, recorded_machine
 from replay.validate.snapshot import Comparison, comparable, compare
-from replay.wanted import Scenes, Wanted
 
 CAPTURES = Path(__file__).parents[2] / "data" / "captures"
 FRAG, BOOT = "sharedmem-frag-1g", "boot-512m"
@@ -205,7 +205,7 @@ def test_scenes_in_a_row_are_those_that_are_set_alone(connection, flags, size):
 
 def test_what_does_not_depend_on_the_seed_is_read_once(connection, monkeypatch):
     read = []
-    monkeypatch.setattr("replay.wanted.read_machine", lambda *args: read.append(args) or read_machine(*args))
+    monkeypatch.setattr("replay.runs.wanted.read_machine", lambda *args: read.append(args) or read_machine(*args))
     scenes, entry = Scenes(connection, 1), strategies()["unprotected"]
     for machine, seed in [(RECORDED, 0), (RECORDED, 1), ("64M", 2)]:
         scenes.of([Wanted(capture_row(connection, FRAG), entry, entry.factory(), seed, machine)])

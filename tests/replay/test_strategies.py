@@ -3,8 +3,8 @@
 from accounts import metrics
 from toy_machine import OTHER, PGTABLE, demand_of, finished, machine_of
 
-from replay import pool as pools
 from replay.kernel import direct_map as maps
+from replay.machine import pool as pools
 from replay.strategies.freetype import Freetype
 from replay.strategies.migrate_unmapped import MigrateUnmapped
 from replay.strategies.pte_cache import PteCache

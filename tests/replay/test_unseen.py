@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replay.unseen import KEEP, LEAVE_OUT, MOVED, PUT_OFF, SEEN_LATE, resolve
+from replay.demand.unseen import KEEP, LEAVE_OUT, MOVED, PUT_OFF, SEEN_LATE, resolve
 
 PAGES = 16
 
@@ -17,7 +17,7 @@ events = st.lists(
 
 
 def slowly(rows, free):
-    """The rules of replay.unseen in plain words: sets of pages, a list of names that wait."""
+    """The rules of replay.demand.unseen in plain words: sets of pages, a list of names that wait."""
     free, last, waiting, named, found = set(free), {}, [], 0, []
     for at, (is_free, first, order, by_compaction, put_off) in enumerate(rows):
         pages = set(range(first, first + (1 << order)))

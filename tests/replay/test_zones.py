@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 from toy_machine import OTHER, demand_of, finished, machine_of
 from toy_runs import BLOCK, TOY_PBA, events
 
-from replay.initial.pages import Pages
-from replay.initial.state import leave_out_strangers
-from replay.initial.zones import outside
 from replay.kernel.buddy import build_free_lists
 from replay.kernel.geometry import TOY
 from replay.kernel.mmzone import HOLE, USED, ZONE_NORMAL, page_allocator
+from replay.machine.stretch import UNKNOWN_FREES
+from replay.start.pages import Pages
+from replay.start.recorded_machine import leave_out_strangers
+from replay.start.zones import outside
 from replay.strategies.unprotected import Unprotected
-from replay.stretch import UNKNOWN_FREES
 
 PAGES = 64
 

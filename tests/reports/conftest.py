@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from ptpool.warehouse import open_warehouse
-from replay.costs import built_in
+from replay.profiles.costs import built_in
 from reports.case import Case
 from reports.questions import Answers
 

@@ -6,7 +6,7 @@ import pytest
 
 from reports.case import Case, strategies
 from reports.figures import coverage, mapping_cost, mosaic, pool, reserve, splits, strip, trade_offs
-from reports.figures.style import alike, spread
+from reports.style import alike, spread
 
 DESIGN = (
     "unprotected oracle ctor-naive pte-mapped self-split small-reserve full-reserve reserve-block reserve-block-percpu "

@@ -2,16 +2,16 @@
 
 import numpy as np
 
-from replay import pool as pools
-from replay import stretch
+from replay.contract.permissions import ANY_PERMISSION, PERMISSIONS
 from replay.kernel import direct_map as maps
 from replay.kernel import mmzone as kinds
-from replay.results import result_of
+from replay.machine import pool as pools
+from replay.machine import stretch
+from replay.machine.results import result_of
 from replay.strategies.freetype import Freetype
 from replay.strategies.migrate_unmapped import MigrateUnmapped
 from replay.strategies.pte_cache import PteCache
 from replay.strategies.unmapped_alloc import UnmappedAlloc
-from replay.users import ANY_PERMISSION, PERMISSIONS
 
 ORDINARY_SPLIT_TABLES = (UnmappedAlloc, Freetype, PteCache, MigrateUnmapped)
 """They split with pages of the page allocator, which are not the pool's."""

@@ -3,15 +3,14 @@
 import numpy as np
 
 from ptpool.vocabulary import CONSUMERS
-from replay import stretch
-from replay.demand import Demand
-from replay.initial.state import InitialState
+from replay.demand.demand import Demand
 from replay.kernel import direct_map as maps
 from replay.kernel import mmzone
 from replay.kernel.buddy import build_free_lists
 from replay.kernel.geometry import TOY, Geometry
 from replay.kernel.gfp import GFP_KERNEL, WAKES_KSWAPD
-from replay.machine import Machine
+from replay.machine.machine import Machine, stretch
+from replay.start.recorded_machine import InitialState
 
 PGTABLE = CONSUMERS.index("pgtable_user")
 OTHER = CONSUMERS.index("other")

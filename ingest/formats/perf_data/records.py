@@ -37,7 +37,17 @@ from ingest.formats.perf_data.tracing_data import (
     E_TYPE_SIZE,
     OTHER,
 )
-from ingest.scan import KIND_BATCHED, MAX_CPUS, MAX_ORDER, MAX_PFN, NAME, find_byte, hash_span, load1, load8
+from ingest.formats.text.scan import (
+    KIND_BATCHED,
+    MAX_CPUS,
+    MAX_ORDER,
+    MAX_PFN,
+    NAME,
+    find_byte,
+    hash_span,
+    load1,
+    load8,
+)
 from ptpool.compiled import compiled
 from ptpool.vocabulary import KIND_ALLOC, KIND_ALLOC_FAILED
 

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest import scan
 from ingest.classify import without_tracer
 from ingest.formats.perf_data import records
 from ingest.formats.perf_data.attributes import Layouts
@@ -32,8 +31,9 @@ from ingest.formats.perf_data.header import (
 from ingest.formats.perf_data.layout import COLUMNS, TYPE_TRACEPOINT
 from ingest.formats.perf_data.mapped import Mapped
 from ingest.formats.perf_data.tracing_data import UNKNOWN, Events, formats_in
+from ingest.formats.text import scan
+from ingest.snapshots.kallsyms import NONE, read_symbols
 from ingest.source import BLOCK
-from ingest.symbols import NONE, read_symbols
 from ingest.trace import BATCH, Context, Found
 from ptpool.errors import UsageError
 

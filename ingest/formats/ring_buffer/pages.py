@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest import scan
-from ingest.formats.event_format import EventFormat, Field
-from ingest.scan import (
+from ingest.formats.ring_buffer.event_format import EventFormat, Field
+from ingest.formats.text import scan
+from ingest.formats.text.scan import (
     BATCHED,
     CONTEXTS,
     GFPS,
@@ -95,7 +95,7 @@ class Tables(NamedTuple):
 
     gfps: NDArray[np.void]  # scan.NAME of the bytes of a mask
     stacks: NDArray[np.void]  # scan.NAME of the bytes of the addresses
-    named: NDArray[np.int64]  # as in ingest.scan
+    named: NDArray[np.int64]  # as in ingest.formats.text.scan
     counts: NDArray[np.int64]
     tasks: NDArray[np.int32]  # pid to number of its name; a pid beyond the end has number 0
 

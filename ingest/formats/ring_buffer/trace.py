@@ -10,14 +10,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest import scan
 from ingest.classify import without_tracer
-from ingest.formats.event_format import EventFormat, Field
 from ingest.formats.ring_buffer import pages as ring
 from ingest.formats.ring_buffer.clock import Clock
+from ingest.formats.ring_buffer.event_format import EventFormat, Field
+from ingest.formats.text import scan
 from ingest.merge import merged
+from ingest.snapshots.kallsyms import Symbols
 from ingest.source import PADDING
-from ingest.symbols import Symbols
 from ingest.trace import Found
 
 _ROWS = 1 << 21  # rows of all CPUs together that wait to be merged, about

@@ -14,7 +14,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ingest.formats.event_format import EventFormat, Field, parse_fields, parse_format
+from ingest.formats.ring_buffer.event_format import EventFormat, Field, parse_fields, parse_format
 from ingest.formats.ring_buffer.pages import EVENTS
 from ingest.formats.trace_dat.options import Options
 from ptpool.errors import UsageError

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.formats.ring_buffer.trace import Pages, Recording, RingTrace
+from ingest.formats.text.scan import MAX_CPUS
 from ingest.formats.trace_dat.file import MAGIC, Buffer, TraceDat, read_trace_dat
 from ingest.formats.trace_dat.pages import ChunkedPages, PlainPages
 from ingest.merge import merged
-from ingest.scan import MAX_CPUS
+from ingest.snapshots.kallsyms import NONE, Symbols, parse_symbols, read_symbols
 from ingest.source import DAMAGE, Bytes
-from ingest.symbols import NONE, Symbols, parse_symbols, read_symbols
 from ingest.trace import Context, Found
 from ptpool.errors import UsageError
 
@@ -194,7 +194,7 @@ def plain_file(path: Path) -> BinaryIO:
 
 
 def _comments(trace: TraceDat) -> Iterator[str]:
-    """What the file says about the machine, in the words that ingest/machine.py looks for."""
+    """What the file says about the machine, in the words that ingest/snapshots/machine.py looks for."""
     options = trace.options
     if options.release:
         yield f"# os release : {options.release}"

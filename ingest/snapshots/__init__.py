@@ -1,0 +1,1 @@
+"""What lies next to a trace: /proc files, page tables, symbols, and what they tell of the recorded machine."""

@@ -1,0 +1,178 @@
+"""What a strategy may ask of the machine: the words in which decisions are written.
+
+A decision is a generator. It yields one of these actions, is suspended while the machine performs it, and receives the
+result. The same generator is driven by the replay (the machine decides what happens) and can be driven by an adversary
+(every result is tried). Nothing here acts: `replay.machine.machine` does.
+"""
+
+from collections.abc import Generator
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+from replay.kernel.direct_map import KEYED
+
+
+class Chunk(NamedTuple):
+    """2^order naturally aligned pages."""
+
+    pfn: int
+    order: int
+
+    @property
+    def pages(self) -> int:
+        """How many."""
+        return 1 << self.order
+
+
+class Tables(IntEnum):
+    """Where the page tables come from that a permission change needs for splitting."""
+
+    POOL = 0
+    """From the pool, its reserve included: tables with the key."""
+    BUDDY = 1
+    """From the page allocator, order 0, without the key."""
+    BOOT = 2
+    """From memory set aside before the page allocator runs, keyed later in boot (kpkeys v6's PPA)."""
+    ASIDE = 3
+    """From what was set aside at boot, with the key; were it used up, an ordinary page without it."""
+    OWN = 4
+    """From the chunk that is being changed: they become tables before they have the key."""
+
+
+class Alloc(NamedTuple):
+    """Ask the page allocator for 2^order unmovable pages with GFP_KERNEL. Result: a `Chunk`, or None."""
+
+    order: int
+
+
+class Isolate(NamedTuple):
+    """Take what is free in the pageblock of a chunk off the free lists. Result: those chunks, ascending; maybe none.
+
+    isolate_freepages_block() (mm/compaction.c, 6.12), each chunk only if __isolate_free_page() (mm/page_alloc.c) finds
+    more free pages than the min watermark.
+    """
+
+    chunk: Chunk
+
+
+class Free(NamedTuple):
+    """Give a chunk back to the page allocator. No result."""
+
+    chunk: Chunk
+
+
+class SetKey(NamedTuple):
+    """Set the key on a chunk in the direct map. Result: False when a split found no table (nothing was changed).
+
+    The tables can be named, too: as many chunks of one page as the change needs.
+    """
+
+    chunk: Chunk
+    tables: Tables | tuple[Chunk, ...]
+
+
+class ResetKey(NamedTuple):
+    """Clear the key of a chunk. Result as for `SetKey`."""
+
+    chunk: Chunk
+    tables: Tables
+    flush: bool = True
+    """Flush the TLBs after it; what splits flushes in any case."""
+
+
+class Convert(NamedTuple):
+    """Change attributes of the strategy's own memory, whichever. Result as for `SetKey`."""
+
+    change: "Change"
+    tables: Tables
+    flush: bool
+    """Flush the TLBs after it: not needed where the memory was not mapped."""
+
+
+class MapSmall(NamedTuple):
+    """Map the block that a chunk lies in with single pages, whatever mapped it before. Result as for `SetKey`."""
+
+    chunk: Chunk
+    tables: Tables
+
+
+class Apply(NamedTuple):
+    """Carry out the permission change that another part of the kernel asked for. Result as for `SetKey`."""
+
+    change: "Change"
+    tables: Tables | tuple[Chunk, ...]
+
+
+class Give(NamedTuple):
+    """Put the pages of a chunk, but for those spent as tables, at the head of a list of the pool. No result."""
+
+    chunk: Chunk
+    user: int | None = None
+    """The kind of user (replay.contract.permissions) whose list it is; None: the shared one."""
+
+
+class GiveBlock(NamedTuple):
+    """Put a chunk and all free pages of its pageblock into the pool. No result."""
+
+    chunk: Chunk
+
+
+class Mark(NamedTuple):
+    """From now on, ordinary pages that are freed into the pageblock of a chunk go to the pool. No result."""
+
+    chunk: Chunk
+
+
+class Take(NamedTuple):
+    """Hand out 2^order pages of the pool's shared list, the reserve included. Result: a `Chunk`, or None."""
+
+    order: int
+
+
+class Withdraw(NamedTuple):
+    """Take an idle page, or a whole idle block, out of the pool. Result: False when it is not idle any more."""
+
+    chunk: Chunk
+
+
+class SetAside(NamedTuple):
+    """At boot, keep pages for tables of the direct map, in whole 2M chunks, and key them. No result."""
+
+    pages: int
+
+
+class Lock(NamedTuple):
+    """Acquire a lock that does not nest. No result; who takes it twice never goes on."""
+
+    name: str
+
+
+class Wait(NamedTuple):
+    """Let time pass: work that needs nobody's answer. No result."""
+
+    ns: int
+
+
+class Unlock(NamedTuple):
+    """Release a lock. No result."""
+
+    name: str
+
+
+class Change(NamedTuple):
+    """A change of a range of the direct map: attributes of `replay.kernel.direct_map` to set and to clear."""
+
+    pfn: int
+    pages: int
+    set_bits: int
+    clear_bits: int = 0
+
+
+def keying(chunk: Chunk) -> Change:
+    """The change that sets the key on a chunk."""
+    return Change(chunk.pfn, chunk.pages, KEYED)
+
+
+Pages = Give | GiveBlock | Mark | Take | Withdraw | SetAside
+Action = Alloc | Isolate | Free | SetKey | ResetKey | Convert | MapSmall | Apply | Pages | Lock | Unlock | Wait
+Decision = Generator[Action, Any, Any]

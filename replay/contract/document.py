@@ -1,0 +1,71 @@
+"""The strategies as a page that a kernel developer can hold against the postings: docs/strategies.md."""
+
+import dataclasses
+import inspect
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from replay.contract.registry import Entry, Strategy, parameters
+
+_RULE = re.compile(r"^(code|text|told|ours)  ")
+
+_HEAD = """# The strategies, rule by rule
+
+Written by `make docs` from the strategies' own files in `replay/strategies/`; a test holds it current. Every rule says
+where it was found:
+
+* **code**: read in the posted code
+* **text**: taken from the words of the posting
+* **told**: from notes on posted code that we could not read ourselves
+* **ours**: the posting is silent; a choice that can be argued with
+
+A parameter is set with `--set STRATEGY.PARAMETER=VALUE`.
+"""
+
+
+def rules_of(entry: Entry) -> tuple[str, list[tuple[str, str]]]:
+    """A strategy's summary, and its rules as (where it was found, what it says)."""
+    summary, _, rest = (inspect.getdoc(entry.factory) or "").partition("\n\n")
+    rules: list[tuple[str, str]] = []
+    for line in rest.splitlines():
+        if match := _RULE.match(line):
+            rules.append((match[1], line[match.end() :].strip()))
+        elif line.strip():
+            rules[-1] = rules[-1][0], f"{rules[-1][1]} {line.strip()}"
+    return " ".join(summary.split()), rules
+
+
+def shown(default: Any) -> str:
+    """A default as ``--set`` takes it."""
+    return "+".join(map(str, default)) if isinstance(default, tuple) else str(default)
+
+
+def page(entries: Sequence[Entry]) -> str:
+    """All of them as Markdown."""
+    common = {field.name for field in dataclasses.fields(Strategy)}
+    parts = [_HEAD, _table(("strategy", "what it is"), [(f"[{e.name}](#{e.name})", e.title) for e in entries])]
+    for entry in entries:
+        summary, rules = rules_of(entry)
+        parts += [
+            f"## {entry.name}\n",
+            f"**{entry.title[0].upper()}{entry.title[1:]}.** Source: {entry.source}.\n",
+            f"{summary}\n",
+            _table(("found in", "rule"), rules),
+        ]
+        own = [row for row in parameters(entry) if row["name"] not in common]
+        if own:
+            parts.append(_parameters(own))
+    parts += ["## Parameters that every strategy has\n", "Every posting leaves these open.\n"]
+    parts.append(_parameters([row for row in parameters(entries[0]) if row["name"] in common]))
+    return "\n".join(parts)
+
+
+def _parameters(rows: Sequence[dict[str, Any]]) -> str:
+    cells = [(f"`{row['name']}`", f"`{shown(row['default'])}`", row["rule"], row["meaning"]) for row in rows]
+    return _table(("parameter", "default", "found in", "meaning"), cells)
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -1,0 +1,211 @@
+"""What each action of a decision does to the simulated machine, and how long it takes."""
+
+from typing import Any
+
+import numpy as np
+
+from replay.contract.actions import (
+    Action,
+    Alloc,
+    Apply,
+    Change,
+    Chunk,
+    Convert,
+    Decision,
+    Free,
+    Give,
+    GiveBlock,
+    Isolate,
+    MapSmall,
+    Mark,
+    ResetKey,
+    SetAside,
+    SetKey,
+    Tables,
+    Take,
+    Wait,
+    Withdraw,
+    keying,
+)
+from replay.kernel import direct_map as maps
+from replay.kernel.compaction import isolate_freepages_block
+from replay.kernel.mmzone import POOL_IDLE, POOL_USED, SPLIT_TABLE
+from replay.kernel.page_alloc import free_pages
+from replay.machine import pool as pools
+from replay.machine import requests, stretch
+from replay.machine.state import State
+
+
+def perform(state: State, action: Action) -> tuple[Any, int]:
+    """Carry out an action of the decision that is running.
+
+    Returns:
+        Its result, or a decision that is entered first and whose result it is; and the ns that it takes.
+    """
+    pool, allocator = state.pool, state.allocator
+    match action:
+        case Alloc(order):
+            return _chunk(state, order), state.costs.alloc_ns
+        case Isolate(chunk):
+            return _isolate(state, chunk), state.costs.alloc_ns
+        case Free(chunk):
+            state.running.in_hand.discard(chunk)
+            free_pages(allocator, state.cpu, chunk.pfn, chunk.order)
+        case SetKey(chunk, tables):
+            return _change(state, keying(chunk), tables, own=True), 0
+        case ResetKey(chunk, tables, flush):
+            change = Change(chunk.pfn, chunk.pages, 0, maps.KEYED)
+            return _change(state, change, tables, own=True, flush=flush), 0
+        case Convert(change, tables, flush):
+            return _change(state, change, tables, own=True, flush=flush), 0
+        case MapSmall(chunk, tables):
+            return _change(state, Change(chunk.pfn, 1, maps.KERNEL_4K), tables, own=True, flush=False), 0
+        case Apply(change, tables):
+            return _change(state, change, tables, own=False), 0
+        case Give(chunk, user):
+            _give(state, chunk, user)
+            return None, chunk.pages * state.costs.page_ns
+        case GiveBlock(chunk):
+            before = int(pool.counts[pools.HELD])
+            _give(state, chunk)
+            pools.give_block(allocator, pool, chunk.pfn)
+            return None, (int(pool.counts[pools.HELD]) - before) * state.costs.page_ns
+        case Mark(chunk):
+            pool.marked[chunk.pfn >> allocator.pageblock_order] = True
+        case Take(order):
+            pfn = int(pools.take(allocator, pool, order))
+            return (Chunk(pfn, order) if pfn >= 0 else None), state.costs.page_ns
+        case Withdraw(chunk):
+            if not all(allocator.kind[page] == POOL_IDLE for page in range(chunk.pfn, chunk.pfn + chunk.pages)):
+                return False, state.costs.page_ns
+            for page in range(chunk.pfn, chunk.pfn + chunk.pages):
+                pools.remove(allocator, pool, page)
+            pool.whole[chunk.pfn >> allocator.pageblock_order] = False
+            return True, chunk.pages * state.costs.page_ns
+        case SetAside(pages):
+            return _set_aside(state, pages), 0
+        case Wait(ns):
+            return None, ns
+    return None, 0
+
+
+def _chunk(state: State, order: int) -> Decision:
+    """A chunk of the page allocator for a strategy; None where there is none."""
+    most = state.start.geometry.max_order
+    if order > most:
+        raise ValueError(f"order {order} is above this machine's MAX_PAGE_ORDER, {most}")
+    state.refill_attempts[order, 0] += 1
+    pfn = yield from requests.pages(state, order)
+    if pfn < 0:
+        state.refill_attempts[order, 1] += 1
+        return None
+    state.running.in_hand.add(chunk := Chunk(pfn, order))
+    return chunk
+
+
+def _isolate(state: State, chunk: Chunk) -> tuple[Chunk, ...]:
+    """isolate_freepages_block() of the pageblock of a chunk."""
+    order = state.allocator.pageblock_order
+    rows = np.empty((1 << order, 2), np.int64)
+    count = isolate_freepages_block(state.allocator, chunk.pfn >> order << order, rows)
+    found = tuple(Chunk(*row) for row in rows[:count].tolist())
+    state.running.in_hand.update(found)
+    state.running.isolated.update(found)
+    return found
+
+
+def _set_aside(state: State, pages: int) -> Decision:
+    """Take whole 2M chunks and key them page by page, with tables out of what is set aside."""
+    pool, order = state.pool, state.allocator.pageblock_order
+    for _ in range(-(-pages >> order)):
+        first = yield from requests.pages(state, order)
+        if first < 0:
+            state.incident("split_starvation", order, "no 2M block to set aside at boot")
+            return
+        chunk = Chunk(first, order)
+        state.allocator.kind[first : first + chunk.pages] = SPLIT_TABLE
+        for place in (pools.ASIDE, pools.SET_ASIDE, pools.HELD):
+            pool.counts[place] += chunk.pages
+        pool.used[first >> order] += chunk.pages
+        for page in range(first, first + chunk.pages):
+            yield from _change(state, keying(Chunk(page, 0)), Tables.ASIDE, own=True)
+
+
+def _give(state: State, chunk: Chunk, user: int | None = None) -> None:
+    running = state.running  # not when a shrinker puts back what it could not free
+    state.refills += chunk in running.in_hand and chunk not in running.isolated
+    running.in_hand.discard(chunk)
+    if user is not None:
+        pools.give_to_user(state.allocator, state.pool, user, chunk.pfn, chunk.pages)
+    elif state.allocator.kind[chunk.pfn] == POOL_USED:  # taken from the list before
+        pools.put(state.allocator, state.pool, chunk.pfn, chunk.pages)
+    else:
+        pools.give(state.allocator, state.pool, chunk.pfn, chunk.pages)
+    if chunk.order >= state.allocator.pageblock_order:
+        state.pool.whole[chunk.pfn >> state.allocator.pageblock_order] = True
+
+
+def _change(
+    state: State, change: Change, tables: Tables | tuple[Chunk, ...], *, own: bool, flush: bool = True
+) -> Decision:
+    """Plan a permission change, get the tables it needs, apply it. Returns whether it was done."""
+    if missing := (yield from _tables(state, change, tables)):
+        if own:  # others are told -ENOMEM
+            state.incident("split_starvation", None, missing)
+        return False
+    d, tally = state.direct_map, state.tally
+    splits, flushes = int(d.counts[maps.SPLITS]), int(tally.counts[stretch.FLUSHES])
+    if not own:  # its time is in the recording already
+        changed = maps.apply(d, *change, state.now, state.cause)
+        tally.counts[stretch.FLUSHES] += maps.flushes(d, int(d.counts[maps.SPLITS]) - splits, changed)
+        return True
+    stretch.change_key(d, tally, *change, state.now, state.cause, flush)
+    splits, flushes = int(d.counts[maps.SPLITS]) - splits, int(tally.counts[stretch.FLUSHES]) - flushes
+    yield Wait(state.costs.conversion_ns(1, splits, flushes, state.start.cpus))
+    return True
+
+
+def _tables(state: State, change: Change, tables: Tables | tuple[Chunk, ...]) -> Decision:
+    """Spend the tables of a permission change. Returns what was missing, if anything: nothing is spent then."""
+    kind, pool, needed = state.allocator.kind, state.pool, state.view.tables_needed(change)
+    if isinstance(tables, tuple):
+        for chunk in tables:
+            state.running.in_hand.discard(chunk)
+            kind[chunk.pfn] = SPLIT_TABLE
+    elif tables is Tables.POOL:
+        if needed > state.view.cached:
+            return f"{needed} tables needed, {state.view.cached} cached"
+        for _ in range(needed):
+            pools.take_split_table(state.allocator, pool)
+    elif tables is Tables.OWN:
+        if needed > change.pages:
+            return f"{needed} tables needed, {change.pages} pages to take them from"
+        if needed:
+            state.incident("unkeyed_table", None, f"{needed} tables could be written to before they were linked")
+        kind[change.pfn : change.pfn + needed] = SPLIT_TABLE
+    elif tables is Tables.ASIDE and needed <= pool.counts[pools.ASIDE]:
+        pools.take_aside(pool, needed)
+    elif tables in (Tables.BUDDY, Tables.ASIDE):
+        if tables is Tables.ASIDE:
+            state.incident("unkeyed_table", None, "what was set aside is used up: an unprotected direct map table")
+        return (yield from _ordinary_tables(state, change))
+    return ""
+
+
+def _ordinary_tables(state: State, change: Change) -> Decision:
+    """Take the tables of a change from the page allocator, all of them or none. Returns what was missing, if anything.
+
+    No lock is held meanwhile (split_large_page(), 6.18), and a shrinker that is entered may split the same leaves: so
+    the plan is made again after each page, and pages too many go back.
+    """
+    taken: list[int] = []
+    while len(taken) < (needed := state.view.tables_needed(change)):
+        if (pfn := (yield from requests.pages(state, 0))) < 0:
+            break
+        taken.append(pfn)
+    kept = needed if len(taken) >= needed else 0
+    state.allocator.kind[taken[:kept]] = SPLIT_TABLE
+    state.unkeyed_split_tables += kept
+    for pfn in taken[kept:]:
+        free_pages(state.allocator, state.cpu, pfn, 0)
+    return "" if len(taken) >= needed else "the page allocator has no page for a split"

@@ -1,0 +1,244 @@
+"""What a run is at a moment: the simulated machine, the strategy's accounts on it, and what has happened so far."""
+
+import copy
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptpool.vocabulary import CONSUMERS, UNMOVABLE
+from replay.contract.actions import Change, Chunk
+from replay.contract.permissions import NOBODY, users_of
+from replay.contract.registry import PoolView, Strategy
+from replay.demand.demand import Demand
+from replay.demand.shadow_stacks import with_shadow_stacks
+from replay.kernel import direct_map as maps
+from replay.kernel.mmzone import KSWAPD, POOL_IDLE, TABLE_KEYED, TABLE_PLAIN, USED
+from replay.kernel.page_alloc import free_pages, start_timers
+from replay.machine import pool as pools
+from replay.machine import stretch
+from replay.machine.latency import Latencies
+from replay.machine.reclaim import NONE, Reclaim, Variant, variant_of
+from replay.machine.schedule import Running
+from replay.profiles.costs import Costs, built_in
+from replay.start.recorded_machine import InitialState
+
+CAUSES = ("ptp", "refill", "shrink", "outside", "warm_up")
+"""Why the direct map was split; a cause's place in this tuple is its code in the log."""
+WARM_UP = CAUSES.index("warm_up")
+
+FLAGS = ("kswapd", "compact_async", "reclaim", "compact_sync", "oom_kill", "null")
+"""What an allocation can have gone through: table run_order."""
+
+_INCIDENT_ROWS = 1000
+
+
+class State:
+    """A simulated machine on which a strategy supplies page tables; `replay.machine.machine` sets it in motion."""
+
+    def __init__(
+        self,
+        start: InitialState,
+        demand: Demand,
+        strategy: Strategy,
+        reclaim: str = NONE,
+        costs: Costs | None = None,
+    ) -> None:
+        if strategy.shadow_stacks:
+            demand = with_shadow_stacks(demand, 1 << start.geometry.page_shift)
+        self.start, self.demand, self.strategy = start, demand, strategy
+        geometry = start.geometry
+        self.allocator = copy.deepcopy(start.allocator)
+        level = start.level.copy()
+        if strategy.boot_map_4k:
+            level[:] = maps.PTE
+        self.direct_map = maps.direct_map(start.mapped, level, geometry)
+        fast = strategy.fast_path()
+        self.pool = pools.empty_pool(self.allocator, merges=fast.merges, users=fast.users)
+        variant = variant_of(reclaim)
+        self.tally = _tally(start, demand, strategy, variant)
+        self.reclaim = Reclaim(variant, self.allocator, self.tally.page_of, self.tally.name_of, start.page_cache)
+        self.view = _View(self)
+        self.costs = costs or built_in().of(start.arch)
+        self.flags = np.zeros((geometry.max_order + 1, len(FLAGS)), np.int64)
+        self.refill_attempts = np.zeros((geometry.max_order + 1, 2), np.int64)
+        self.failures = np.zeros(geometry.max_order + 1, np.int64)
+        self.refills = self.stalls = self.shrunk = 0
+        self.unkeyed_split_tables = self.changes_left_out = 0
+        self.latencies = Latencies()
+        self.incidents: list[tuple[int, str, int | None, str]] = []
+        self.incident_counts: dict[str, int] = {}
+        self.now = demand.first_ns
+        self.running: Running
+
+    @property
+    def cpu(self) -> int:
+        """The CPU of the decision that is running."""
+        return self.running.cpu
+
+    @property
+    def cause(self) -> int:
+        """Why a split that happens now happens."""
+        return self.running.cause
+
+    def start_counting(self) -> None:
+        """The warm-up is over: accounts start at zero."""
+        live = int(self.tally.counts[stretch.PTP_LIVE])
+        kept = [stretch.PTP_LIVE, stretch.UNKEYED, stretch.LAST_UNMOVABLE, stretch.NEXT_NAME]
+        values = self.tally.counts[kept]
+        self.tally.counts[:] = 0
+        self.tally.counts[kept] = values
+        self.tally.counts[stretch.PTP_PEAK] = live
+        self.tally.counts[stretch.CLOCK] = self.demand.first_ns
+        self.tally.integral[:] = 0
+        self.tally.attempts[:] = 0
+        self.allocator.counts[:] = 0
+        start_timers(self.allocator, self.demand.first_ns)
+        self.pool.counts[pools.HELD_PEAK] = self.pool.counts[pools.HELD]
+        self.pool.counts[pools.LOW] = pools.tables_cached(self.pool)
+        self.pool.counts[pools.LOCKED] = 0
+        self.flags[:] = 0
+        self.refill_attempts[:] = 0
+        self.failures[:] = 0
+        self.refills = self.stalls = self.shrunk = 0
+        self.unkeyed_split_tables = 0
+        self.reclaim.done.clear()
+        self.missing_start = self.incident_counts.get("ptp_null", 0)
+        self.incidents.clear()
+        self.incident_counts.clear()
+        self.live_start = live
+        self.direct_map.counts[maps.REWRITES] = self.direct_map.counts[maps.HINTS] = 0
+        self.pte_pages_start = int(self.direct_map.counts[maps.PAGES + maps.PTE])
+        self.direct_map_start = copy.deepcopy(self.direct_map)
+
+    def abandon(self, why: str) -> None:
+        """The decision that is running never ends: what it has in hand goes back."""
+        self.incident("deadlock", None, why)
+        for chunk in self.running.in_hand:
+            free_pages(self.allocator, self.cpu, chunk.pfn, chunk.order)
+        self.running.in_hand.clear()
+
+    def take_above_reserve(self, order: int, consumer: int) -> int:
+        """Memory of the pool for a consumer, if it keeps its reserve; -1 if not."""
+        return int(stretch.take_above_reserve(self.allocator, self.pool, self.tally, self.cpu, order, consumer))
+
+    def place_constructed(self, recorded: int, pfn: int, order: int, *, keyed: bool) -> None:
+        """Put a page table on its pages after its constructor has ended, with the key or without."""
+        if not keyed:
+            self.incident("unkeyed_table", order, "the constructor of a page table did not set its key")
+        kind = TABLE_KEYED if keyed else TABLE_PLAIN
+        stretch.place_table(self.allocator, self.tally, recorded, pfn, order, kind)
+
+    def pages_of(self, recorded: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(N,) the pages that stand for recorded ones; the recorded place of those that none stands for."""
+        page_of = self.tally.page_of[np.minimum(recorded, len(self.tally.page_of) - 1)]
+        known = (recorded < len(self.tally.page_of)) & (page_of >= 0)
+        return np.where(known, page_of, recorded).astype(np.int64)
+
+    def unplaced(self) -> None:
+        """A recorded allocation is left out."""
+        self.tally.counts[stretch.EVENTS] += 1
+        self.tally.counts[stretch.UNPLACED] += 1
+
+    def incident(self, kind: str, order: int | None, detail: str) -> None:
+        """Something went wrong."""
+        self.incident_counts[kind] = self.incident_counts.get(kind, 0) + 1
+        if self.incident_counts[kind] <= _INCIDENT_ROWS:
+            self.incidents.append((self.now, kind, order, detail))
+
+    def kswapd_wakes(self) -> NDArray[np.int64]:
+        """(orders,) allocations that found no zone above its low watermark."""
+        wakes: NDArray[np.int64] = self.allocator.counts[KSWAPD:]
+        return wakes
+
+    def keyed(self) -> NDArray[np.bool_]:
+        """(P,) pages whose leaf carries the key."""
+        return maps.keyed(self.direct_map)
+
+
+def _tally(start: InitialState, demand: Demand, strategy: Strategy, reclaim: Variant) -> stretch.Tally:
+    """Accounts at zero; every page in use stands for itself, or on another machine than the recorded for one of it."""
+    pages = max(len(start.mapped), demand.pages + 1 + demand.moves) + start.page_tables_elsewhere
+    page_of, kind = np.full(pages, -1, np.int32), start.allocator.kind
+    if start.stands_for is None:
+        used = np.flatnonzero(kind >= USED)
+        page_of[used] = used
+    else:
+        page_of[: len(start.stands_for)] = start.stands_for
+    name_of = np.full(len(kind), -1, np.int32)
+    named = np.flatnonzero(page_of >= 0)
+    name_of[page_of[named]] = named
+    unmovable = np.flatnonzero(kind == USED + UNMOVABLE)
+    fast = strategy.fast_path()
+    tally = stretch.Tally(
+        page_of=page_of,
+        name_of=name_of,
+        pending=np.zeros(pages, np.int32),
+        busy=np.zeros(demand.tasks, np.int32),
+        counts=np.zeros(stretch.COUNTS, np.int64),
+        integral=np.zeros(6, np.float64),
+        attempts=np.zeros(start.geometry.max_order + 1, np.int64),
+        touched=np.zeros(len(start.allocator.block_type), np.bool_),
+        edges=np.linspace(demand.first_ns, demand.last_ns, stretch.SAMPLES).astype(np.int64),
+        samples=np.zeros((stretch.SAMPLES, len(stretch.SAMPLED)), np.float64),
+        protected=np.array([consumer in strategy.protects() for consumer in (*CONSUMERS, "")]),
+        user_of=np.array(users_of(strategy.protects()) if fast.users else [NOBODY] * (len(CONSUMERS) + 1), np.int8),
+        fast=np.array(
+            [
+                fast.pooled,
+                fast.reserve,
+                fast.key_each,
+                strategy.pgd == "bypass",
+                fast.key_each and not strategy.boot_map_4k,
+                fast.cpu_batch,
+                fast.flush_frees,
+                fast.adopts,
+                reclaim.name != NONE,
+                fast.user_batch,
+                fast.spare_blocks,
+            ],
+            np.int64,
+        ),
+    )
+    tally.counts[stretch.LAST_UNMOVABLE] = unmovable[-1] if len(unmovable) else 0
+    tally.counts[stretch.NEXT_NAME] = demand.pages + 1
+    return tally
+
+
+class _View(PoolView):
+    """The pool as a decision sees it."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    @property
+    def cached(self) -> int:
+        return int(pools.tables_cached(self._state.pool))
+
+    def tables_needed(self, change: Change) -> int:
+        return int(maps.tables_needed(self._state.direct_map, *change))
+
+    @property
+    def tables_for_4k(self) -> int:
+        d = self._state.direct_map
+        pieces = np.add.reduceat(d.mapped, np.arange(0, len(d.mapped), 1 << d.table_shift), dtype=np.int64) > 0
+        leaves = np.add.reduceat(pieces, np.arange(0, len(pieces), 1 << d.table_shift), dtype=np.int64) > 0
+        return int(pieces.sum() + leaves.sum())
+
+    @property
+    def largest_free(self) -> int:
+        a = self._state.allocator
+        return min(int(np.flatnonzero(a.nr_free.sum(axis=0)).max(initial=0)), a.pageblock_order)
+
+    def idle_chunks(self) -> list[Chunk]:
+        order = self._state.pool.order
+        heads = np.flatnonzero(order >= 0)
+        return [Chunk(int(pfn), int(order[pfn])) for pfn in heads[np.argsort(order[heads], kind="stable")]]
+
+    def idle_blocks(self) -> list[tuple[int, int, bool]]:
+        pool, shift = self._state.pool, self._state.pool.block_shift
+        return [(int(b) << shift, int(pool.idle[b]), bool(pool.whole[b])) for b in np.flatnonzero(pool.idle)]
+
+    def idle_pages(self, first: int) -> list[int]:
+        size = 1 << self._state.pool.block_shift
+        kinds = self._state.allocator.kind[first : first + size]
+        return [first + int(offset) for offset in np.flatnonzero(kinds == POOL_IDLE)]

@@ -1,8 +1,0 @@
-"""Imported by the server that the processes of `replay.execute` are forked from: they all find the loop loaded."""
-
-import signal
-
-from replay.one_run import compile_ahead
-
-signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt from the keyboard is the parent's
-compile_ahead()

@@ -1,0 +1,104 @@
+"""One run: the machine set up, warmed up and replayed, in whatever process it is."""
+
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import numpy as np
+
+from ptpool.vocabulary import CONSUMERS
+from replay.contract.registry import Strategy, strategies
+from replay.demand.demand import Demand
+from replay.kernel.buddy import build_free_lists
+from replay.kernel.compaction import isolate_freepages_block
+from replay.kernel.direct_map import PMD, PTE
+from replay.kernel.geometry import X86_64
+from replay.kernel.gfp import GFP_KERNEL
+from replay.kernel.mmzone import ZONE_NORMAL, page_allocator
+from replay.machine.machine import Machine
+from replay.machine.reclaim import NONE
+from replay.machine.results import RunResult, result_of
+from replay.machine.stretch import ALLOC, FREE_EVENT, Program
+from replay.profiles.costs import Costs
+from replay.runs.wanted import Wanted
+from replay.start.recorded_machine import InitialState
+
+Scene = tuple[Demand, InitialState]
+"""What the runs of a group share and only read: see `replay.runs.wanted`."""
+
+
+class Timed(NamedTuple):
+    """A result, and when and how long it was worked on."""
+
+    result: RunResult
+    started_at: datetime
+    wall_s: float
+
+
+def replay_one(
+    machine: InitialState,
+    demand: Demand,
+    strategy: Strategy,
+    reclaim: str = NONE,
+    costs: Costs | None = None,
+    *,
+    metrics_only: bool = False,
+) -> RunResult:
+    """Replay one capture through one strategy. Nothing is shared with other runs but what is only read."""
+    run = Machine(machine, demand, strategy, reclaim, costs)
+    try:
+        run.warm_up()
+        run.replay()
+    except Exception as error:
+        error.add_note(run.whereabouts)
+        raise
+    result = result_of(run, metrics_only=metrics_only)
+    vars(run).clear()  # it refers to itself: its arrays would stay until the collector of cycles comes by
+    return result
+
+
+def replay_whole(scene: Scene, wanted: Wanted) -> Timed:
+    """A unit of work: one run with all its tables."""
+    return _timed(scene, wanted, metrics_only=False)
+
+
+def replay_metrics(scene: Scene, wanted: Wanted) -> Timed:
+    """A unit of work: one run of which metrics and orders are kept."""
+    return _timed(scene, wanted, metrics_only=True)
+
+
+def _timed(scene: Scene, wanted: Wanted, *, metrics_only: bool) -> Timed:
+    demand, machine = scene
+    started_at, clock = datetime.now(UTC).replace(tzinfo=None), time.perf_counter()
+    costs = wanted.costs.of(machine.arch)
+    result = replay_one(machine, demand, wanted.strategy, wanted.reclaim, costs, metrics_only=metrics_only)
+    return Timed(result, started_at, time.perf_counter() - clock)
+
+
+def compile_ahead(*, reclaim: bool = False) -> None:
+    """Compile the loop (and reclaim), or load it from the cache, so that no run's time holds the compiler's."""
+    zones = np.array([[0, 1023, ZONE_NORMAL, 0]], np.int64)
+    allocator = page_allocator(1024, zones, X86_64)
+    free = np.ones(1024, np.bool_)
+    build_free_lists(allocator, free)
+    level = np.array([PTE, PMD], np.uint8)
+    machine = InitialState("x86_64", 1, X86_64, allocator, free, level, np.empty(0, np.int64))
+    table, secret, other = (CONSUMERS.index(name) for name in ("pgtable_user", "secret", "other"))
+    events = [(ALLOC, 1, table), (ALLOC, 2, secret), (ALLOC, 3, other), (FREE_EVENT, 1, other), (FREE_EVENT, 2, other)]
+    op, pfn, consumer = (np.array(column) for column in zip(*events, strict=True))
+    nothing = np.zeros(len(events))
+    columns = (op, nothing, pfn, nothing, nothing, nothing + GFP_KERNEL, consumer, nothing, nothing)
+    types = (np.uint8, np.int64, np.int64, np.int8, np.uint8, np.uint16, np.uint8, np.int16, np.int32)
+    program = Program(*(column.astype(dtype) for column, dtype in zip(columns, types, strict=True)))
+    demand = Demand(program, 0, 1, 4, np.full(4, -1, np.int8), 1, {})
+    for entry in strategies().values():
+        with suppress(Exception):  # a strategy that fails says so in its own run
+            replay_one(machine, demand, entry.factory())
+    allocator = Machine(machine, demand, strategies()["unprotected"].factory()).allocator
+    isolate_freepages_block(allocator, 0, np.empty((1 << allocator.pageblock_order, 2), np.int64))
+    if reclaim:
+        model = Machine(machine, demand, strategies()["unprotected"].factory(), "optimistic").reclaim
+        model.direct(0, GFP_KERNEL)
+        model.compact(0, 1, 0, GFP_KERNEL, sync=True)
+        model.balance()

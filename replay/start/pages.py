@@ -1,0 +1,204 @@
+"""What every page was before the first event: absent, free, on a per-CPU list, a page table, or in use.
+
+From kpageflags where there are some; else from buddyinfo, with addresses drawn by seed; else everything is free.
+"""
+
+from typing import Any, NamedTuple
+
+import duckdb
+import numpy as np
+from numpy.typing import NDArray
+
+from ptpool.vocabulary import MOVABLE, UNMOVABLE
+from replay.demand.demand import Demand
+from replay.kernel.geometry import Geometry
+from replay.start.drawn_placement import PAGEBLOCK_TYPES, draw_free, draw_pageblocks
+from replay.start.zones import Zones
+
+LRU, SLAB, BUDDY, COMPOUND, NOPAGE, OFFLINE, PGTABLE = 1 << 5, 1 << 7, 1 << 10, 3 << 15, 1 << 20, 1 << 23, 1 << 26
+"""include/uapi/linux/kernel-page-flags.h"""
+
+_COLD_HEADROOM, _COLD_PAGES = 4, 1 << 22
+"""A trace without any snapshot gets a machine this many times the highest page it touches, below 16 GiB."""
+
+
+class Pages(NamedTuple):
+    """Page states at the start. Shape ``P`` pages, ``B`` pageblocks."""
+
+    present: NDArray[np.bool_]
+    free: NDArray[np.bool_]
+    movable: NDArray[np.bool_]
+    plain: NDArray[np.bool_]
+    """(P,) pages that nothing says anything about: the kernel's own, or waiting on a per-CPU list."""
+    tables: NDArray[np.int64] | None
+    """Page tables alive, ascending; None where nothing tells which pages they were."""
+    block_type: NDArray[np.uint8] | None
+    """(B,) type of each pageblock; None where it has to be guessed from the pages."""
+    moment: str
+    """The moment whose snapshots describe this state."""
+
+
+def pages_at_start(
+    connection: duckdb.DuckDBPyConnection,
+    capture: dict[str, Any],
+    demand: Demand,
+    geometry: Geometry,
+    random: np.random.Generator,
+    assumptions: list[str],
+) -> Pages:
+    """Find out what every page was, from the best source there is."""
+    for moment in ("before", "after"):
+        flags = page_flags_of(connection, capture["capture_id"], moment, demand.pages)
+        if flags is not None:
+            return _from_flags(flags, demand, moment, assumptions)
+    zones = Zones.read(connection, capture["capture_id"], "before")
+    counts = _free_counts(connection, capture["capture_id"], geometry)
+    if zones.rows and counts:
+        return _drawn(connection, capture["capture_id"], zones, counts, demand, geometry, random, assumptions)
+    return _cold(capture, demand, assumptions)
+
+
+def _seen(demand: Demand, pages: int) -> NDArray[np.int8]:
+    """(pages,) what the first event on each page does; see `Demand.first_seen`."""
+    seen = np.full(pages, -1, np.int8)
+    both = min(pages, demand.pages)
+    seen[:both] = demand.first_seen[:both]
+    return seen
+
+
+def page_flags_of(
+    connection: duckdb.DuckDBPyConnection, capture_id: str, moment: str, least: int
+) -> NDArray[np.int64] | None:
+    """(P,) flags of every page; pages above the last recorded one are absent. None: there are none."""
+    runs = connection.execute(
+        "SELECT first_pfn, last_pfn, flags FROM page_flags WHERE capture_id = ? AND moment = ? ORDER BY first_pfn",
+        [capture_id, moment],
+    ).fetchnumpy()
+    first, last, flags = (np.asarray(runs[name]).astype(np.int64) for name in ("first_pfn", "last_pfn", "flags"))
+    if not len(first):
+        return None
+    page_flags = np.full(max(int(last[-1]) + 1, least), NOPAGE, np.int64)
+    page_flags[: last[-1] + 1] = np.repeat(flags, last - first + 1)
+    return page_flags
+
+
+def _from_flags(flags: NDArray[np.int64], demand: Demand, moment: str, assumptions: list[str]) -> Pages:
+    present = (flags & (NOPAGE | OFFLINE)) == 0
+    free = (flags & BUDDY) != 0
+    movable = (flags & LRU) != 0
+    plain = present & ((flags & (LRU | SLAB | BUDDY | COMPOUND | PGTABLE)) == 0)
+    tables: NDArray[np.int64] | None = np.flatnonzero(flags & PGTABLE)
+    if moment == "after":
+        seen = _seen(demand, len(flags))
+        free = np.where(seen >= 0, seen == 1, free)
+        movable &= seen < 0
+        plain &= seen < 0
+        tables = None
+        assumptions.append(
+            "No snapshot from before the recording: the state at its start is the one after it, with every page set "
+            "back to what its first event implies."
+        )
+    return Pages(present | free, free, movable, plain, tables, None, moment)
+
+
+def _free_counts(
+    connection: duckdb.DuckDBPyConnection, capture_id: str, geometry: Geometry
+) -> dict[tuple[int, str], NDArray[np.int64]]:
+    """Free blocks (types, orders) of each node and zone.
+
+    Types are those of `PAGEBLOCK_TYPES`. Where pagetypeinfo disagrees with buddyinfo (it stops counting at 100,000, and
+    is read a moment apart), the difference is Movable.
+    """
+    rows = connection.execute(
+        """SELECT node, zone, coalesce(migratetype::VARCHAR, ''), page_order, blocks FROM free_blocks
+           WHERE capture_id = ? AND moment = 'before' AND page_order <= ?""",
+        [capture_id, geometry.max_order],
+    ).fetchall()
+    total: dict[tuple[int, str], NDArray[np.int64]] = {}
+    typed: dict[tuple[int, str], NDArray[np.int64]] = {}
+    for node, zone, migratetype, order, blocks in rows:
+        shape = (len(PAGEBLOCK_TYPES), geometry.max_order + 1)
+        target = typed if migratetype else total
+        counts = target.setdefault((node, zone), np.zeros(shape, np.int64))
+        name = migratetype or "Movable"
+        if name in PAGEBLOCK_TYPES:
+            counts[PAGEBLOCK_TYPES.index(name), order] += blocks
+    movable = PAGEBLOCK_TYPES.index("Movable")
+    for place, counts in total.items():
+        if place in typed:
+            others = np.delete(typed[place], movable, axis=0)
+            others = np.minimum(others, counts[movable])
+            counts[movable] = np.maximum(counts[movable] - others.sum(axis=0), 0)
+            counts[np.arange(len(PAGEBLOCK_TYPES)) != movable] = others
+    return total
+
+
+def _drawn(
+    connection: duckdb.DuckDBPyConnection,
+    capture_id: str,
+    zones: Zones,
+    counts: dict[tuple[int, str], NDArray[np.int64]],
+    demand: Demand,
+    geometry: Geometry,
+    random: np.random.Generator,
+    assumptions: list[str],
+) -> Pages:
+    """As many free blocks of each order, zone and type as were counted, at addresses drawn by seed."""
+    pages = max(zones.pages, demand.pages)
+    present = _ram(connection, capture_id, zones, pages)
+    seen = _seen(demand, pages)
+    score = np.where(seen == 1, 1.0, np.where(seen == 0, -4.0, 0.0)).astype(np.float32)
+    free = np.zeros(pages, np.bool_)
+    movable = np.zeros(pages, np.bool_)
+    block_type = np.full((pages >> geometry.pageblock_order) + 1, MOVABLE, np.uint8)
+    unplaced = 0
+    for row in zones.rows:
+        wanted = counts.get((row.node, row.zone))
+        if wanted is None:
+            continue
+        first, last = row.first, min(row.last, pages - 1)
+        types = zones.pageblocks(connection, capture_id, "before", row)
+        draw_pageblocks(block_type, wanted, types, present, score, (first, last), geometry, random)
+        unplaced += draw_free(free, block_type, wanted, present, score, (first, last), geometry, random)
+        used = first + np.flatnonzero(present[first : last + 1] & ~free[first : last + 1])
+        likely = used[block_type[used >> geometry.pageblock_order] == MOVABLE]
+        lru = min(zones.lru(connection, capture_id, "before", row), len(likely))
+        movable[random.choice(likely, lru, replace=False, shuffle=False)] = True
+    assumptions.append(
+        "No page flags beside the trace: as many free blocks of each order, zone and type as buddyinfo and "
+        "pagetypeinfo counted; their addresses are drawn by seed, pages that the recording allocates first among them "
+        "as far as they fit."
+    )
+    if unplaced:
+        assumptions.append(f"{unplaced:,} of the free blocks counted found no place in their zone and are left out.")
+    return Pages(present, free, movable, present & ~free & ~movable, None, block_type, "before")
+
+
+def _ram(connection: duckdb.DuckDBPyConnection, capture_id: str, zones: Zones, pages: int) -> NDArray[np.bool_]:
+    """(pages,) pages that exist: System RAM inside the zones, or the zones whole where nothing tells."""
+    present = np.zeros(pages, np.bool_)
+    ram = connection.execute(
+        "SELECT first_pfn, last_pfn FROM memory_range WHERE capture_id = ? AND name = 'System RAM'", [capture_id]
+    ).fetchall() or [(0, pages - 1)]
+    for row in zones.rows:
+        for first, last in ram:
+            present[max(first, row.first) : min(last, row.last) + 1] = True
+    return present
+
+
+def _cold(capture: dict[str, Any], demand: Demand, assumptions: list[str]) -> Pages:
+    pages = max(int(capture["total_pages"] or 0), demand.pages)
+    if not capture["total_pages"] and pages < _COLD_PAGES:
+        pages *= _COLD_HEADROOM
+    seen = _seen(demand, pages)
+    assumptions.append(
+        f"Neither page flags nor buddyinfo beside the trace: a machine of {pages:,} pages is assumed in which every "
+        "page is free but those whose first event is a free. Such a machine is hardly ever short of memory."
+    )
+    nothing = np.zeros(pages, np.bool_)
+    return Pages(np.ones(pages, np.bool_), seen != 0, nothing, nothing, None, None, "before")
+
+
+def kinds(pages: Pages, hole: int, used: int) -> NDArray[np.uint8]:
+    """(P,) the allocator's name for each page that is not free."""
+    return np.where(pages.present, np.where(pages.movable, used + MOVABLE, used + UNMOVABLE), hole).astype(np.uint8)

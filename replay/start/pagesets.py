@@ -1,0 +1,158 @@
+"""The page allocator of the recorded kernel: which rules it had, and its per-CPU lists before the first event."""
+
+import re
+import tomllib
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import duckdb
+import numpy as np
+from numpy.typing import NDArray
+
+from ptpool.vocabulary import HIGHATOMIC, UNMOVABLE
+from replay.demand.demand import Demand
+from replay.kernel.mmzone import (
+    CLAIM_STEAL,
+    FIRST_PFN,
+    HOLE,
+    LAST_PFN,
+    MANAGED,
+    MOVE_BLOCK,
+    NODE,
+    PCP_BATCH,
+    PCP_HIGH,
+    PCP_HIGH_MAX,
+    PCP_HIGH_MIN,
+    RESERVED_HIGHATOMIC,
+    STEAL_SUITABLE,
+    USED,
+    WMARK_LOW,
+    Features,
+    PageAllocator,
+)
+from replay.kernel.per_cpu import fill_pcp
+from replay.machine.stretch import ALLOC
+from replay.start.zones import Zones
+
+_FALLBACK = {"claim": CLAIM_STEAL, "suitable": STEAL_SUITABLE, "move": MOVE_BLOCK}
+
+
+@cache
+def _changes() -> list[dict[str, Any]]:
+    text = files("replay").joinpath("profiles", "kernels.toml").read_text(encoding="utf-8")
+    return list(tomllib.loads(text)["change"])
+
+
+def features_of(release: str | None, pagesets: "Pagesets", assumptions: list[str]) -> Features:
+    """Features of a kernel.
+
+    Args:
+        release: as `uname -r` says it, None when it was not recorded.
+        pagesets: its /proc/zoneinfo, which shows some features that a stable kernel may have of its own.
+        assumptions: what had to be assumed is added.
+    """
+    match = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", release or "")
+    if match is None:
+        assumptions.append("The kernel release was not recorded: its page allocator is taken to be the newest known.")
+        return Features()
+    here = tuple(int(part or 0) for part in match.groups())
+    values: dict[str, Any] = {}
+    for change in _changes():
+        if tuple(int(part) for part in change["from"].split(".")) <= here or not values:
+            values |= {name: value for name, value in change.items() if name not in ("from", "source")}
+    if any(name == "high_min" for recorded in pagesets.values() for _, name in recorded):
+        values["pcp_auto"] = True
+    assumptions.append(
+        f'Page allocator as in Linux {match[0]}, told by its release: fallback "{values["fallback"]}", per-CPU lists '
+        f"of orders 0 to {values['pcp_order']}{' and huge pages' if values['pcp_thp'] else ''}."
+    )
+    values["fallback"] = _FALLBACK[values["fallback"]]
+    return Features(**values)
+
+
+def nodes_of(zones: NDArray[np.int64], cpus: int, assumptions: list[str]) -> NDArray[np.int64]:
+    """(cpus,) node of each CPU: no file of a capture tells, so with several nodes they are dealt out evenly."""
+    nodes = int(zones[:, NODE].max(initial=0)) + 1
+    if nodes > 1:
+        assumptions.append(f"{nodes} nodes: which CPUs belong to which is not recorded; they are dealt out in order.")
+    return np.arange(cpus, dtype=np.int64) * nodes // cpus
+
+
+def zone_batchsize(managed: int, page_shift: int) -> int:
+    """mm/page_alloc.c:zone_batchsize() (6.12)."""
+    batch = max(min(managed >> 10, (1 << 20) >> page_shift) // 4, 1)
+    return max((1 << (batch + batch // 2).bit_length() - 1) - 1, 1)
+
+
+Pagesets = dict[str, dict[tuple[int, str], int]]
+"""zoneinfo's pagesets: by `Node n, zone z`, then by CPU and name, such as `high` and `batch`."""
+
+
+def read_pagesets(connection: duckdb.DuckDBPyConnection, capture_id: str, moment: str) -> Pagesets:
+    """What zoneinfo says of the per-CPU lists; empty without it."""
+    rows = connection.execute(
+        r"""SELECT regexp_extract(name, '^(.*), cpu \d+ ', 1), regexp_extract(name, ', cpu (\d+) ', 1)::INTEGER,
+                  regexp_extract(name, ', cpu \d+ (.*)$', 1), value
+           FROM snapshot_value WHERE capture_id = ? AND moment = ? AND source = 'zoneinfo' AND name LIKE '%, cpu %'""",
+        [capture_id, moment],
+    ).fetchall()
+    found: Pagesets = {}
+    for place, cpu, name, value in rows:
+        found.setdefault(place, {})[cpu, name] = value
+    return found
+
+
+def set_up_zones(zones: Zones, allocator: PageAllocator, pagesets: Pagesets, page_shift: int) -> None:
+    """Managed pages, limits of the per-CPU lists, and pageblocks reserved for high-order atomic requests of each zone.
+
+    Limits after zone_set_pageset_high_and_batch() (6.12), where zoneinfo does not say them. Watermarks and pageblock
+    types have to be set. Without zoneinfo there is one zone, of all pages.
+    """
+    rows = [(f"Node {row.node}, zone {row.zone}", row.managed) for row in zones.rows]
+    rows = rows or [("", int((allocator.kind != HOLE).sum()))]
+    cpus, shift = len(allocator.node_of_cpu), allocator.pageblock_order
+    for zone, (place, managed) in enumerate(rows):
+        recorded = pagesets.get(place, {})
+        own = int((allocator.node_of_cpu == allocator.zones[zone, NODE]).sum()) or cpus
+        for cpu in range(cpus):
+            row = allocator.pcp[zone * cpus + cpu]
+            batch = max(recorded.get((cpu, "batch"), 1), zone_batchsize(managed, page_shift))
+            row[PCP_BATCH] = batch
+            row[PCP_HIGH_MIN] = recorded.get((cpu, "high_min"), max(allocator.wmark[zone, WMARK_LOW] // own, 4 * batch))
+            row[PCP_HIGH_MAX] = recorded.get((cpu, "high_max"), max(managed // 8 // own, 4 * batch))
+            row[PCP_HIGH] = max(recorded.get((cpu, "high"), 0), row[PCP_HIGH_MIN])
+        first, last = allocator.zones[zone, FIRST_PFN] >> shift, allocator.zones[zone, LAST_PFN] >> shift
+        reserved = int((allocator.block_type[first : last + 1] == HIGHATOMIC).sum())
+        allocator.zone_state[zone, MANAGED] = managed
+        allocator.zone_state[zone, RESERVED_HIGHATOMIC] = reserved << shift
+
+
+def fill_from_trace(
+    allocator: PageAllocator, tables: NDArray[np.int64], demand: Demand, assumptions: list[str]
+) -> None:
+    """Pages that seem in use by the snapshot, but that the trace allocates first: they lay on per-CPU lists.
+
+    Each goes to the lists of the CPU that allocates it, in the order in which they are allocated.
+
+    Args:
+        allocator: with free lists built.
+        tables: page tables alive, which no list holds.
+        demand: the trace.
+        assumptions: what was done is added.
+    """
+    program = demand.program
+    single = np.flatnonzero((program.op == ALLOC) & (program.order == 0))
+    pages, first = np.unique(program.pfn[single], return_index=True)
+    event = single[first]
+    waiting = (demand.first_seen[pages] == 1) & (allocator.kind[pages] == USED + UNMOVABLE) & ~np.isin(pages, tables)
+    pages, event = pages[waiting], event[waiting]
+    in_order = np.argsort(event)
+    pages, cpu = pages[in_order], program.cpu[event[in_order]]
+    for each in np.unique(cpu):
+        fill_pcp(allocator, int(each), pages[cpu == each])
+    if len(pages):
+        assumptions.append(
+            f"{len(pages):,} pages were neither free nor in use before the recording, since it allocates them first: "
+            "they start on the per-CPU lists of the CPUs that allocate them."
+        )
