@@ -21,7 +21,7 @@ from ingest.trace import ALWAYS_COUNTED, Context, Found
 from ptpool.errors import UsageError
 from ptpool.progress import progress
 from ptpool.provenance import code_version, identity, sha256_of, source_hash
-from ptpool.vocabulary import KIND_ALLOC_FAILED
+from ptpool.vocabulary import KIND_ALLOC_FAILED, KPF_PGTABLE
 from ptpool.warehouse import delete_capture, transaction
 
 
@@ -178,7 +178,7 @@ class _Import:
         """Page tables alive before the recording own their pages."""
         if runs is not None:
             first, last, flags = runs
-            tables = flags & np.uint64(1 << proc.KPF_PGTABLE) != 0
+            tables = flags & np.uint64(1 << KPF_PGTABLE) != 0
             self._pages.seed(first[tables], last[tables], class_code("pgtable_user", None, None))
 
     def _store_page_flags(self, moment: str, runs: Any) -> None:

@@ -11,9 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.formats.text.scan import MAX_ORDER, MAX_PFN
-from ingest.snapshots.proc import KPF_BUDDY, KPF_LRU, KPF_PGTABLE
 from ptpool.compiled import compiled
-from ptpool.vocabulary import CONSUMERS, KIND_ALLOC, KIND_ALLOC_FAILED, KIND_FREE, LEVELS, MOVABLE, ROLES
+from ptpool.vocabulary import (
+    CONSUMERS,
+    KIND_ALLOC,
+    KIND_ALLOC_FAILED,
+    KIND_FREE,
+    KPF_BUDDY,
+    KPF_LRU,
+    KPF_PGTABLE,
+    LEVELS,
+    MOVABLE,
+    ROLES,
+)
 
 NO_CLASS = 0
 

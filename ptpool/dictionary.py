@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import duckdb
 
 from ptpool.errors import UsageError, named
+from ptpool.text import markdown_table
 from ptpool.warehouse import create_schema
 
 
@@ -84,11 +85,8 @@ def markdown() -> str:
         for item in (item for item in entries if item.kind == kind):
             lines += [f"### `{item.name}`", "", f"{item.meaning}.", ""]
             if item.columns:
-                lines += ["| column | type | meaning |", "| --- | --- | --- |"]
-                lines += [f"| `{name}` | {data_type} | {_cell(comment)} |" for name, data_type, comment in item.columns]
-                lines.append("")
+                rows = [
+                    (f"`{name}`", data_type, comment.replace("<", "&lt;")) for name, data_type, comment in item.columns
+                ]
+                lines += [markdown_table(("column", "type", "meaning"), rows), ""]
     return "\n".join(lines)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;")

@@ -5,6 +5,8 @@ from typing import Any
 
 import typer
 
+from ptpool.text import markdown_table
+
 
 def manual(app: typer.Typer) -> str:
     """``docs/commands.md``.
@@ -26,7 +28,7 @@ def manual(app: typer.Typer) -> str:
         lines += [f"## `{path}`", "", _told(f"{command.help}\n\n{command.epilog or ''}"), ""]
         rows = [row for parameter in command.params if (row := _row(parameter))]
         if rows:
-            lines += ["| argument or option | default | meaning |", "| --- | --- | --- |", *rows, ""]
+            lines += [markdown_table(("argument or option", "default", "meaning"), rows), ""]
     return "\n".join(lines)
 
 
@@ -51,9 +53,9 @@ def _example(paragraph: str) -> str:
     return "\n".join(line.strip() for line in paragraph.removeprefix("Example:").strip().splitlines())
 
 
-def _row(parameter: Any) -> str:
+def _row(parameter: Any) -> tuple[str, str, str] | None:
     if parameter.name == "help" or parameter.hidden:
-        return ""
+        return None
     if parameter.param_type_name == "argument":
         name = parameter.metavar or parameter.name.upper()
     else:
@@ -64,7 +66,7 @@ def _row(parameter: Any) -> str:
     told = " ".join((parameter.help or "").split())
     if getattr(parameter, "envvar", None):
         told += f" (environment: `{parameter.envvar}`)"
-    return f"| `{name}` | {'required' if parameter.required else shown} | {told} |"
+    return f"`{name}`", "required" if parameter.required else shown, told
 
 
 _NAMES = {"str": "TEXT", "int": "INTEGER", "float": "FLOAT"}
@@ -73,6 +75,6 @@ _NAMES = {"str": "TEXT", "int": "INTEGER", "float": "FLOAT"}
 def _values(annotation: Any) -> str:
     """What an option takes: its choices, or a word for its type."""
     if isinstance(annotation, type) and issubclass(annotation, Enum):
-        return "\\|".join(str(choice.value) for choice in annotation)
+        return "|".join(str(choice.value) for choice in annotation)
     name = getattr(annotation, "__name__", str(annotation))
     return _NAMES.get(name, name.upper())

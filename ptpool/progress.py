@@ -46,11 +46,11 @@ def _bar(title: str, total: float) -> Iterator[Meter]:
 
 
 class _Lines:
-    """The plain form, for logs and pipes: silent for work shorter than a few seconds."""
+    """The plain form, for logs and pipes: nothing before a few seconds; the time left is at the rate so far."""
 
     def __init__(self, title: str, total: float, unit: str) -> None:
         self._title, self._total, self._unit = title, total, unit
-        self._said = time.monotonic()
+        self._began = self._said = time.monotonic()
 
     def __call__(self, done: float, note: str = "") -> None:
         now = time.monotonic()
@@ -58,5 +58,7 @@ class _Lines:
             return
         self._said = now
         share = f"{100 * done / self._total:.0f} %" if self._total else f"{done:,.0f} {self._unit}"
+        if self._total and done:
+            share += f", about {(now - self._began) / done * (self._total - done):,.0f} s left"
         sys.stderr.write(f"{self._title}: {share}{' ' + note if note else ''}\n")
         sys.stderr.flush()

@@ -10,6 +10,7 @@ import typer
 
 from ptpool.errors import UsageError
 from ptpool.options import DEFAULT_DB, Db, Json, say, say_rows
+from ptpool.text import markdown_table
 
 
 class Format(StrEnum):
@@ -45,8 +46,7 @@ def sql(
         writer.writerow(columns)
         writer.writerows(rows)
     elif output is Format.markdown:
-        cells = [["" if cell is None else str(cell).replace("|", "\\|") for cell in row] for row in rows]
-        say("\n".join("| " + " | ".join(row) + " |" for row in [columns, ["---"] * len(columns), *cells]))
+        say(markdown_table(columns, [["" if cell is None else str(cell) for cell in row] for row in rows]))
     else:
         say_rows(columns, rows, as_json=output is Format.json)
 

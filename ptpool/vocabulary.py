@@ -33,6 +33,19 @@ LEVELS = ("pte", "pmd", "pud", "p4d", "pgd")
 ROLES = ("linked", "deposited", "preallocated")
 """What became of a page table: linked at once, deposited beside a huge page, or allocated ahead of a fault."""
 
+SPLIT_CAUSES = ("ptp", "refill", "shrink", "outside", "warm_up")
+"""Why a replay split the direct map; a cause's place in this tuple is its code in the log of splits."""
+
+SLOW_PATH_STEPS = ("kswapd", "compact_async", "reclaim", "compact_sync", "oom_kill", "null")
+"""What an allocation can have gone through: columns of table run_order."""
+
+BUILT_IN = "built-in"
+"""Name of the cost profile that comes with ptpool."""
+
+KPF_LRU, KPF_SLAB, KPF_BUDDY, KPF_COMPOUND_HEAD, KPF_COMPOUND_TAIL = 5, 7, 10, 15, 16
+KPF_NOPAGE, KPF_OFFLINE, KPF_PGTABLE = 20, 23, 26
+"""Bits of /proc/kpageflags (include/uapi/linux/kernel-page-flags.h) that an import keeps."""
+
 GFP_BITS = {
     "__GFP_DMA": 0x01,
     "__GFP_HIGHMEM": 0x02,

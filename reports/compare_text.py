@@ -2,7 +2,7 @@
 
 from itertools import groupby
 
-from ptpool.options import aligned
+from ptpool.text import aligned
 from reports.compare import Comparison, Difference
 from reports.formats import cell, count
 from reports.tables import wrapped

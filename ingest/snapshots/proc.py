@@ -14,10 +14,21 @@ from numpy.typing import NDArray
 
 from ingest.source import DAMAGE, Bytes
 from ptpool.errors import UsageError
-from ptpool.vocabulary import MIGRATETYPES
+from ptpool.vocabulary import (
+    KPF_BUDDY,
+    KPF_COMPOUND_HEAD,
+    KPF_COMPOUND_TAIL,
+    KPF_LRU,
+    KPF_NOPAGE,
+    KPF_OFFLINE,
+    KPF_PGTABLE,
+    KPF_SLAB,
+    MIGRATETYPES,
+)
 
-KPF_LRU, KPF_BUDDY, KPF_PGTABLE = 5, 10, 26
-PAGE_FLAG_BITS = (KPF_LRU, 7, KPF_BUDDY, 15, 16, 20, 23, KPF_PGTABLE)
+PAGE_FLAG_BITS = (
+    KPF_LRU, KPF_SLAB, KPF_BUDDY, KPF_COMPOUND_HEAD, KPF_COMPOUND_TAIL, KPF_NOPAGE, KPF_OFFLINE, KPF_PGTABLE
+)  # fmt: skip
 """Bits of include/uapi/linux/kernel-page-flags.h that page_flags keeps; see its comment in the schema."""
 
 _KEPT = np.uint64(sum(1 << bit for bit in PAGE_FLAG_BITS))

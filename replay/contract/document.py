@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from ptpool.text import markdown_table
 from replay.contract.registry import Entry, Strategy, parameters
 
 _RULE = re.compile(r"^(code|text|told|ours)  ")
@@ -44,7 +45,11 @@ def shown(default: Any) -> str:
 def page(entries: Sequence[Entry]) -> str:
     """All of them as Markdown."""
     common = {field.name for field in dataclasses.fields(Strategy)}
-    parts = [_HEAD, _table(("strategy", "what it is"), [(f"[{e.name}](#{e.name})", e.title) for e in entries])]
+    parts = [
+        _HEAD,
+        markdown_table(("strategy", "what it is"), [(f"[{e.name}](#{e.name})", e.title) for e in entries]),
+        "",
+    ]
     for entry in entries:
         summary, rules = rules_of(entry)
         parts += [
@@ -67,5 +72,4 @@ def _parameters(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return markdown_table(columns, rows) + "\n"

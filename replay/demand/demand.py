@@ -13,8 +13,8 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from ptpool.vocabulary import CONSUMERS, MOVABLE, UNMOVABLE
-from replay.demand.events import BUDDY, Events, flagged, read_events
+from ptpool.vocabulary import CONSUMERS, KPF_BUDDY, MOVABLE, UNMOVABLE
+from replay.demand.events import Events, flagged, read_events
 from replay.demand.others import GUESS, Asked, Recorded, recorded_changes, with_changes
 from replay.demand.rcu import DELAYED, GRACE_NS, RECORDED, ends_of_grace, freed
 from replay.demand.unseen import LEAVE_OUT, MOVED, PUT_OFF, SEEN_LATE, Resolved, resolve
@@ -58,7 +58,7 @@ def load_demand(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any], 
     """
     events = read_events(connection, capture)
     recorded = recorded_changes(connection, capture["capture_id"])
-    free = flagged(connection, capture["capture_id"], events.pages + 1, BUDDY)
+    free = flagged(connection, capture["capture_id"], events.pages + 1, 1 << KPF_BUDDY)
     return demand_of(events, recorded, free, capture, rcu)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptpool.errors import UsageError
-from ptpool.vocabulary import CONSUMERS
+from ptpool.vocabulary import CONSUMERS, KPF_PGTABLE
 from replay.demand.others import SELF_INFLICTED
 from replay.demand.rcu import AFTER_GRACE, GATHER
 from replay.kernel.gfp import contexts
@@ -20,9 +20,6 @@ COMPACTION = ("compact_zone", "release_free_list")
 
 RECLAIM = ("shrink_folio_list", "shrink_page_list", "do_shrink_slab", "shrink_slab")
 """Functions under which reclaim frees (mm/vmscan.c, mm/shrinker.c)."""
-
-BUDDY, PGTABLE = 1 << 10, 1 << 26
-"""KPF_BUDDY and KPF_PGTABLE, include/uapi/linux/kernel-page-flags.h."""
 
 
 class Events(NamedTuple):
@@ -103,7 +100,7 @@ def read_events(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any]) 
             f"capture {capture['name']}: page frame number {events.pages - 1:#x} lies beyond any simulated machine",
             "a damaged line, or another field read as pfn: mend the trace and import it again",
         )
-    tables = flagged(connection, capture["capture_id"], events.pages + 1, PGTABLE)
+    tables = flagged(connection, capture["capture_id"], events.pages + 1, 1 << KPF_PGTABLE)
     of_user = (events.consumer == CONSUMERS.index("pgtable_user")) | (_first_of_page(events.pfn) & tables[events.pfn])
     return events._replace(of_table=events.of_table & of_user)
 

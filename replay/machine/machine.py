@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from ptpool.vocabulary import UNMOVABLE
+from ptpool.vocabulary import SPLIT_CAUSES, UNMOVABLE
 from replay.contract.actions import Action, Decision
 from replay.contract.registry import Strategy
 from replay.demand.demand import Demand
@@ -16,7 +16,7 @@ from replay.machine import requests, stretch
 from replay.machine.perform import perform
 from replay.machine.reclaim import NONE
 from replay.machine.schedule import FOREVER, Running, Schedule
-from replay.machine.state import CAUSES, WARM_UP, State
+from replay.machine.state import WARM_UP, State
 from replay.profiles.costs import Costs
 from replay.start.recorded_machine import InitialState
 
@@ -102,7 +102,7 @@ class Machine(State):
             self._hold_back(pages, owner, 1)
             return
         if why == stretch.TRIM:  # by a worker: a free does not wait for it
-            by, cpu = CAUSES.index("shrink"), int(program.cpu[at])
+            by, cpu = SPLIT_CAUSES.index("shrink"), int(program.cpu[at])
             self.schedule.begin(self._running([requests.trim(self)], -1, cpu, "trim", by, range(0)))
             return
         new, consumer = int(tally.counts[stretch.NEW_TABLE]), int(program.consumer[at])
@@ -119,7 +119,7 @@ class Machine(State):
         tally.counts[stretch.BUSY] += 1
         self._hold_back(pages, task, 1)
         cpu = int(program.cpu[at])
-        self.schedule.begin(self._running([decision()], task, cpu, operation, CAUSES.index(cause), pages))
+        self.schedule.begin(self._running([decision()], task, cpu, operation, SPLIT_CAUSES.index(cause), pages))
 
     def _running(self, stack: list[Decision], task: int, cpu: int, operation: str, cause: int, pages: range) -> Running:
         return Running(stack, task, cpu, cause, operation, self.now, pages)

@@ -8,7 +8,7 @@ from itertools import count, pairwise
 
 import numpy as np
 
-from ptpool.vocabulary import CONSUMERS, MOVABLE, UNMOVABLE
+from ptpool.vocabulary import CONSUMERS, MOVABLE, SLOW_PATH_STEPS, SPLIT_CAUSES, UNMOVABLE
 from replay.contract.actions import Change, Chunk, Decision, Wait
 from replay.demand.others import Asked, Place
 from replay.kernel import direct_map as maps
@@ -29,7 +29,7 @@ from replay.kernel.page_alloc import alloc_pages, alloc_pages_after_reclaim
 from replay.kernel.per_cpu import drain_all_pages
 from replay.machine import stretch
 from replay.machine.schedule import DeadlockError
-from replay.machine.state import CAUSES, FLAGS, WARM_UP, State
+from replay.machine.state import WARM_UP, State
 
 PGTABLE = CONSUMERS.index("pgtable_user")
 _OF_TABLES = np.isin(np.arange(1 + max(PAGE_TABLES)), PAGE_TABLES)
@@ -193,9 +193,9 @@ def slow_path(state: State, order: int, migratetype: int, context: int) -> Decis
         elif pfn < 0 and insists:
             pfn = yield from _keep_looping(state, order, migratetype, context, entered)
         for flag in entered:
-            flags[FLAGS.index(flag)] += 1
+            flags[SLOW_PATH_STEPS.index(flag)] += 1
     if pfn < 0:
-        flags[FLAGS.index("null")] += not insists
+        flags[SLOW_PATH_STEPS.index("null")] += not insists
         state.failures[order] += 1
     return pfn
 
@@ -302,7 +302,7 @@ def _shrink(state: State) -> Decision:
     running = state.running
     before = running.cause
     if before != WARM_UP:
-        running.cause = CAUSES.index("shrink")
+        running.cause = SPLIT_CAUSES.index("shrink")
     running.reclaiming = True
     freed = (yield from _unless_deadlocked(state, state.strategy.shrink(state.view))) or 0
     running.reclaiming = False

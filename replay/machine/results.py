@@ -7,14 +7,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ptpool.vocabulary import MOVABLE, UNMOVABLE
+from ptpool.vocabulary import MOVABLE, SLOW_PATH_STEPS, SPLIT_CAUSES, UNMOVABLE
 from replay.kernel import direct_map as maps
 from replay.kernel.mmzone import EXTFRAG, HOLE, USED
 from replay.machine import pool as pools
 from replay.machine import stretch
 from replay.machine.latency import Latencies
 from replay.machine.machine import Machine
-from replay.machine.state import CAUSES, FLAGS
 
 _NS = 1e9
 
@@ -61,7 +60,7 @@ def _metrics(machine: Machine) -> pa.Table:
     log = maps.logged(d)
     collapses = int((log[:, 4] == maps.COLLAPSE).sum())
     log = log[log[:, 4] == maps.SPLIT]
-    at_run_time = log[log[:, 3] != CAUSES.index("warm_up")]
+    at_run_time = log[log[:, 3] != SPLIT_CAUSES.index("warm_up")]
     mapped = float(d.mapped.sum())
     pooled = bool(machine.tally.fast[stretch.POOLED])
     all_4k = bool((machine.start.level == maps.PTE).all()) or machine.strategy.boot_map_4k
@@ -180,7 +179,7 @@ def _orders(machine: Machine) -> pa.Table:
         "refill_attempts": machine.refill_attempts[used, 0],
         "refill_failures": machine.refill_attempts[used, 1],
     }
-    for place, flag in enumerate(FLAGS):
+    for place, flag in enumerate(SLOW_PATH_STEPS):
         columns[flag] = machine.kswapd_wakes()[used] if flag == "kswapd" else machine.flags[used, place]
     return pa.table(columns)
 
@@ -217,7 +216,7 @@ def _splits(machine: Machine) -> pa.Table:
             "pfn": log[:, 1],
             "leaf": pa.array([name(int(level)) for level in log[:, 2]], pa.string()),
             "action": pa.array([("split", "collapse")[int(action)] for action in log[:, 4]], pa.string()),
-            "cause": pa.array([CAUSES[int(cause)] for cause in log[:, 3]], pa.string()),
+            "cause": pa.array([SPLIT_CAUSES[int(cause)] for cause in log[:, 3]], pa.string()),
         }
     )
 

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 from numpy.typing import NDArray
 
-from ptpool.vocabulary import CONSUMERS, UNMOVABLE
+from ptpool.vocabulary import CONSUMERS, SLOW_PATH_STEPS, SPLIT_CAUSES, UNMOVABLE
 from replay.contract.actions import Change, Chunk
 from replay.contract.permissions import NOBODY, users_of
 from replay.contract.registry import PoolView, Strategy
@@ -22,12 +22,7 @@ from replay.machine.schedule import Running
 from replay.profiles.costs import Costs, built_in
 from replay.start.recorded_machine import InitialState
 
-CAUSES = ("ptp", "refill", "shrink", "outside", "warm_up")
-"""Why the direct map was split; a cause's place in this tuple is its code in the log."""
-WARM_UP = CAUSES.index("warm_up")
-
-FLAGS = ("kswapd", "compact_async", "reclaim", "compact_sync", "oom_kill", "null")
-"""What an allocation can have gone through: table run_order."""
+WARM_UP = SPLIT_CAUSES.index("warm_up")
 
 _INCIDENT_ROWS = 1000
 
@@ -59,7 +54,7 @@ class State:
         self.reclaim = Reclaim(variant, self.allocator, self.tally.page_of, self.tally.name_of, start.page_cache)
         self.view = _View(self)
         self.costs = costs or built_in().of(start.arch)
-        self.flags = np.zeros((geometry.max_order + 1, len(FLAGS)), np.int64)
+        self.flags = np.zeros((geometry.max_order + 1, len(SLOW_PATH_STEPS)), np.int64)
         self.refill_attempts = np.zeros((geometry.max_order + 1, 2), np.int64)
         self.failures = np.zeros(geometry.max_order + 1, np.int64)
         self.refills = self.stalls = self.shrunk = 0

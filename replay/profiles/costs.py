@@ -10,8 +10,8 @@ from typing import Any
 
 from ptpool.errors import UsageError
 from ptpool.provenance import identity
+from ptpool.vocabulary import BUILT_IN
 
-BUILT_IN = "built-in"
 OTHER_ARCH = "x86_64"
 """Whose constants an architecture gets that has none of its own."""
 

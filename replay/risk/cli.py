@@ -1,7 +1,6 @@
 """``ptpool replay risk`` and ``ptpool replay exhaust``."""
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -180,13 +179,7 @@ def _studied(
         row = capture_row(connection, capture)
         announce_compiling("replay", quiet=quiet)
         with progress(title, machines, quiet=quiet, unit="machines") as meter:
-            began = time.monotonic()
-
-            def on_done(done: int) -> None:
-                left = (time.monotonic() - began) / done * (machines - done)
-                meter(done, f"{done} of {machines} machines, about {left:,.0f} s left")
-
-            yield connection, row, on_done
+            yield connection, row, lambda done: meter(done, f"{done} of {machines} machines")
 
 
 def _workers(jobs: int | None) -> int:

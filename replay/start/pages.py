@@ -9,14 +9,28 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from ptpool.vocabulary import MOVABLE, UNMOVABLE
+from ptpool.vocabulary import (
+    KPF_BUDDY,
+    KPF_COMPOUND_HEAD,
+    KPF_COMPOUND_TAIL,
+    KPF_LRU,
+    KPF_NOPAGE,
+    KPF_OFFLINE,
+    KPF_PGTABLE,
+    KPF_SLAB,
+    MOVABLE,
+    UNMOVABLE,
+)
 from replay.demand.demand import Demand
 from replay.kernel.geometry import Geometry
 from replay.start.drawn_placement import PAGEBLOCK_TYPES, draw_free, draw_pageblocks
 from replay.start.zones import Zones
 
-LRU, SLAB, BUDDY, COMPOUND, NOPAGE, OFFLINE, PGTABLE = 1 << 5, 1 << 7, 1 << 10, 3 << 15, 1 << 20, 1 << 23, 1 << 26
-"""include/uapi/linux/kernel-page-flags.h"""
+LRU, SLAB, BUDDY, NOPAGE, OFFLINE, PGTABLE = (
+    1 << bit for bit in (KPF_LRU, KPF_SLAB, KPF_BUDDY, KPF_NOPAGE, KPF_OFFLINE, KPF_PGTABLE)
+)
+COMPOUND = 1 << KPF_COMPOUND_HEAD | 1 << KPF_COMPOUND_TAIL
+"""Masks of page flags, as table page_flags keeps them."""
 
 _COLD_HEADROOM, _COLD_PAGES = 4, 1 << 22
 """A trace without any snapshot gets a machine this many times the highest page it touches, below 16 GiB."""

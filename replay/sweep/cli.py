@@ -1,6 +1,5 @@
 """The command ``replay sweep``."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,8 +91,9 @@ def sweep(
                 workers_of(executor, at_a_time) as workers,
                 progress(f"sweep {asked.name}", len(left), quiet=quiet, unit="runs") as meter,
             ):
-                eta = _Eta(len(left))
-                failed = make_shards(connection, left, shards, workers, lambda n: meter(n, eta(n)))
+                failed = make_shards(
+                    connection, left, shards, workers, lambda n: meter(n, f"{n:,} of {len(left):,} runs")
+                )
         whole, _ = shards.finished(missing)
         made = [run.run_id for run in wanted if run.run_id in there or run.run_id in whole]
         with open_warehouse(db, write=True) as connection:
@@ -130,18 +130,3 @@ def _kept(folder: Path) -> Iterator[None]:
             remedy = f"{shards:,} finished runs are kept in {folder}: the same command goes on from there"
             raise UsageError(error.what, f"{error.remedy}\n{remedy}") from error
         raise
-
-
-class _Eta:
-    """How long the rest will take, if it goes on as since the first was there."""
-
-    def __init__(self, total: int) -> None:
-        self._total, self._first = total, 0.0
-
-    def __call__(self, done: int) -> str:
-        told = f"{done:,} of {self._total:,} runs"
-        if done == 1:
-            self._first = time.monotonic()
-            return told
-        left = (time.monotonic() - self._first) / (done - 1) * (self._total - done)
-        return f"{told}, about {left:,.0f} s left"

@@ -18,13 +18,13 @@ import pyarrow.parquet as pq
 
 from ptpool.errors import UsageError
 from ptpool.provenance import code_version
+from ptpool.vocabulary import SLOW_PATH_STEPS
 from ptpool.warehouse import delete_runs, transaction
-from replay.machine.state import FLAGS
 from replay.runs.one_run import Timed
 from replay.runs.wanted import Wanted
 
 _MANIFEST, _LOCK, _PART = "manifest.json", ".lock", ".part"
-_COUNTED = ("attempts", "failures", "refill_attempts", "refill_failures", *FLAGS)
+_COUNTED = ("attempts", "failures", "refill_attempts", "refill_failures", *SLOW_PATH_STEPS)
 _ORDERS = pa.list_(pa.struct([("page_order", pa.int8()), *((name, pa.int64()) for name in _COUNTED)]))
 
 

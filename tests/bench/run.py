@@ -15,7 +15,7 @@ import sweep
 import text
 import trace_dat
 
-from ptpool.options import aligned
+from ptpool.text import aligned
 
 PARTS = {"strategies": strategies, "sweep": sweep, "text": text, "trace_dat": trace_dat, "perf_data": perf_data}
 

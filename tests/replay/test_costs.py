@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from ptpool.errors import UsageError
-from replay.profiles.costs import BUILT_IN, CONSTANTS, cost_profile
+from ptpool.vocabulary import BUILT_IN
+from replay.profiles.costs import CONSTANTS, cost_profile
 
 PROFILE = """
 [provenance]

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_machine import KERNEL, OTHER, demand_of, finished, machine_of
 
+from ptpool.vocabulary import SLOW_PATH_STEPS
 from replay.kernel.gfp import MAY_FS, MAY_IO, MEMALLOC, NORETRY, RETRY_MAYFAIL, THISNODE, WAKES_KSWAPD
 from replay.kernel.mmzone import USED, WMARK_HIGH, WMARK_LOW
 from replay.machine.reclaim import variants
-from replay.machine.state import FLAGS
 from replay.strategies.unprotected import Unprotected
 
 NOFS, NOIO = KERNEL & ~MAY_FS, KERNEL & ~MAY_FS & ~MAY_IO
@@ -34,7 +34,7 @@ def kinds(machine):
 
 
 def flags(machine):
-    return {flag: int(n) for flag, n in zip(FLAGS, machine.flags[0], strict=True) if n}
+    return {flag: int(n) for flag, n in zip(SLOW_PATH_STEPS, machine.flags[0], strict=True) if n}
 
 
 @pytest.mark.parametrize("context", [NOFS, NOIO])

@@ -12,12 +12,12 @@ from toy_machine import OTHER, PGTABLE, SECRET, demand_of, finished, machine_of,
 from toy_runs import BLOCK, SMALL, TOY_PBA, events
 
 from ptpool.errors import UsageError
+from ptpool.vocabulary import SLOW_PATH_STEPS, SPLIT_CAUSES
 from replay.contract.registry import configure, strategies
 from replay.kernel import direct_map as maps
 from replay.kernel.mmzone import PageAllocator
 from replay.machine import pool as pools
 from replay.machine.results import result_of
-from replay.machine.state import CAUSES, FLAGS
 from replay.runs.one_run import replay_one
 from replay.strategies.full_reserve import FullReserve
 from replay.strategies.pba import Pba
@@ -157,7 +157,7 @@ def test_a_pool_without_memory_refuses_and_says_so():
 def test_the_flags_of_a_failed_allocation_follow_its_order():
     start = machine_of(64, free=[page % 2 == 0 for page in range(64)])
     machine = finished(start, demand_of([("alloc", 400, 2, OTHER)]), Unprotected())
-    flags = dict(zip(FLAGS, machine.flags[2].tolist(), strict=True))
+    flags = dict(zip(SLOW_PATH_STEPS, machine.flags[2].tolist(), strict=True))
     assert flags == {"kswapd": 0, "compact_async": 0, "reclaim": 1, "compact_sync": 1, "oom_kill": 1, "null": 0}
 
 
@@ -269,7 +269,7 @@ def test_the_warm_up_counts_apart():
     assert values["splits_warm_up"] == 2  # 22 pages with the reserve: six blocks, in two 1G leaves
     assert values["splits_1g"] + values["splits_2m"] == 0
     log = machine.direct_map.log[: machine.direct_map.counts[maps.SPLITS], 3]
-    assert set(log.tolist()) == {CAUSES.index("warm_up")}
+    assert set(log.tolist()) == {SPLIT_CAUSES.index("warm_up")}
 
 
 def test_integrals_are_exact():

@@ -11,7 +11,7 @@ from toy_machine import KERNEL, OTHER, PGTABLE, demand_of, finished, machine_of
 from toy_runs import BLOCK, SMALL, TOY_PBA, events
 
 from ptpool.errors import UsageError
-from ptpool.vocabulary import MOVABLE, UNMOVABLE
+from ptpool.vocabulary import MOVABLE, SLOW_PATH_STEPS, UNMOVABLE
 from replay.kernel.compaction import WHOLE, shrink_zone
 from replay.kernel.gfp import MAY_FS, MAY_IO, NORETRY, WAKES_KSWAPD
 from replay.kernel.mmzone import BARREN, FREE, ON_PCP, USED, WMARK_HIGH, WMARK_LOW
@@ -20,7 +20,6 @@ from replay.kernel.per_cpu import drain_all_pages
 from replay.machine.machine import Machine, reclaim, stretch
 from replay.machine.reclaim import variants
 from replay.machine.results import result_of
-from replay.machine.state import FLAGS
 from replay.strategies.full_reserve import FullReserve
 from replay.strategies.self_split import SelfSplit
 from replay.strategies.unprotected import Unprotected
@@ -30,7 +29,7 @@ VARIANTS = ("none", "moderate", "optimistic")
 
 
 def flags_of(machine, order):
-    return {flag: int(n) for flag, n in zip(FLAGS, machine.flags[order], strict=True) if n}
+    return {flag: int(n) for flag, n in zip(SLOW_PATH_STEPS, machine.flags[order], strict=True) if n}
 
 
 def with_request(demand, *, migratetype=None, context=None):
