@@ -16,7 +16,7 @@ from ptpool.compiled import compiled
 from ptpool.errors import UsageError
 from ptpool.vocabulary import CONSUMERS
 from replay.demand.demand import Demand
-from replay.machine.stretch import ALLOC, FREE_EVENT, MOVE, OUTSIDE_CHANGE, Program, first_seen
+from replay.demand.program import ALLOC, FREE_EVENT, MOVE, OUTSIDE_CHANGE, Program, first_seen
 
 SPREAD = 10
 """Copies start within the first this-many-th part of the recording, so that their peaks meet; ours."""

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from ptpool.vocabulary import CONSUMERS, KPF_BUDDY, MOVABLE, UNMOVABLE
 from replay.demand.events import Events, flagged, read_events
 from replay.demand.others import GUESS, Asked, Recorded, recorded_changes, with_changes
+from replay.demand.program import ALLOC, FREE_EVENT, MOVE, OUTSIDE_CHANGE, RECLAIMED, Program, first_seen, with_events
 from replay.demand.rcu import DELAYED, GRACE_NS, RECORDED, ends_of_grace, freed
 from replay.demand.unseen import LEAVE_OUT, MOVED, PUT_OFF, SEEN_LATE, Resolved, resolve
 from replay.kernel.geometry import X86_64
 from replay.kernel.gfp import GFP_KERNEL
-from replay.machine.stretch import ALLOC, FREE_EVENT, MOVE, OUTSIDE_CHANGE, RECLAIMED, Program, first_seen, with_events
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
+from replay.demand.program import OUTSIDE_CHANGE, Program, with_events
 from replay.kernel.direct_map import CLEAN, EXECUTABLE, NOT_GLOBAL, NOT_PRESENT, READ_ONLY, UNCACHED
-from replay.machine.stretch import OUTSIDE_CHANGE, Program, with_events
 
 SELF_INFLICTED = ("secretmem_fault", "secretmem_free_folio")
 """Functions whose permission changes the replay makes anew from the allocation they belong to (mm/secretmem.c)."""

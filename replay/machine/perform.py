@@ -32,8 +32,9 @@ from replay.kernel.compaction import isolate_freepages_block
 from replay.kernel.mmzone import POOL_IDLE, POOL_USED, SPLIT_TABLE
 from replay.kernel.page_alloc import free_pages
 from replay.machine import pool as pools
-from replay.machine import requests, stretch
+from replay.machine.slow_path import allocate
 from replay.machine.state import State
+from replay.machine.tally import FLUSHES, change_key
 
 
 def perform(state: State, action: Action) -> tuple[Any, int]:
@@ -95,7 +96,7 @@ def _chunk(state: State, order: int) -> Decision:
     if order > most:
         raise ValueError(f"order {order} is above this machine's MAX_PAGE_ORDER, {most}")
     state.refill_attempts[order, 0] += 1
-    pfn = yield from requests.pages(state, order)
+    pfn = yield from allocate(state, order)
     if pfn < 0:
         state.refill_attempts[order, 1] += 1
         return None
@@ -118,7 +119,7 @@ def _set_aside(state: State, pages: int) -> Decision:
     """Take whole 2M chunks and key them page by page, with tables out of what is set aside."""
     pool, order = state.pool, state.allocator.pageblock_order
     for _ in range(-(-pages >> order)):
-        first = yield from requests.pages(state, order)
+        first = yield from allocate(state, order)
         if first < 0:
             state.incident("split_starvation", order, "no 2M block to set aside at boot")
             return
@@ -154,13 +155,13 @@ def _change(
             state.incident("split_starvation", None, missing)
         return False
     d, tally = state.direct_map, state.tally
-    splits, flushes = int(d.counts[maps.SPLITS]), int(tally.counts[stretch.FLUSHES])
+    splits, flushes = int(d.counts[maps.SPLITS]), int(tally.counts[FLUSHES])
     if not own:  # its time is in the recording already
         changed = maps.apply(d, *change, state.now, state.cause)
-        tally.counts[stretch.FLUSHES] += maps.flushes(d, int(d.counts[maps.SPLITS]) - splits, changed)
+        tally.counts[FLUSHES] += maps.flushes(d, int(d.counts[maps.SPLITS]) - splits, changed)
         return True
-    stretch.change_key(d, tally, *change, state.now, state.cause, flush)
-    splits, flushes = int(d.counts[maps.SPLITS]) - splits, int(tally.counts[stretch.FLUSHES]) - flushes
+    change_key(d, tally, *change, state.now, state.cause, flush)
+    splits, flushes = int(d.counts[maps.SPLITS]) - splits, int(tally.counts[FLUSHES]) - flushes
     yield Wait(state.costs.conversion_ns(1, splits, flushes, state.start.cpus))
     return True
 
@@ -200,7 +201,7 @@ def _ordinary_tables(state: State, change: Change) -> Decision:
     """
     taken: list[int] = []
     while len(taken) < (needed := state.view.tables_needed(change)):
-        if (pfn := (yield from requests.pages(state, 0))) < 0:
+        if (pfn := (yield from allocate(state, 0))) < 0:
             break
         taken.append(pfn)
     kept = needed if len(taken) >= needed else 0

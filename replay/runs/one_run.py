@@ -10,6 +10,7 @@ import numpy as np
 from ptpool.vocabulary import CONSUMERS
 from replay.contract.registry import Strategy, strategies
 from replay.demand.demand import Demand
+from replay.demand.program import ALLOC, FREE_EVENT, Program
 from replay.kernel.buddy import build_free_lists
 from replay.kernel.compaction import isolate_freepages_block
 from replay.kernel.direct_map import PMD, PTE
@@ -19,7 +20,7 @@ from replay.kernel.mmzone import ZONE_NORMAL, page_allocator
 from replay.machine.machine import Machine
 from replay.machine.reclaim import NONE
 from replay.machine.results import RunResult, result_of
-from replay.machine.stretch import ALLOC, FREE_EVENT, Program
+from replay.machine.state import State
 from replay.profiles.costs import Costs
 from replay.runs.wanted import Wanted
 from replay.start.recorded_machine import InitialState
@@ -46,15 +47,15 @@ def replay_one(
     metrics_only: bool = False,
 ) -> RunResult:
     """Replay one capture through one strategy. Nothing is shared with other runs but what is only read."""
-    run = Machine(machine, demand, strategy, reclaim, costs)
+    state, run = State(machine, demand, strategy, reclaim, costs), None
     try:
-        run.warm_up()
+        run = Machine(state)
         run.replay()
     except Exception as error:
-        error.add_note(run.whereabouts)
+        error.add_note(run.whereabouts if run else "before the first event")
         raise
     result = result_of(run, metrics_only=metrics_only)
-    vars(run).clear()  # it refers to itself: its arrays would stay until the collector of cycles comes by
+    vars(state).clear()  # it refers to itself: its arrays would stay until the collector of cycles comes by
     return result
 
 
@@ -95,10 +96,11 @@ def compile_ahead(*, reclaim: bool = False) -> None:
     for entry in strategies().values():
         with suppress(Exception):  # a strategy that fails says so in its own run
             replay_one(machine, demand, entry.factory())
-    allocator = Machine(machine, demand, strategies()["unprotected"].factory()).allocator
+    unprotected = strategies()["unprotected"].factory()
+    allocator = State(machine, demand, unprotected).allocator
     isolate_freepages_block(allocator, 0, np.empty((1 << allocator.pageblock_order, 2), np.int64))
     if reclaim:
-        model = Machine(machine, demand, strategies()["unprotected"].factory(), "optimistic").reclaim
+        model = State(machine, demand, unprotected, "optimistic").reclaim
         model.direct(0, GFP_KERNEL)
         model.compact(0, 1, 0, GFP_KERNEL, sync=True)
         model.balance()

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from replay.machine.results import RunResult
-from replay.machine.stretch import SAMPLES
+from replay.machine.tally import SAMPLES
 from replay.start.pages import PGTABLE, page_flags_of
 from replay.validate.placement import replay_placement
 

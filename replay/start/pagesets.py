@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ptpool.vocabulary import HIGHATOMIC, UNMOVABLE
 from replay.demand.demand import Demand
+from replay.demand.program import ALLOC
 from replay.kernel.mmzone import (
     CLAIM_STEAL,
     FIRST_PFN,
@@ -32,7 +33,6 @@ from replay.kernel.mmzone import (
     PageAllocator,
 )
 from replay.kernel.per_cpu import fill_pcp
-from replay.machine.stretch import ALLOC
 from replay.start.zones import Zones
 
 _FALLBACK = {"claim": CLAIM_STEAL, "suitable": STEAL_SUITABLE, "move": MOVE_BLOCK}

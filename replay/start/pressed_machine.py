@@ -16,6 +16,7 @@ from ptpool.compiled import compiled
 from ptpool.errors import UsageError
 from ptpool.vocabulary import CMA, ISOLATE, MOVABLE, UNMOVABLE
 from replay.demand.demand import Demand
+from replay.demand.program import ALLOC, MOVE, OUTSIDE_CHANGE
 from replay.kernel.buddy import build_free_lists
 from replay.kernel.mmzone import (
     CLASS,
@@ -34,7 +35,6 @@ from replay.kernel.mmzone import (
     PageAllocator,
     page_allocator,
 )
-from replay.machine.stretch import ALLOC, MOVE, OUTSIDE_CHANGE
 from replay.start.free_list_order import order_free_lists
 from replay.start.other_machine import alive_at_start, stand_ins
 from replay.start.recorded_machine import InitialState

@@ -16,7 +16,8 @@ from replay.contract.registry import strategies
 from replay.kernel import direct_map as maps
 from replay.kernel.mmzone import HOLE, PCP_COUNT
 from replay.machine.machine import Machine
-from replay.machine.stretch import PTP_LIVE
+from replay.machine.state import State
+from replay.machine.tally import PTP_LIVE
 from replay.runs.wanted import Scenes, Wanted
 from replay.start.zones import ZONE_CLASS
 from replay.validate.placement import Placement
@@ -86,11 +87,10 @@ def compare(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any], seed
     predictions = []
     for seed in range(seeds):
         demand, start = scenes.of([Wanted(capture, entry, entry.factory(), seed)])
-        machine = Machine(start, demand, entry.factory())
-        machine.warm_up()
+        machine = Machine(State(start, demand, entry.factory()))
         machine.replay()
         predictions.append(_predicted(machine))
-    huge = machine.allocator.pageblock_order
+    huge = machine.state.allocator.pageblock_order
     recorded = connection.execute(_RECORDED, {"capture": capture["capture_id"], "huge": huge}).fetchall()
     rows = []
     for quantity, zone, page_order, before, after in recorded:
@@ -143,7 +143,7 @@ _GROWTH = ("page_table_pages", "splits_2m", "splits_1g", "oom_kills")
 
 def _predicted(machine: Machine) -> dict[Quantity, float]:
     """What the machine holds after the last event, by the names of `_RECORDED`."""
-    a, huge = machine.allocator, machine.allocator.pageblock_order
+    a, huge = machine.state.allocator, machine.state.allocator.pageblock_order
     names = {code: name for name, code in ZONE_CLASS.items()}
     found: dict[Quantity, float] = {}
 
@@ -165,11 +165,11 @@ def _predicted(machine: Machine) -> dict[Quantity, float]:
         types = a.block_type[blocks[populated]]
         for migratetype, name in enumerate(MIGRATETYPES):
             add(f"{name.lower()}_pageblocks", zone, None, (types == migratetype).sum())
-    log = machine.direct_map.log[: machine.direct_map.counts[maps.SPLITS]]
+    log = machine.state.direct_map.log[: machine.state.direct_map.counts[maps.SPLITS]]
     add("splits_2m", None, None, (log[:, 2] == maps.PMD).sum())
     add("splits_1g", None, None, (log[:, 2] == maps.PUD).sum())
-    add("oom_kills", None, None, machine.incident_counts.get("oom_kill", 0))
-    add("page_table_pages", None, None, int(machine.tally.counts[PTP_LIVE]) - machine.live_start)
+    add("oom_kills", None, None, machine.state.incident_counts.get("oom_kill", 0))
+    add("page_table_pages", None, None, int(machine.state.tally.counts[PTP_LIVE]) - machine.baseline.page_tables)
     return found
 
 

@@ -19,6 +19,7 @@ from replay.contract.registry import PoolView, configure, find
 from replay.kernel import direct_map as maps
 from replay.machine.machine import Machine
 from replay.machine.schedule import Running, Schedule
+from replay.machine.state import State
 from replay.profiles.costs import built_in
 from replay.strategies.pba import Pba
 
@@ -36,7 +37,7 @@ class Cpus(PoolView):
         self.own = lists_at_start(steps_of(strategy, largest, change_ns, COSTS), len(think)).tolist()
         self.pages, self.last, self.now, self.running = fast.reserve, None, 0, None
         self.done = self.spent = self.refills = 0
-        self.schedule = Schedule(self)
+        self.schedule = Schedule(self, self.perform, self.ended)
         for cpu in range(len(think)):
             self.schedule.begin(Running([self.task(cpu)], cpu, cpu, cpu, "", 0, range(0)))
 
@@ -139,17 +140,16 @@ def test_as_much_waiting_as_in_a_replay(monkeypatch):
     strategy, tasks = Pba(refill_orders=(2,)), 8
     demand = demand_of([("alloc", 8 + i, 0, PGTABLE) for i in range(tasks)], tasks=range(tasks))
     demand.program.ts[:] = [0, 100, 200, 350, 2500, 2600, 9000, 9100]
-    machine = Machine(machine_of(level=maps.PTE), demand, strategy, costs=FREE)
-    machine.warm_up()
+    machine = Machine(State(machine_of(level=maps.PTE), demand, strategy, costs=FREE))
     machine.replay()
     assert machine.schedule.lock_wait_ns > 0
 
     think = np.full((tasks, 2), 1 << 40)
     think[:, 0] = demand.program.ts + 1
-    change_ns = FREE.conversion_ns(1, 0, 1, machine.start.cpus)
+    change_ns = FREE.conversion_ns(1, 0, 1, machine.state.start.cpus)
     found = simulate(steps_of(strategy, 2, change_ns, FREE), think, tasks, FREE)
     assert found.lock_wait_ns * tasks == machine.schedule.lock_wait_ns
-    assert found.refills == machine.refills
+    assert found.refills == machine.state.refills
 
 
 def one_lock(hold_ns):

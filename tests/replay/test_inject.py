@@ -11,7 +11,7 @@ from ptpool.errors import UsageError
 from ptpool.warehouse import open_warehouse
 from replay.demand.inject import injected
 from replay.demand.others import Place
-from replay.machine.stretch import OUTSIDE_CHANGE
+from replay.demand.program import OUTSIDE_CHANGE
 
 START = machine_of(4096, cpus=4)
 DEMAND = demand_of([("alloc", page, 0, PGTABLE) for page in range(300)])

@@ -11,8 +11,8 @@ from ptpool.vocabulary import CONSUMERS
 from replay.demand.demand import demand_of
 from replay.demand.events import Events
 from replay.demand.others import GUESS, Recorded
+from replay.demand.program import MOVE
 from replay.demand.rcu import DELAYED, GRACE_NS, RECORDED, ends_of_grace, freed
-from replay.machine.stretch import MOVE
 
 PAGES = 6
 NONE = np.empty(0, np.int64)

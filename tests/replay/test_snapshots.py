@@ -130,7 +130,7 @@ def test_without_page_flags_the_free_blocks_are_those_of_buddyinfo(connection):
     drawn = machine_of(connection)
     assert (drawn.allocator.nr_free == exact.allocator.nr_free).all()
     for migratetype in (UNMOVABLE, RECLAIMABLE):
-        blocks = [int((machine.allocator.block_type == migratetype).sum()) for machine in (drawn, exact)]
+        blocks = [int((machine.state.allocator.block_type == migratetype).sum()) for machine in (drawn, exact)]
         assert blocks[0] == blocks[1] > 0
     assert any("drawn by seed" in line for line in drawn.assumptions)
     assert drawn.page_tables_elsewhere == 402
@@ -155,8 +155,8 @@ def test_device_memory_is_no_zone_of_the_allocator(connection):
     zones = machine_of(connection).allocator.zones
     connection.execute("UPDATE snapshot_value SET name = replace(name, 'zone DMA,', 'zone Device,')")
     machine = machine_of(connection)
-    assert machine.allocator.zones.tolist() == zones[1:].tolist()
-    assert (machine.allocator.kind[: zones[1, FIRST_PFN]] == HOLE).all()
+    assert machine.state.allocator.zones.tolist() == zones[1:].tolist()
+    assert (machine.state.allocator.kind[: zones[1, FIRST_PFN]] == HOLE).all()
     assert any("they lie in no zone of zoneinfo" in line for line in machine.assumptions)
 
 
@@ -197,7 +197,7 @@ def test_scenes_in_a_row_are_those_that_are_set_alone(connection, flags, size):
         if size:
             demand = load_demand(connection, wanted.capture)
             alone = other_machine(profile_of(size), alone, demand, seed)
-        for one, other in zip(machine.allocator, alone.allocator, strict=True):
+        for one, other in zip(machine.state.allocator, alone.state.allocator, strict=True):
             assert np.array_equal(one, other)
         assert (machine.level == alone.level).all()
         assert machine.assumptions == alone.assumptions

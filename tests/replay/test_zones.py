@@ -11,7 +11,7 @@ from toy_runs import BLOCK, TOY_PBA, events
 from replay.kernel.buddy import build_free_lists
 from replay.kernel.geometry import TOY
 from replay.kernel.mmzone import HOLE, USED, ZONE_NORMAL, page_allocator
-from replay.machine.stretch import UNKNOWN_FREES
+from replay.machine.tally import UNKNOWN_FREES
 from replay.start.pages import Pages
 from replay.start.recorded_machine import leave_out_strangers
 from replay.start.zones import outside
@@ -65,6 +65,6 @@ def test_no_program_touches_them_or_hangs(strategy, bounds, tables, script, recl
     strangers = outside(start.allocator.zones, PAGES)
     script = script + [("free", page, 0, OTHER) for page in range(PAGES)]
     machine = finished(start, demand_of(script), strategy, reclaim)
-    assert (machine.allocator.kind[strangers] == HOLE).all()
-    assert machine.tally.counts[UNKNOWN_FREES] >= strangers.sum() - len(script) + PAGES
+    assert (machine.state.allocator.kind[strangers] == HOLE).all()
+    assert machine.state.tally.counts[UNKNOWN_FREES] >= strangers.sum() - len(script) + PAGES
     assert_consistent(machine)
