@@ -112,7 +112,7 @@ def _create_strategy_summary(connection: duckdb.DuckDBPyConnection) -> None:
     columns = ", ".join(metric for metric, _ in glossary)
     connection.execute(f"""
         CREATE VIEW strategy_summary AS
-        WITH default_run AS (SELECT * FROM run WHERE is_default AND mode = 'policy'),
+        WITH default_run AS (SELECT * FROM run WHERE is_default),
         pivoted AS (SELECT run_id, {pivot} FROM run_metric GROUP BY run_id),
         huge AS (SELECT run_id, sum(failures) AS block_failures
                  FROM run_order JOIN run USING (run_id) JOIN capture USING (capture_id)

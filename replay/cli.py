@@ -1,6 +1,5 @@
 """Commands of the replay stage."""
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -14,21 +13,6 @@ from replay.contract.settings import Setting, settings_of
 from replay.risk.cli import exhaust, risk
 from replay.sweep.cli import sweep
 from replay.validate.cli import validate
-
-
-class Mode(StrEnum):
-    """Who decides where an allocation goes."""
-
-    policy = "policy"
-    placement = "placement"
-
-
-class Frees(StrEnum):
-    """When page tables are freed."""
-
-    recorded = "recorded"
-    delayed = "delayed"
-
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Replay captures through strategies.")
 
@@ -55,13 +39,6 @@ def run(
             "one: phone-2g, laptop-16g, server-64g, server-1t. What is in use there is drawn by --seed.",
         ),
     ] = "recorded",
-    mode: Annotated[
-        Mode,
-        typer.Option(
-            help="policy: the simulated page allocator places everything, which is what strategies are judged by; "
-            "placement: every event at its recorded place, what was (unprotected on the recorded machine only)."
-        ),
-    ] = Mode.policy,
     reclaim: Annotated[
         str,
         typer.Option(
@@ -97,13 +74,6 @@ def run(
             "drawn by --seed.",
         ),
     ] = 0,
-    rcu: Annotated[
-        Frees,
-        typer.Option(
-            help="When page tables are freed: as recorded; or delayed: in bursts after an RCU grace period, as x86 "
-            "does since 6.15 and arm64 always."
-        ),
-    ] = Frees.recorded,
     jobs: Annotated[int | None, typer.Option(min=1, help="Replays at a time (default: one per CPU).")] = None,
     db: Db = DEFAULT_DB,
     quiet: Quiet = False,
@@ -129,12 +99,6 @@ def run(
     profile_of(machine)
     variant_of(reclaim)
     prices = cost_profile(costs)
-    chosen = ([entry.name for entry in entries], machine, reclaim, copies, costs, inject, rcu)
-    if mode is Mode.placement and chosen != (["unprotected"], "recorded", "none", 1, "built-in", 0, Frees.recorded):
-        raise UsageError(
-            "--mode placement: it reconstructs what was, so no other strategy and no other machine can be replayed",
-            "add --strategy unprotected, and leave --machine, --reclaim, --copies, --costs, --inject and --rcu out",
-        )
     configured = [(entry, configure(entry, settings.get(entry.name, {}))) for entry in entries]
     with open_warehouse(db, write=True, create=False) as connection:
         from ptpool.compiled import announce_compiling
@@ -146,7 +110,7 @@ def run(
             raise UsageError(f"{db}: no capture to replay", "import a trace first: ptpool ingest trace FILE")
         captures = [capture_row(connection, name) for name in names]
         wanted = [
-            Wanted(row, entry, configuration, seed, machine, mode.value, reclaim, copies, prices, inject, rcu.value)
+            Wanted(row, entry, configuration, seed, machine, reclaim, copies, prices, inject)
             for row in captures
             for entry, configuration in configured
         ]

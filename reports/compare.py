@@ -20,7 +20,7 @@ from ptpool.warehouse import capture_row, open_warehouse
 from reports.questions import ask
 
 _RESAMPLES = 2_000
-_USUAL = {"machine": "recorded", "reclaim": "none", "costs": "built-in", "copies": 1, "inject": 0, "rcu": "recorded"}
+_USUAL = {"machine": "recorded", "reclaim": "none", "costs": "built-in", "copies": 1, "inject": 0}
 
 Values = dict[str, float | None]
 
@@ -31,7 +31,7 @@ class Difference:
 
     Attributes:
         capture: the recording.
-        setting: strategy, and what of machine, reclaim variant, costs, copies, inject and rcu is not the default.
+        setting: strategy, and what of machine, reclaim variant, costs, copies, inject is not the default.
         metric: its name.
         unit: its unit.
         before: its mean over seeds; None: not applicable.

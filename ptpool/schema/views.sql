@@ -117,7 +117,7 @@ COMMENT ON COLUMN data_quality.explanation IS 'What it means and what to do abou
 
 CREATE VIEW provenance AS
 SELECT run_id, capture.name AS capture, capture.source, capture.sha256, kernel_release, arch, timing, strategy, params,
-       is_default, machine, mode, reclaim, costs, copies, inject, rcu, seed, run.code_version AS replayed_by, capture.code_version AS imported_by,
+       is_default, machine, reclaim, costs, copies, inject, seed, run.code_version AS replayed_by, capture.code_version AS imported_by,
        assumptions
 FROM run JOIN capture USING (capture_id);
 COMMENT ON VIEW provenance IS 'Everything needed to make a run again';
@@ -132,12 +132,10 @@ COMMENT ON COLUMN provenance.strategy IS 'Strategy';
 COMMENT ON COLUMN provenance.params IS 'All parameters';
 COMMENT ON COLUMN provenance.is_default IS 'Whether everything has its default value';
 COMMENT ON COLUMN provenance.machine IS 'Machine profile';
-COMMENT ON COLUMN provenance.mode IS 'Replay mode';
 COMMENT ON COLUMN provenance.reclaim IS 'What reclaim and compaction can free';
 COMMENT ON COLUMN provenance.costs IS 'Cost profile';
 COMMENT ON COLUMN provenance.copies IS 'Copies of the recorded processes';
 COMMENT ON COLUMN provenance.inject IS 'Injected permission changes a second';
-COMMENT ON COLUMN provenance.rcu IS 'When page tables are freed: recorded or delayed';
 COMMENT ON COLUMN provenance.seed IS 'Seed';
 COMMENT ON COLUMN provenance.replayed_by IS 'ptpool that replayed it';
 COMMENT ON COLUMN provenance.imported_by IS 'ptpool that imported the capture';
@@ -233,7 +231,7 @@ WITH priced AS (
            ns / nullif((last_ns - first_ns) * cpus, 0) AS spent
     FROM priced JOIN run USING (run_id) JOIN capture USING (capture_id) JOIN mapping_basis USING (capture_id)
     JOIN run_metric share ON share.run_id = run.run_id AND metric = 'pte_share_mean'
-    WHERE is_default AND mode = 'policy'
+    WHERE is_default
 ), against AS (
     SELECT own.*, other.pte_share AS pte_mapped_share, other.spent AS pte_mapped_spent, 100 * (other.spent - own.spent) AS saved_pct
     FROM spent own JOIN spent other USING (capture_id, costs, prices)

@@ -12,14 +12,10 @@ from replay.contract.registry import Entry, Strategy
 from replay.demand.copies import scaled
 from replay.demand.demand import Demand, load_demand
 from replay.demand.inject import injected
-from replay.demand.rcu import RECORDED as RECORDED_FREES
 from replay.machine.reclaim import NONE
 from replay.profiles.costs import CostProfile, built_in
 from replay.start.other_machine import RECORDED, check_memory, other_machine, profile_of
 from replay.start.recorded_machine import InitialState, Recorded, drawn, read_machine
-
-POLICY, PLACEMENT = MODES = ("policy", "placement")
-"""The simulated allocator places everything, or every event goes where it was recorded."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +29,6 @@ class Wanted:
     seed: int = 0
     machine: str = RECORDED
     """The recorded machine, or another: see `replay.start.other_machine`."""
-    mode: str = POLICY
     reclaim: str = NONE
     """What reclaim and compaction can free: see `replay.machine.reclaim`."""
     copies: int = 1
@@ -42,8 +37,6 @@ class Wanted:
     """What operations take."""
     inject: float = 0
     """Permission changes by others a second that are put in: see `replay.demand.inject`."""
-    rcu: str = RECORDED_FREES
-    """When page tables are freed: see `replay.demand.rcu`."""
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -53,12 +46,10 @@ class Wanted:
             "strategy": self.entry.name,
             "params": json.dumps(asdict(self.strategy), sort_keys=True),
             "machine": self.machine,
-            "mode": self.mode,
             "reclaim": self.reclaim,
             "costs": self.costs.name,
             "copies": self.copies,
             "inject": float(self.inject),
-            "rcu": self.rcu,
             "seed": self.seed,
         }
 
@@ -75,22 +66,22 @@ class Wanted:
     @property
     def scene(self) -> tuple[Any, ...]:
         """What the demand and the machine before the first event depend on: runs with the same share them."""
-        return self.capture["capture_id"], self.machine, self.copies, self.inject, self.rcu, self.seed
+        return self.capture["capture_id"], self.machine, self.copies, self.inject, self.seed
 
 
 def by_scene(wanted: Iterable[Wanted]) -> list[list[Wanted]]:
     """Runs in groups that share their scene; groups of one recording stand together."""
     groups: dict[tuple[Any, ...], list[Wanted]] = {}
-    recordings: dict[tuple[str, str], int] = {}
+    recordings: dict[str, int] = {}
     for run in wanted:
         groups.setdefault(run.scene, []).append(run)
         recordings.setdefault(_recording(run), len(recordings))
     return sorted(groups.values(), key=lambda group: recordings[_recording(group[0])])
 
 
-def _recording(wanted: Wanted) -> tuple[str, str]:
+def _recording(wanted: Wanted) -> str:
     """What is the same for all seeds, machines and copies."""
-    return wanted.capture["capture_id"], wanted.rcu
+    return str(wanted.capture["capture_id"])
 
 
 class Scenes:
@@ -103,7 +94,7 @@ class Scenes:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, at_a_time: int) -> None:
         self._connection, self._at_a_time = connection, at_a_time
-        self._last: tuple[tuple[str, str], Demand, Recorded] | None = None
+        self._last: tuple[str, Demand, Recorded] | None = None
 
     def of(self, group: list[Wanted]) -> tuple[Demand, InitialState]:
         """What the runs of a group replay, and on what.
@@ -127,7 +118,7 @@ class Scenes:
             return last[1:]
         demand = last[1] if last is not None and last[0] == recording else None
         self._last = last = None  # before the next is read: one machine at a time is in memory
-        demand = demand or load_demand(self._connection, wanted.capture, wanted.rcu)
+        demand = demand or load_demand(self._connection, wanted.capture)
         recorded = read_machine(self._connection, wanted.capture, demand, wanted.seed)
         self._last = recording, demand, recorded
         return demand, recorded

@@ -33,7 +33,7 @@ def expected(connection: duckdb.DuckDBPyConnection, missing: list[Wanted], at_a_
         UsageError: a machine that does not fit into the memory of this one, so many replays at a time.
     """
     rates = dict(connection.execute(_RATES).fetchall())
-    seconds, memory = _RECORDING_S * len({(run.capture["capture_id"], run.rcu) for run in missing}), 0
+    seconds, memory = _RECORDING_S * len({run.capture["capture_id"] for run in missing}), 0
     for group in by_scene(missing):
         capture, scene = group[0].capture, group[0]
         profile, page_shift = profile_of(scene.machine), capture["page_size"].bit_length() - 1
@@ -56,6 +56,6 @@ def expected(connection: duckdb.DuckDBPyConnection, missing: list[Wanted], at_a_
 
 _RATES = """
     SELECT concat_ws(' ', capture_id, machine, reclaim, strategy), median(events_per_s)
-    FROM run JOIN run_timing USING (run_id) WHERE mode = 'policy'
+    FROM run JOIN run_timing USING (run_id)
     GROUP BY GROUPING SETS ((capture_id, machine, reclaim, strategy), (capture_id, machine, reclaim))
 """

@@ -13,14 +13,13 @@ import duckdb
 from ptpool.errors import UsageError, named
 from ptpool.warehouse import capture_names, capture_row
 from replay.contract.registry import Entry, Strategy, configure, find
-from replay.demand.rcu import DELAYED, RECORDED
 from replay.machine.reclaim import variant_of
 from replay.profiles.costs import cost_profile
 from replay.runs.wanted import Wanted
 from replay.start.other_machine import profile_of
 
 SHIPPED = files("replay").joinpath("sweep", "specs")
-_AXES = {"seed": int, "machine": str, "reclaim": str, "copies": int, "costs": str, "inject": float, "rcu": str}
+_AXES = {"seed": int, "machine": str, "reclaim": str, "copies": int, "costs": str, "inject": float}
 _RANGE = {"seed": (0, 2**63 - 1), "copies": (1, 1000), "inject": (0, 1e6)}
 _FITS: dict[type, tuple[type, ...]] = {object: (str, int, float, bool), int: (int,), float: (int, float), str: (str,)}
 _WORDS: dict[type, str] = {object: "a number or a text", int: "a whole number", float: "a number", str: "a text"}
@@ -112,8 +111,6 @@ def _runs_of(connection: duckdb.DuckDBPyConnection, grid: Mapping[str, Any], mos
         profile_of(machine)
     for variant in axes.get("reclaim", []):
         variant_of(variant)
-    if unknown := sorted(set(axes.get("rcu", [])) - {RECORDED, DELAYED}):
-        raise UsageError(f"rcu = {unknown[0]}: unknown", f"{RECORDED} or {DELAYED}")
     if "costs" in axes:
         axes["costs"] = [cost_profile(name) for name in axes["costs"]]
     settings = {name: _values(grid["set"], name, object) for name in grid.get("set", {})}

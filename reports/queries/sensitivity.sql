@@ -9,9 +9,8 @@ other AS (
                CASE WHEN run.costs <> base.costs THEN 'cost profile' END,
                CASE WHEN run.copies <> base.copies THEN 'copies' END,
                CASE WHEN run.inject <> base.inject THEN 'injected changes' END,
-               CASE WHEN run.rcu <> base.rcu THEN 'RCU delay' END,
                CASE WHEN run.params <> base.params THEN 'parameters' END], lambda what: what IS NOT NULL) AS changed
-    FROM run JOIN default_run base USING (capture_id, strategy, mode)
+    FROM run JOIN default_run base USING (capture_id, strategy)
     WHERE run.run_id <> base.run_id),
 compared AS (
     SELECT strategy, changed[1] AS changed, run_metric.metric, base.value AS by_default, run_metric.value

@@ -1,7 +1,7 @@
 WITH own AS (
     SELECT DISTINCT sweep, strategy, params::VARCHAR AS params, setting, translate(value, ',[]"', '+') AS value
     FROM sweep_setting JOIN run USING (run_id, capture_id, strategy)
-    WHERE setting NOT IN ('machine', 'reclaim', 'costs', 'copies', 'inject', 'rcu', 'seed')
+    WHERE setting NOT IN ('machine', 'reclaim', 'costs', 'copies', 'inject', 'seed')
 ), set_to AS (
     SELECT sweep, strategy, params, string_agg(setting || ' ' || value, ', ' ORDER BY setting) AS settings,
            string_agg(value, ', ' ORDER BY setting) AS brief
@@ -14,13 +14,13 @@ WITH own AS (
 SELECT sweep, machine
            || if(copies > 1, ', ' || copies || ' copies', '') || if(reclaim <> 'none', ', reclaim ' || reclaim, '')
            || if(inject > 0, ', ' || format('{:g}', inject) || ' changes a second', '')
-           || if(rcu <> 'recorded', ', frees ' || rcu, '') || if(costs <> 'built-in', ', costs ' || costs, '') AS replayed_on,
+           || if(costs <> 'built-in', ', costs ' || costs, '') AS replayed_on,
        strategy, coalesce(settings, '') AS settings, coalesce(brief, '') AS brief, runs, pages_held,
        if(can_split, splits, NULL) AS splits, stalls, conversion_ns, protects,
        on_front IS NOT NULL AS on_front
 FROM (SELECT * REPLACE (params::VARCHAR AS params) FROM design_point) LEFT JOIN set_to USING (sweep, strategy, params)
 LEFT JOIN map USING (sweep, capture, machine, strategy, params)
 LEFT JOIN (SELECT * EXCLUDE (params, runs, pages_held, splits, stalls, conversion_ns, protects), params::VARCHAR AS params, true AS on_front
-           FROM pareto_front) USING (sweep, capture, machine, reclaim, costs, copies, inject, rcu, strategy, params)
+           FROM pareto_front) USING (sweep, capture, machine, reclaim, costs, copies, inject, strategy, params)
 WHERE capture = $capture AND sweep <> 'replay run'
 ORDER BY ALL;

@@ -107,25 +107,6 @@ def test_what_changed_after_the_last_event(connection):
     assert FREE_AT_START == 1
 
 
-def test_a_placement_run_has_the_page_tables_of_the_recording(tmp_path, capsys):
-    path = str(tmp_path / "boot.duckdb")
-    assert run(["ingest", "trace", str(CAPTURES / "boot-512m"), "--quiet", "--db", path]) == 0
-    arguments = ["replay", "run", "--mode", "placement", "--quiet", "--db", path]
-    assert run(arguments) == 2
-    assert "--strategy unprotected" in capsys.readouterr().err
-    assert run([*arguments, "--strategy", "unprotected"]) == 0
-    with open_warehouse(Path(path)) as connection:
-        assert connection.execute("SELECT mode, is_default FROM run").fetchall() == [("placement", False)]
-        metric = dict(connection.execute("SELECT metric, value FROM run_metric").fetchall())
-        peak, last = connection.execute("SELECT max(value), arg_max(value, t_ns) FROM timeline").fetchone()
-        alive = connection.execute("SELECT count(*) FROM ptp_lifetime WHERE freed_ns IS NULL").fetchone()
-    assert metric["ptp_allocs"] == 201 + 402 + 404 + 861 + 6  # STATS.txt: pgd, pud, pmd, pte, kernel pte
-    assert metric["ptp_live_start"] is None
-    assert peak <= metric["ptp_live_peak"]
-    assert last <= peak
-    assert alive[0] > 0
-
-
 def test_every_contradiction_of_a_recorded_boot_has_a_known_cause(tmp_path, capsys):
     path = str(tmp_path / "boot.duckdb")
     assert run(["ingest", "trace", str(CAPTURES / "boot-512m"), "--quiet", "--db", path]) == 0

@@ -269,12 +269,12 @@ def test_what_compiled_code_is_given_has_the_declared_types(warehouse):
     """Compiled functions look at classes only (ptpool.compiled): every array has to be what its field says, in C order."""
     with open_warehouse(warehouse) as connection:
         capture = capture_row(connection, "sharedmem-frag-1g")
-        once, late = load_demand(connection, capture), load_demand(connection, capture, "delayed")
+        once = load_demand(connection, capture)
         start = recorded_machine(connection, capture, once)
     machine = State(start, once, strategies()["buddy-reserve"].factory(), "moderate")
     more = injected(scaled(once, 2, 0, len(start.mapped)), 10, start, 0)
     state = machine.allocator, machine.direct_map, machine.pool, machine.tally
-    for given in (once.program, late.program, more.program, *state):
+    for given in (once.program, more.program, *state):
         declared = get_type_hints(type(given))
         for name, array in given._asdict().items():
             if isinstance(array, np.ndarray):

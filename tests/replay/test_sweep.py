@@ -153,7 +153,6 @@ def test_a_warehouse_in_use_at_the_end_is_told_and_the_runs_are_kept(swept, capt
         ("[[grid]]\nstrategy = 'pba'\nset.reserve = []", "grid 1: reserve has no value"),
         ("[[grid]]\nmachine = 'toaster'", "--machine toaster: no such machine"),
         ("[[grid]]\nreclaim = 'some'", "--reclaim some: no such variant"),
-        ("[[grid]]\nrcu = 'later'", "grid 1: rcu = later: unknown"),
         ("[[grid]]\ninject = nan", "grid 1: inject = nan: too small or too large"),
         ("[[grid]]\ncapture = ['all', 'other']", "grid 1: no capture named other"),
         ("[[grid]]\nseed = 1\nseed = 2", "not TOML: Cannot overwrite a value"),

@@ -99,9 +99,9 @@ def add_run(
     params = {"reserve": reserve, "block_order": 9} if pool else {}
     put(
         connection,
-        "run (run_id, capture_id, strategy, params, is_default, machine, mode, reclaim, costs, copies, seed, "
+        "run (run_id, capture_id, strategy, params, is_default, machine, reclaim, costs, copies, seed, "
         "code_version, assumptions, metrics_only)",
-        [(run_id, capture_id, strategy, json.dumps(params), True, "recorded", "policy", "none", "built-in", 1, 0, "0.1.0+replay",
+        [(run_id, capture_id, strategy, json.dumps(params), True, "recorded", "none", "built-in", 1, 0, "0.1.0+replay",
           ["no page flags: 800 page tables alive at the start, placed at random",
            *(["shadow stacks are not drawn from the pool"] if pool else [])], False)],
     )  # fmt: skip

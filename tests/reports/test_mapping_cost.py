@@ -26,7 +26,7 @@ def warehouse(path: Path, changes: dict[str, int], *, spread: int = 1) -> Path:
         for strategy, number in changes.items():
             connection.execute(
                 "INSERT INTO run BY NAME SELECT ? AS run_id, 'c' AS capture_id, ? AS strategy, '{}' AS params, true AS is_default, "
-                "'recorded' AS machine, 'policy' AS mode, 'none' AS reclaim, 'built-in' AS costs, 1 AS copies, 0 AS seed, "
+                "'recorded' AS machine, 'none' AS reclaim, 'built-in' AS costs, 1 AS copies, 0 AS seed, "
                 "'v' AS code_version, [] AS assumptions", [strategy, strategy])  # fmt: skip
             share = 1.0 if strategy == "pte-mapped" else 0.02
             for metric, value in (("permission_changes", number), ("tlb_flushes", 0), ("pte_share_mean", share)):
