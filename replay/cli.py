@@ -203,8 +203,8 @@ def describe(
     import inspect
     import json
 
-    from replay.contract.document import page, shown
-    from replay.contract.registry import find, parameters
+    from replay.contract.document import page
+    from replay.contract.registry import find, parameters, shown
 
     if markdown:
         say(page(find([name])).rstrip())

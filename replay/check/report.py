@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from replay.check.search import Scenario, Verdict, search
-from replay.contract.registry import Entry, Strategy, configure, parameters
+from replay.contract.registry import Entry, configure, parameters
+from replay.contract.strategy import Strategy
 
 OUTSIDE = (0, 2, 4)
 """Tables that a permission change by others takes at most: none, one end of a range, both ends. Each end that cuts a 1G

@@ -17,7 +17,8 @@ from replay.contract.actions import (
     Withdraw,
 )
 from replay.contract.permissions import PERMISSIONS, SHARED, TABLES
-from replay.contract.registry import FastPath, PoolView, Strategy, param, strategy
+from replay.contract.registry import strategy
+from replay.contract.strategy import FastPath, PoolView, Strategy, param
 from replay.kernel.direct_map import NOT_PRESENT
 
 

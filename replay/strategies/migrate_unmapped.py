@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from replay.contract.actions import Alloc, Apply, Change, Decision, Free, GiveBlock, MapSmall, Mark, Tables, Withdraw
-from replay.contract.registry import MAX_ORDER, FastPath, PoolView, Strategy, param, strategy
+from replay.contract.registry import strategy
+from replay.contract.strategy import HIGHEST_MAX_PAGE_ORDER, FastPath, PoolView, Strategy, param
 
 
 @strategy(
@@ -42,7 +43,7 @@ class MigrateUnmapped(Strategy):
             flush_frees=False,
             merges=True,
             cpu_batch=self.pcp_batch,
-            adopts=MAX_ORDER,
+            adopts=HIGHEST_MAX_PAGE_ORDER,
         )
 
     def refill(self, pool: PoolView, order: int) -> Decision:

@@ -18,7 +18,8 @@ from replay.contract.actions import (
     Unlock,
     Withdraw,
 )
-from replay.contract.registry import FastPath, PoolView, Strategy, param, strategy
+from replay.contract.registry import strategy
+from replay.contract.strategy import FastPath, PoolView, Strategy, param
 
 
 @strategy(

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from replay.contract.registry import FastPath, param, strategy
+from replay.contract.registry import strategy
+from replay.contract.strategy import FastPath, param
 from replay.strategies.reserve_block import ReserveBlock
 
 

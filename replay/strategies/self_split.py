@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from replay.contract.actions import Alloc, Apply, Change, Decision, Free, Give, SetKey, Tables
-from replay.contract.registry import FastPath, PoolView, Strategy, param, strategy
+from replay.contract.registry import strategy
+from replay.contract.strategy import FastPath, PoolView, Strategy, param
 
 
 @strategy(

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from replay.contract.actions import Apply, Change, Decision, Tables
-from replay.contract.registry import FastPath, PoolView, Strategy, strategy
+from replay.contract.registry import strategy
+from replay.contract.strategy import FastPath, PoolView, Strategy
 
 
 @strategy(

@@ -12,7 +12,8 @@ import duckdb
 
 from ptpool.errors import UsageError, named
 from ptpool.warehouse import capture_names, capture_row
-from replay.contract.registry import Entry, Strategy, configure, find
+from replay.contract.registry import Entry, configure, find
+from replay.contract.strategy import Strategy
 from replay.demand.rcu import DELAYED, RECORDED
 from replay.machine.reclaim import variant_of
 from replay.profiles.costs import cost_profile

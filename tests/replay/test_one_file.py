@@ -19,7 +19,8 @@ FILE = '''"""Blocks, keyed with tables of the page allocator."""
 from dataclasses import dataclass
 
 from replay.contract.actions import Alloc, Apply, Give, SetKey, Tables
-from replay.contract.registry import FastPath, Strategy, param, strategy
+from replay.contract.registry import strategy
+from replay.contract.strategy import FastPath, Strategy, param
 
 
 @strategy("only-blocks", title="a block, or nothing", source="a test")
