@@ -1,40 +1,105 @@
 """The registry of strategies: found by name, set from text, and named again from their parameters."""
 
+import colorsys
 import dataclasses
 import importlib
 import json
 import pkgutil
+import random
+import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, TypeVar
 
 from ptpool.errors import UsageError, named
 from replay.contract.strategy import Strategy, parameters_json
 
+FAMILIES = ("baseline", "bound", "per table", "pool")
+"""Nothing is keyed; no strategy, but what none can beat; the key is set table by table; the strategy keeps a pool."""
+LINES = ("solid", "dashed", "dashdot", "dotted")
+MARKERS = "oDs^v<>dpPhHxX*"
+"""Line styles and markers of matplotlib that figures can tell apart."""
+
 
 @dataclass(frozen=True)
 class Entry:
-    """A strategy as it is listed."""
+    """A strategy as it is listed, and how it looks in figures."""
 
     name: str
     title: str
     source: str
     factory: type[Strategy]
+    family: str
+    colour: str
+    line: str
+    marker: str
+    toy: dict[str, Any] = field(hash=False)
+    """Parameters that fit the toy machine of ``replay check``."""
 
 
 _REGISTRY: dict[str, Entry] = {}
 S = TypeVar("S", bound=type[Strategy])
 
 
-def strategy(name: str, *, title: str, source: str) -> Callable[[S], S]:
-    """Register a strategy; the class's docstring is what ``replay describe`` prints."""
+def strategy(
+    name: str,
+    *,
+    title: str,
+    source: str,
+    family: str = "",
+    colour: str = "",
+    line: str = "",
+    marker: str = "",
+    toy: dict[str, Any] | None = None,
+) -> Callable[[S], S]:
+    """Register a strategy; the class's docstring has its rules, which ``replay describe`` prints.
+
+    Args:
+        name: what ``--strategy`` calls it.
+        title: what it is, in one line.
+        source: the posting or code that it follows.
+        family: one of `FAMILIES`; left out, it follows from the fast path.
+        colour: ``#rrggbb``, in every figure. A look that is left out is chosen by the name.
+        line: one of `LINES`.
+        marker: one of `MARKERS`.
+        toy: parameters that ``replay check`` needs to be smaller, since its machine has blocks of 8 pages. Orders above
+            a block's become a block's by themselves.
+
+    Raises:
+        ValueError: the name is taken, or the family or a part of the look is not one of those.
+    """
 
     def register(cls: S) -> S:
-        _REGISTRY[name] = Entry(name, title, source, cls)
+        look = _look(name)
+        entry = Entry(
+            name, title, source, cls, family or _family(cls()), colour or look[0], line or look[1], marker or look[2],
+            toy or {},
+        )  # fmt: skip
+        if name in _REGISTRY:
+            raise ValueError(f"there is a strategy named {name} already")
+        if not re.fullmatch("#[0-9a-fA-F]{6}", entry.colour):
+            raise ValueError(f"colour {colour} is not of the form #rrggbb")
+        for given, known in ((entry.family, FAMILIES), (entry.line, LINES), (entry.marker, tuple(MARKERS))):
+            if given not in known:
+                raise ValueError(f"{given} is none of: {', '.join(known)}")
+        _REGISTRY[name] = entry
         return cls
 
     return register
+
+
+def _family(made: Strategy) -> str:
+    fast = made.fast_path()
+    return "bound" if made.bound else "pool" if fast.pooled else "per table" if fast.key_each else "baseline"
+
+
+def _look(name: str) -> tuple[str, str, str]:
+    """Colour, line and marker, drawn by the name: dark enough to be read on white."""
+    drawn = random.Random(name)
+    red, green, blue = colorsys.hls_to_rgb(drawn.random(), drawn.uniform(0.3, 0.5), drawn.uniform(0.4, 0.9))
+    colour = f"#{round(255 * red):02x}{round(255 * green):02x}{round(255 * blue):02x}"
+    return colour, drawn.choice(LINES), drawn.choice(MARKERS)
 
 
 @cache

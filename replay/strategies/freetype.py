@@ -24,6 +24,10 @@ from replay.contract.strategy import FastPath, PoolView, Strategy, param
     title="whole pageblocks flipped inside the page allocator, and back when ordinary memory is wanted",
     source="Brendan Jackman, mm: Add __GFP_UNMAPPED (v1, 2026-02-25) to ALLOC_UNMAPPED (v4); after notes on v4, whose "
     "implementing patch was not read",
+    colour="#aa4499",
+    line="dotted",
+    marker="X",
+    toy={"pcp_batch": 1},  # an eighth of a block, as 63 pages are
 )
 @dataclass(frozen=True)
 class Freetype(Strategy):

@@ -24,6 +24,10 @@ from replay.contract.strategy import FastPath, PoolView, Strategy, param
     "full-reserve",
     title="tables for the whole direct map set aside at boot; page tables from 2M blocks, else single pages; shrinker",
     source="Rick Edgecombe, PKS write protected page tables v2 (2021-08-30), patches 3, 5, 6, 8, 16 and 17, solution 4",
+    colour="#999933",
+    line="dashed",
+    marker="<",
+    toy={"shrink_batch": 2},  # a quarter of a block, as 128 pages are
 )
 @dataclass(frozen=True)
 class FullReserve(Strategy):

@@ -27,6 +27,10 @@ from replay.kernel.direct_map import NOT_PRESENT
     title="one pool of unmapped memory for secrets, and for small caches of page tables, shadow stacks and code",
     source="Rick Edgecombe, answering Mike Rapoport's __GFP_PTE_MAPPED, 2021-08-23; and Kevin Brodsky's pool proposal, "
     "2025-09-18",
+    colour="#661100",
+    line="dashdot",
+    marker="H",
+    toy={"cache_order": 2, "shrink_batch": 2},  # a cache takes half a block
 )
 @dataclass(frozen=True)
 class Generic(Strategy):
@@ -152,6 +156,10 @@ class Generic(Strategy):
     "generic-separate",
     title="the same users, each with a pool of its own: what generic is to be compared with",
     source="a comparison, not a proposal",
+    colour="#aa7755",
+    line="dotted",
+    marker="h",
+    toy={"cache_order": 2, "shrink_batch": 2},
 )
 @dataclass(frozen=True)
 class GenericSeparate(Generic):

@@ -11,6 +11,10 @@ from replay.contract.strategy import HIGHEST_MAX_PAGE_ORDER, FastPath, PoolView,
     "migrate-unmapped",
     title="a migratetype whose pageblocks are mapped at 4K; the key set on each allocation and cleared on each free",
     source="Mike Rapoport, RFC Prototype for direct map awareness in page allocator, MIGRATE_UNMAPPED (2022-01-27)",
+    colour="#cc79a7",
+    line="dashdot",
+    marker="h",
+    toy={"pcp_batch": 1},  # an eighth of a block, as 63 pages are
 )
 @dataclass(frozen=True)
 class MigrateUnmapped(Strategy):

@@ -26,6 +26,14 @@ from replay.contract.strategy import FastPath, PoolView, Strategy, param
     "pba",
     title="kpkeys v6: refill orders 9, 4, 2 into one list; reserve of 2 + 2 pages; shrinker",
     source="Kevin Brodsky, kpkeys_hardened_pgtables v6, patches 14-17 of 30 (2026-02-27)",
+    colour="#d55e00",
+    line="dashdot",
+    marker="P",
+    toy={
+        "unshrinkable": 6,  # of 16: more than the reserve, less than a block
+        "shrink_block_min": 1,  # an eighth of a block, as in the posting
+        "shrink_batch": 8,  # a block, as in the posting
+    },
 )
 @dataclass(frozen=True)
 class Pba(Strategy):

@@ -11,6 +11,10 @@ from replay.contract.strategy import FastPath, PoolView, Strategy, param
     "pte-cache",
     title="a cache of pages mapped at 4K, the key set on each when it is handed out; their pageblocks are marked",
     source="Mike Rapoport, RFC mm/page_alloc: cache pte-mapped allocations, __GFP_PTE_MAPPED (2021-08-23)",
+    colour="#44aa99",
+    line="solid",
+    marker="p",
+    toy={"shrink_batch": 2},  # a quarter of a block, as 128 pages are
 )
 @dataclass(frozen=True)
 class PteCache(Strategy):

@@ -12,6 +12,9 @@ from replay.contract.strategy import FastPath, PoolView, Strategy
     title="direct map all in 4K pages, the key set on each page table and cleared when it is freed",
     source="Rick Edgecombe, PKS tables v2 patch 17, solution 3 (2021-08-30); Kevin Brodsky, kpkeys v5 (2025-08-15) and "
     "v7 (2026-05-05), which requires a PTE-mapped linear map",
+    colour="#882255",
+    line="dashed",
+    marker="s",
 )
 @dataclass(frozen=True)
 class PteMapped(Strategy):

@@ -11,6 +11,9 @@ from replay.contract.strategy import FastPath, PoolView, Strategy, param
     "reserve-block",
     title="two keyed pages in reserve; refill with a 2M block, else with four pages",
     source="Kevin Brodsky, pool proposal on linux-mm, 2025-09-18, answering Rick Edgecombe's patch 17",
+    colour="#0072b2",
+    line="solid",
+    marker="D",
 )
 @dataclass(frozen=True)
 class ReserveBlock(Strategy):

@@ -11,6 +11,9 @@ from replay.contract.strategy import FastPath, PoolView, Strategy, param
     "self-split",
     title="the large page that is converted supplies the tables for its own split",
     source="Rick Edgecombe, PKS tables v2 patch 17, solution 1 (2021-08-30), considered and rejected there",
+    colour="#117733",
+    line="solid",
+    marker="^",
 )
 @dataclass(frozen=True)
 class SelfSplit(Strategy):

@@ -11,6 +11,9 @@ from replay.strategies.reserve_block import ReserveBlock
     "small-reserve",
     title="two keyed pages in reserve; refill with a 2M block, else with one page",
     source="Rick Edgecombe, PKS tables v2 patch 17, solution 2 (2021-08-30), considered and rejected there",
+    colour="#ddaa33",
+    line="solid",
+    marker="v",
 )
 @dataclass(frozen=True)
 class SmallReserve(ReserveBlock):

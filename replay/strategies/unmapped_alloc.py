@@ -11,6 +11,10 @@ from replay.contract.strategy import FastPath, PoolView, Strategy, param
     "unmapped-alloc",
     title="a private buddy, refilled from a 2M block downward to the order of the request; shrinker",
     source="Mike Rapoport, RFC mm: intorduce __GFP_UNMAPPED and unmapped_alloc() (2023-03-08), patches 1 and 2 of 5",
+    colour="#332288",
+    line="dotted",
+    marker=">",
+    toy={"shrink_batch": 2},  # a quarter of a block, as 128 pages are
 )
 @dataclass(frozen=True)
 class UnmappedAlloc(Strategy):

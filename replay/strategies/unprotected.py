@@ -11,6 +11,9 @@ from replay.contract.strategy import FastPath, PoolView, Strategy
     "unprotected",
     title="page tables from the page allocator, no key: the baseline",
     source="mainline Linux (mm/page_alloc.c; arch/x86/mm/pat/set_memory.c:split_large_page)",
+    colour="#555555",
+    line="solid",
+    marker="o",
 )
 @dataclass(frozen=True)
 class Unprotected(Strategy):
