@@ -3,16 +3,20 @@
 import colorsys
 import dataclasses
 import importlib
+import importlib.util
 import json
+import linecache
 import pkgutil
 import random
 import re
+import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, TypeVar
 
 from ptpool.errors import UsageError, named
+from ptpool.options import note
 from replay.contract.strategy import Strategy, parameters_json
 
 FAMILIES = ("baseline", "bound", "per table", "pool")
@@ -77,7 +81,7 @@ def strategy(
             toy or {},
         )  # fmt: skip
         if name in _REGISTRY:
-            raise ValueError(f"there is a strategy named {name} already")
+            raise ValueError(f"{name} is a strategy of {_REGISTRY[name].factory.__module__} already")
         if not re.fullmatch("#[0-9a-fA-F]{6}", entry.colour):
             raise ValueError(f"colour {colour} is not of the form #rrggbb")
         for given, known in ((entry.family, FAMILIES), (entry.line, LINES), (entry.marker, tuple(MARKERS))):
@@ -102,20 +106,41 @@ def _look(name: str) -> tuple[str, str, str]:
     return colour, drawn.choice(LINES), drawn.choice(MARKERS)
 
 
+_BROKEN: dict[str, str] = {}
+"""Why a file cannot be used, by the names of its strategies."""
+
+
 @cache
 def strategies() -> dict[str, Entry]:
-    """All strategies by name: every module of ``replay.strategies``."""
+    """All strategies by name: those of every module of ``replay.strategies`` that can be imported."""
     package = importlib.import_module("replay.strategies")
+    _BROKEN.clear()
     for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"{package.__name__}.{module.name}")
+        name = f"{package.__name__}.{module.name}"
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # whatever is wrong with it, the others run
+            spec = importlib.util.find_spec(name)
+            path = (spec and spec.origin) or name
+            lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+            line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
+            text = next(iter(str(error).splitlines()), "")
+            names = re.findall(r'@strategy\(\s*"([^"]+)"', "".join(linecache.getlines(path)))
+            for each in names or [module.name.replace("_", "-")]:
+                _BROKEN[each] = f"{path}{f', line {line}' if line else ''}: {type(error).__name__}: {text}"
     return dict(sorted(_REGISTRY.items()))
 
 
+def incomplete(names: Iterable[str]) -> bool:
+    """Whether `all` strategies are asked for, and a file of theirs is broken."""
+    return "all" in names and bool(strategies() and _BROKEN)
+
+
 def find(names: Iterable[str]) -> list[Entry]:
-    """The strategies named; ``all`` names all of them.
+    """The strategies named; ``all`` names all of them. Says once which files are broken.
 
     Raises:
-        UsageError: one is unknown.
+        UsageError: one is unknown, or its file is broken.
     """
     known = strategies()
     wanted: list[Entry] = []
@@ -124,9 +149,18 @@ def find(names: Iterable[str]) -> list[Entry]:
             wanted.extend(known.values())
         elif name in known:
             wanted.append(known[name])
+        elif name in _BROKEN:
+            raise UsageError(_BROKEN[name], f"mend the file, or move it away: {name} cannot be used")
         else:
             raise UsageError(f"no strategy named {name}", named(name, list(known)))
+    for reason in _BROKEN.values():
+        _note_once(f"ptpool: {reason}; this file is left out")
     return list(dict.fromkeys(wanted))
+
+
+@cache
+def _note_once(text: str) -> None:
+    note(text)
 
 
 def parameters(entry: Entry) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ptpool.vocabulary import CONSUMERS
-from replay.contract.actions import Change, Chunk, Decision, SetKey, Tables
+from replay.contract.actions import Apply, Change, Chunk, Decision, SetKey, Tables
 from replay.kernel.geometry import ARM64_64K
 
 Rule = Literal["code", "text", "told", "ours"]
@@ -134,7 +134,7 @@ class Strategy:
 
     def fast_path(self) -> FastPath:
         """The mechanism between decisions."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no fast_path()")
 
     def boot(self, pool: PoolView) -> Decision:
         """Decide what is set aside at boot."""
@@ -157,8 +157,11 @@ class Strategy:
         yield from ()
 
     def outside(self, pool: PoolView, change: Change) -> Decision:
-        """Decide whose tables a permission change by another part of the kernel uses. Returns whether it was done."""
-        raise NotImplementedError
+        """Decide whose tables a permission change by another part of the kernel uses. Returns whether it was done.
+
+        By default those are ordinary pages without the key, as in split_large_page() (arch/x86/mm/pat/set_memory.c).
+        """
+        return (yield Apply(change, Tables.BUDDY))
 
     def shrink(self, pool: PoolView) -> Decision:
         """Decide what is given back when memory is short. Returns the pages freed."""

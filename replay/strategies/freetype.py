@@ -4,16 +4,14 @@ from dataclasses import dataclass
 
 from replay.contract.actions import (
     Alloc,
-    Apply,
-    Change,
     Chunk,
     Decision,
     Free,
     Give,
     ResetKey,
-    SetKey,
     Tables,
     Withdraw,
+    key_and_give,
 )
 from replay.contract.registry import strategy
 from replay.contract.strategy import FastPath, PoolView, Strategy, param
@@ -58,17 +56,7 @@ class Freetype(Strategy):
     def refill(self, pool: PoolView, order: int) -> Decision:
         """Flip a free pageblock."""
         block = yield Alloc(self.block_order)
-        if block is None:
-            return None
-        if not (yield SetKey(block, Tables.BUDDY)):
-            yield Free(block)
-            return None
-        yield Give(block)
-        return True
-
-    def outside(self, pool: PoolView, change: Change) -> Decision:
-        """Others split with pages of the page allocator."""
-        return (yield Apply(change, Tables.BUDDY))
+        return (yield from key_and_give(block, Tables.BUDDY))
 
     def shrink(self, pool: PoolView) -> Decision:
         """Flip a free block back."""

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from replay.contract.actions import (
-    Alloc,
     Apply,
     Change,
     Chunk,
@@ -15,6 +14,7 @@ from replay.contract.actions import (
     SetKey,
     Tables,
     Withdraw,
+    first_free,
 )
 from replay.contract.registry import strategy
 from replay.contract.strategy import FastPath, PoolView, Strategy, param
@@ -61,13 +61,12 @@ class FullReserve(Strategy):
 
     def refill(self, pool: PoolView, order: int) -> Decision:
         """A 2M block, else a page."""
-        for wanted in self.refill_orders:
-            chunk = yield Alloc(wanted)
-            if chunk is not None:
-                yield SetKey(chunk, Tables.ASIDE)
-                yield Give(chunk)
-                return True
-        return None
+        chunk = yield from first_free(self.refill_orders)
+        if chunk is None:
+            return None
+        yield SetKey(chunk, Tables.ASIDE)
+        yield Give(chunk)
+        return True
 
     def outside(self, pool: PoolView, change: Change) -> Decision:
         """Splits by others take their tables from the same cache."""

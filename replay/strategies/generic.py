@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from replay.contract.actions import (
-    Alloc,
     Apply,
     Change,
     Convert,
@@ -15,6 +14,8 @@ from replay.contract.actions import (
     Take,
     Unlock,
     Withdraw,
+    changed_or_freed,
+    first_free,
 )
 from replay.contract.permissions import PERMISSIONS, SHARED, TABLES
 from replay.contract.registry import strategy
@@ -116,16 +117,11 @@ class Generic(Strategy):
 
     def _more(self, user: int, tables: Tables) -> Decision:
         """Memory of the page allocator: not mapped for the big pool, with a user's permission for its own."""
-        chunk = None
-        for order in self.refill_orders:
-            chunk = yield Alloc(order)
-            if chunk is not None:
-                break
+        chunk = yield from first_free(self.refill_orders)
         if chunk is None:
             return None
-        permission = NOT_PRESENT if user == SHARED else PERMISSIONS[user]
-        if not (yield Convert(Change(chunk.pfn, chunk.pages, permission), tables, flush=True)):
-            yield Free(chunk)
+        change = Change(chunk.pfn, chunk.pages, NOT_PRESENT if user == SHARED else PERMISSIONS[user])
+        if not (yield from changed_or_freed(chunk, Convert(change, tables, flush=True))):
             return None
         yield Give(chunk, None if user == SHARED else user)
         return True

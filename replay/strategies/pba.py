@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from replay.contract.actions import (
-    Alloc,
     Apply,
     Change,
     Chunk,
@@ -17,6 +16,7 @@ from replay.contract.actions import (
     Take,
     Unlock,
     Withdraw,
+    first_free,
 )
 from replay.contract.registry import strategy
 from replay.contract.strategy import FastPath, PoolView, Strategy, param
@@ -83,11 +83,7 @@ class Pba(Strategy):
 
     def _refill_pages(self, tables: Tables) -> Decision:
         """__refill_pages()."""
-        chunk = None
-        for order in self.refill_orders:
-            chunk = yield Alloc(order)
-            if chunk is not None:
-                break
+        chunk = yield from first_free(self.refill_orders)
         if chunk is None:
             return None
         yield Lock("alloc_mutex")

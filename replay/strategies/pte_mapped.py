@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from replay.contract.actions import Apply, Change, Decision, Tables
 from replay.contract.registry import strategy
-from replay.contract.strategy import FastPath, PoolView, Strategy
+from replay.contract.strategy import FastPath, Strategy
 
 
 @strategy(
@@ -31,7 +30,3 @@ class PteMapped(Strategy):
     def fast_path(self) -> FastPath:
         """One key change for every allocation and every free."""
         return FastPath(pooled=False, key_each=True)
-
-    def outside(self, pool: PoolView, change: Change) -> Decision:
-        """Nothing is left to split."""
-        return (yield Apply(change, Tables.BUDDY))

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from replay.contract.actions import Apply, Change, Decision, Tables
 from replay.contract.registry import strategy
-from replay.contract.strategy import FastPath, PoolView, Strategy
+from replay.contract.strategy import FastPath, Strategy
 
 
 @strategy(
@@ -27,7 +26,3 @@ class Unprotected(Strategy):
     def fast_path(self) -> FastPath:
         """Everything is served and taken back by the page allocator."""
         return FastPath(pooled=False)
-
-    def outside(self, pool: PoolView, change: Change) -> Decision:
-        """split_large_page(): ordinary pages, without a key."""
-        return (yield Apply(change, Tables.BUDDY))

@@ -90,6 +90,11 @@ def _parsed(source: str, text: str) -> Spec:
     return Spec(Path(source).stem, title, [{"source": f"{source}, grid {n}", **g} for n, g in enumerate(grids, 1)])
 
 
+def strategies_of(spec: Spec) -> list[str]:
+    """The names that its grids give, `all` among them."""
+    return [name for grid in spec.grids for name in _values(grid, "strategy", str, ["all"])]
+
+
 def wanted_runs(connection: duckdb.DuckDBPyConnection, spec: Spec) -> list[Wanted]:
     """All runs of a specification, each once.
 
