@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from reports.case import Case, family
+from reports.case import Case
 from reports.formats import count, listed, number, percent
 
 MEASURED_FROM = 0.01
@@ -100,7 +100,7 @@ def shortfall(case: Case) -> str:
     unknown = [
         name
         for name in case.metrics
-        if all(case.metrics[name][metric] is None for metric, *_ in _FAILURES) and family(name) != "bound"
+        if all(case.metrics[name][metric] is None for metric, *_ in _FAILURES) and case.family(name) != "bound"
     ]
     text = (
         f"What could not be had in the replay: {'; '.join(failed)}."
@@ -149,7 +149,7 @@ def failures(case: Case, name: str) -> list[str]:
     """What a strategy could not supply, each kind by itself."""
     metrics = case.metrics[name]
     found = [count(metrics[metric], one, many) for metric, one, many in _FAILURES if metrics[metric]]
-    if family(name) != "baseline" and metrics["unkeyed_page_seconds"]:
+    if case.family(name) != "baseline" and metrics["unkeyed_page_seconds"]:
         found.append(f"{number(metrics['unkeyed_page_seconds'])} page·s of tables without the key")
     return found
 
@@ -172,7 +172,7 @@ def differences(case: Case) -> list[tuple[str, str]]:
 def _account(case: Case, name: str) -> str:
     if name == "unprotected":
         return _baseline(case)
-    if family(name) == "bound":
+    if case.family(name) == "bound":
         return "A bound, not a strategy: it sees the whole recording, and no supply can do with less."
     if case.metrics[name]["refills"] is None:
         return _per_table(case, name)

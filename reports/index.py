@@ -53,7 +53,7 @@ def _overview(answer: Answer) -> Drawn:
     rows = frame(answer)
     if rows.empty:
         return Drawn("No strategy but the bound was replayed: there is no overview.")
-    with house_style():
+    with house_style({}):
         images = written(
             overview.draw(rows.astype(dict.fromkeys([column for column, *_ in overview.COSTS], "float64")))
         )

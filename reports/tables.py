@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from reports.case import Case, family
+from reports.case import Case
 from reports.formats import cell
 from reports.questions import Answer
 
@@ -71,7 +71,7 @@ def metric_cell(case: Case, strategy: str, column: str, value: object) -> str:
         return "n/a"
     if column in _SPLITS and strategy == "pte-mapped" and value == 0:
         return "0, by construction"
-    if column == "unkeyed_page_seconds" and family(strategy) == "baseline":
+    if column == "unkeyed_page_seconds" and case.family(strategy) == "baseline":
         return "all, no key"
     if value is not None:
         return cell(column, value)

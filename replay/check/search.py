@@ -46,7 +46,7 @@ from replay.contract.actions import (
     Unlock,
     Withdraw,
 )
-from replay.contract.registry import Strategy
+from replay.contract.strategy import Strategy
 from replay.kernel.direct_map import KEYED
 
 REFILL_TRIES = 8

@@ -9,7 +9,7 @@ happened to its neighbours before.
 from dataclasses import dataclass, field
 
 from replay.contract.actions import Change, Chunk
-from replay.contract.registry import PoolView
+from replay.contract.strategy import PoolView
 
 PTE, PMD, PUD = 1, 2, 3
 """Levels of a leaf, as in replay.kernel.direct_map."""

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from replay.contract.actions import Action, Alloc, Change, Chunk, Give, Lock, SetKey, Take, Unlock
-from replay.contract.registry import PoolView, Strategy
+from replay.contract.strategy import PoolView, Strategy
 from replay.profiles.costs import Costs
 
 THINK, BEGIN, OWN, LOCK, UNLOCK, WAIT, HOLD, GIVE, TRY, TAKE, IF_SERVED, AGAIN, END = range(13)

@@ -5,7 +5,7 @@ result. The same generator is driven by the replay (the machine decides what hap
 (every result is tried). Nothing here acts: `replay.machine.machine` does.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from enum import IntEnum
 from typing import Any, NamedTuple
 
@@ -176,3 +176,27 @@ def keying(chunk: Chunk) -> Change:
 Pages = Give | GiveBlock | Mark | Take | Withdraw | SetAside
 Action = Alloc | Isolate | Free | SetKey | ResetKey | Convert | MapSmall | Apply | Pages | Lock | Unlock | Wait
 Decision = Generator[Action, Any, Any]
+
+
+def first_free(orders: Iterable[int]) -> Decision:
+    """Ask for one order after the other. Returns the first chunk that there is, or None."""
+    for order in orders:
+        if (chunk := (yield Alloc(order))) is not None:
+            return chunk
+    return None
+
+
+def changed_or_freed(chunk: Chunk, change: SetKey | Convert | MapSmall) -> Decision:
+    """Change a new chunk; free it if the split lacks a table. Returns whether it was changed."""
+    if not (yield change):
+        yield Free(chunk)
+        return False
+    return True
+
+
+def key_and_give(chunk: Chunk | None, tables: Tables) -> Decision:
+    """Key a new chunk and put it into the pool; free it if the split lacks a table. Returns what a refill returns."""
+    if chunk is None or not (yield from changed_or_freed(chunk, SetKey(chunk, tables))):
+        return None
+    yield Give(chunk)
+    return True

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ptpool.text import markdown_table
-from replay.contract.registry import Entry, Strategy, parameters
+from replay.contract.registry import Entry, parameters, shown
+from replay.contract.strategy import Strategy
 
 _RULE = re.compile(r"^(code|text|told|ours)  ")
 
@@ -35,11 +36,6 @@ def rules_of(entry: Entry) -> tuple[str, list[tuple[str, str]]]:
         elif line.strip():
             rules[-1] = rules[-1][0], f"{rules[-1][1]} {line.strip()}"
     return " ".join(summary.split()), rules
-
-
-def shown(default: Any) -> str:
-    """A default as ``--set`` takes it."""
-    return "+".join(map(str, default)) if isinstance(default, tuple) else str(default)
 
 
 def page(entries: Sequence[Entry]) -> str:

@@ -17,7 +17,8 @@ from replay.contract.actions import (
     Unlock,
     Withdraw,
 )
-from replay.contract.registry import FastPath, PoolView, Strategy, param, strategy
+from replay.contract.registry import strategy
+from replay.contract.strategy import FastPath, PoolView, Strategy, param
 from replay.kernel.direct_map import KEYED
 
 REFILL_TABLES = 2
@@ -28,6 +29,14 @@ REFILL_TABLES = 2
     "buddy-reserve",
     title="ours: splits a block only for all that is free in it, gives whole blocks back, never lacks a table",
     source="ours, after what the replays and the search say of the proposals",
+    colour="#009e73",
+    line="solid",
+    marker="*",
+    toy={
+        "magazine_order": 0,  # a list for each CPU only adds states: the reserve is on the shared one
+        "keep": 6,  # of 16: the reserve, less than a block
+        "shrink_batch": 8,  # a block, as in the strategy
+    },
 )
 @dataclass(frozen=True)
 class BuddyReserve(Strategy):

@@ -3,13 +3,17 @@
 from dataclasses import dataclass
 
 from replay.contract.actions import Alloc, Apply, Change, Chunk, Decision, Lock, SetKey, Unlock, keying
-from replay.contract.registry import FastPath, PoolView, Strategy, strategy
+from replay.contract.registry import strategy
+from replay.contract.strategy import FastPath, PoolView, Strategy
 
 
 @strategy(
     "ctor-naive",
     title="the key set in each page table's constructor, on a direct map of large pages: the recursion",
     source="Kevin Brodsky, kpkeys v1 (2024-12-06) to v5 (2025-08-15); the recursion: his pool proposal, 2025-09-18",
+    colour="#a6761d",
+    line="dashed",
+    marker="x",
 )
 @dataclass(frozen=True)
 class CtorNaive(Strategy):

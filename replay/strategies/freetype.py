@@ -4,18 +4,17 @@ from dataclasses import dataclass
 
 from replay.contract.actions import (
     Alloc,
-    Apply,
-    Change,
     Chunk,
     Decision,
     Free,
     Give,
     ResetKey,
-    SetKey,
     Tables,
     Withdraw,
+    key_and_give,
 )
-from replay.contract.registry import FastPath, PoolView, Strategy, param, strategy
+from replay.contract.registry import strategy
+from replay.contract.strategy import FastPath, PoolView, Strategy, param
 
 
 @strategy(
@@ -23,6 +22,10 @@ from replay.contract.registry import FastPath, PoolView, Strategy, param, strate
     title="whole pageblocks flipped inside the page allocator, and back when ordinary memory is wanted",
     source="Brendan Jackman, mm: Add __GFP_UNMAPPED (v1, 2026-02-25) to ALLOC_UNMAPPED (v4); after notes on v4, whose "
     "implementing patch was not read",
+    colour="#aa4499",
+    line="dotted",
+    marker="X",
+    toy={"pcp_batch": 1},  # an eighth of a block, as 63 pages are
 )
 @dataclass(frozen=True)
 class Freetype(Strategy):
@@ -53,17 +56,7 @@ class Freetype(Strategy):
     def refill(self, pool: PoolView, order: int) -> Decision:
         """Flip a free pageblock."""
         block = yield Alloc(self.block_order)
-        if block is None:
-            return None
-        if not (yield SetKey(block, Tables.BUDDY)):
-            yield Free(block)
-            return None
-        yield Give(block)
-        return True
-
-    def outside(self, pool: PoolView, change: Change) -> Decision:
-        """Others split with pages of the page allocator."""
-        return (yield Apply(change, Tables.BUDDY))
+        return (yield from key_and_give(block, Tables.BUDDY))
 
     def shrink(self, pool: PoolView) -> Decision:
         """Flip a free block back."""

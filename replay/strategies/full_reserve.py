@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from replay.contract.actions import (
-    Alloc,
     Apply,
     Change,
     Chunk,
@@ -15,14 +14,20 @@ from replay.contract.actions import (
     SetKey,
     Tables,
     Withdraw,
+    first_free,
 )
-from replay.contract.registry import FastPath, PoolView, Strategy, param, strategy
+from replay.contract.registry import strategy
+from replay.contract.strategy import FastPath, PoolView, Strategy, param
 
 
 @strategy(
     "full-reserve",
     title="tables for the whole direct map set aside at boot; page tables from 2M blocks, else single pages; shrinker",
     source="Rick Edgecombe, PKS write protected page tables v2 (2021-08-30), patches 3, 5, 6, 8, 16 and 17, solution 4",
+    colour="#999933",
+    line="dashed",
+    marker="<",
+    toy={"shrink_batch": 2},  # a quarter of a block, as 128 pages are
 )
 @dataclass(frozen=True)
 class FullReserve(Strategy):
@@ -56,13 +61,12 @@ class FullReserve(Strategy):
 
     def refill(self, pool: PoolView, order: int) -> Decision:
         """A 2M block, else a page."""
-        for wanted in self.refill_orders:
-            chunk = yield Alloc(wanted)
-            if chunk is not None:
-                yield SetKey(chunk, Tables.ASIDE)
-                yield Give(chunk)
-                return True
-        return None
+        chunk = yield from first_free(self.refill_orders)
+        if chunk is None:
+            return None
+        yield SetKey(chunk, Tables.ASIDE)
+        yield Give(chunk)
+        return True
 
     def outside(self, pool: PoolView, change: Change) -> Decision:
         """Splits by others take their tables from the same cache."""

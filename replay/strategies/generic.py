@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from replay.contract.actions import (
-    Alloc,
     Apply,
     Change,
     Convert,
@@ -15,9 +14,12 @@ from replay.contract.actions import (
     Take,
     Unlock,
     Withdraw,
+    changed_or_freed,
+    first_free,
 )
 from replay.contract.permissions import PERMISSIONS, SHARED, TABLES
-from replay.contract.registry import FastPath, PoolView, Strategy, param, strategy
+from replay.contract.registry import strategy
+from replay.contract.strategy import FastPath, PoolView, Strategy, param
 from replay.kernel.direct_map import NOT_PRESENT
 
 
@@ -26,6 +28,10 @@ from replay.kernel.direct_map import NOT_PRESENT
     title="one pool of unmapped memory for secrets, and for small caches of page tables, shadow stacks and code",
     source="Rick Edgecombe, answering Mike Rapoport's __GFP_PTE_MAPPED, 2021-08-23; and Kevin Brodsky's pool proposal, "
     "2025-09-18",
+    colour="#661100",
+    line="dashdot",
+    marker="H",
+    toy={"cache_order": 2, "shrink_batch": 2},  # a cache takes half a block
 )
 @dataclass(frozen=True)
 class Generic(Strategy):
@@ -111,16 +117,11 @@ class Generic(Strategy):
 
     def _more(self, user: int, tables: Tables) -> Decision:
         """Memory of the page allocator: not mapped for the big pool, with a user's permission for its own."""
-        chunk = None
-        for order in self.refill_orders:
-            chunk = yield Alloc(order)
-            if chunk is not None:
-                break
+        chunk = yield from first_free(self.refill_orders)
         if chunk is None:
             return None
-        permission = NOT_PRESENT if user == SHARED else PERMISSIONS[user]
-        if not (yield Convert(Change(chunk.pfn, chunk.pages, permission), tables, flush=True)):
-            yield Free(chunk)
+        change = Change(chunk.pfn, chunk.pages, NOT_PRESENT if user == SHARED else PERMISSIONS[user])
+        if not (yield from changed_or_freed(chunk, Convert(change, tables, flush=True))):
             return None
         yield Give(chunk, None if user == SHARED else user)
         return True
@@ -151,6 +152,10 @@ class Generic(Strategy):
     "generic-separate",
     title="the same users, each with a pool of its own: what generic is to be compared with",
     source="a comparison, not a proposal",
+    colour="#aa7755",
+    line="dotted",
+    marker="h",
+    toy={"cache_order": 2, "shrink_batch": 2},
 )
 @dataclass(frozen=True)
 class GenericSeparate(Generic):

@@ -2,14 +2,29 @@
 
 from dataclasses import dataclass
 
-from replay.contract.actions import Alloc, Apply, Change, Decision, Free, GiveBlock, MapSmall, Mark, Tables, Withdraw
-from replay.contract.registry import MAX_ORDER, FastPath, PoolView, Strategy, param, strategy
+from replay.contract.actions import (
+    Decision,
+    Free,
+    GiveBlock,
+    MapSmall,
+    Mark,
+    Tables,
+    Withdraw,
+    changed_or_freed,
+    first_free,
+)
+from replay.contract.registry import strategy
+from replay.contract.strategy import HIGHEST_MAX_PAGE_ORDER, FastPath, PoolView, Strategy, param
 
 
 @strategy(
     "migrate-unmapped",
     title="a migratetype whose pageblocks are mapped at 4K; the key set on each allocation and cleared on each free",
     source="Mike Rapoport, RFC Prototype for direct map awareness in page allocator, MIGRATE_UNMAPPED (2022-01-27)",
+    colour="#cc79a7",
+    line="dashdot",
+    marker="h",
+    toy={"pcp_batch": 1},  # an eighth of a block, as 63 pages are
 )
 @dataclass(frozen=True)
 class MigrateUnmapped(Strategy):
@@ -42,26 +57,17 @@ class MigrateUnmapped(Strategy):
             flush_frees=False,
             merges=True,
             cpu_batch=self.pcp_batch,
-            adopts=MAX_ORDER,
+            adopts=HIGHEST_MAX_PAGE_ORDER,
         )
 
     def refill(self, pool: PoolView, order: int) -> Decision:
         """The largest free chunk, and with it its pageblock."""
-        chunk = yield Alloc(max(order, pool.largest_free))
-        if chunk is None:
-            chunk = yield Alloc(order)
-        if chunk is None:
-            return None
-        if not (yield MapSmall(chunk, Tables.BUDDY)):
-            yield Free(chunk)
+        chunk = yield from first_free((max(order, pool.largest_free), order))
+        if chunk is None or not (yield from changed_or_freed(chunk, MapSmall(chunk, Tables.BUDDY))):
             return None
         yield Mark(chunk)
         yield GiveBlock(chunk)
         return True
-
-    def outside(self, pool: PoolView, change: Change) -> Decision:
-        """Others split with pages of the page allocator."""
-        return (yield Apply(change, Tables.BUDDY))
 
     def shrink(self, pool: PoolView) -> Decision:
         """Give the largest chunk to who has found nothing else."""

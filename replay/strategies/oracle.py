@@ -10,6 +10,9 @@ from replay.strategies.unprotected import Unprotected
     "oracle",
     title="the bounds: fewest 2M blocks that hold the page tables, at their peak and over time",
     source="a bound, not a proposal",
+    colour="#000000",
+    line="dotted",
+    marker="*",
 )
 @dataclass(frozen=True)
 class Oracle(Unprotected):

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from replay.contract.actions import (
-    Alloc,
     Apply,
     Change,
     Chunk,
@@ -17,14 +16,24 @@ from replay.contract.actions import (
     Take,
     Unlock,
     Withdraw,
+    first_free,
 )
-from replay.contract.registry import FastPath, PoolView, Strategy, param, strategy
+from replay.contract.registry import strategy
+from replay.contract.strategy import FastPath, PoolView, Strategy, param
 
 
 @strategy(
     "pba",
     title="kpkeys v6: refill orders 9, 4, 2 into one list; reserve of 2 + 2 pages; shrinker",
     source="Kevin Brodsky, kpkeys_hardened_pgtables v6, patches 14-17 of 30 (2026-02-27)",
+    colour="#d55e00",
+    line="dashdot",
+    marker="P",
+    toy={
+        "unshrinkable": 6,  # of 16: more than the reserve, less than a block
+        "shrink_block_min": 1,  # an eighth of a block, as in the posting
+        "shrink_batch": 8,  # a block, as in the posting
+    },
 )
 @dataclass(frozen=True)
 class Pba(Strategy):
@@ -74,11 +83,7 @@ class Pba(Strategy):
 
     def _refill_pages(self, tables: Tables) -> Decision:
         """__refill_pages()."""
-        chunk = None
-        for order in self.refill_orders:
-            chunk = yield Alloc(order)
-            if chunk is not None:
-                break
+        chunk = yield from first_free(self.refill_orders)
         if chunk is None:
             return None
         yield Lock("alloc_mutex")

@@ -2,14 +2,30 @@
 
 from dataclasses import dataclass
 
-from replay.contract.actions import Alloc, Apply, Change, Chunk, Decision, Free, Give, MapSmall, Mark, Tables, Withdraw
-from replay.contract.registry import FastPath, PoolView, Strategy, param, strategy
+from replay.contract.actions import (
+    Chunk,
+    Decision,
+    Free,
+    Give,
+    MapSmall,
+    Mark,
+    Tables,
+    Withdraw,
+    changed_or_freed,
+    first_free,
+)
+from replay.contract.registry import strategy
+from replay.contract.strategy import FastPath, PoolView, Strategy, param
 
 
 @strategy(
     "pte-cache",
     title="a cache of pages mapped at 4K, the key set on each when it is handed out; their pageblocks are marked",
     source="Mike Rapoport, RFC mm/page_alloc: cache pte-mapped allocations, __GFP_PTE_MAPPED (2021-08-23)",
+    colour="#44aa99",
+    line="solid",
+    marker="p",
+    toy={"shrink_batch": 2},  # a quarter of a block, as 128 pages are
 )
 @dataclass(frozen=True)
 class PteCache(Strategy):
@@ -35,20 +51,12 @@ class PteCache(Strategy):
 
     def refill(self, pool: PoolView, order: int) -> Decision:
         """A 2M block, else a page and the claim to its neighbours."""
-        for wanted in self.refill_orders:
-            chunk = yield Alloc(wanted)
-            if chunk is not None:
-                if not (yield MapSmall(chunk, Tables.BUDDY)):
-                    yield Free(chunk)
-                    return None
-                yield Mark(chunk)
-                yield Give(chunk)
-                return True
-        return None
-
-    def outside(self, pool: PoolView, change: Change) -> Decision:
-        """Others split with pages of the page allocator."""
-        return (yield Apply(change, Tables.BUDDY))
+        chunk = yield from first_free(self.refill_orders)
+        if chunk is None or not (yield from changed_or_freed(chunk, MapSmall(chunk, Tables.BUDDY))):
+            return None
+        yield Mark(chunk)
+        yield Give(chunk)
+        return True
 
     def shrink(self, pool: PoolView) -> Decision:
         """Free idle pages one by one."""

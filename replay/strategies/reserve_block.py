@@ -2,14 +2,18 @@
 
 from dataclasses import dataclass
 
-from replay.contract.actions import Alloc, Apply, Change, Decision, Free, Give, Lock, SetKey, Tables, Unlock
-from replay.contract.registry import FastPath, PoolView, Strategy, param, strategy
+from replay.contract.actions import Apply, Change, Decision, Lock, Tables, Unlock, first_free, key_and_give
+from replay.contract.registry import strategy
+from replay.contract.strategy import FastPath, PoolView, Strategy, param
 
 
 @strategy(
     "reserve-block",
     title="two keyed pages in reserve; refill with a 2M block, else with four pages",
     source="Kevin Brodsky, pool proposal on linux-mm, 2025-09-18, answering Rick Edgecombe's patch 17",
+    colour="#0072b2",
+    line="solid",
+    marker="D",
 )
 @dataclass(frozen=True)
 class ReserveBlock(Strategy):
@@ -57,16 +61,8 @@ class ReserveBlock(Strategy):
         return refilled
 
     def _refill_locked(self, tables: Tables) -> Decision:
-        chunk = yield Alloc(self.block_order)
-        if chunk is None:
-            chunk = yield Alloc(self.last_order)
-        if chunk is None:
-            return None
-        if not (yield SetKey(chunk, tables)):
-            yield Free(chunk)
-            return None
-        yield Give(chunk)
-        return True
+        chunk = yield from first_free((self.block_order, self.last_order))
+        return (yield from key_and_give(chunk, tables))
 
     def outside(self, pool: PoolView, change: Change) -> Decision:
         """Refill until the tables needed are there beyond the reserve, then split with them."""

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from replay.contract.registry import FastPath, param, strategy
+from replay.contract.registry import strategy
+from replay.contract.strategy import FastPath, param
 from replay.strategies.reserve_block import ReserveBlock
 
 
@@ -10,6 +11,10 @@ from replay.strategies.reserve_block import ReserveBlock
     "reserve-block-percpu",
     title="the same, each CPU with pages of its own: four at a time, or a 2M block",
     source="Kevin Brodsky, pool proposal on linux-mm, 2025-09-18, its open question; no posted implementation",
+    colour="#56b4e9",
+    line="dashed",
+    marker="d",
+    toy={"magazine_order": 1},  # of 2: a quarter of a block at most
 )
 @dataclass(frozen=True)
 class ReserveBlockPerCpu(ReserveBlock):

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from replay.contract.registry import param, strategy
+from replay.contract.registry import strategy
+from replay.contract.strategy import param
 from replay.strategies.reserve_block import ReserveBlock
 
 
@@ -10,6 +11,9 @@ from replay.strategies.reserve_block import ReserveBlock
     "small-reserve",
     title="two keyed pages in reserve; refill with a 2M block, else with one page",
     source="Rick Edgecombe, PKS tables v2 patch 17, solution 2 (2021-08-30), considered and rejected there",
+    colour="#ddaa33",
+    line="solid",
+    marker="v",
 )
 @dataclass(frozen=True)
 class SmallReserve(ReserveBlock):

@@ -2,14 +2,19 @@
 
 from dataclasses import dataclass
 
-from replay.contract.actions import Alloc, Apply, Change, Decision, Free, Give, ResetKey, SetKey, Tables, Withdraw
-from replay.contract.registry import FastPath, PoolView, Strategy, param, strategy
+from replay.contract.actions import Decision, Free, Give, ResetKey, Tables, Withdraw, first_free, key_and_give
+from replay.contract.registry import strategy
+from replay.contract.strategy import FastPath, PoolView, Strategy, param
 
 
 @strategy(
     "unmapped-alloc",
     title="a private buddy, refilled from a 2M block downward to the order of the request; shrinker",
     source="Mike Rapoport, RFC mm: intorduce __GFP_UNMAPPED and unmapped_alloc() (2023-03-08), patches 1 and 2 of 5",
+    colour="#332288",
+    line="dotted",
+    marker=">",
+    toy={"shrink_batch": 2},  # a quarter of a block, as 128 pages are
 )
 @dataclass(frozen=True)
 class UnmappedAlloc(Strategy):
@@ -40,19 +45,8 @@ class UnmappedAlloc(Strategy):
 
     def refill(self, pool: PoolView, order: int) -> Decision:
         """A 2M block, else half of one, and so on down to the request."""
-        for wanted in range(self.block_order, order - 1, -1):
-            chunk = yield Alloc(wanted)
-            if chunk is not None:
-                if not (yield SetKey(chunk, Tables.BUDDY)):
-                    yield Free(chunk)
-                    return None
-                yield Give(chunk)
-                return True
-        return None
-
-    def outside(self, pool: PoolView, change: Change) -> Decision:
-        """Others split with pages of the page allocator."""
-        return (yield Apply(change, Tables.BUDDY))
+        chunk = yield from first_free(range(self.block_order, order - 1, -1))
+        return (yield from key_and_give(chunk, Tables.BUDDY))
 
     def shrink(self, pool: PoolView) -> Decision:
         """Give chunks back, the smallest first; one whose key cannot be cleared for want of a table stays."""

@@ -3,7 +3,7 @@
 import duckdb
 import numpy as np
 
-from reports.case import Case, family
+from reports.case import Case
 from reports.figures import mosaic, strip
 from reports.findings import span
 from reports.formats import count, listed, number, percent, size
@@ -49,7 +49,7 @@ def _where(case: Case, drawn: strip.Strips, changed: set[str], cell: int) -> str
         "A row is such a range in which any strategy splits, dark where it is mapped at 4K; a white line stands for "
         "those left out."
     )
-    still = [name for name in case.metrics if name not in changed and family(name) != "bound"]
+    still = [name for name in case.metrics if name not in changed and case.family(name) != "bound"]
     return text + (
         f" Without a split of a {case.leaf_names['2M']} leaf, and not drawn: {listed(still)}." if still else ""
     )

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from looks import LOOKS
 
 from reports import cost, findings
 from reports.case import Case
@@ -22,7 +23,12 @@ BASE = {
 def case(refills: dict[str, dict[int, tuple[int, int]]] | None = None, **metrics: dict[str, Any]) -> Case:
     """A case of strategies (underscores for dashes) with the named metrics changed."""
     rows = {name.replace("_", "-"): BASE | changed for name, changed in metrics.items()}
-    return Case(capture={"timing": "real", "arch": "x86_64", "page_size": 4096}, metrics=rows, refills=refills or {})
+    return Case(
+        capture={"timing": "real", "arch": "x86_64", "page_size": 4096},
+        metrics=rows,
+        refills=refills or {},
+        looks=LOOKS,
+    )
 
 
 def pool(refills: int, splits: int = 0, idle: float = 10, share: float = 0.002, **more: Any) -> dict[str, Any]:
