@@ -24,10 +24,11 @@ from replay.kernel.gfp import (
     WAKES_KSWAPD,
     ZONE_CLASS,
 )
-from replay.kernel.mmzone import PAGE_TABLES, ZONE_NORMAL
+from replay.kernel.mmzone import ZONE_NORMAL
 from replay.kernel.page_alloc import alloc_pages, alloc_pages_after_reclaim
 from replay.kernel.per_cpu import drain_all_pages
 from replay.machine import stretch
+from replay.machine.pool import PAGE_TABLES
 from replay.machine.schedule import DeadlockError
 from replay.machine.state import WARM_UP, State
 

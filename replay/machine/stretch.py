@@ -14,10 +14,21 @@ from ptpool.vocabulary import CONSUMERS, MOVABLE, UNMOVABLE
 from replay.contract.permissions import ANY_PERMISSION, NOBODY, PERMISSIONS, TABLES
 from replay.kernel import direct_map as maps
 from replay.kernel.gfp import GFP_KERNEL
-from replay.kernel.mmzone import BALANCE_DUE, BARREN, POOL_USED, TABLE_KEYED, TABLE_PLAIN, USED, zone_of
+from replay.kernel.mmzone import BALANCE_DUE, BARREN, USED, zone_of
 from replay.kernel.page_alloc import alloc_pages, free_pages, run_timers
 from replay.machine import pool as pools
-from replay.machine.pool import ASIDE, CACHED, HELD, LOW, ON_OWN, STRANDED, WHOLE
+from replay.machine.pool import (
+    ASIDE,
+    CACHED,
+    HELD,
+    LOW,
+    ON_OWN,
+    POOL_USED,
+    STRANDED,
+    TABLE_KEYED,
+    TABLE_PLAIN,
+    WHOLE,
+)
 
 ORDINARY = maps.NOT_PRESENT | maps.READ_ONLY
 """What is cleared when memory that others had changed is freed."""

@@ -17,7 +17,8 @@ from replay.kernel.gfp import MAY_FS, MAY_IO, NORETRY, WAKES_KSWAPD
 from replay.kernel.mmzone import BARREN, FREE, ON_PCP, USED, WMARK_HIGH, WMARK_LOW
 from replay.kernel.page_alloc import alloc_pages
 from replay.kernel.per_cpu import drain_all_pages
-from replay.machine.machine import Machine, reclaim, stretch
+from replay.machine import reclaim, stretch
+from replay.machine.machine import Machine
 from replay.machine.reclaim import variants
 from replay.machine.results import result_of
 from replay.strategies.full_reserve import FullReserve
