@@ -112,21 +112,21 @@ kernel() { # kernel: its image, and the headers that modules are built against
     echo "$release" > "$to/release"
 }
 
-programs() { # kernel: the modules and the guest's programs
+programs() { # kernel: the module and the guest's programs
     local kernel=$1 to=$DEBIAN/lab/$1 release cross='' make=()
     release=$(< "$to/release")
     if [ "$(field "$HERE/kernels.csv" "$kernel" architecture)" = arm64 ]; then
         cross=aarch64-linux-gnu-
         make=(ARCH=arm64 "CROSS_COMPILE=$cross")
     fi
-    say "$kernel: building the modules and the guest's programs"
+    say "$kernel: building the module and the guest's programs"
     rm -rf "${to:?}/module" "${to:?}/bin"
     cp -r "$HERE/module" "$to/module"
     mkdir "$to/bin"
     cp "$HERE"/guest/*.c "$to/bin"
     inside make -s -C "/usr/src/linux-headers-$release" M="/lab/$kernel/module" CC="${cross}gcc-14" \
         "${make[@]}" CONFIG_DEBUG_INFO_BTF_MODULES= modules > "$to/build.log" 2>&1 \
-        || fail "the modules do not build for $release: $(tail -3 "$to/build.log")" "see $to/build.log"
+        || fail "the module does not build for $release: $(tail -3 "$to/build.log")" "see $to/build.log"
     for source in "$to"/bin/*.c; do
         inside "${cross}gcc-14" -O1 -Wall -Werror -static -o "/lab/$kernel/bin/$(basename "$source" .c)" \
             "/lab/$kernel/bin/$(basename "$source")"

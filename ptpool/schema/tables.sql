@@ -466,11 +466,11 @@ COMMENT ON COLUMN calibration.facts IS 'The rest of what is known: command, vers
 
 CREATE TABLE calibration_value (
     calibration_id VARCHAR NOT NULL, quantity VARCHAR NOT NULL, unit VARCHAR NOT NULL, low DOUBLE NOT NULL, median DOUBLE NOT NULL,
-    high DOUBLE NOT NULL, page_bytes BIGINT, working_set_bytes BIGINT, busy_cpus INTEGER, workload VARCHAR
+    high DOUBLE NOT NULL, page_bytes BIGINT, working_set_bytes BIGINT, busy_cpus INTEGER
 );
 COMMENT ON TABLE calibration_value IS 'What was measured on them: medians with 95 % intervals by order statistics';
 COMMENT ON COLUMN calibration_value.calibration_id IS 'Machine';
-COMMENT ON COLUMN calibration_value.quantity IS 'load (a random dependent load), penalty (how much longer it takes in small pages than in these), secret_fault and plain_fault (a page fault of memfd_secret and of memfd memory), permission_change (the difference of those two), workload (kernel-heavy work with the direct map in pages of this size: 4K, or large ones; in % how much longer with 4K)';
+COMMENT ON COLUMN calibration_value.quantity IS 'load (a random dependent load), penalty (how much longer it takes in small pages than in these), secret_fault and plain_fault (a page fault of memfd_secret and of memfd memory), permission_change (the difference of those two)';
 COMMENT ON COLUMN calibration_value.unit IS 'ns or %';
 COMMENT ON COLUMN calibration_value.low IS 'Lower end of the interval';
 COMMENT ON COLUMN calibration_value.median IS 'The number';
@@ -478,4 +478,3 @@ COMMENT ON COLUMN calibration_value.high IS 'Upper end of the interval';
 COMMENT ON COLUMN calibration_value.page_bytes IS 'Size of the pages that memory was mapped in; NULL: does not matter';
 COMMENT ON COLUMN calibration_value.working_set_bytes IS 'Memory that the loads went over; NULL: no loads';
 COMMENT ON COLUMN calibration_value.busy_cpus IS 'Other CPUs that were busy; NULL: not counted';
-COMMENT ON COLUMN calibration_value.workload IS 'What was run; NULL: loads or faults';

@@ -24,14 +24,6 @@ def calibrate(
         str,
         typer.Option(metavar="SIZE", help="Largest working set, a power of two; at most a quarter of what is free."),
     ] = "2G",
-    direct_map: Annotated[
-        bool,
-        typer.Option(
-            "--direct-map",
-            help="Also the real thing: kernel-heavy work with the direct map in large pages and all in 4K ones, in "
-            "turn. Takes root and the module data/lab/module/direct_map.c.",
-        ),
-    ] = False,
     profile: Annotated[
         Path | None,
         typer.Option(
@@ -65,7 +57,7 @@ def calibrate(
     else:
         wanted = _bytes(memory)
         target = store.target(out)
-        found = store.measured(wanted, direct_map=direct_map, quiet=quiet)
+        found = store.measured(wanted, quiet=quiet)
         for path in store.write(found, target):
             note(f"wrote {path}", quiet=quiet)
         note(f"use it: ptpool replay run --costs {target}", quiet=quiet)

@@ -5,12 +5,12 @@ import io
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from ptpool.errors import UsageError
-from replay.calibrate import conversion, direct_map, penalty
+from replay.calibrate import conversion, penalty
 from replay.calibrate.estimate import METHOD, Estimate
 from replay.profiles.costs import built_in
 
@@ -20,15 +20,14 @@ class Value:
     """One measured number, with its interval.
 
     Attributes:
-        quantity: load, penalty, secret_fault, plain_fault, permission_change, or workload.
+        quantity: load, penalty, secret_fault, plain_fault or permission_change.
         unit: ns, or %.
         low: lower end of the interval.
         median: the number.
         high: upper end of the interval.
         page_bytes: size of the pages; None where that does not matter.
         working_set_bytes: memory that the loads went over; None where there were none.
-        busy_cpus: other CPUs that were busy; None where nobody counted.
-        workload: what was run; None where it was loads or faults.
+        busy_cpus: other CPUs that were busy; None where that was not counted.
     """
 
     quantity: str
@@ -39,7 +38,6 @@ class Value:
     page_bytes: int | None = None
     working_set_bytes: int | None = None
     busy_cpus: int | None = None
-    workload: str | None = None
 
 
 COLUMNS = tuple(field.name for field in fields(Value))
@@ -89,19 +87,6 @@ def of_conversion(prices: Sequence[conversion.Price]) -> list[Value]:
             ("secret_fault", price.secret_ns),
             ("plain_fault", price.plain_ns),
             ("permission_change", price.change_ns),
-        )
-    ]
-
-
-def of_workloads(works: Sequence[direct_map.Workload]) -> list[Value]:
-    """For each workload: on either map, and how much longer on the one that is all in 4K pages."""
-    return [
-        replace(_value(quantity, unit, found, page=page), workload=work.name)
-        for work in works
-        for quantity, unit, found, page in (
-            ("workload", "ns", work.small_ns, 1 << 12),
-            ("workload", "ns", work.large_ns, 1 << 21),
-            ("workload", "%", work.slower_pct, 1 << 21),
         )
     ]
 

@@ -14,9 +14,8 @@ from ptpool.progress import progress
 from ptpool.provenance import code_version, identity
 from ptpool.warehouse import open_warehouse, transaction
 from replay.calibrate import conversion, host, penalty
-from replay.calibrate import direct_map as switched
 from replay.calibrate.figure import figures
-from replay.calibrate.profile import Calibration, of_conversion, of_penalty, of_workloads, text
+from replay.calibrate.profile import Calibration, of_conversion, of_penalty, text
 
 
 def target(out: Path | None) -> Path:
@@ -42,19 +41,13 @@ def target(out: Path | None) -> Path:
     return path
 
 
-def measured(memory: int, *, direct_map: bool, quiet: bool) -> Calibration:
+def measured(memory: int, *, quiet: bool) -> Calibration:
     """Measure this machine, in about half a minute.
 
     Args:
         memory: bytes of the largest working set.
-        direct_map: whether to switch the direct map as well.
         quiet: no progress.
-
-    Raises:
-        UsageError: the direct map cannot be switched here.
     """
-    if direct_map:
-        switched.check()
     machine = host.described()
     available = host.available_bytes()
     memory = min(memory, 1 << max((available // 4).bit_length() - 1, 0))
@@ -66,7 +59,6 @@ def measured(memory: int, *, direct_map: bool, quiet: bool) -> Calibration:
     with progress("calibrate", 1.0, quiet=quiet) as meter:
         loads = penalty.measure(memory, lambda share: meter(0.95 * share, "loads"))
         faults = conversion.measure(lambda share: meter(0.95 + 0.05 * share, "permission changes"))
-        works = switched.measure(memory // 4, lambda share: meter(share, "direct map")) if direct_map else []
     remarks = [*loads.remarks, *faults.remarks]
     if machine.get("virtual"):
         remarks.append(
@@ -74,7 +66,7 @@ def measured(memory: int, *, direct_map: bool, quiet: bool) -> Calibration:
         )
     if float(machine.get("load_average", 0)) > 0.25 * int(machine["cpus"]):
         remarks.append(f"other work was running (load average {machine['load_average']}): repeat it on a quiet machine")
-    values = [*of_penalty(loads.points), *of_conversion(faults.prices), *of_workloads(works)]
+    values = [*of_penalty(loads.points), *of_conversion(faults.prices)]
     return Calibration(machine, made, remarks, values)
 
 
@@ -114,5 +106,5 @@ def into_warehouse(found: Calibration, db: Path) -> None:
         )
         for value in found.values:
             connection.execute(
-                "INSERT INTO calibration_value VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", [name, *astuple(value)]
+                "INSERT INTO calibration_value VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", [name, *astuple(value)]
             )

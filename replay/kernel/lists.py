@@ -11,9 +11,9 @@ from ptpool.compiled import compiled
 NEXT, PREV = 0, 1
 
 
-def new_links(pages: int, heads: int) -> NDArray[np.int32]:
-    """(pages + heads, 2) next and previous entries: every list is empty, its head points to itself."""
-    return np.repeat(np.arange(pages + heads, dtype=np.int32), 2).reshape(-1, 2)
+def new_links(first: int, last: int) -> NDArray[np.int32]:
+    """(last - first, 2) next and previous of the entries from `first` on: each points to itself, as an empty list."""
+    return np.repeat(np.arange(first, last, dtype=np.int32), 2).reshape(-1, 2)
 
 
 @compiled

@@ -1,5 +1,6 @@
 """The memory of a machine as flat arrays: nodes, zones, free areas, per-CPU pagesets (include/linux/mmzone.h, 6.12)."""
 
+import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -17,13 +18,8 @@ PCPTYPES = 3
 # What a page is. The used kinds of the page allocator are USED + migratetype.
 HOLE, FREE, ON_PCP = 0, 1, 2
 USED = 3
-POOL_IDLE, POOL_USED, SPLIT_TABLE = 8, 9, 10
-TABLE_PLAIN, TABLE_KEYED = 11, 12
-POOL_OWN = 13
-PAGE_TABLES = (POOL_IDLE, POOL_USED, SPLIT_TABLE, TABLE_PLAIN, TABLE_KEYED, POOL_OWN)
-"""In use as page tables, or kept for them."""
-POOL_USERS = 3
-"""Kinds of user of specially mapped memory that can have a list in the pool: replay.contract.permissions."""
+CALLER_KINDS = USED + TYPES
+"""Kinds from here on are the caller's: pages in use that it tells apart. The page allocator never sets them."""
 
 ZONE_DMA, ZONE_DMA32, ZONE_NORMAL, ZONE_MOVABLE = range(4)
 FIRST_PFN, LAST_PFN, CLASS, NODE = range(4)  # columns of PageAllocator.zones
@@ -71,7 +67,7 @@ class PageAllocator(NamedTuple):
     ``O`` orders, ``T`` types.
     """
 
-    link: NDArray[np.int32]  # (P + heads, 2) see replay.kernel.lists; the pool's lists too
+    link: NDArray[np.int32]  # (P + heads, 2) see replay.kernel.lists; with the caller's lists at the end
     order: NDArray[np.int8]  # (P,) order of the free block that starts here, -1 elsewhere
     kind: NDArray[np.uint8]  # (P,) what the page is
     block_type: NDArray[np.uint8]  # (B,) migratetype of the pageblock
@@ -91,11 +87,6 @@ class PageAllocator(NamedTuple):
     pageblock_order: int
     max_order: int
     huge_order: int  # HPAGE_PMD_ORDER
-
-
-def own_lists(cpus: int) -> int:
-    """Lists of the pool beside the shared one: of CPUs, or of kinds of user."""
-    return max(cpus, POOL_USERS)
 
 
 def page_allocator(
@@ -119,13 +110,11 @@ def page_allocator(
     features = features or Features()
     orders = geometry.max_order + 1
     pcps = len(zones) * cpus
-    heads = (
-        len(zones) * orders * TYPES + pcps * pcp_lists(features) + geometry.pageblock_order + 1 + own_lists(cpus)
-    )  # the pool's: replay.machine.pool
+    heads = len(zones) * orders * TYPES + pcps * pcp_lists(features)
     pcp = np.zeros((pcps, 8), np.int64)
     pcp[:, PCP_BATCH] = 1
     return PageAllocator(
-        link=new_links(pages, heads),
+        link=new_links(0, pages + heads),
         order=np.full(pages, -1, np.int8),
         kind=np.zeros(pages, np.uint8),
         block_type=np.full((pages >> geometry.pageblock_order) + 1, MOVABLE, np.uint8),
@@ -146,6 +135,12 @@ def page_allocator(
         max_order=geometry.max_order,
         huge_order=geometry.table_shift,
     )
+
+
+def with_lists(a: PageAllocator, lists: int) -> PageAllocator:
+    """A copy of an allocator with more lists, empty ones for the caller; their heads are the last of its links."""
+    own = copy.deepcopy(a._replace(link=a.link[:0]))
+    return own._replace(link=np.concatenate([a.link, new_links(len(a.link), len(a.link) + lists)]))
 
 
 def pcp_lists(features: Features) -> int:

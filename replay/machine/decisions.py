@@ -14,8 +14,8 @@ from replay.demand.others import Asked, Place
 from replay.demand.program import OUTSIDE_CHANGE
 from replay.kernel import direct_map as maps
 from replay.kernel.gfp import GFP_KERNEL
-from replay.kernel.mmzone import PAGE_TABLES
 from replay.machine.loop import SECRET
+from replay.machine.pool import PAGE_TABLES
 from replay.machine.slow_path import allocate, enter_shrinker, slow_path, unless_deadlocked
 from replay.machine.state import State
 from replay.machine.tally import (

@@ -12,10 +12,10 @@ from replay.contract.permissions import ANY_PERMISSION, NOBODY, PERMISSIONS, TAB
 from replay.demand.program import ALLOC, MOVE, OUTSIDE_CHANGE, RECLAIMED
 from replay.kernel import direct_map as maps
 from replay.kernel.gfp import GFP_KERNEL
-from replay.kernel.mmzone import BALANCE_DUE, BARREN, POOL_USED, TABLE_KEYED, TABLE_PLAIN, USED, zone_of
+from replay.kernel.mmzone import BALANCE_DUE, BARREN, USED, zone_of
 from replay.kernel.page_alloc import alloc_pages, free_pages
 from replay.machine import pool as pools
-from replay.machine.pool import CACHED, WHOLE
+from replay.machine.pool import CACHED, POOL_USED, TABLE_KEYED, TABLE_PLAIN, WHOLE
 from replay.machine.tally import (
     ADOPTS,
     BUSY,

@@ -29,7 +29,6 @@ from replay.contract.actions import (
 )
 from replay.kernel import direct_map as maps
 from replay.kernel.compaction import isolate_freepages_block
-from replay.kernel.mmzone import POOL_IDLE, POOL_USED, SPLIT_TABLE
 from replay.kernel.page_alloc import free_pages
 from replay.machine import pool as pools
 from replay.machine.slow_path import allocate
@@ -77,7 +76,7 @@ def perform(state: State, action: Action) -> tuple[Any, int]:
             pfn = int(pools.take(allocator, pool, order))
             return (Chunk(pfn, order) if pfn >= 0 else None), state.costs.page_ns
         case Withdraw(chunk):
-            if not all(allocator.kind[page] == POOL_IDLE for page in range(chunk.pfn, chunk.pfn + chunk.pages)):
+            if not all(allocator.kind[page] == pools.POOL_IDLE for page in range(chunk.pfn, chunk.pfn + chunk.pages)):
                 return False, state.costs.page_ns
             for page in range(chunk.pfn, chunk.pfn + chunk.pages):
                 pools.remove(allocator, pool, page)
@@ -124,7 +123,7 @@ def _set_aside(state: State, pages: int) -> Decision:
             state.incident("split_starvation", order, "no 2M block to set aside at boot")
             return
         chunk = Chunk(first, order)
-        state.allocator.kind[first : first + chunk.pages] = SPLIT_TABLE
+        state.allocator.kind[first : first + chunk.pages] = pools.SPLIT_TABLE
         for place in (pools.ASIDE, pools.SET_ASIDE, pools.HELD):
             pool.counts[place] += chunk.pages
         pool.used[first >> order] += chunk.pages
@@ -138,7 +137,7 @@ def _give(state: State, chunk: Chunk, user: int | None = None) -> None:
     running.in_hand.discard(chunk)
     if user is not None:
         pools.give_to_user(state.allocator, state.pool, user, chunk.pfn, chunk.pages)
-    elif state.allocator.kind[chunk.pfn] == POOL_USED:  # taken from the list before
+    elif state.allocator.kind[chunk.pfn] == pools.POOL_USED:  # taken from the list before
         pools.put(state.allocator, state.pool, chunk.pfn, chunk.pages)
     else:
         pools.give(state.allocator, state.pool, chunk.pfn, chunk.pages)
@@ -172,7 +171,7 @@ def _tables(state: State, change: Change, tables: Tables | tuple[Chunk, ...]) ->
     if isinstance(tables, tuple):
         for chunk in tables:
             state.running.in_hand.discard(chunk)
-            kind[chunk.pfn] = SPLIT_TABLE
+            kind[chunk.pfn] = pools.SPLIT_TABLE
     elif tables is Tables.POOL:
         if needed > state.view.cached:
             return f"{needed} tables needed, {state.view.cached} cached"
@@ -183,7 +182,7 @@ def _tables(state: State, change: Change, tables: Tables | tuple[Chunk, ...]) ->
             return f"{needed} tables needed, {change.pages} pages to take them from"
         if needed:
             state.incident("unkeyed_table", None, f"{needed} tables could be written to before they were linked")
-        kind[change.pfn : change.pfn + needed] = SPLIT_TABLE
+        kind[change.pfn : change.pfn + needed] = pools.SPLIT_TABLE
     elif tables is Tables.ASIDE and needed <= pool.counts[pools.ASIDE]:
         pools.take_aside(pool, needed)
     elif tables in (Tables.BUDDY, Tables.ASIDE):
@@ -205,7 +204,7 @@ def _ordinary_tables(state: State, change: Change) -> Decision:
             break
         taken.append(pfn)
     kept = needed if len(taken) >= needed else 0
-    state.allocator.kind[taken[:kept]] = SPLIT_TABLE
+    state.allocator.kind[taken[:kept]] = pools.SPLIT_TABLE
     state.unkeyed_split_tables += kept
     for pfn in taken[kept:]:
         free_pages(state.allocator, state.cpu, pfn, 0)

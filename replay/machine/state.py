@@ -13,7 +13,7 @@ from replay.contract.strategy import PoolView, Strategy
 from replay.demand.demand import Demand
 from replay.demand.shadow_stacks import with_shadow_stacks
 from replay.kernel import direct_map as maps
-from replay.kernel.mmzone import KSWAPD, POOL_IDLE, TABLE_KEYED, TABLE_PLAIN, USED
+from replay.kernel.mmzone import KSWAPD, USED
 from replay.kernel.page_alloc import free_pages, start_timers
 from replay.machine import pool as pools
 from replay.machine.latency import Latencies
@@ -93,13 +93,12 @@ class State:
             demand = with_shadow_stacks(demand, 1 << start.geometry.page_shift)
         self.start, self.demand, self.strategy = start, demand, strategy
         geometry = start.geometry
-        self.allocator = copy.deepcopy(start.allocator)
         level = start.level.copy()
         if strategy.boot_map_4k:
             level[:] = maps.PTE
         self.direct_map = maps.direct_map(start.mapped, level, geometry)
         fast = strategy.fast_path()
-        self.pool = pools.empty_pool(self.allocator, merges=fast.merges, users=fast.users)
+        self.allocator, self.pool = pools.empty_pool(start.allocator, merges=fast.merges, users=fast.users)
         variant = variant_of(reclaim)
         self.tally = _tally(start, demand, strategy, variant)
         self.reclaim = Reclaim(variant, self.allocator, self.tally.page_of, self.tally.name_of, start.page_cache)
@@ -170,7 +169,7 @@ class State:
         """Put a page table on its pages after its constructor has ended, with the key or without."""
         if not keyed:
             self.incident("unkeyed_table", order, "the constructor of a page table did not set its key")
-        kind = TABLE_KEYED if keyed else TABLE_PLAIN
+        kind = pools.TABLE_KEYED if keyed else pools.TABLE_PLAIN
         place_table(self.allocator, self.tally, recorded, pfn, order, kind)
 
     def pages_of(self, recorded: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -288,4 +287,4 @@ class _View(PoolView):
     def idle_pages(self, first: int) -> list[int]:
         size = 1 << self._state.pool.block_shift
         kinds = self._state.allocator.kind[first : first + size]
-        return [first + int(offset) for offset in np.flatnonzero(kinds == POOL_IDLE)]
+        return [first + int(offset) for offset in np.flatnonzero(kinds == pools.POOL_IDLE)]

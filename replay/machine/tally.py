@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from ptpool.compiled import compiled
 from ptpool.vocabulary import UNMOVABLE
 from replay.kernel import direct_map as maps
-from replay.kernel.mmzone import POOL_USED, TABLE_KEYED, TABLE_PLAIN, USED
+from replay.kernel.mmzone import USED
 from replay.kernel.page_alloc import run_timers
 from replay.machine import pool as pools
-from replay.machine.pool import ASIDE, CACHED, HELD, LOW, ON_OWN, STRANDED
+from replay.machine.pool import ASIDE, CACHED, HELD, LOW, ON_OWN, POOL_USED, STRANDED, TABLE_KEYED, TABLE_PLAIN
 
 # Places in Tally.counts.
 (

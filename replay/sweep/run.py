@@ -1,4 +1,4 @@
-"""The runs of a sweep: those that are missing, by workers, each a shard as soon as it has ended."""
+"""The runs of a sweep: workers make those that are missing, and each becomes a shard as soon as it has finished."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,29 +19,29 @@ def make_shards(
     workers: Workers,
     on_done: Callable[[int], None],
 ) -> list[tuple[Wanted, str]]:
-    """Replay runs and write a shard for each; what fails is returned with its reason.
+    """Replay runs and write a shard for each; returns those that failed, each with its reason.
 
     Args:
         connection: the warehouse, which is only read.
         missing: runs.
         shards: where they go.
-        workers: who makes them.
-        on_done: told how many have ended, after each.
+        workers: they replay the runs.
+        on_done: called after each run with the number that have ended.
     """
     reclaim = any(run.reclaim != NONE for run in missing)
     if workers.alone or reclaim:
         compile_ahead(reclaim=reclaim)
     failed: list[tuple[Wanted, str]] = []
     left: dict[tuple[object, ...], int] = {}
-    where: dict[tuple[object, ...], Shared[Scene]] = {}
+    shared: dict[tuple[object, ...], Shared[Scene]] = {}
 
     def groups() -> Iterator[tuple[Shared[Scene], list[Wanted]]]:
         scenes = Scenes(connection, workers.at_a_time)
         for group in by_scene(missing):
             scene = group[0].scene
-            where[scene] = workers.share(scenes.of(group))
+            shared[scene] = workers.share(scenes.of(group))
             left[scene] = len(group)
-            yield where[scene], group
+            yield shared[scene], group
 
     for nth, (run, timed) in enumerate(workers.run_groups(replay_metrics, groups()), 1):
         if isinstance(timed, Failure):
@@ -50,11 +50,11 @@ def make_shards(
             shards.write(run, timed)
         left[run.scene] -= 1
         if left[run.scene] == 0:
-            workers.forget(where.pop(run.scene))
+            workers.forget(shared.pop(run.scene))
         on_done(nth)
     return failed
 
 
 def default_folder(db: Path, sweep: str) -> Path:
-    """Where shards wait until all of them are merged: beside the warehouse."""
+    """Where shards wait until all of them are merged: next to the warehouse."""
     return db.with_name(f"{db.name}.{sweep}.shards")

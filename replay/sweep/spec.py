@@ -1,4 +1,4 @@
-"""What a sweep is to run: grids in a TOML file, with the names of the options of ``replay run``."""
+"""Which runs a sweep consists of: grids in a TOML file, whose keys are named like the options of ``replay run``."""
 
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ import duckdb
 
 from ptpool.errors import UsageError, named
 from ptpool.warehouse import capture_names, capture_row
-from replay.contract.registry import Entry, Strategy, configure, find
+from replay.contract.registry import Entry, configure, find
 from replay.contract.strategy import Strategy
 from replay.machine.reclaim import variant_of
 from replay.profiles.costs import cost_profile
@@ -26,11 +26,11 @@ _FITS: dict[type, tuple[type, ...]] = {object: (str, int, float, bool), int: (in
 _WORDS: dict[type, str] = {object: "a number or a text", int: "a whole number", float: "a number", str: "a text"}
 _KEYS = ("capture", "strategy", "set", *_AXES)
 _MOST_RUNS = 100_000
-_SHOWN = "docs/sweeps.md shows what a specification says"
+_REMEDY = "docs/sweeps.md describes the format of a specification"
 
 
 class Spec(NamedTuple):
-    """A sweep that was asked for."""
+    """What a specification asks for."""
 
     name: str
     title: str
@@ -47,7 +47,7 @@ def read_spec(name: str) -> Spec:
     """A specification from a file, or one that comes with ptpool.
 
     Raises:
-        UsageError: no such file or name, not TOML, or it says what no specification says.
+        UsageError: no such file or name, not TOML, or not a specification.
     """
     if Path(name).suffix != ".toml":
         known = {spec.name: spec for spec in shipped_specs()}
@@ -61,9 +61,7 @@ def read_spec(name: str) -> Spec:
     except OSError as error:
         raise UsageError(f"{name}: {error.strerror}", "name a TOML file, or a sweep by its name") from error
     except UnicodeDecodeError as error:
-        raise UsageError(
-            f"{name}: not UTF-8, at byte {error.start}", "TOML files are UTF-8: save it as such"
-        ) from error
+        raise UsageError(f"{name}: not UTF-8, at byte {error.start}", "save it as UTF-8, as TOML requires") from error
     return _parsed(name, text)
 
 
@@ -71,16 +69,16 @@ def _parsed(source: str, text: str) -> Spec:
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{source}: not TOML: {error}", _SHOWN) from error
+        raise UsageError(f"{source}: not TOML: {error}", _REMEDY) from error
     except RecursionError as error:
-        raise UsageError(f"{source}: brackets nested too deeply", _SHOWN) from error
+        raise UsageError(f"{source}: brackets nested too deeply", _REMEDY) from error
     grids, title = tables.pop("grid", None), tables.pop("title", "")
     if tables:
         raise UsageError(f"{source}: {next(iter(tables))}: unknown", "a specification has a title and [[grid]] tables")
     if not isinstance(title, str):
         raise UsageError(f"{source}: title: not a text", 'for example: title = "How many pages to keep?"')
     if not isinstance(grids, list) or not all(isinstance(grid, dict) for grid in grids) or not grids:
-        raise UsageError(f"{source}: no [[grid]] in it", _SHOWN)
+        raise UsageError(f"{source}: no [[grid]] in it", _REMEDY)
     for nth, grid in enumerate(grids, 1):
         if unknown := sorted(grid.keys() - set(_KEYS)):
             raise UsageError(f"{source}, grid {nth}: {unknown[0]}: unknown", f"a grid has: {', '.join(_KEYS)}")
@@ -98,7 +96,7 @@ def wanted_runs(connection: duckdb.DuckDBPyConnection, spec: Spec) -> list[Wante
     """All runs of a specification, each once.
 
     Raises:
-        UsageError: a grid is empty or far too large, or names something that there is not.
+        UsageError: a grid is empty or far too large, or names something that does not exist.
     """
     runs: dict[str, Wanted] = {}
     for grid in spec.grids:
@@ -110,7 +108,7 @@ def wanted_runs(connection: duckdb.DuckDBPyConnection, spec: Spec) -> list[Wante
 
 
 def _runs_of(connection: duckdb.DuckDBPyConnection, grid: Mapping[str, Any], most: int) -> Iterator[Wanted]:
-    """Every combination of a grid, if there are no more than `most`."""
+    """Every combination of a grid, if there are at most `most`."""
     entries = find(_values(grid, "strategy", str, ["all"]))
     axes = {name: _values(grid, name, kind) for name, kind in _AXES.items() if name in grid}
     for machine in axes.get("machine", []):
@@ -125,7 +123,7 @@ def _runs_of(connection: duckdb.DuckDBPyConnection, grid: Mapping[str, Any], mos
     if count > most:
         raise UsageError(
             f"{count:,} combinations: too many for a sweep, which has at most {_MOST_RUNS:,} runs",
-            "give fewer values, or make several sweeps of it",
+            "give fewer values, or split it into several sweeps",
         )
     strategies = [(entry, strategy) for entry in entries for strategy in _configured(entry, settings)]
     for row, (entry, strategy), values in product(captures, strategies, product(*axes.values())):
@@ -154,11 +152,11 @@ def _values(grid: Mapping[str, Any], key: str, kind: type, default: list[Any] | 
     value = grid.get(key, default)
     values = value if isinstance(value, list) else [value]
     if not values:
-        raise UsageError(f"{key} has no value: there is nothing to run", "give it at least one")
+        raise UsageError(f"{key} has no value: there is nothing to run", "give it at least one value")
     least, most = _RANGE.get(key, (None, None)) if kind is not object else (None, None)
     for each in values:
         if type(each) not in _FITS[kind]:
             raise UsageError(f"{key}: {each!r:.60} is not {_WORDS[kind]}", "give one value, or a list of values")
         if least is not None and most is not None and not least <= each <= most:
-            raise UsageError(f"{key} = {each}: too small or too large", f"it is {least:,} to {most:,}")
+            raise UsageError(f"{key} = {each}: too small or too large", f"allowed: {least:,} to {most:,}")
     return values

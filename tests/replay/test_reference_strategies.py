@@ -32,7 +32,8 @@ from replay.contract.permissions import NOBODY, SHARED
 from replay.contract.registry import strategies
 from replay.demand.program import ALLOC, FREE_EVENT, OUTSIDE_CHANGE
 from replay.kernel import direct_map as maps
-from replay.kernel import mmzone as kinds
+from replay.kernel.mmzone import USED
+from replay.machine import pool as pools
 from replay.machine import state
 from replay.machine.loop import DONE
 from replay.machine.machine import Machine
@@ -92,7 +93,7 @@ class Watched(Machine):
                 (what, *asked, None if result is None else list(range(result.pfn, result.pfn + result.pages)))
             )
         elif what == "aside":
-            self.log.append((what, np.flatnonzero(self.state.allocator.kind == kinds.SPLIT_TABLE).tolist()))
+            self.log.append((what, np.flatnonzero(self.state.allocator.kind == pools.SPLIT_TABLE).tolist()))
         else:
             self.log.append((what, result))
         return result
@@ -138,10 +139,10 @@ def follow(machine, model, at):
     machine.step(at)
     model.world.log.extend(machine.log)
     for pages in freed:
-        if kind[pages[0]] in (kinds.POOL_USED, kinds.TABLE_PLAIN, kinds.TABLE_KEYED):
+        if kind[pages[0]] in (pools.POOL_USED, pools.TABLE_PLAIN, pools.TABLE_KEYED):
             model.free(pages)
         else:
-            model.ordinary_free(pages, unmovable=kind[pages[0]] == kinds.USED)
+            model.ordinary_free(pages, unmovable=kind[pages[0]] == USED)
     if op == FREE_EVENT:
         model.after_free()
     user = int(machine.state.tally.user_of[program.consumer[at]])
@@ -167,7 +168,7 @@ def assert_same(machine, model):
         assert listed(machine, p.head) == model.idle
     own = [listed(machine, p.own_head + number) for number in range(len(p.on_own))]
     assert own == model.own + [[]] * (len(own) - len(model.own))
-    live = {page: kind != kinds.TABLE_PLAIN for page, kind in enumerate(a.kind.tolist()) if kind in _TABLES}
+    live = {page: kind != pools.TABLE_PLAIN for page, kind in enumerate(a.kind.tolist()) if kind in _TABLES}
     assert live == model.live
     log = maps.logged(machine.state.direct_map)
     assert sorted(log[:, 1:3].tolist()) == sorted([first, level] for first, level, _ in model.world.map.log)
@@ -178,7 +179,7 @@ def assert_same(machine, model):
     assert machine.state.incident_counts.get("split_starvation", 0) == model.starved
 
 
-_TABLES = (kinds.POOL_USED, kinds.TABLE_PLAIN, kinds.TABLE_KEYED)
+_TABLES = (pools.POOL_USED, pools.TABLE_PLAIN, pools.TABLE_KEYED)
 
 tables = st.tuples(st.just("alloc"), st.integers(0, 30), st.just(0), st.just(PGTABLE))
 events = st.lists(

@@ -164,7 +164,7 @@ def test_migrate_unmapped_is_the_last_resort_of_others():
 
 def test_half_of_a_pair_that_a_shrinker_has_in_hand_is_not_handed_out():
     a = machine_of(64, free=[False] * 64).allocator
-    pool = pools.empty_pool(a)
+    a, pool = pools.empty_pool(a)
     pools.give(a, pool, 4, 2)
     pools.remove(a, pool, 4)
     assert pools.take(a, pool, 1) == -1
