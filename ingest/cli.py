@@ -190,8 +190,7 @@ def formats(as_json: Json = False) -> None:
     """List the trace formats."""
     from ingest.formats import FORMATS
 
-    rows = [(form.name, "yes" if form.readable else "no", form.about) for form in FORMATS]
-    say_rows(["format", "read", "what it is"], rows, as_json=as_json)
+    say_rows(["format", "what it is"], [(form.name, form.about) for form in FORMATS], as_json=as_json)
 
 
 _UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}

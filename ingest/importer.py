@@ -93,6 +93,7 @@ class _Import:
         self._pages = Pages()
         self._damaged_snapshots = 0
         self._values: dict[tuple[str, str], int] = {}  # (source, name) to value of the first moment there is
+        self._cpus: int | None = None  # that have a pageset
 
     def run(self, window: Window, digest: "Future[str]", quiet: bool) -> None:
         bundle = self._bundle
@@ -123,7 +124,7 @@ class _Import:
         changes = read_changes(files.get("permission_changes", ""), self._memory_end() or 0)
         self._store_permission_changes(stream, changes)
         self._store_stacks(stream)
-        recorded = machine.describe(files, self._values, trace.found.comments)
+        recorded = machine.describe(files, self._values, self._cpus, trace.found.comments)
         self._insert("snapshot_value", [("before", "cpuinfo", *row) for row in machine.midr(files.get("cpuinfo", ""))])
         self._store_iomem(recorded.page_size)
         for moment in MOMENTS:
@@ -199,15 +200,14 @@ class _Import:
             free, blocks = found
             self._insert("free_blocks", [(moment, *row) for row in free])
             self._insert("pageblocks", [(moment, *row) for row in blocks])
-        for source, parse in (
-            ("zoneinfo", proc.zoneinfo),
-            ("vmstat", proc.name_value),
-            ("meminfo", proc.name_value),
-        ):
-            if (rows := self._read(moment, source, text(parse))) is not None:
-                self._insert("snapshot_value", [(moment, source, *row) for row in rows])
-                for name, value in rows:
-                    self._values.setdefault((source, name), value)
+        zones, pagesets = self._read(moment, "zoneinfo", text(proc.zoneinfo)) or ([], [])
+        self._insert("pageset", [(moment, *row) for row in pagesets])
+        self._cpus = max([self._cpus or 0, *(row[2] + 1 for row in pagesets)]) or None
+        vmstat, meminfo = (self._read(moment, name, text(proc.name_value)) or [] for name in ("vmstat", "meminfo"))
+        for source, rows in (("zoneinfo", zones), ("vmstat", vmstat), ("meminfo", meminfo)):
+            self._insert("snapshot_value", [(moment, source, *row) for row in rows])
+            for name, value in rows:
+                self._values.setdefault((source, name), value)
 
     def _store_iomem(self, page_size: int) -> None:
         if path := self._bundle.machine.get("iomem"):
@@ -288,16 +288,8 @@ class _Import:
         return len({moment for moment, _ in self._bundle.snapshots.keys() - kept_up if stream.outside[moment]})
 
     def _memory_end(self) -> int | None:
-        """The page after the machine's last one, by zoneinfo; None where no snapshot says it."""
-        starts = {
-            name.removesuffix("start_pfn"): value
-            for (source, name), value in self._values.items()
-            if source == "zoneinfo" and name.endswith(", start_pfn")
-        }
-        return max(
-            (first + self._values.get(("zoneinfo", f"{zone}spanned"), 0) for zone, first in starts.items()),
-            default=None,
-        )
+        """The page after the machine's last one; None where no snapshot says it."""
+        return proc.memory_end({name: n for (source, name), n in self._values.items() if source == "zoneinfo"})
 
     def _events_from(self, pfn: int) -> int:
         found = self._connection.execute(

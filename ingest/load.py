@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from ingest.bundle import MOMENTS
 from ingest.classify import BY_FLAGS, TABLE_FLAGS, UNCLASSIFIED, Class, classify
-from ingest.formats.text.scan import ROW, raw
 from ingest.ownership import NO_CLASS, OUTCOMES, Pages, class_code, class_names, roll_forward
-from ingest.trace import ROW_GROUP, Trace
+from ingest.trace import ROW, ROW_GROUP, Trace, raw
 from ptpool.progress import Meter
 from ptpool.vocabulary import KIND_ALLOC, KIND_ALLOC_FAILED, KIND_FREE, KINDS, gfp_flags
 

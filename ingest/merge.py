@@ -11,8 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.formats.text.scan import ROW, raw
-from ingest.trace import BATCH
+from ingest.trace import BATCH, ROW, raw
 
 Rows = NDArray[Any]
 Source = TypeVar("Source")

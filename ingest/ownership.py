@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.formats.text.scan import MAX_ORDER, MAX_PFN
+from ingest.trace import MAX_ORDER, MAX_PFN
 from ptpool.compiled import compiled
 from ptpool.vocabulary import (
     CONSUMERS,
@@ -101,7 +101,7 @@ class Pages:
         """Follow a batch of events.
 
         Args:
-            rows: events in order (ingest.formats.text.scan.ROW).
+            rows: events in order (ingest.trace.ROW).
             classes: class of each event by its stack, used for allocations.
             since: events before this time (ns) are followed and not counted.
             until: events after it neither.

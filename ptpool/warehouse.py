@@ -25,6 +25,7 @@ IMPORTED_TABLES = (
     "free_blocks",
     "pageblocks",
     "snapshot_value",
+    "pageset",
     "page_flags",
     "memory_range",
     "direct_map_recorded",
@@ -205,7 +206,7 @@ def _check_schema(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     if version < SCHEMA_VERSION or not _known_metrics() <= {metric for metric, _ in metrics(connection)}:
         raise UsageError(
             f"{path}: written by an older ptpool (schema {version}, this one needs {SCHEMA_VERSION} and its metrics)",
-            "import its traces again into a new file with --db",
+            "make it again: import its traces into a new file (ptpool ingest trace PATH --db FILE)",
         )
 
 

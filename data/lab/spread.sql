@@ -8,8 +8,7 @@ WITH value AS (
     UNION ALL SELECT capture_id, moment, 'huge_blocks_free', zone, NULL, blocks << (page_order - 9)
     FROM free_blocks WHERE migratetype IS NULL AND page_order >= 9
     UNION ALL SELECT capture_id, moment, lower(migratetype::VARCHAR) || '_pageblocks', zone, NULL, blocks FROM pageblocks
-    UNION ALL SELECT capture_id, moment, 'pcp_pages', regexp_extract(name, 'zone (\w+)', 1), NULL, value
-    FROM snapshot_value WHERE source = 'zoneinfo' AND name SIMILAR TO '.*, cpu \d+ count'
+    UNION ALL SELECT capture_id, moment, 'pcp_pages', zone, NULL, value FROM pageset WHERE name = 'count'
     UNION ALL SELECT capture_id, moment, 'page_table_pages', NULL, NULL, value
     FROM snapshot_value WHERE source = 'vmstat' AND name = 'nr_page_table_pages'
 )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ingest.bundle import SNAPSHOTS
-from ingest.snapshots.proc import MalformedError, zoneinfo
+from ingest.snapshots.proc import MalformedError, memory_end, read_text, zoneinfo
 
 KPAGEFLAGS = "kpageflags.u64le.zst"
 MACHINE = {
@@ -184,10 +184,9 @@ def _symbols(root: Path, *, redact: bool) -> Iterator[bytes]:
 
 
 def _highest_page(root: Path) -> int:
-    """The page after the last one of any zone."""
+    """The page after the last one of any zone; 0 where no file says it."""
     try:
-        rows: dict[str, int] = dict(zoneinfo((root / "proc/zoneinfo").read_text().splitlines()))
+        values, _ = zoneinfo(read_text(root / "proc/zoneinfo"))
     except (OSError, MalformedError):
         return 0
-    starts = {name.removesuffix("start_pfn"): first for name, first in rows.items() if name.endswith(", start_pfn")}
-    return max((first + rows.get(f"{zone}spanned", 0) for zone, first in starts.items()), default=0)
+    return memory_end(dict(values)) or 0

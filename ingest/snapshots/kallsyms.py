@@ -1,13 +1,15 @@
 """Kernel symbols: /proc/kallsyms, and from addresses of stacks to the names of functions."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ingest.classify import without_tracer
 from ingest.source import DAMAGE, Bytes
 from ptpool.errors import UsageError
 
@@ -54,6 +56,18 @@ class Symbols:
             self.names[place] if good else hex(address)
             for place, good, address in zip(places.tolist(), known.tolist(), addresses.tolist(), strict=True)
         ]
+
+    def stacks(self, chains: Sequence[bytes], address: str) -> Iterator[tuple[str, ...]]:
+        """Stacks of names, innermost first, without the tracer's own frames.
+
+        Args:
+            chains: the addresses of each stack.
+            address: their numpy type, with its byte order.
+        """
+        size = np.dtype(address).itemsize
+        names = iter(self.resolve(np.frombuffer(b"".join(chains), address).astype(np.uint64)))
+        for chain in chains:
+            yield without_tracer(list(islice(names, len(chain) // size)))
 
 
 NONE = Symbols(np.zeros(0, np.uint64), [])

@@ -20,12 +20,15 @@ class Machine:
     timing: str = "unknown"
 
 
-def describe(files: Mapping[str, str], values: Mapping[tuple[str, str], int], comments: list[str]) -> Machine:
+def describe(
+    files: Mapping[str, str], values: Mapping[tuple[str, str], int], cpus: int | None, comments: list[str]
+) -> Machine:
     """Put the machine together.
 
     Args:
         files: text of uname, cpuinfo, trace_clock, by name, as far as they exist.
         values: (source, name) to value of one moment's zoneinfo and meminfo.
+        cpus: CPUs for which zoneinfo has a pageset; None where it has none.
         comments: comment lines of the trace itself (``perf script --header``, ftrace's ``#P:``).
     """
     machine = Machine()
@@ -45,7 +48,7 @@ def describe(files: Mapping[str, str], values: Mapping[tuple[str, str], int], co
     if match := re.search(r"^# clockid: (\w+)", text, re.MULTILINE):
         machine.clock = machine.clock or match[1]
     machine.page_size = _page_size(machine.arch, values)
-    machine.cpus = _cpus(values, text)
+    machine.cpus = cpus or _cpus(text)
     present = [
         n for (source, name), n in values.items() if source == "zoneinfo" and re.search(r"zone \w+, present$", name)
     ]
@@ -66,14 +69,7 @@ def _page_size(arch: str | None, values: Mapping[tuple[str, str], int]) -> int:
     return DEFAULT_PAGE
 
 
-def _cpus(values: Mapping[tuple[str, str], int], comments: str) -> int | None:
-    numbers = [
-        int(match[1])
-        for source, name in values
-        if source == "zoneinfo" and (match := re.search(r", cpu (\d+) count$", name))
-    ]
-    if numbers:
-        return max(numbers) + 1
+def _cpus(comments: str) -> int | None:
     if match := re.search(r"#P:(\d+)", comments) or re.search(r"^# nrcpus online : (\d+)", comments, re.MULTILINE):
         return int(match[1])
     return None

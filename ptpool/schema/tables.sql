@@ -119,12 +119,25 @@ COMMENT ON COLUMN pageblocks.blocks IS 'Number of pageblocks';
 CREATE TABLE snapshot_value (
     capture_id VARCHAR NOT NULL, moment moment NOT NULL, source VARCHAR NOT NULL, name VARCHAR NOT NULL, value BIGINT NOT NULL
 );
-COMMENT ON TABLE snapshot_value IS 'Single values of /proc snapshots';
+COMMENT ON TABLE snapshot_value IS 'Single values of /proc snapshots; zoneinfo''s per-CPU values are in pageset';
 COMMENT ON COLUMN snapshot_value.capture_id IS 'Capture it belongs to';
 COMMENT ON COLUMN snapshot_value.moment IS 'before or after the recording';
 COMMENT ON COLUMN snapshot_value.source IS 'vmstat, meminfo (values in kB as printed), zoneinfo; cpuinfo (the MIDR of arm64 CPUs)';
 COMMENT ON COLUMN snapshot_value.name IS 'Name as in the file; for zoneinfo: Node 0, zone DMA32, present';
 COMMENT ON COLUMN snapshot_value.value IS 'The value';
+
+CREATE TABLE pageset (
+    capture_id VARCHAR NOT NULL, moment moment NOT NULL, node SMALLINT NOT NULL, zone VARCHAR NOT NULL, cpu SMALLINT NOT NULL,
+    name VARCHAR NOT NULL, value BIGINT NOT NULL
+);
+COMMENT ON TABLE pageset IS 'The per-CPU page lists of every zone, from /proc/zoneinfo';
+COMMENT ON COLUMN pageset.capture_id IS 'Capture it belongs to';
+COMMENT ON COLUMN pageset.moment IS 'before or after the recording';
+COMMENT ON COLUMN pageset.node IS 'NUMA node';
+COMMENT ON COLUMN pageset.zone IS 'Zone name';
+COMMENT ON COLUMN pageset.cpu IS 'CPU';
+COMMENT ON COLUMN pageset.name IS 'Name as in the file: count (pages on the lists), high, batch; high_min and high_max from Linux 6.7 on; vm stats threshold';
+COMMENT ON COLUMN pageset.value IS 'The value';
 
 CREATE TABLE page_flags (
     capture_id VARCHAR NOT NULL, moment moment NOT NULL, first_pfn BIGINT NOT NULL, last_pfn BIGINT NOT NULL, flags UBIGINT NOT NULL

@@ -231,8 +231,6 @@ def _vmalloc(connection: duckdb.DuckDBPyConnection, capture_id: str) -> int:
 def _per_cpu(connection: duckdb.DuckDBPyConnection, capture_id: str, moment: str) -> int:
     """Pages on all per-CPU lists."""
     row = connection.execute(
-        """SELECT sum(value) FROM snapshot_value
-           WHERE capture_id = ? AND moment = ? AND source = 'zoneinfo' AND name SIMILAR TO '.*, cpu \\d+ count'""",
-        [capture_id, moment],
+        "SELECT sum(value) FROM pageset WHERE capture_id = ? AND moment = ? AND name = 'count'", [capture_id, moment]
     ).fetchone()
     return int(row[0] or 0) if row else 0

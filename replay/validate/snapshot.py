@@ -185,10 +185,10 @@ WITH value AS (
     FROM pageblocks WHERE capture_id = $capture
     UNION ALL SELECT moment, 'free_and_pcp_pages', zone, NULL, blocks << page_order
     FROM free_blocks WHERE capture_id = $capture AND migratetype IS NULL
-    UNION ALL SELECT moment, 'free_and_pcp_pages', regexp_extract(name, 'zone (\\w+)', 1), NULL, value
-    FROM snapshot_value WHERE capture_id = $capture AND source = 'zoneinfo' AND name SIMILAR TO '.*, cpu \\d+ count'
-    UNION ALL SELECT moment, 'pcp_pages', regexp_extract(name, 'zone (\\w+)', 1), NULL, value
-    FROM snapshot_value WHERE capture_id = $capture AND source = 'zoneinfo' AND name SIMILAR TO '.*, cpu \\d+ count'
+    UNION ALL SELECT moment, 'free_and_pcp_pages', zone, NULL, value
+    FROM pageset WHERE capture_id = $capture AND name = 'count'
+    UNION ALL SELECT moment, 'pcp_pages', zone, NULL, value
+    FROM pageset WHERE capture_id = $capture AND name = 'count'
     UNION ALL SELECT moment, counter.quantity, NULL, NULL, value
     FROM snapshot_value JOIN (VALUES ('nr_page_table_pages', 'page_table_pages'), ('oom_kill', 'oom_kills'),
                       ('direct_map_level2_splits', 'splits_2m'), ('direct_map_level3_splits', 'splits_1g'))

@@ -12,7 +12,8 @@ from ingest.formats.perf_data.layout import (
     id_place,
     layout_of,
 )
-from ingest.formats.perf_data.records import enter_id, names, reenter
+from ingest.formats.perf_data.records import enter_id, reenter
+from ingest.spans import new_names
 from ptpool.errors import UsageError
 
 MOST = 4096  # attributes: all trace events of a kernel are some two thousand
@@ -29,7 +30,7 @@ class Layouts:
 
     def __init__(self) -> None:
         self.rows: NDArray[np.int64] = np.zeros((0, COLUMNS), np.int64)
-        self.ids = names(1 << 4)
+        self.ids = new_names(1 << 4)
         self.id_at = 0
         self._entered = 0
         self._places: set[int] = set()
@@ -57,7 +58,7 @@ class Layouts:
         self.rows = np.concatenate([self.rows, row])
         self._entered += len(attribute.ids)
         if 2 * self._entered >= len(self.ids):
-            larger = names(1 << (4 * self._entered).bit_length())
+            larger = new_names(1 << (4 * self._entered).bit_length())
             reenter(self.ids, larger)
             self.ids = larger
         for value in np.array(attribute.ids, np.uint64).view(np.int64):

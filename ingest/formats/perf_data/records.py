@@ -37,17 +37,8 @@ from ingest.formats.perf_data.tracing_data import (
     E_TYPE_SIZE,
     OTHER,
 )
-from ingest.formats.text.scan import (
-    KIND_BATCHED,
-    MAX_CPUS,
-    MAX_ORDER,
-    MAX_PFN,
-    NAME,
-    find_byte,
-    hash_span,
-    load1,
-    load8,
-)
+from ingest.spans import find_byte, hash_span, load1, load8
+from ingest.trace import KIND_BATCHED, MAX_CPUS, MAX_ORDER, MAX_PFN
 from ptpool.compiled import compiled
 from ptpool.vocabulary import KIND_ALLOC, KIND_ALLOC_FAILED
 
@@ -103,13 +94,6 @@ class Walk(NamedTuple):
     events: NDArray[np.int64]
     lost: NDArray[np.int64]  # [cpu + 1 (0: not said), records lost or samples lost]
     counts: NDArray[np.int64]
-
-
-def names(slots: int) -> NDArray[np.void]:
-    """An empty table of NAME."""
-    table = np.zeros(slots, NAME)
-    table["number"] = -1
-    return table
 
 
 @compiled

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.classify import without_tracer
 from ingest.formats.perf_data import records
 from ingest.formats.perf_data.attributes import Layouts
 from ingest.formats.perf_data.header import (
@@ -31,10 +30,10 @@ from ingest.formats.perf_data.header import (
 from ingest.formats.perf_data.layout import COLUMNS, TYPE_TRACEPOINT
 from ingest.formats.perf_data.mapped import Mapped
 from ingest.formats.perf_data.tracing_data import UNKNOWN, Events, formats_in
-from ingest.formats.text import scan
 from ingest.snapshots.kallsyms import NONE, read_symbols
 from ingest.source import BLOCK
-from ingest.trace import BATCH, Context, Found
+from ingest.spans import new_names, new_spans
+from ingest.trace import BATCH, MAX_CPUS, MAX_TASKS, ROW, Context, Found, raw
 from ptpool.errors import UsageError
 
 if sys.version_info >= (3, 14):
@@ -76,20 +75,20 @@ class PerfTrace:
         self._layouts = Layouts()
         self._zstd: zstd.ZstdDecompressor | None = None  # None: its stream is damaged
         self._carry = b""  # the start of a compressed record
-        self._tasks = np.full(scan.MAX_TASKS, -1, np.int32)  # number of the comm, by task
+        self._tasks = np.full(MAX_TASKS, -1, np.int32)  # number of the comm, by task
         self._unnamed: dict[int, int] = {}  # comm of a task that was never named
-        self._out = np.zeros(BATCH, scan.ROW)
+        self._out = np.zeros(BATCH, ROW)
         counts = np.zeros(records.COUNTS, np.int64)
         self._walk = records.Walk(
-            rows=np.zeros(BATCH, scan.ROW),
-            comms=records.names(1 << 12),
-            gfps=records.names(1 << 10),
-            stacks=records.names(1 << 14),
-            ids=records.names(1 << 4),
+            rows=np.zeros(BATCH, ROW),
+            comms=new_names(1 << 12),
+            gfps=new_names(1 << 10),
+            stacks=new_names(1 << 14),
+            ids=new_names(1 << 4),
             layouts=np.zeros((1, COLUMNS), np.int64),
             event_of=np.zeros(1, np.int16),
             events=np.zeros((1, 1), np.int64),
-            lost=np.zeros((scan.MAX_CPUS + 1, 2), np.int64),
+            lost=np.zeros((MAX_CPUS + 1, 2), np.int64),
             counts=counts,
         )
 
@@ -281,24 +280,18 @@ class PerfTrace:
 
     def _take_names(self) -> None:
         walk, counts = self._walk, self._walk.counts
-        for start, end in _new(walk.comms, len(self.comms), counts[records.C_COMMS]):
-            self.comms.append(ctypes.string_at(start, end - start).decode("utf-8", "replace"))
-        for value, _ in _new(walk.gfps, len(self.gfps), counts[records.C_GFPS]):
+        if counts[records.C_COMMS] > len(self.comms):
+            for start, end in new_spans(walk.comms, len(self.comms)):
+                self.comms.append(ctypes.string_at(start, end - start).decode("utf-8", "replace"))
+        if counts[records.C_GFPS] > len(self.gfps):
             flags = self._events.flags if self._events else None
-            mask = value & 0xFFFFFFFFFFFFFFFF
-            self.gfps.append(flags.text(mask) if flags else hex(mask))
-        chains = [
-            ctypes.string_at(start, end - start)
-            for start, end in _new(walk.stacks, len(self.stacks), counts[records.C_STACKS])
-        ]
-        if chains:
-            order = "<u8" if self._header.order == "little" else ">u8"
-            names = self._here.resolve(np.frombuffer(b"".join(chains), order).astype(np.uint64))
-            first = 0
-            for chain in chains:
-                last = first + len(chain) // 8
-                self.stacks.append(without_tracer(names[first:last]))
-                first = last
+            for value, _ in new_spans(walk.gfps, len(self.gfps)):
+                mask = value & 0xFFFFFFFFFFFFFFFF
+                self.gfps.append(flags.text(mask) if flags else hex(mask))
+        if counts[records.C_STACKS] > len(self.stacks):
+            spans = new_spans(walk.stacks, len(self.stacks))
+            chains = [ctypes.string_at(start, end - start) for start, end in spans]
+            self.stacks += self._here.stacks(chains, "<u8" if self._header.order == "little" else ">u8")
 
     def _make_room(self) -> Iterator[NDArray[Any]]:
         """Grow the tables of names that are half full, and settle what is due where no more rows fit."""
@@ -307,7 +300,7 @@ class PerfTrace:
         for name, which in (("comms", records.C_COMMS), ("gfps", records.C_GFPS), ("stacks", records.C_STACKS)):
             table = getattr(self._walk, name)
             if 2 * counts[which] >= len(table):
-                grown[name] = records.names(2 * len(table))
+                grown[name] = new_names(2 * len(table))
                 records.reenter(table, grown[name])
         self._walk = self._walk._replace(**grown)
         rows = self._walk.rows
@@ -317,8 +310,8 @@ class PerfTrace:
         if due >= len(rows) // 2 or len(rows) >= MOST_WAITING:
             yield from self._settle(max(due, len(rows) // 2))
         else:
-            more = np.zeros(2 * len(rows), scan.ROW)
-            scan.raw(more)[: len(rows)] = scan.raw(rows)
+            more = np.zeros(2 * len(rows), ROW)
+            raw(more)[: len(rows)] = raw(rows)
             self._walk = self._walk._replace(rows=more)
 
     def _settle(self, count: int) -> Iterator[NDArray[Any]]:
@@ -333,7 +326,7 @@ class PerfTrace:
             written = records.settle(rows, due, len(due), self._out, self._tasks)
             self._name_unnamed(self._out[:written])
             yield self._out[:written]
-        scan.raw(self._walk.rows)[: waiting - count] = scan.raw(rows)[order[count:]]
+        raw(self._walk.rows)[: waiting - count] = raw(rows)[order[count:]]
         self._walk.counts[records.C_ROWS] = waiting - count
 
     def _name_unnamed(self, rows: NDArray[Any]) -> None:
@@ -358,15 +351,6 @@ def _losses(lost: NDArray[np.int64]) -> dict[int | None, int]:
     by_cpu = lost.max(axis=1)
     by_cpu[0] = max(0, int(lost.sum(axis=0).max()) - int(by_cpu[1:].sum()))
     return {cpu - 1 if cpu else None: int(by_cpu[cpu]) for cpu in np.flatnonzero(by_cpu).tolist()}
-
-
-def _new(table: NDArray[np.void], known: int, count: int) -> list[tuple[int, int]]:
-    """Where that lies what was numbered from `known` up to `count`, in order."""
-    if known == count:
-        return []
-    fresh = table[table["number"] >= known]
-    fresh = fresh[np.argsort(fresh["number"])]
-    return list(zip(fresh["start"].tolist(), fresh["end"].tolist(), strict=True))
 
 
 def _events_beside(path: Path) -> Events:

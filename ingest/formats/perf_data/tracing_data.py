@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ingest.formats.perf_data.header import DAMAGED, Cursor, Order
 from ingest.formats.ring_buffer.event_format import EventFormat, Field, Flags, parse_format
-from ingest.formats.text.scan import KIND_BATCHED
+from ingest.trace import KIND_BATCHED
 from ptpool.errors import UsageError
 from ptpool.vocabulary import (
     KIND_ALLOC,

@@ -13,12 +13,10 @@ import numpy as np
 from ingest.formats.ring_buffer.clock import Clock
 from ingest.formats.ring_buffer.event_format import Field, parse_fields, parse_format
 from ingest.formats.ring_buffer.pages import EVENTS
-from ingest.formats.ring_buffer.trace import Recording, RingTrace
-from ingest.formats.text.scan import MAX_CPUS
-from ingest.formats.trace_dat.file import saved_cmdlines
+from ingest.formats.ring_buffer.trace import Recording, RingTrace, saved_cmdlines
 from ingest.snapshots.kallsyms import NONE, read_symbols
 from ingest.source import DAMAGE, Bytes, read_head
-from ingest.trace import Context, Found, Trace
+from ingest.trace import MAX_CPUS, Context, Found, Trace
 from ptpool.errors import UsageError
 
 _REMEDY = "copy events/header_page and events/*/*/format of its tracefs into the folder: docs/recording.md"

@@ -12,22 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.formats.ring_buffer.event_format import EventFormat, Field
-from ingest.formats.text import scan
-from ingest.formats.text.scan import (
-    BATCHED,
-    CONTEXTS,
-    GFPS,
-    KIND_BATCHED,
-    MAX_ORDER,
-    MAX_PFN,
-    ORPHANS,
-    OTHER,
-    OTHER_EVENT,
-    STACKS,
-    USER_FRAMES,
-    intern,
-    load8,
-)
+from ingest.spans import intern, load8
+from ingest.trace import CONTEXTS, KIND_BATCHED, MAX_ORDER, MAX_PFN, OTHER_EVENT
 from ptpool.compiled import compiled
 from ptpool.errors import UsageError
 from ptpool.vocabulary import (
@@ -44,7 +30,7 @@ SMALLEST_EVENT = 8  # bytes: its word and one more
 MOST_LOST = 1 << 40  # events; a larger count is damage
 LATEST = 9_000_000_000 * 1_000_000_000  # ns: a later time is damage
 
-KERNEL_STACK, USER_STACK = 101, 102  # beside the kinds of page events and KIND_BATCHED
+KERNEL_STACK, USER_STACK = 101, 102  # kinds of events that are no page events
 
 EVENTS = {  # include/trace/events/kmem.h, the names of up to 3.2 among them; kernel/trace/trace_entries.h
     "mm_page_alloc": KIND_ALLOC,
@@ -76,9 +62,13 @@ _COLUMNS = 14
     DAMAGED,  # pages and records that cannot be what they claim to be
     DAMAGED_AT,  # bytes before the first of them
     READ,  # bytes of pages read
-    WAITING,  # [context]: row whose stack may still come, as in scan.Scan.waiting
+    WAITING,  # [context]: row whose stack may still come; OTHER_EVENT, STORED
 ) = range(10)
 STATE = WAITING + CONTEXTS
+
+# Of all CPUs together: indices into Tables.named and Tables.counts.
+GFPS, STACKS = range(2)
+OTHER, BATCHED, ORPHANS, USER_FRAMES = range(4)
 
 
 class Layout(NamedTuple):
@@ -93,9 +83,9 @@ class Layout(NamedTuple):
 class Tables(NamedTuple):
     """What all CPUs of a recording share."""
 
-    gfps: NDArray[np.void]  # scan.NAME of the bytes of a mask
-    stacks: NDArray[np.void]  # scan.NAME of the bytes of the addresses
-    named: NDArray[np.int64]  # as in ingest.formats.text.scan
+    gfps: NDArray[np.void]  # NAME of the bytes of a mask
+    stacks: NDArray[np.void]  # NAME of the bytes of the addresses
+    named: NDArray[np.int64]
     counts: NDArray[np.int64]
     tasks: NDArray[np.int32]  # pid to number of its name; a pid beyond the end has number 0
 
@@ -421,10 +411,3 @@ def new_state(cpus: int) -> NDArray[np.int64]:
     state[:, FIRST_TS] = -1
     state[:, WAITING:] = OTHER_EVENT
     return state
-
-
-def new_names(slots: int) -> NDArray[np.void]:
-    """An empty table of names."""
-    table = np.zeros(slots, scan.NAME)
-    table["number"] = -1
-    return table

@@ -1,5 +1,6 @@
 """Ring-buffer pages of several CPUs as a `Trace`: each CPU's pages into rows, stacks to their events, CPUs merged."""
 
+import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,24 +11,23 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.classify import without_tracer
 from ingest.formats.ring_buffer import pages as ring
 from ingest.formats.ring_buffer.clock import Clock
 from ingest.formats.ring_buffer.event_format import EventFormat, Field
-from ingest.formats.text import scan
 from ingest.merge import merged
 from ingest.snapshots.kallsyms import Symbols
 from ingest.source import PADDING
-from ingest.trace import Found
+from ingest.spans import new_names, new_spans, regrow
+from ingest.trace import MAX_TASKS, ROW, STORED, Found, raw
 
 _ROWS = 1 << 21  # rows of all CPUs together that wait to be merged, about
 _MOST_ROWS, _FEWEST_ROWS = 1 << 16, 1 << 12  # of one CPU
 _BLOCKS, _LARGEST_BLOCK = 64 << 20, 256 << 10  # bytes read ahead of all CPUs together and of one
 _COUNTED = {
-    "other_events": scan.OTHER,
-    "batched_frees_skipped": scan.BATCHED,
-    "stacks_without_event": scan.ORPHANS,
-    "user_frames_dropped": scan.USER_FRAMES,
+    "other_events": ring.OTHER,
+    "batched_frees_skipped": ring.BATCHED,
+    "stacks_without_event": ring.ORPHANS,
+    "user_frames_dropped": ring.USER_FRAMES,
 }
 _NO_NAME, _IDLE = "<...>", "<idle>"  # as ftrace prints them
 
@@ -123,12 +123,12 @@ class RingTrace:
         self.comms, tasks = _tasks(recording.tasks)
         most = recording.page_size // ring.SMALLEST_EVENT  # events of a page
         slots = max(1 << 14, 4 * most)
-        counts = np.zeros(scan.COUNTS, np.int64)
-        self._tables = ring.Tables(ring.new_names(slots), ring.new_names(slots), np.zeros(3, np.int64), counts, tasks)
+        named, counts = np.zeros(2, np.int64), np.zeros(len(_COUNTED), np.int64)
+        self._tables = ring.Tables(new_names(slots), new_names(slots), named, counts, tasks)
         cpus = len(recording.pages)
         self._most = most
         self._capacity = max(2 * most, min(_MOST_ROWS, max(_FEWEST_ROWS, _ROWS // max(cpus, 1))))
-        self._rows = np.zeros((cpus, self._capacity), scan.ROW)
+        self._rows = np.zeros((cpus, self._capacity), ROW)
         self._state = ring.new_state(cpus)
         size = max(min(_LARGEST_BLOCK, _BLOCKS // max(cpus, 1)), recording.page_size)
         self._reader = ThreadPoolExecutor(1)  # reads and decompresses ahead
@@ -184,8 +184,8 @@ class RingTrace:
                 ready = int(held.min())  # else its stack comes too late, and counts as lost
             yield rows[:ready]
             kept = int(state[ring.ROWS]) - ready
-            scan.raw(rows)[:kept] = scan.raw(rows)[ready : ready + kept]
-            waiting[:] = np.where(waiting < 0, waiting, np.where(waiting < ready, scan.STORED, waiting - ready))
+            raw(rows)[:kept] = raw(rows)[ready : ready + kept]
+            waiting[:] = np.where(waiting < 0, waiting, np.where(waiting < ready, STORED, waiting - ready))
             state[ring.ROWS] = kept
         if block.end > block.at:
             self.found.damage("cut_off", f"{self._place(stream)}: its last page is cut off")
@@ -218,30 +218,23 @@ class RingTrace:
 
     def _take_names(self, buffer: NDArray[np.uint8]) -> None:
         tables, order = self._tables, "big" if self._recording.big_endian else "little"
-        for mask in _new(tables.gfps, len(self.gfps), tables.named[scan.GFPS], buffer):
-            value = int.from_bytes(mask, order)  # type: ignore[arg-type]
-            self.gfps.append(self._flags.text(value) if self._flags else hex(value))
-        stacks = _new(tables.stacks, len(self.stacks), tables.named[scan.STACKS], buffer)
-        if stacks:
-            long = int(self._layout.page[ring.LONG])
-            addresses = np.frombuffer(b"".join(stacks), f"{'>' if order == 'big' else '<'}u{long}").astype(np.uint64)
-            names = self._recording.symbols.resolve(addresses)
-            at = 0
-            for stack in stacks:
-                end = at + len(stack) // long
-                self.stacks.append(without_tracer(names[at:end]))
-                at = end
-        self._tables = tables._replace(
-            gfps=self._roomy(tables.gfps, int(tables.named[scan.GFPS])),
-            stacks=self._roomy(tables.stacks, int(tables.named[scan.STACKS])),
-        )
+        gfps, stacks = int(tables.named[ring.GFPS]), int(tables.named[ring.STACKS])
+        if gfps > len(self.gfps):
+            for start, end in new_spans(tables.gfps, len(self.gfps)):
+                mask = int.from_bytes(bytes(buffer[start:end]), order)  # type: ignore[arg-type]
+                self.gfps.append(self._flags.text(mask) if self._flags else hex(mask))
+        if stacks > len(self.stacks):
+            chains = [bytes(buffer[start:end]) for start, end in new_spans(tables.stacks, len(self.stacks))]
+            address = f"{'>' if order == 'big' else '<'}u{self._layout.page[ring.LONG]}"
+            self.stacks += self._recording.symbols.stacks(chains, address)
+        self._tables = tables._replace(gfps=self._roomy(tables.gfps, gfps), stacks=self._roomy(tables.stacks, stacks))
 
     def _roomy(self, table: NDArray[np.void], names: int) -> NDArray[np.void]:
         """The table, or one twice as large where the names of one more page could fill more than half of it."""
         if 2 * (names + self._most) <= len(table):
             return table
-        larger = ring.new_names(2 * len(table))
-        scan.regrow(table, larger)
+        larger = new_names(2 * len(table))
+        regrow(table, larger)
         return larger
 
     def _finish(self) -> None:
@@ -258,9 +251,14 @@ class RingTrace:
                 found.counts["uncounted_losses"] += gaps
 
 
+def saved_cmdlines(text: str) -> dict[int, str]:
+    """Names of tasks by pid (tracefs ``saved_cmdlines``)."""
+    return {int(pid): name for pid, name in re.findall(r"^ *(\d{1,9}) (.*)$", text, re.MULTILINE)}
+
+
 def _tasks(names: dict[int, str]) -> tuple[list[str], NDArray[np.int32]]:
     """Names of tasks by number, and the numbers by pid."""
-    known = {pid: name for pid, name in names.items() if 0 < pid < scan.MAX_TASKS}
+    known = {pid: name for pid, name in names.items() if 0 < pid < MAX_TASKS}
     texts = [_NO_NAME, _IDLE, *dict.fromkeys(known.values())]
     numbers = {name: number for number, name in enumerate(texts)}
     tasks = np.zeros(max(known, default=0) + 1, np.int32)
@@ -268,12 +266,3 @@ def _tasks(names: dict[int, str]) -> tuple[list[str], NDArray[np.int32]]:
     for pid, name in known.items():
         tasks[pid] = numbers[name]
     return texts, tasks
-
-
-def _new(table: NDArray[np.void], known: int, count: int, buffer: NDArray[np.uint8]) -> list[bytes]:
-    """The bytes numbered from `known` up to `count`, in order."""
-    if known == count:
-        return []
-    fresh = table[table["number"] >= known]
-    fresh = fresh[np.argsort(fresh["number"])]
-    return [bytes(buffer[start:end]) for start, end in zip(fresh["start"].tolist(), fresh["end"].tolist(), strict=True)]

@@ -14,11 +14,9 @@ from ingest.formats.text.reader import TextTrace
 from ingest.formats.text.scan import (
     BATCHED,
     COLON,
-    CONTEXTS,
     DASH,
     EQUALS,
     HASH,
-    KIND_BATCHED,
     LBRACKET,
     LESS,
     LINES,
@@ -26,7 +24,6 @@ from ingest.formats.text.scan import (
     LOWER_S,
     LOWER_Z,
     LPAREN,
-    MAX_CPUS,
     NEWLINE,
     NO_KIND,
     NOTE_COMMENT,
@@ -34,7 +31,6 @@ from ingest.formats.text.scan import (
     NOTE_STRAY,
     ORPHANS,
     OTHER,
-    OTHER_EVENT,
     RBRACKET,
     ROWS,
     RPAREN,
@@ -48,12 +44,8 @@ from ingest.formats.text.scan import (
     count_entry,
     cpu_back,
     event_kind,
-    find_byte,
     has_room,
-    intern,
     is_digit,
-    load1,
-    load8,
     number_back,
     read_fields,
     skip_blanks,
@@ -62,7 +54,8 @@ from ingest.formats.text.scan import (
     time_back,
     word,
 )
-from ingest.trace import Context
+from ingest.spans import find_byte, intern, load1, load8
+from ingest.trace import CONTEXTS, KIND_BATCHED, MAX_CPUS, OTHER_EVENT, Context
 from ptpool.compiled import compiled
 
 TASK_COMM_LEN = 16  # names are printed %16s; trace-cmd report puts the instance before them: "NAME: "

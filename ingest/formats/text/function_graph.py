@@ -17,10 +17,8 @@ from ingest.formats.text.scan import (
     ENTRIES,
     EQUALS,
     HASH,
-    KIND_BATCHED,
     LESS,
     LINES,
-    MAX_CPUS,
     NEWLINE,
     NO_CPU,
     NO_KIND,
@@ -31,7 +29,6 @@ from ingest.formats.text.scan import (
     NOTE_STRAY,
     ORPHANS,
     OTHER,
-    OTHER_EVENT,
     ROWS,
     RPAREN,
     SLASH,
@@ -41,12 +38,8 @@ from ingest.formats.text.scan import (
     add_row,
     count_entry,
     event_kind,
-    find_byte,
     has_room,
-    intern,
     is_digit,
-    load1,
-    load8,
     number_back,
     read_fields,
     skip_blanks,
@@ -55,7 +48,8 @@ from ingest.formats.text.scan import (
     time_back,
     word,
 )
-from ingest.trace import Context
+from ingest.spans import find_byte, intern, load1, load8
+from ingest.trace import KIND_BATCHED, MAX_CPUS, OTHER_EVENT, Context
 from ptpool.compiled import compiled
 
 _BAR, _STAR = b"|*"

@@ -20,7 +20,8 @@ from ingest.formats.text.mail import CleanedBytes, is_mail
 from ingest.merge import merged
 from ingest.snapshots.kallsyms import NONE, Symbols, read_symbols
 from ingest.source import BLOCK, PADDING, Text, read_head
-from ingest.trace import BATCH, Context, Found
+from ingest.spans import new_names, new_spans, regrow
+from ingest.trace import BATCH, CONTEXTS, MAX_CPUS, MAX_TASKS, OTHER_EVENT, ROW, STORED, Context, Found, raw
 from ptpool.compiled import compiled
 from ptpool.errors import UsageError
 
@@ -182,10 +183,10 @@ class _Names:
         self.comms: list[str] = []
         self.gfps: list[str] = []
         self.stacks: list[tuple[str, ...]] = []
-        self.tables = [_table(1 << 12), _table(1 << 10), _table(1 << 14)]
+        self.tables = [new_names(1 << 12), new_names(1 << 10), new_names(1 << 14)]
         self.named = np.zeros(len(self.tables), np.int64)
         self._task_in = np.zeros(0, np.int32)  # by comm: the task whose number stands in place of its name, or -1
-        self._comm_of = np.full(scan.MAX_TASKS, -1, np.int32)  # the last name of each task
+        self._comm_of = np.full(MAX_TASKS, -1, np.int32)  # the last name of each task
 
     def take(self, buffer: NDArray[np.uint8]) -> None:
         """Take the names that a block brought."""
@@ -217,20 +218,15 @@ class _Names:
         """The texts numbered from `known` on, in order."""
         if known == self.named[which]:
             return []
-        table = self.tables[which]
-        fresh = table[table["number"] >= known]
-        fresh = fresh[np.argsort(fresh["number"])]
-        return [
-            bytes(buffer[start:end]).decode("utf-8", "replace")
-            for start, end in zip(fresh["start"].tolist(), fresh["end"].tolist(), strict=True)
-        ]
+        spans = new_spans(self.tables[which], known)
+        return [bytes(buffer[start:end]).decode("utf-8", "replace") for start, end in spans]
 
     def grow(self) -> bool:
         """Double every table that is half full; whether one was."""
         full = [which for which, table in enumerate(self.tables) if 2 * self.named[which] >= len(table)]
         for which in full:
-            grown = _table(2 * len(self.tables[which]))
-            scan.regrow(self.tables[which], grown)
+            grown = new_names(2 * len(self.tables[which]))
+            regrow(self.tables[which], grown)
             self.tables[which] = grown
         return bool(full)
 
@@ -239,8 +235,8 @@ class _Stream:
     """The state of a scanner in one file, or in files that follow each other."""
 
     def __init__(self, rows: int) -> None:
-        self.rows = np.zeros(rows, scan.ROW)
-        self.waiting = np.full((scan.MAX_CPUS, scan.CONTEXTS), scan.OTHER_EVENT, np.int64)
+        self.rows = np.zeros(rows, ROW)
+        self.waiting = np.full((MAX_CPUS, CONTEXTS), OTHER_EVENT, np.int64)
         self.counts = np.zeros(scan.COUNTS, np.int64)
         self.begin()
 
@@ -260,18 +256,12 @@ class _Stream:
     def forget(self, count: int) -> None:
         """Drop the first `count` rows, which are stored, and move the rest to the front."""
         rest = int(self.counts[scan.ROWS]) - count
-        rows = scan.raw(self.rows)
+        rows = raw(self.rows)
         rows[:rest] = rows[count : count + rest]
         self.counts[scan.ROWS] = rest
         waiting = self.waiting
         moved = waiting - count
-        waiting[:] = np.where(waiting < 0, waiting, np.where(moved < 0, scan.STORED, moved))
-
-
-def _table(slots: int) -> NDArray[np.void]:
-    table = np.zeros(slots, scan.NAME)
-    table["number"] = -1
-    return table
+        waiting[:] = np.where(waiting < 0, waiting, np.where(moved < 0, STORED, moved))
 
 
 @compiled

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 from ingest.formats.ring_buffer.event_format import EventFormat, Field, parse_fields, parse_format
 from ingest.formats.ring_buffer.pages import EVENTS
+from ingest.formats.ring_buffer.trace import saved_cmdlines
 from ingest.formats.trace_dat.options import Options
 from ptpool.errors import UsageError
 
@@ -313,11 +314,6 @@ def _read_formats(trace: TraceDat, cursor: Cursor, system: str) -> None:
         if name and EVENTS.get(name[1].decode()) is not None and system in ("kmem", "ftrace"):
             form = parse_format(_text(data), f"{cursor.where}: event {system}:{name[1].decode()}")
             trace.formats.append(form)
-
-
-def saved_cmdlines(text: str) -> dict[int, str]:
-    """Names of tasks by pid (tracefs ``saved_cmdlines``)."""
-    return {int(pid): name for pid, name in re.findall(r"^ *(\d{1,9}) (.*)$", text, re.MULTILINE)}
 
 
 def _text(data: bytes) -> str:

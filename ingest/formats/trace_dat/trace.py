@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.formats.ring_buffer.trace import Pages, Recording, RingTrace
-from ingest.formats.text.scan import MAX_CPUS
 from ingest.formats.trace_dat.file import MAGIC, Buffer, TraceDat, read_trace_dat
 from ingest.formats.trace_dat.pages import ChunkedPages, PlainPages
 from ingest.merge import merged
 from ingest.snapshots.kallsyms import NONE, Symbols, parse_symbols, read_symbols
 from ingest.source import DAMAGE, Bytes
-from ingest.trace import Context, Found
+from ingest.trace import MAX_CPUS, Context, Found
 from ptpool.errors import UsageError
 
 _STEP = 1 << 20
