@@ -14,6 +14,7 @@ from typing import Any
 import duckdb
 
 from ptpool.errors import UsageError, named
+from ptpool.run_settings import FIELDS
 
 SCHEMA_VERSION = 6
 
@@ -77,8 +78,27 @@ _SUMMARY_COLUMNS = {
 }
 
 
+_WITH_SETTINGS = ("run", "provenance", "design_point", "pareto_front")
+"""Tables and views that have a column for each setting of a run."""
+
+
 def _sql(name: str) -> str:
-    return files("ptpool").joinpath("schema", name).read_text(encoding="utf-8")
+    """SQL of the schema, with what follows from `RunSettings` filled in."""
+    text = files("ptpool").joinpath("schema", name).read_text(encoding="utf-8")
+    columns, values = [], []
+    for field in FIELDS:
+        kind = field.metadata["sql"]
+        columns.append(f"{field.name} {kind} NOT NULL")
+        default = f"'{field.default}'::{kind}::VARCHAR"
+        values.append(f"{{setting: '{field.name}', value: {field.name}::VARCHAR, default_value: {default}}}")
+    text = text.replace("/* columns of the settings */", ", ".join(columns))
+    text = text.replace("/* values of the settings */", ", ".join(values))
+    return re.sub(r"/\* (\w+\.)?settings \*/", lambda match: settings_but_seed(match[1] or ""), text)
+
+
+def settings_but_seed(prefix: str = "") -> str:
+    """Names of the columns that have a run's settings, without its seed, each with `prefix` before it."""
+    return ", ".join(f"{prefix}{field.name}" for field in FIELDS if field.name != "seed")
 
 
 def metrics(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
@@ -103,7 +123,17 @@ def create_schema(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(_sql("sweeps.sql"))
     _create_strategy_summary(connection)
     connection.execute(_sql("macros.sql"))
+    _comment_settings(connection)
     connection.execute("INSERT INTO meta VALUES ('schema_version', ?)", [str(SCHEMA_VERSION)])
+
+
+def _comment_settings(connection: duckdb.DuckDBPyConnection) -> None:
+    comments = {field.name: field.metadata["comment"].replace("'", "''") for field in FIELDS}
+    for table, column in connection.execute(
+        "SELECT table_name, column_name FROM duckdb_columns() WHERE list_contains(?, table_name)", [_WITH_SETTINGS]
+    ).fetchall():
+        if column in comments:
+            connection.execute(f"COMMENT ON COLUMN {table}.{column} IS '{comments[column]}'")
 
 
 def _create_strategy_summary(connection: duckdb.DuckDBPyConnection) -> None:

@@ -11,7 +11,7 @@ WHERE is_default AND metric = a_metric ORDER BY capture, strategy;
 COMMENT ON MACRO TABLE metric_of IS 'One metric of every strategy on every capture, at default parameters: capture, strategy, value, unit';
 
 CREATE MACRO runs_of(a_capture) AS TABLE
-SELECT strategy, run_id, is_default, machine, reclaim, costs, copies, inject, seed, params
+SELECT strategy, run_id, is_default, /* settings */, seed, params
 FROM run JOIN capture USING (capture_id) WHERE capture.name = a_capture ORDER BY strategy, is_default DESC, run_id;
 COMMENT ON MACRO TABLE runs_of IS 'Every run of a capture, those with other parameters, machines and seeds included';
 

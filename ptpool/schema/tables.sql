@@ -201,22 +201,14 @@ COMMENT ON COLUMN strategy.marker IS 'Marker in figures, by its letter in matplo
 
 CREATE TABLE run (
     run_id VARCHAR NOT NULL, capture_id VARCHAR NOT NULL, strategy VARCHAR NOT NULL, params JSON NOT NULL, is_default BOOLEAN NOT NULL,
-    machine VARCHAR NOT NULL, reclaim VARCHAR NOT NULL, costs VARCHAR NOT NULL, copies INTEGER NOT NULL, seed BIGINT NOT NULL, code_version VARCHAR NOT NULL,
-    assumptions VARCHAR[] NOT NULL, metrics_only BOOLEAN NOT NULL DEFAULT false,
-    inject DOUBLE NOT NULL DEFAULT 0
+    /* columns of the settings */, code_version VARCHAR NOT NULL, assumptions VARCHAR[] NOT NULL, metrics_only BOOLEAN NOT NULL DEFAULT false
 );
 COMMENT ON TABLE run IS 'One replay of one capture through one strategy';
-COMMENT ON COLUMN run.run_id IS 'Hash of capture, strategy, parameters, machine, reclaim variant, cost profile, copies, injected load, seed and code version';
+COMMENT ON COLUMN run.run_id IS 'Hash of capture, strategy, parameters, settings and code version';
 COMMENT ON COLUMN run.capture_id IS 'Capture that was replayed';
 COMMENT ON COLUMN run.strategy IS 'Strategy';
 COMMENT ON COLUMN run.params IS 'All parameters, defaults included';
-COMMENT ON COLUMN run.is_default IS 'Whether every parameter, the machine, reclaim variant, cost profile, copies, injected load, delay of frees and seed have their default value, and all tables of the run were kept';
-COMMENT ON COLUMN run.machine IS 'Machine: recorded (as the snapshots show it), a size such as 8G (new), or the name of an aged one';
-COMMENT ON COLUMN run.reclaim IS 'What direct reclaim, kswapd and compaction can free: none (only what a strategy''s shrinker gives back), moderate, optimistic';
-COMMENT ON COLUMN run.costs IS 'Cost profile: built-in, or the stem of a file and a hash of its constants; see cost_constant';
-COMMENT ON COLUMN run.copies IS 'Copies of the recorded processes replayed at once';
-COMMENT ON COLUMN run.inject IS 'Permission changes by others put in, a second of simulated time on average; 0: none but those of the recording';
-COMMENT ON COLUMN run.seed IS 'Seed of everything drawn at random';
+COMMENT ON COLUMN run.is_default IS 'Whether every parameter and every setting has its default value, and all tables of the run were kept';
 COMMENT ON COLUMN run.code_version IS 'Version and source hash of the ptpool that ran it';
 COMMENT ON COLUMN run.assumptions IS 'What had to be assumed about this capture: initial state, direct map, placement of outside changes';
 COMMENT ON COLUMN run.metrics_only IS 'Whether only metrics and orders were kept (a sweep): no timeline, splits, direct map, incidents, latencies';

@@ -117,7 +117,7 @@ COMMENT ON COLUMN data_quality.explanation IS 'What it means and what to do abou
 
 CREATE VIEW provenance AS
 SELECT run_id, capture.name AS capture, capture.source, capture.sha256, kernel_release, arch, timing, strategy, params,
-       is_default, machine, reclaim, costs, copies, inject, seed, run.code_version AS replayed_by, capture.code_version AS imported_by,
+       is_default, /* settings */, seed, run.code_version AS replayed_by, capture.code_version AS imported_by,
        assumptions
 FROM run JOIN capture USING (capture_id);
 COMMENT ON VIEW provenance IS 'Everything needed to make a run again';
@@ -131,15 +131,20 @@ COMMENT ON COLUMN provenance.timing IS 'real, emulated or unknown';
 COMMENT ON COLUMN provenance.strategy IS 'Strategy';
 COMMENT ON COLUMN provenance.params IS 'All parameters';
 COMMENT ON COLUMN provenance.is_default IS 'Whether everything has its default value';
-COMMENT ON COLUMN provenance.machine IS 'Machine profile';
-COMMENT ON COLUMN provenance.reclaim IS 'What reclaim and compaction can free';
-COMMENT ON COLUMN provenance.costs IS 'Cost profile';
-COMMENT ON COLUMN provenance.copies IS 'Copies of the recorded processes';
-COMMENT ON COLUMN provenance.inject IS 'Injected permission changes a second';
-COMMENT ON COLUMN provenance.seed IS 'Seed';
 COMMENT ON COLUMN provenance.replayed_by IS 'ptpool that replayed it';
 COMMENT ON COLUMN provenance.imported_by IS 'ptpool that imported the capture';
 COMMENT ON COLUMN provenance.assumptions IS 'What had to be assumed';
+
+CREATE VIEW run_setting AS
+SELECT run_id, key AS setting, value ->> '$' AS value, json_extract_string(parameters, key) AS default_value
+FROM run LEFT JOIN strategy USING (strategy), json_each(params)
+UNION ALL BY NAME
+SELECT run_id, unnest([/* values of the settings */], recursive := true) FROM run;
+COMMENT ON VIEW run_setting IS 'What each run was made with: one row per parameter of its strategy and per setting (machine, seed and so on)';
+COMMENT ON COLUMN run_setting.run_id IS 'Run';
+COMMENT ON COLUMN run_setting.setting IS 'Parameter of the strategy, or setting';
+COMMENT ON COLUMN run_setting.value IS 'Its value in this run';
+COMMENT ON COLUMN run_setting.default_value IS 'Its default; NULL where the strategy is not known any more';
 
 CREATE VIEW conversion_price AS
 WITH price AS (

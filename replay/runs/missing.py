@@ -7,8 +7,9 @@ import duckdb
 
 from replay.machine.reclaim import NONE
 from replay.runs.one_run import Timed, compile_ahead, replay_whole
+from replay.runs.run import Run, by_scene
+from replay.runs.scene import Scenes
 from replay.runs.store import kept_runs, write_costs, write_run, write_strategies
-from replay.runs.wanted import Scenes, Wanted, by_scene
 from replay.runs.workers import Failure, local_workers
 
 
@@ -16,7 +17,7 @@ from replay.runs.workers import Failure, local_workers
 class Done:
     """A finished run, for the table a user sees."""
 
-    wanted: Wanted
+    run: Run
     events: int
     wall_s: float
     incidents: int
@@ -27,12 +28,12 @@ class Done:
 class Failed:
     """A run that its strategy (or we) broke off, and where."""
 
-    wanted: Wanted
+    run: Run
     reason: str
 
 
 def replay_all(
-    connection: duckdb.DuckDBPyConnection, wanted: Iterable[Wanted], jobs: int, on_done: Callable[[int], None]
+    connection: duckdb.DuckDBPyConnection, wanted: Iterable[Run], jobs: int, on_done: Callable[[int], None]
 ) -> tuple[list[Done], list[Failed]]:
     """Replay what is not in the warehouse yet, a scene at a time, and write each run as it ends.
 
@@ -66,7 +67,7 @@ def replay_all(
             done[run_id] = Done(runs[run_id], *kept, fresh=False)
     missing = [run for run_id, run in runs.items() if run_id not in done]
     if missing:
-        reclaim, scenes = any(run.reclaim != NONE for run in missing), Scenes(connection, jobs)
+        reclaim, scenes = any(run.settings.reclaim != NONE for run in missing), Scenes(connection, jobs)
         with local_workers(min(jobs, len(missing))) as workers:
             if workers.alone or reclaim:
                 compile_ahead(reclaim=reclaim)

@@ -23,11 +23,9 @@ from replay.machine.reclaim import NONE
 from replay.machine.results import RunResult, result_of
 from replay.machine.state import State
 from replay.profiles.costs import Costs
-from replay.runs.wanted import Wanted
+from replay.runs.run import Run
+from replay.runs.scene import Scene
 from replay.start.recorded_machine import InitialState
-
-Scene = tuple[Demand, InitialState]
-"""What the runs of a group share and only read: see `replay.runs.wanted`."""
 
 
 class Timed(NamedTuple):
@@ -60,21 +58,21 @@ def replay_one(
     return result
 
 
-def replay_whole(scene: Scene, wanted: Wanted) -> Timed:
+def replay_whole(scene: Scene, run: Run) -> Timed:
     """A unit of work: one run with all its tables."""
-    return _timed(scene, wanted, metrics_only=False)
+    return _timed(scene, run, metrics_only=False)
 
 
-def replay_metrics(scene: Scene, wanted: Wanted) -> Timed:
+def replay_metrics(scene: Scene, run: Run) -> Timed:
     """A unit of work: one run of which metrics and orders are kept."""
-    return _timed(scene, wanted, metrics_only=True)
+    return _timed(scene, run, metrics_only=True)
 
 
-def _timed(scene: Scene, wanted: Wanted, *, metrics_only: bool) -> Timed:
+def _timed(scene: Scene, run: Run, *, metrics_only: bool) -> Timed:
     demand, machine = scene
     started_at, clock = datetime.now(UTC).replace(tzinfo=None), time.perf_counter()
-    costs = wanted.costs.of(machine.arch)
-    result = replay_one(machine, demand, wanted.strategy, wanted.reclaim, costs, metrics_only=metrics_only)
+    costs = run.costs.of(machine.arch)
+    result = replay_one(machine, demand, run.strategy, run.settings.reclaim, costs, metrics_only=metrics_only)
     return Timed(result, started_at, time.perf_counter() - clock)
 
 

@@ -11,7 +11,7 @@ from ptpool.errors import UsageError
 from ptpool.options import DEFAULT_DB, Db, Json, Quiet, note, say_rows
 
 if TYPE_CHECKING:
-    from replay.runs.wanted import Wanted
+    from replay.runs.run import Run
     from replay.sweep.expect import Expected
     from replay.sweep.shards import Shards
 
@@ -93,16 +93,14 @@ def sweep(
         raise typer.Exit(1)
 
 
-def _say_expected(
-    sweep: str, wanted: list["Wanted"], missing: list["Wanted"], costs: "Expected", *, as_json: bool
-) -> None:
+def _say_expected(sweep: str, wanted: list["Run"], missing: list["Run"], costs: "Expected", *, as_json: bool) -> None:
     columns = ["sweep", "runs", "to_make", "captures", "memory_mib", "seconds"]
     captures = len({run.capture["capture_id"] for run in wanted})
     row = (sweep, len(wanted), len(missing), captures, round(costs.memory / 2**20), round(costs.seconds))
     say_rows(columns, [row], as_json=as_json)
 
 
-def _remove_damaged(shards: "Shards", missing: list["Wanted"]) -> int:
+def _remove_damaged(shards: "Shards", missing: list["Run"]) -> int:
     """Report shards that are truncated or otherwise not what was written, and remove them; returns how many."""
     damaged = shards.finished(missing).damaged
     for path in damaged:
@@ -112,8 +110,8 @@ def _remove_damaged(shards: "Shards", missing: list["Wanted"]) -> int:
 
 
 def _make(
-    db: Path, left: list["Wanted"], shards: "Shards", executor: str, at_a_time: int, *, quiet: bool
-) -> list[tuple["Wanted", str]]:
+    db: Path, left: list["Run"], shards: "Shards", executor: str, at_a_time: int, *, quiet: bool
+) -> list[tuple["Run", str]]:
     """Make the runs that are left; returns those that failed, each with its reason."""
     from ptpool.progress import progress
     from ptpool.warehouse import open_warehouse
@@ -128,7 +126,7 @@ def _make(
         return make_shards(connection, left, shards, workers, lambda n: meter(n, f"{n:,} of {len(left):,} runs"))
 
 
-def _merge(db: Path, sweep: str, wanted: list["Wanted"], there: set[str], shards: "Shards") -> int:
+def _merge(db: Path, sweep: str, wanted: list["Run"], there: set[str], shards: "Shards") -> int:
     """Put the finished runs into the warehouse; returns how many runs the sweep has now."""
     from ptpool.warehouse import open_warehouse
     from replay.runs.store import write_costs, write_strategies
@@ -143,7 +141,7 @@ def _merge(db: Path, sweep: str, wanted: list["Wanted"], there: set[str], shards
     return len(run_ids)
 
 
-def _report_failures(failed: list[tuple["Wanted", str]]) -> None:
+def _report_failures(failed: list[tuple["Run", str]]) -> None:
     for run, reason in failed[:_SHOWN]:
         note(f"ptpool: {run.capture['name']}, {run.entry.name} ({run.run_id}): {reason}")
     if len(failed) > _SHOWN:

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import duckdb
 
-from replay.runs.wanted import Wanted, by_scene
+from replay.runs.run import Run, by_scene
 from replay.start.other_machine import bytes_needed, check_memory, pages_of, profile_of
 
 _EVENTS_PER_S, _NS_A_PAGE = 2e6, 30
@@ -23,7 +23,7 @@ class Expected(NamedTuple):
     """Peak of all workers together, bytes."""
 
 
-def expected(connection: duckdb.DuckDBPyConnection, missing: list[Wanted], at_a_time: int) -> Expected:
+def expected(connection: duckdb.DuckDBPyConnection, missing: list[Run], at_a_time: int) -> Expected:
     """Time and memory that runs will take on an otherwise idle machine.
 
     A run is expected to be as fast as the median of earlier runs of the same capture, machine, reclaim and strategy. If
@@ -35,19 +35,19 @@ def expected(connection: duckdb.DuckDBPyConnection, missing: list[Wanted], at_a_
     rates = dict(connection.execute(_RATES).fetchall())
     seconds, memory = _RECORDING_S * len({run.capture["capture_id"] for run in missing}), 0
     for group in by_scene(missing):
-        capture, scene = group[0].capture, group[0]
-        profile, page_shift = profile_of(scene.machine), capture["page_size"].bit_length() - 1
+        capture, settings = group[0].capture, group[0].settings
+        profile, page_shift = profile_of(settings.machine), capture["page_size"].bit_length() - 1
         together = min(at_a_time, len(group))
         if profile is not None:
             check_memory(profile, page_shift, together)
         pages = pages_of(profile, page_shift) if profile else capture["total_pages"] or 0
         ahead = bytes_needed(pages, 0) if at_a_time > 1 else 0  # the next scene is built during the last runs
         memory = max(memory, bytes_needed(pages, together) + ahead)
-        events = capture["events"] * scene.copies
+        events = capture["events"] * settings.copies
         guess = events / _EVENTS_PER_S + pages * _NS_A_PAGE * 1e-9
         seconds += _SCENE_S + pages * _SCENE_NS_A_PAGE * 1e-9
         for run in group:
-            key = f"{capture['capture_id']} {run.machine} {run.reclaim}"
+            key = f"{capture['capture_id']} {settings.machine} {run.settings.reclaim}"
             rate = rates.get(f"{key} {run.entry.name}") or rates.get(key)
             seconds += (events / rate if rate else guess) / together
     processes = at_a_time + (at_a_time > 1)

@@ -6,19 +6,20 @@ from pathlib import Path
 import duckdb
 
 from replay.machine.reclaim import NONE
-from replay.runs.one_run import Scene, compile_ahead, replay_metrics
-from replay.runs.wanted import Scenes, Wanted, by_scene
+from replay.runs.one_run import compile_ahead, replay_metrics
+from replay.runs.run import Run, by_scene
+from replay.runs.scene import Scene, Scenes
 from replay.runs.workers import Failure, Shared, Workers
 from replay.sweep.shards import Shards
 
 
 def make_shards(
     connection: duckdb.DuckDBPyConnection,
-    missing: list[Wanted],
+    missing: list[Run],
     shards: Shards,
     workers: Workers,
     on_done: Callable[[int], None],
-) -> list[tuple[Wanted, str]]:
+) -> list[tuple[Run, str]]:
     """Replay runs and write a shard for each; returns those that failed, each with its reason.
 
     Args:
@@ -28,14 +29,14 @@ def make_shards(
         workers: they replay the runs.
         on_done: called after each run with the number that have ended.
     """
-    reclaim = any(run.reclaim != NONE for run in missing)
+    reclaim = any(run.settings.reclaim != NONE for run in missing)
     if workers.alone or reclaim:
         compile_ahead(reclaim=reclaim)
-    failed: list[tuple[Wanted, str]] = []
+    failed: list[tuple[Run, str]] = []
     left: dict[tuple[object, ...], int] = {}
     shared: dict[tuple[object, ...], Shared[Scene]] = {}
 
-    def groups() -> Iterator[tuple[Shared[Scene], list[Wanted]]]:
+    def groups() -> Iterator[tuple[Shared[Scene], list[Run]]]:
         scenes = Scenes(connection, workers.at_a_time)
         for group in by_scene(missing):
             scene = group[0].scene

@@ -22,7 +22,7 @@ from ptpool.provenance import code_version
 from ptpool.vocabulary import SLOW_PATH_STEPS
 from ptpool.warehouse import delete_runs, transaction
 from replay.runs.one_run import Timed
-from replay.runs.wanted import Wanted
+from replay.runs.run import Run
 
 _MANIFEST, _LOCK = "manifest.json", ".lock"
 _COUNTED = ("attempts", "failures", "refill_attempts", "refill_failures", *SLOW_PATH_STEPS)
@@ -31,7 +31,7 @@ _ORDERS = pa.list_(pa.struct([("page_order", pa.int8()), *((name, pa.int64()) fo
 
 
 @contextmanager
-def open_shards(folder: Path, sweep: str, wanted: Iterable[Wanted]) -> Iterator["Shards"]:
+def open_shards(folder: Path, sweep: str, wanted: Iterable[Run]) -> Iterator["Shards"]:
     """Open a folder of shards, and create it if it does not exist; no other process can open it meanwhile.
 
     Args:
@@ -71,7 +71,7 @@ class Found(NamedTuple):
 class Shards:
     """A folder of shards: see `open_shards`."""
 
-    def __init__(self, folder: Path, sweep: str, wanted: Iterable[Wanted]) -> None:
+    def __init__(self, folder: Path, sweep: str, wanted: Iterable[Run]) -> None:
         self.folder, self.sweep = folder, sweep
         runs = {run.run_id: run.columns for run in wanted}
         manifest = folder / _MANIFEST
@@ -88,7 +88,7 @@ class Shards:
             for part in folder.glob(pattern):
                 part.unlink()
 
-    def write(self, run: Wanted, timed: Timed) -> None:
+    def write(self, run: Run, timed: Timed) -> None:
         """Write a finished run: ``capture_id=CAPTURE/RUN.CHECKSUM.parquet``.
 
         Raises:
@@ -113,7 +113,7 @@ class Shards:
         path = self.folder / f"capture_id={run.capture['capture_id']}" / f"{run.run_id}.{_checksum(content)}.parquet"
         write_whole(path, content, _REMEDY)
 
-    def finished(self, wanted: Iterable[Wanted]) -> Found:
+    def finished(self, wanted: Iterable[Run]) -> Found:
         """The shards of these runs."""
         run_ids = {run.run_id for run in wanted}
         found = Found({}, [])
@@ -167,6 +167,6 @@ def merge(connection: duckdb.DuckDBPyConnection, sweep: str, run_ids: list[str],
 
 
 def _identity(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """Columns of table run that identify a run: `Wanted.columns`."""
+    """Columns of table run that identify a run: `Run.columns`."""
     others = {"run_id", "is_default", "metrics_only", "code_version", "assumptions"}
     return [name for (name, *_) in connection.execute("DESCRIBE run").fetchall() if name not in others]

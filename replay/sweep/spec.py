@@ -11,20 +11,19 @@ from typing import Any, NamedTuple
 import duckdb
 
 from ptpool.errors import UsageError, named
+from ptpool.run_settings import DEFAULTS, FIELDS, RunSettings
 from ptpool.warehouse import capture_names, capture_row
 from replay.contract.registry import Entry, configure, find
 from replay.contract.strategy import Strategy
-from replay.machine.reclaim import variant_of
-from replay.profiles.costs import cost_profile
-from replay.runs.wanted import Wanted
-from replay.start.other_machine import profile_of
+from replay.runs.run import Run, checked
 
 SHIPPED = files("replay").joinpath("sweep", "specs")
-_AXES = {"seed": int, "machine": str, "reclaim": str, "copies": int, "costs": str, "inject": float}
-_RANGE = {"seed": (0, 2**63 - 1), "copies": (1, 1000), "inject": (0, 1e6)}
+_RANGE = {
+    field.name: (field.metadata["least"], field.metadata["most"]) for field in FIELDS if "least" in field.metadata
+}
 _FITS: dict[type, tuple[type, ...]] = {object: (str, int, float, bool), int: (int,), float: (int, float), str: (str,)}
 _WORDS: dict[type, str] = {object: "a number or a text", int: "a whole number", float: "a number", str: "a text"}
-_KEYS = ("capture", "strategy", "set", *_AXES)
+_KEYS = ("capture", "strategy", "set", *DEFAULTS)
 _MOST_RUNS = 100_000
 _REMEDY = "docs/sweeps.md describes the format of a specification"
 
@@ -92,13 +91,13 @@ def strategies_of(spec: Spec) -> list[str]:
     return [name for grid in spec.grids for name in _values(grid, "strategy", str, ["all"])]
 
 
-def wanted_runs(connection: duckdb.DuckDBPyConnection, spec: Spec) -> list[Wanted]:
+def wanted_runs(connection: duckdb.DuckDBPyConnection, spec: Spec) -> list[Run]:
     """All runs of a specification, each once.
 
     Raises:
         UsageError: a grid is empty or far too large, or names something that does not exist.
     """
-    runs: dict[str, Wanted] = {}
+    runs: dict[str, Run] = {}
     for grid in spec.grids:
         try:
             runs |= {run.run_id: run for run in _runs_of(connection, grid, _MOST_RUNS - len(runs))}
@@ -107,27 +106,22 @@ def wanted_runs(connection: duckdb.DuckDBPyConnection, spec: Spec) -> list[Wante
     return list(runs.values())
 
 
-def _runs_of(connection: duckdb.DuckDBPyConnection, grid: Mapping[str, Any], most: int) -> Iterator[Wanted]:
+def _runs_of(connection: duckdb.DuckDBPyConnection, grid: Mapping[str, Any], most: int) -> Iterator[Run]:
     """Every combination of a grid, if there are at most `most`."""
     entries = find(_values(grid, "strategy", str, ["all"]))
-    axes = {name: _values(grid, name, kind) for name, kind in _AXES.items() if name in grid}
-    for machine in axes.get("machine", []):
-        profile_of(machine)
-    for variant in axes.get("reclaim", []):
-        variant_of(variant)
-    if "costs" in axes:
-        axes["costs"] = [cost_profile(name) for name in axes["costs"]]
-    settings = {name: _values(grid["set"], name, object) for name in grid.get("set", {})}
+    axes = {name: _values(grid, name, type(default)) for name, default in DEFAULTS.items() if name in grid}
+    parameters = {name: _values(grid["set"], name, object) for name in grid.get("set", {})}
     captures = _captures(connection, _values(grid, "capture", str, ["all"]))
-    count = len(captures) * len(entries) * prod(map(len, [*axes.values(), *settings.values()]))
+    count = len(captures) * len(entries) * prod(map(len, [*axes.values(), *parameters.values()]))
     if count > most:
         raise UsageError(
             f"{count:,} combinations: too many for a sweep, which has at most {_MOST_RUNS:,} runs",
             "give fewer values, or split it into several sweeps",
         )
-    strategies = [(entry, strategy) for entry in entries for strategy in _configured(entry, settings)]
-    for row, (entry, strategy), values in product(captures, strategies, product(*axes.values())):
-        yield Wanted(row, entry, strategy, **dict(zip(axes, values, strict=True)))
+    strategies = [(entry, strategy) for entry in entries for strategy in _configured(entry, parameters)]
+    settings = [checked(RunSettings(**dict(zip(axes, values, strict=True)))) for values in product(*axes.values())]
+    for row, (entry, strategy), (with_settings, costs) in product(captures, strategies, settings):
+        yield Run(row, entry, strategy, with_settings, costs)
 
 
 def _captures(connection: duckdb.DuckDBPyConnection, names: list[str]) -> list[dict[str, Any]]:
@@ -138,9 +132,9 @@ def _captures(connection: duckdb.DuckDBPyConnection, names: list[str]) -> list[d
     return [capture_row(connection, name) for name in dict.fromkeys(wanted)]
 
 
-def _configured(entry: Entry, settings: Mapping[str, list[Any]]) -> Iterator[Strategy]:
-    for values in product(*settings.values()):
-        yield configure(entry, {name: _text(value) for name, value in zip(settings, values, strict=True)})
+def _configured(entry: Entry, parameters: Mapping[str, list[Any]]) -> Iterator[Strategy]:
+    for values in product(*parameters.values()):
+        yield configure(entry, {name: _text(value) for name, value in zip(parameters, values, strict=True)})
 
 
 def _text(value: Any) -> str:

@@ -10,6 +10,7 @@ import duckdb
 import numpy as np
 
 from ptpool.errors import UsageError
+from ptpool.run_settings import RunSettings
 from ptpool.vocabulary import MIGRATETYPES
 from ptpool.warehouse import transaction
 from replay.contract.registry import strategies
@@ -18,7 +19,8 @@ from replay.kernel.mmzone import HOLE, PCP_COUNT
 from replay.machine.machine import Machine
 from replay.machine.state import State
 from replay.machine.tally import PTP_LIVE
-from replay.runs.wanted import Scenes, Wanted
+from replay.runs.run import Run
+from replay.runs.scene import Scenes
 from replay.start.zones import ZONE_CLASS
 from replay.validate.placement import Placement
 
@@ -86,7 +88,7 @@ def compare(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any], seed
     scenes, entry = Scenes(connection, 1), strategies()["unprotected"]
     predictions = []
     for seed in range(seeds):
-        demand, start = scenes.of([Wanted(capture, entry, entry.factory(), seed)])
+        demand, start = scenes.of([Run(capture, entry, entry.factory(), RunSettings(seed=seed))])
         machine = Machine(State(start, demand, entry.factory()))
         machine.replay()
         predictions.append(_predicted(machine))

@@ -8,12 +8,14 @@ import pytest
 
 from ptpool.cli import run
 from ptpool.errors import UsageError
+from ptpool.run_settings import RunSettings
 from ptpool.vocabulary import RECLAIMABLE, UNMOVABLE
 from ptpool.warehouse import capture_row, open_warehouse
 from replay.contract.registry import strategies
 from replay.demand.demand import load_demand
 from replay.kernel.mmzone import FIRST_PFN, FREE, HOLE, ON_PCP, PCP_COUNT
-from replay.runs.wanted import Scenes, Wanted
+from replay.runs.run import Run
+from replay.runs.scene import Scenes
 from replay.start.other_machine import RECORDED, other_machine, profile_of
 from replay.start.recorded_machine import read_machine, recorded_machine
 from replay.validate.snapshot import Comparison, comparable, compare
@@ -130,7 +132,7 @@ def test_without_page_flags_the_free_blocks_are_those_of_buddyinfo(connection):
     drawn = machine_of(connection)
     assert (drawn.allocator.nr_free == exact.allocator.nr_free).all()
     for migratetype in (UNMOVABLE, RECLAIMABLE):
-        blocks = [int((machine.state.allocator.block_type == migratetype).sum()) for machine in (drawn, exact)]
+        blocks = [int((machine.allocator.block_type == migratetype).sum()) for machine in (drawn, exact)]
         assert blocks[0] == blocks[1] > 0
     assert any("drawn by seed" in line for line in drawn.assumptions)
     assert drawn.page_tables_elsewhere == 402
@@ -155,8 +157,8 @@ def test_device_memory_is_no_zone_of_the_allocator(connection):
     zones = machine_of(connection).allocator.zones
     connection.execute("UPDATE snapshot_value SET name = replace(name, 'zone DMA,', 'zone Device,')")
     machine = machine_of(connection)
-    assert machine.state.allocator.zones.tolist() == zones[1:].tolist()
-    assert (machine.state.allocator.kind[: zones[1, FIRST_PFN]] == HOLE).all()
+    assert machine.allocator.zones.tolist() == zones[1:].tolist()
+    assert (machine.allocator.kind[: zones[1, FIRST_PFN]] == HOLE).all()
     assert any("they lie in no zone of zoneinfo" in line for line in machine.assumptions)
 
 
@@ -191,13 +193,15 @@ def test_scenes_in_a_row_are_those_that_are_set_alone(connection, flags, size):
         connection.execute("DELETE FROM page_flags")
     scenes, entry = Scenes(connection, 1), strategies()["unprotected"]
     for name, seed in [(FRAG, 1), (FRAG, 2), (BOOT, 2), (FRAG, 2), (FRAG, 1)]:
-        wanted = Wanted(capture_row(connection, name), entry, entry.factory(), seed, size or RECORDED)
+        wanted = Run(
+            capture_row(connection, name), entry, entry.factory(), RunSettings(seed=seed, machine=size or RECORDED)
+        )
         _, machine = scenes.of([wanted])
         alone = machine_of(connection, name, seed)
         if size:
             demand = load_demand(connection, wanted.capture)
             alone = other_machine(profile_of(size), alone, demand, seed)
-        for one, other in zip(machine.state.allocator, alone.state.allocator, strict=True):
+        for one, other in zip(machine.allocator, alone.allocator, strict=True):
             assert np.array_equal(one, other)
         assert (machine.level == alone.level).all()
         assert machine.assumptions == alone.assumptions
@@ -205,8 +209,8 @@ def test_scenes_in_a_row_are_those_that_are_set_alone(connection, flags, size):
 
 def test_what_does_not_depend_on_the_seed_is_read_once(connection, monkeypatch):
     read = []
-    monkeypatch.setattr("replay.runs.wanted.read_machine", lambda *args: read.append(args) or read_machine(*args))
+    monkeypatch.setattr("replay.runs.scene.read_machine", lambda *args: read.append(args) or read_machine(*args))
     scenes, entry = Scenes(connection, 1), strategies()["unprotected"]
     for machine, seed in [(RECORDED, 0), (RECORDED, 1), ("64M", 2)]:
-        scenes.of([Wanted(capture_row(connection, FRAG), entry, entry.factory(), seed, machine)])
+        scenes.of([Run(capture_row(connection, FRAG), entry, entry.factory(), RunSettings(seed=seed, machine=machine))])
     assert len(read) == 1
