@@ -15,7 +15,7 @@ import duckdb
 
 from ptpool.errors import UsageError, named
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 IMPORTED_TABLES = (
     "capture",
@@ -36,7 +36,6 @@ _CAPTURE_TABLES = (
     "contention",
     "risk",
     "risk_threshold",
-    "exhaustion",
     "validation",
     "contradiction",
     *reversed(IMPORTED_TABLES),
@@ -100,6 +99,7 @@ def create_schema(connection: duckdb.DuckDBPyConnection) -> None:
         )
     connection.execute(_sql("views.sql"))
     connection.execute(_sql("sweeps.sql"))
+    connection.execute(_sql("answers.sql"))
     _create_strategy_summary(connection)
     connection.execute(_sql("macros.sql"))
     connection.execute("INSERT INTO meta VALUES ('schema_version', ?)", [str(SCHEMA_VERSION)])

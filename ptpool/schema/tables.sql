@@ -346,22 +346,6 @@ COMMENT ON COLUMN risk_threshold.runs IS 'Runs that the search took';
 COMMENT ON COLUMN risk_threshold.checked IS 'Further runs, to see whether more headroom never hurts';
 COMMENT ON COLUMN risk_threshold.contradicted IS 'Those in which it did: a failure above the threshold, or none below';
 
-CREATE TABLE exhaustion (
-    capture_id VARCHAR NOT NULL, strategy VARCHAR NOT NULL, params JSON NOT NULL, machine VARCHAR NOT NULL, reclaim VARCHAR NOT NULL, seed BIGINT NOT NULL,
-    copies INTEGER NOT NULL, failure VARCHAR, page_order TINYINT, t_ns BIGINT
-);
-COMMENT ON TABLE exhaustion IS 'Copies of the recorded processes until a strategy fails (ptpool replay exhaust): every number of copies that was tried';
-COMMENT ON COLUMN exhaustion.capture_id IS 'Capture that was replayed';
-COMMENT ON COLUMN exhaustion.strategy IS 'Strategy';
-COMMENT ON COLUMN exhaustion.params IS 'All parameters, defaults included';
-COMMENT ON COLUMN exhaustion.machine IS 'Machine: recorded, a size such as 8G, or the name of an aged one';
-COMMENT ON COLUMN exhaustion.reclaim IS 'Reclaim variant: optimistic, moderate, none';
-COMMENT ON COLUMN exhaustion.seed IS 'Seed of everything drawn';
-COMMENT ON COLUMN exhaustion.copies IS 'Copies of the recorded processes at once';
-COMMENT ON COLUMN exhaustion.failure IS 'What fails first: oom_kill, ptp_null, livelock, null (see risk.failures and incident.kind); NULL: nothing does';
-COMMENT ON COLUMN exhaustion.page_order IS 'Order of the request that fails';
-COMMENT ON COLUMN exhaustion.t_ns IS 'When, from the first event of the recording, ns; NULL: nothing fails';
-
 CREATE TABLE contention (
     capture_id VARCHAR NOT NULL, strategy VARCHAR NOT NULL, params JSON NOT NULL, free_order TINYINT NOT NULL, cpus INTEGER NOT NULL,
     change_ns DOUBLE NOT NULL, tables_per_s DOUBLE NOT NULL, basis VARCHAR NOT NULL, costs VARCHAR NOT NULL, tables BIGINT NOT NULL,
