@@ -58,7 +58,7 @@ WITH draw AS (
 SELECT capture_id, capture.name AS capture, machine, fragmentation, reclaim, strategy, params, refill_order, label, draws, headroom,
        coalesce(least_censored <= headroom, false) AS or_more, if(edge < 0, NULL, headrooms[edge + 1]) AS low, if(edge < 0, NULL, headrooms[draws - edge]) AS high,
        headrooms[1] AS least, headrooms[draws] AS most, never_enough, headroom / bases[(len(bases) + 1) // 2] AS times_unprotected, fails_sooner,
-       CASE WHEN count(*) OVER variants = 3 THEN bool_and(coalesce(fails_sooner = 'yes', false)) OVER variants END AS fails_sooner_in_all,
+       CASE WHEN count(*) OVER variants = 3 AND min(draws) OVER variants >= 6 THEN bool_and(coalesce(fails_sooner = 'yes', false)) OVER variants END AS fails_sooner_in_all,
        first_failure, excess_stalls_per_million, times_order_0, coalesce(least_censored_times <= times_order_0, false) AS times_or_more,
        times[1] AS times_least, times[len(times)] AS times_most, checked, contradicted
 FROM judged JOIN capture USING (capture_id)
@@ -84,7 +84,7 @@ COMMENT ON COLUMN risk_summary.most IS 'The largest of all draws';
 COMMENT ON COLUMN risk_summary.never_enough IS 'Draws in which the strategy still fails at the largest headroom tried';
 COMMENT ON COLUMN risk_summary.times_unprotected IS 'headroom over that of unprotected';
 COMMENT ON COLUMN risk_summary.fails_sooner IS 'yes, later, or not seen: the sign test against unprotected; NULL: no seed in common';
-COMMENT ON COLUMN risk_summary.fails_sooner_in_all IS 'Whether fails_sooner is yes in all three reclaim variants; NULL: not all three were run';
+COMMENT ON COLUMN risk_summary.fails_sooner_in_all IS 'Whether fails_sooner is yes in all three reclaim variants; NULL: not all three were run with at least 6 draws, so nothing can be said';
 COMMENT ON COLUMN risk_summary.first_failure IS 'The most frequent failure one step below the smallest headroom, with the order of its request';
 COMMENT ON COLUMN risk_summary.excess_stalls_per_million IS 'Stalls over the unprotected run, per million allocations: mean over the draws in which it is known';
 COMMENT ON COLUMN risk_summary.times_order_0 IS 'Of the pool with refills of order 2 or 9: headroom over that of the same pool with refills of order 0 on the same machine, lower median';
@@ -118,9 +118,9 @@ COMMENT ON COLUMN contention_limit.capture IS 'Its name';
 COMMENT ON COLUMN contention_limit.strategy IS 'Strategy';
 COMMENT ON COLUMN contention_limit.params IS 'All parameters';
 COMMENT ON COLUMN contention_limit.free_order IS 'Largest order that the page allocator has for refills';
-COMMENT ON COLUMN contention_limit.variant IS 'The strategy, with what sets this variant of it apart';
+COMMENT ON COLUMN contention_limit.variant IS 'The strategy, with what distinguishes this variant of it';
 COMMENT ON COLUMN contention_limit.refills_of IS 'free_order in words: 2M blocks or four pages';
-COMMENT ON COLUMN contention_limit.tables_per_s IS 'Page tables that a CPU would ask for in a second if each took no time';
+COMMENT ON COLUMN contention_limit.tables_per_s IS 'Page tables per second that a CPU would ask for if each took no time';
 COMMENT ON COLUMN contention_limit.cpus_at_1_us IS 'CPUs from which on waiting exceeds 5 %, for a key change of 1 µs; NULL: it does not with the most CPUs simulated';
 COMMENT ON COLUMN contention_limit.cpus_at_10_us IS 'The same for a key change of 10 µs';
 COMMENT ON COLUMN contention_limit.cpus_at_100_us IS 'The same for a key change of 100 µs';
@@ -135,7 +135,7 @@ SELECT capture_id, coalesce(capture.name, capture_id) AS capture, quantity, zone
        CASE WHEN allowed_error IS NOT NULL AND null_error > 32 THEN model_error < null_error END AS better
 FROM validation LEFT JOIN capture USING (capture_id)
 ORDER BY capture, quantity, zone, page_order;
-COMMENT ON VIEW validation_verdict IS 'Whether each prediction of ptpool replay validate holds (table validation). Judged is only a quantity that has a target, and that changed or was predicted to: what stays as it was is no evidence';
+COMMENT ON VIEW validation_verdict IS 'Whether each prediction of ptpool replay validate holds (table validation). Only quantities that have a target, and that changed or were predicted to change, are judged';
 COMMENT ON COLUMN validation_verdict.capture_id IS 'Capture, or the file of a recorded sequence';
 COMMENT ON COLUMN validation_verdict.capture IS 'Its name';
 COMMENT ON COLUMN validation_verdict.quantity IS 'What is compared: see validation';

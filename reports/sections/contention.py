@@ -38,8 +38,8 @@ def setting(case: Case) -> str:
     }
     rate, basis = number(round(rows[0]["tables_per_s"], -2)), rows[0]["basis"]
     return (
-        f"Each CPU asks for {rate} page tables a second ({basis}), and every table stays in use: the hardest case, in "
-        "which every table has to come from a refill; a pool that gets tables back refills less. The lock of the list "
+        f"Each CPU asks for {rate} page tables per second ({basis}), and every table stays in use: the hardest case, "
+        "in which every table has to come from a refill; a pool that gets tables back refills less. The lock of the list "
         f"is held for {duration(held['typical'])} per table when it comes from another CPU ({duration(held['low'])} to "
         f"{duration(held['high'])}: an assumption). Half the rate, or half that time, allows twice as many CPUs."
     )
@@ -91,7 +91,7 @@ def caption(case: Case) -> str:
 LIMIT = 0.05
 _PANELS = {9: "free 2M blocks for every refill", 2: "no more than four pages free"}
 _MARKED = (2.2, 5.0, 3.0, 4.0, 4.5)
-"""Where each variant says what it holds, so that no two say it in one place: log10 of ns."""
+"""Where the label of each variant stands, apart from the others: log10 of ns."""
 _LINES = ("solid", (0, (5, 1.5)), (0, (1, 1)))
 
 

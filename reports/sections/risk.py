@@ -96,10 +96,8 @@ def orders(case: Case) -> list[str]:
 
 def _sooner(rows: Rows) -> str:
     """Which strategies fail sooner than unprotected in all variants of reclaim: see view risk_summary."""
-    if any(row["fails_sooner_in_all"] is None for row in rows):
-        return "not all variants of reclaim were run, so nothing is ranked."
-    if min(row["draws"] for row in rows) < 6:
-        return "fewer than 6 draws, so nothing is ranked."
+    if all(row["fails_sooner_in_all"] is None for row in rows):
+        return "not all three variants of reclaim were run with at least 6 draws, so nothing is ranked."
     sooner = dict.fromkeys(row["strategy"] for row in rows if row["fails_sooner_in_all"])
     if not sooner:
         return "no strategy fails sooner than `unprotected` under all three variants of reclaim (sign test at 5 %)."

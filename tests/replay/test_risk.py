@@ -327,6 +327,7 @@ def test_results_are_written_once_and_summarized(tmp_path):
         ).fetchall()
         assert below == [(6, pytest.approx(0.6097, abs=1e-4), 0)]
         add_capture(connection)
+        write_strategies(connection)
         columns, rows, sentences = risk_rows(connection, "c", "recorded")
     pba = dict(zip(columns, rows[0], strict=True))
     assert (pba["strategy"], pba["headroom"], pba["times_unprotected"]) == ("pba", 1.41, 1.41)

@@ -45,7 +45,7 @@ def machine_of(connection, name=FRAG, seed=0):
     return recorded_machine(connection, capture, load_demand(connection, capture), seed)
 
 
-def test_a_prediction_holds_within_a_quarter_of_the_change_or_32(connection):
+def test_a_prediction_holds_within_a_quarter_of_the_change_or_32(tmp_path):
     def of(predicted, before=0.0, after=400.0, quantity="free_blocks"):
         return Comparison(quantity, "Normal", 0, before, after, predicted, predicted, predicted)
 
@@ -59,8 +59,9 @@ def test_a_prediction_holds_within_a_quarter_of_the_change_or_32(connection):
         (of(0.0, after=0.0), None, None),  # nothing changed, and nothing was predicted to
         (of(0.0, quantity="pcp_pages"), None, None),  # no target
     ):
-        keep(connection, "c", [item], Placement(np.zeros(1, np.uint8), [], 0))
-        found = connection.execute("SELECT holds, better FROM validation_verdict WHERE capture = 'c'").fetchall()
+        with open_warehouse(tmp_path / "w.duckdb", write=True) as fresh:
+            keep(fresh, "c", [item], Placement(np.zeros(1, np.uint8), [], 0))
+            found = fresh.execute("SELECT holds, better FROM validation_verdict WHERE capture = 'c'").fetchall()
         assert found == [(holds, better)], item
     assert (of(300.0).null_error, of(300.0).model_error, of(300.0).allowed_error) == (400, 100, 100)
 

@@ -81,4 +81,4 @@ def test_few_draws_rank_nothing(case):
     for reclaim in ("none", "moderate", "optimistic"):
         draws(connection, "unprotected", PLAIN, [1] * 5, reclaim=reclaim)
         draws(connection, "pba", PLAIN, [2] * 5, reclaim=reclaim)
-    assert any("fewer than 6 draws, so nothing is ranked" in sentence for sentence in sentences(told))
+    assert any("at least 6 draws, so nothing is ranked" in sentence for sentence in sentences(told))
