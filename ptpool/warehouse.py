@@ -38,7 +38,6 @@ _CAPTURE_TABLES = (
     "contention",
     "risk",
     "risk_threshold",
-    "exhaustion",
     "validation",
     "contradiction",
     *reversed(IMPORTED_TABLES),
@@ -70,7 +69,7 @@ _SUMMARY_COLUMNS = {
     "block_failures": "Allocations of a whole block (2M with 4K pages) that got nothing, the recorded workload's too",
     "huge_blocks_free_delta_vs_unprotected": "Free 2M blocks after the last event, less those of the unprotected run",
     "mapping_cost_pct_low": "Mapping cost: pte_share_mean times the smallest published figure of mapping_cost_basis; "
-    "NULL below a share of 1 %, where nobody has measured",
+    "NULL below a share of 1 %, where no measurement exists",
     "mapping_cost_pct_median": "The same with the median published figure",
     "mapping_cost_pct_high": "The same with the largest published figure",
     "mapping_cost_basis": "Architecture and metric of those figures: "
@@ -121,6 +120,7 @@ def create_schema(connection: duckdb.DuckDBPyConnection) -> None:
         )
     connection.execute(_sql("views.sql"))
     connection.execute(_sql("sweeps.sql"))
+    connection.execute(_sql("answers.sql"))
     _create_strategy_summary(connection)
     connection.execute(_sql("macros.sql"))
     _comment_settings(connection)
@@ -172,7 +172,7 @@ def _create_strategy_summary(connection: duckdb.DuckDBPyConnection) -> None:
 def open_warehouse(path: Path, *, write: bool = False, create: bool = True) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open a warehouse.
 
-    A writer creates it where there is none, unless told not to, and removes it again if nothing was committed to it.
+    A writer creates it if it does not exist and `create` is set, and removes it if nothing was committed to it.
 
     Raises:
         UsageError: no such file, not a DuckDB file, not a warehouse, of another schema version, locked by

@@ -11,7 +11,7 @@ from replay.calibrate.cli import calibrate
 from replay.check.cli import check
 from replay.contention.cli import contention
 from replay.contract.settings import Setting, settings_of, with_run_settings
-from replay.risk.cli import exhaust, risk
+from replay.risk.cli import risk
 from replay.sweep.cli import sweep
 from replay.validate.cli import validate
 
@@ -141,7 +141,6 @@ def describe(
 app.command("validate")(validate)
 app.command("check")(check)
 app.command("risk")(risk)
-app.command("exhaust")(exhaust)
 app.command("contention")(contention)
 app.command("sweep")(sweep)
 app.command("calibrate")(calibrate)

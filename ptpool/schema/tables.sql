@@ -316,11 +316,11 @@ CREATE TABLE risk (
     headroom DOUBLE NOT NULL, unusable_index_2 DOUBLE, unusable_index_4 DOUBLE, unusable_index_9 DOUBLE, seeds INTEGER NOT NULL, failures INTEGER NOT NULL,
     failures_unprotected INTEGER NOT NULL, p_low DOUBLE, p_high DOUBLE, excess_stalls_per_million DOUBLE
 );
-COMMENT ON TABLE risk IS 'OOM risk under pressure (ptpool replay risk): how often a strategy fails where the paired unprotected run does not, by headroom; from the thresholds in risk_threshold, taking it that more headroom never hurts';
+COMMENT ON TABLE risk IS 'OOM risk under pressure (ptpool replay risk): how often a strategy fails where the paired unprotected run does not, by headroom; from the thresholds in risk_threshold, assuming that more headroom never hurts';
 COMMENT ON COLUMN risk.capture_id IS 'Capture that was replayed';
 COMMENT ON COLUMN risk.strategy IS 'Strategy';
 COMMENT ON COLUMN risk.params IS 'All parameters, defaults included';
-COMMENT ON COLUMN risk.machine IS 'Machine: recorded, a size such as 8G, or the name of an aged one; its memory is filled anew';
+COMMENT ON COLUMN risk.machine IS 'Machine: recorded, a size such as 8G, or the name of an aged one; its memory is filled before the first event';
 COMMENT ON COLUMN risk.reclaim IS 'Reclaim variant: optimistic, moderate, none';
 COMMENT ON COLUMN risk.fragmentation IS 'How the free memory lies: a name in replay/profiles/pressure.toml';
 COMMENT ON COLUMN risk.headroom IS 'Usable memory for UNMOVABLE above the min watermark (free and reclaimable, without CMA and ZONE_MOVABLE) over the trace''s own peak net demand';
@@ -343,34 +343,18 @@ COMMENT ON TABLE risk_threshold IS 'Where failures begin, one machine drawn by s
 COMMENT ON COLUMN risk_threshold.capture_id IS 'Capture that was replayed';
 COMMENT ON COLUMN risk_threshold.strategy IS 'Strategy';
 COMMENT ON COLUMN risk_threshold.params IS 'All parameters, defaults included';
-COMMENT ON COLUMN risk_threshold.machine IS 'Machine whose memory is filled anew';
+COMMENT ON COLUMN risk_threshold.machine IS 'Machine whose memory is filled';
 COMMENT ON COLUMN risk_threshold.reclaim IS 'Reclaim variant: optimistic, moderate, none';
 COMMENT ON COLUMN risk_threshold.fragmentation IS 'How the free memory lies: a name in replay/profiles/pressure.toml';
 COMMENT ON COLUMN risk_threshold.seed IS 'Seed of everything drawn: the same machine for all strategies';
-COMMENT ON COLUMN risk_threshold.headroom IS 'The least headroom (see table risk) at which the strategy does not fail, in steps of 6 %; where censored, one step above the largest tried';
-COMMENT ON COLUMN risk_threshold.censored IS 'It fails at the largest headroom that was tried, too';
+COMMENT ON COLUMN risk_threshold.headroom IS 'The smallest headroom (see table risk) at which the strategy does not fail, in steps of 6 %; where censored, one step above the largest tried';
+COMMENT ON COLUMN risk_threshold.censored IS 'It still fails at the largest headroom that was tried';
 COMMENT ON COLUMN risk_threshold.failure IS 'What fails one step below: oom_kill, ptp_null, livelock, null';
 COMMENT ON COLUMN risk_threshold.page_order IS 'Order of the request that fails there';
 COMMENT ON COLUMN risk_threshold.excess_stalls_per_million IS 'Stalls over the unprotected run at this headroom, per million allocations; NULL where one of the two fails';
 COMMENT ON COLUMN risk_threshold.runs IS 'Runs that the search took';
-COMMENT ON COLUMN risk_threshold.checked IS 'Further runs, to see whether more headroom never hurts';
+COMMENT ON COLUMN risk_threshold.checked IS 'Further runs that test whether more headroom never hurts';
 COMMENT ON COLUMN risk_threshold.contradicted IS 'Those in which it did: a failure above the threshold, or none below';
-
-CREATE TABLE exhaustion (
-    capture_id VARCHAR NOT NULL, strategy VARCHAR NOT NULL, params JSON NOT NULL, machine VARCHAR NOT NULL, reclaim VARCHAR NOT NULL, seed BIGINT NOT NULL,
-    copies INTEGER NOT NULL, failure VARCHAR, page_order TINYINT, t_ns BIGINT
-);
-COMMENT ON TABLE exhaustion IS 'Copies of the recorded processes until a strategy fails (ptpool replay exhaust): every number of copies that was tried';
-COMMENT ON COLUMN exhaustion.capture_id IS 'Capture that was replayed';
-COMMENT ON COLUMN exhaustion.strategy IS 'Strategy';
-COMMENT ON COLUMN exhaustion.params IS 'All parameters, defaults included';
-COMMENT ON COLUMN exhaustion.machine IS 'Machine: recorded, a size such as 8G, or the name of an aged one';
-COMMENT ON COLUMN exhaustion.reclaim IS 'Reclaim variant: optimistic, moderate, none';
-COMMENT ON COLUMN exhaustion.seed IS 'Seed of everything drawn';
-COMMENT ON COLUMN exhaustion.copies IS 'Copies of the recorded processes at once';
-COMMENT ON COLUMN exhaustion.failure IS 'What fails first: oom_kill, ptp_null, livelock, null (see risk.failures and incident.kind); NULL: nothing does';
-COMMENT ON COLUMN exhaustion.page_order IS 'Order of the request that fails';
-COMMENT ON COLUMN exhaustion.t_ns IS 'When, from the first event of the recording, ns; NULL: nothing fails';
 
 CREATE TABLE contention (
     capture_id VARCHAR NOT NULL, strategy VARCHAR NOT NULL, params JSON NOT NULL, free_order TINYINT NOT NULL, cpus INTEGER NOT NULL,
@@ -385,7 +369,7 @@ COMMENT ON COLUMN contention.params IS 'All parameters';
 COMMENT ON COLUMN contention.free_order IS 'Largest order that the page allocator has for refills: 9 (2M blocks) or 2 (four pages)';
 COMMENT ON COLUMN contention.cpus IS 'CPUs, each with one task';
 COMMENT ON COLUMN contention.change_ns IS 'What one key change takes, with all that it splits and flushes';
-COMMENT ON COLUMN contention.tables_per_s IS 'Page tables that a CPU would ask for in a second if each took no time';
+COMMENT ON COLUMN contention.tables_per_s IS 'Page tables per second that a CPU would ask for if each took no time';
 COMMENT ON COLUMN contention.basis IS 'Where that rate comes from';
 COMMENT ON COLUMN contention.costs IS 'Cost profile of everything else: see cost_constant';
 COMMENT ON COLUMN contention.tables IS 'Page tables counted';
@@ -412,7 +396,7 @@ COMMENT ON COLUMN validation.predicted_low IS 'Smallest prediction of all seeds 
 COMMENT ON COLUMN validation.predicted_high IS 'Largest prediction of all seeds tried';
 COMMENT ON COLUMN validation.null_error IS 'Error of predicting that nothing changes';
 COMMENT ON COLUMN validation.model_error IS 'Error of the model';
-COMMENT ON COLUMN validation.allowed_error IS 'Largest error at which the prediction holds: a quarter of the recorded change, or 32; NULL: shown, not judged';
+COMMENT ON COLUMN validation.allowed_error IS 'Largest error at which the prediction holds: a quarter of the recorded change, or 32; NULL: the quantity has no target';
 
 CREATE TABLE contradiction (
     capture_id VARCHAR NOT NULL, what VARCHAR NOT NULL, cause VARCHAR NOT NULL, pages BIGINT NOT NULL, explained BOOLEAN NOT NULL, explanation VARCHAR NOT NULL

@@ -106,7 +106,7 @@ SELECT capture.name AS capture, severity, import_stat.name AS what, cpu, value,
        ) THEN round(100.0 * value / nullif(events, 0), 3) END AS pct_of_events, explanation
 FROM import_stat JOIN capture USING (capture_id)
 ORDER BY capture, severity DESC, what, cpu;
-COMMENT ON VIEW data_quality IS 'What was lost, odd or left out in each capture, worst first';
+COMMENT ON VIEW data_quality IS 'What was lost, unusual or left out in each capture, worst first';
 COMMENT ON COLUMN data_quality.capture IS 'Name of the capture';
 COMMENT ON COLUMN data_quality.severity IS 'info, notice, error, or data_loss';
 COMMENT ON COLUMN data_quality.what IS 'Name of the count';

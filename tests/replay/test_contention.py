@@ -222,8 +222,11 @@ def test_the_command_says_from_how_many_cpus_on(tmp_path, monkeypatch, capsys):
     assert run(["replay", "contention", "--db", str(path), "--quiet", "--json", "--rate", "50000"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert len(rows) == len(grid.VARIANTS) * len(grid.FREE_ORDERS)
-    pba = next(row for row in rows if row["strategy"] == "pba" and row["refills_of"] == "four pages")
+    pba = next(row for row in rows if row["variant"] == "pba" and row["refills_of"] == "four pages")
     assert (pba["cpus_at_1_us"], pba["cpus_at_100_us"]) == (8, 2)
-    assert {row["variant"] for row in rows} == {"", "mutex=True", "magazine_order=9"}
+    assert {row["variant"] for row in rows} == {
+        "pba", "reserve-block", "reserve-block, one refill at a time",
+        "reserve-block-percpu, four pages each", "reserve-block-percpu, a block each",
+    }  # fmt: skip
     assert run(["replay", "contention", "--db", str(path), "--capture", "other"]) == 2
     assert run(["replay", "contention", "--db", str(tmp_path / "none.duckdb")]) == 2

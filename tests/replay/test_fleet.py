@@ -133,5 +133,5 @@ def test_every_table_of_a_capture_is_exported(fleet):
             """SELECT table_name FROM duckdb_columns() JOIN duckdb_tables() USING (table_name)
                WHERE column_name = 'capture_id'"""
         ).fetchall()
-    computed = {"run", "risk", "risk_threshold", "exhaustion", "contention", "validation", "contradiction"}
+    computed = {"run", "risk", "risk_threshold", "contention", "validation", "contradiction"}
     assert {name for (name,) in tables} == computed | set(IMPORTED_TABLES)
