@@ -27,10 +27,11 @@ def check(
     """Search a small machine exhaustively for the shortest sequence of events that breaks a strategy.
 
     An adversary chooses what happens next: whether the page allocator has a block and under which leaf it lies, which
-    task goes on, when the shrinker is entered, and how many tables others need. Looked for: a split without a keyed
-    table, a table used without its key, a deadlock, a page lost or in two places. Single-page tables only.
+    task goes on, when the shrinker is entered, and how many tables others need. The search looks for a split without a
+    keyed table, a table used without its key, a deadlock, and a page lost or in two places. It knows single-page tables
+    only.
 
-    Exit status 1: something breaks, or a strategy's file does.
+    Exit status 1: a strategy breaks, or its file cannot be imported.
 
     Example: ptpool replay check reserve-block pba --cpus 2 --set reserve-block.mutex=true
     """

@@ -1,4 +1,4 @@
-"""What was searched and what was found, for a reader."""
+"""What was searched and what was found, as text."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -74,7 +74,7 @@ def check(
         strategies: names, and parameters that fit the toy machine.
         tasks: numbers of tasks.
         depth: steps.
-        on_done: told how many searches are done, after each.
+        on_done: is called after each search, with the number that are done.
 
     Returns:
         For each strategy its scenarios, the simplest first.

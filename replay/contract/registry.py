@@ -19,10 +19,10 @@ from ptpool.options import note
 from replay.contract.strategy import Strategy
 
 FAMILIES = ("baseline", "bound", "per table", "pool")
-"""Nothing is keyed; no strategy, but what none can beat; the key is set table by table; the strategy keeps a pool."""
+"""Nothing is keyed; a bound, not a strategy; the key is set for each page table; there is a pool."""
 LINES = ("solid", "dashed", "dashdot", "dotted")
 MARKERS = "oDs^v<>dpPhHxX*"
-"""Line styles and markers of matplotlib that figures can tell apart."""
+"""Line styles and markers of matplotlib that a strategy can have."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def configure(entry: Entry, settings: dict[str, str]) -> Strategy:
         return entry.factory(**values)
     except ValueError as error:
         raise UsageError(
-            f"{entry.name}: {error}", f"ptpool replay describe {entry.name} tells what its parameters mean"
+            f"{entry.name}: {error}", f"ptpool replay describe {entry.name} shows what its parameters mean"
         ) from error
 
 

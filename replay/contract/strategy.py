@@ -9,9 +9,9 @@ from ptpool.vocabulary import CONSUMERS
 from replay.contract.actions import Apply, Change, Chunk, Decision, SetKey, Tables
 from replay.kernel.geometry import ARM64_64K
 
-Rule = Literal["code", "text", "told", "ours"]
-"""Where a rule was found: read in the posted code, in the words of the posting, in notes on code that we could not
-read, or our own where all are silent."""
+Rule = Literal["code", "text", "reported", "ours"]
+"""Where a rule was found: in the posted code, in the words of the posting, in notes on code that we could not read;
+or it is ours, where all of these are silent."""
 
 
 def param(default: Any, meaning: str, rule: Rule) -> Any:
@@ -46,7 +46,7 @@ class FastPath:
     spare_blocks: int = -1
     """Whole idle blocks of a private buddy that stay; a worker shrinks when a free leaves more; -1: all stay."""
     users: bool = False
-    """Kinds of user other than page tables are served too, each from a list of its own
+    """Other kinds of user are also served, each from a list of its own
     (replay.contract.permissions). The shared list is memory that is not mapped; tables of the direct map
     come from the page tables' list."""
     user_batch: int = 0
@@ -94,16 +94,18 @@ class PoolView:
 
 @dataclass(frozen=True)
 class Strategy:
-    """Parameters that every strategy has, because every posting leaves them open; and the decisions to be made."""
+    """The parameters that every strategy has, because every posting leaves them open, and the decisions."""
 
     pgd: Literal["pair", "bypass"] = param(
-        "pair", "order-1 PGDs: two adjacent pages of the pool, or past the pool to the page allocator, unkeyed", "ours"
+        "pair",
+        "order-1 PGDs: two adjacent pages of the pool (pair), or unkeyed pages of the page allocator (bypass)",
+        "ours",
     )
-    kernel_tables: bool = param(True, "protect the kernel's own page tables (vmalloc space) too", "ours")
-    secondary_tables: bool = param(False, "protect KVM and IOMMU tables too", "ours")
+    kernel_tables: bool = param(True, "also protect the kernel's own page tables (vmalloc space)", "ours")
+    secondary_tables: bool = param(False, "also protect KVM and IOMMU tables", "ours")
 
     bound = False
-    """Whether this is a bound on what others can reach, and not a way to supply page tables."""
+    """Whether this is no way to supply page tables, but a bound on what the others can reach."""
     boot_map_4k = False
     """Whether the direct map is forced to 4K pages at boot."""
     shrinks_early = False
@@ -112,7 +114,7 @@ class Strategy:
     """Whether every kernel stack of the recording gets a shadow stack (replay.demand.shadow_stacks)."""
 
     def __post_init__(self) -> None:
-        """Refuse values that mean nothing, whatever the strategy: orders and page counts have their range."""
+        """Refuse orders and page counts that are out of range."""
         if self.pgd not in ("pair", "bypass"):
             raise ValueError(f"pgd is pair or bypass, not {self.pgd}")
         for field in dataclasses.fields(self):
@@ -141,7 +143,7 @@ class Strategy:
         yield from ()
 
     def construct(self, pool: PoolView, chunk: Chunk) -> Decision:
-        """Decide how a page table from the page allocator gets its key, where each gets one. Returns whether it has."""
+        """Decide how a page table gets its key where each gets one (`FastPath.key_each`). Returns whether it has it."""
         return (yield SetKey(chunk, Tables.BUDDY))
 
     def refill(self, pool: PoolView, order: int) -> Decision:

@@ -25,7 +25,7 @@ class CtorNaive(Strategy):
     text  "calling set_memory_pkey() in pagetable_*_ctor() can cause the linear map to be split, which requires new
           PTP(s) to be allocated, which means more nested call(s) to set_memory_pkey(). This explodes as a non-recursive
           lock is taken on that path."
-    ours  A table whose constructor never ends is left without the key, and the run goes on, so that one sees how often.
+    ours  A table whose constructor never ends is left without the key, and the run goes on: the report shows how often.
     ours  Permission changes by others construct their tables in the same way.
     """
 

@@ -29,19 +29,19 @@ from replay.contract.strategy import FastPath, PoolView, Strategy, param
 )
 @dataclass(frozen=True)
 class Freetype(Strategy):
-    """Free lists of their own for pageblocks that are flipped as a whole.
+    """Pageblocks are flipped as a whole, and have free lists of their own.
 
     text  A request that the flipped lists cannot serve flips a whole free pageblock, with one flush: "amortising that
           flush cost into almost nothing".
     text  FREETYPE_UNMAPPED implies MIGRATE_UNMOVABLE. "always direct compact for unmapped allocs", because "unmapped
           blocks contain no movable pages, so compaction can never free one up": there is no smaller fallback.
     text  A freed page returns to the flipped free lists, and merges there.
-    text  One more bank of per-CPU lists; the page allocator does not zero flipped pages.
+    text  There is one more bank of per-CPU lists. The page allocator does not zero flipped pages.
     text  A block is flipped back when ordinary memory is wanted.
-    ours  It is flipped back as a whole, before the request that wants it stalls, without a flush (it is given rights).
+    ours  It is flipped back as a whole, before the request that wants it stalls, without a flush (rights are added).
     ours  `pcp_batch`: pages that a CPU's list takes at a time; it keeps up to two batches.
     ours  The tables of the direct map come from the page allocator, without the key: page tables were not what the
-          series was for (asked in reply, 2026-03-05).
+          series was for (asked in a reply, 2026-03-05).
     """
 
     block_order: int = param(9, "pageblock_order: what is flipped", "text")

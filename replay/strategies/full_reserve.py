@@ -36,16 +36,16 @@ class FullReserve(Strategy):
     code  calc_tables_needed(): a page for each 1G and one for each 2M of every mapped range, taken in whole 2M chunks
           before the page allocator runs. (Its `unsigned int size` cuts ranges of 4 GiB and more: a mistake of the
           posting that is not modelled.)
-    code  A split takes its table from that cache (alloc_dmap_table()). Were it empty, an ordinary page would be used,
-          unprotected, with a warning; it never is, since the cache covers the worst case.
+    code  A split takes its table from that cache (alloc_dmap_table()). If it were empty, an ordinary page would be
+          used, unprotected, with a warning; it never is, since the cache covers the worst case.
     code  Other page tables come from the grouped page cache: most recently used first; refilled with a 2M block, else
           with a single page; the key is set on what was added. A freed table goes back to the list and keeps its key.
           (__replenish_grouped_pages() of patch 6 sets it on one page of a block: a mistake that is not modelled.)
-    code  No lock around a refill: whoever finds the list empty refills, and each takes a block of its own.
-    code  Shrinker: pages that it isolates are freed one by one, each with its own reset of the key, which splits a
-          block that was keyed whole. It does not know of blocks.
+    code  There is no lock around a refill: every task that finds the list empty refills, and takes a block of its own.
+    code  The shrinker frees the pages that it isolates one by one and resets the key of each, which splits a block that
+          was keyed whole. It does not know about blocks.
     ours  The shrinker takes pages by address, up to `shrink_batch` at a time (list_lru_shrink_walk with the default
-          batch); the posting walks its per-node lists. One node: the posting has a list for each.
+          batch); the posting walks its per-node lists. There is one node here; the posting has a list for each.
     """
 
     refill_orders: tuple[int, ...] = param((9, 0), "orders tried in turn", "code")

@@ -28,19 +28,20 @@ from replay.contract.strategy import HIGHEST_MAX_PAGE_ORDER, FastPath, PoolView,
 )
 @dataclass(frozen=True)
 class MigrateUnmapped(Strategy):
-    """Pageblocks change their type, not their permission; pages do that when they are allocated.
+    """Pageblocks change their type, not their permission; pages change their permission when they are allocated.
 
     code  A request that the lists of this type cannot serve takes a page by the normal fallback (from UNMOVABLE,
           RECLAIMABLE, MOVABLE), splits the PMD of its pageblock, and moves all free pages of that to its lists
           (set_pageblock_unmapped()).
-    code  Every allocation ends with the change of its pages and a flush; every free changes them back without one.
-    code  What is freed in such a pageblock goes to the lists of its type, whoever had it.
-    code  Other types use these lists as their last resort. No collapse (#if 0, FIXME).
+    code  Every allocation ends with a permission change of its pages and a flush; every free changes them back without
+          a flush.
+    code  A page that is freed in such a pageblock goes to the lists of its type, whatever it was used for.
+    code  Other types use these lists as their last resort. There is no collapse (#if 0, FIXME).
     code  The type is below MIGRATE_PCPTYPES, so its pages are on the lists of CPUs.
     ours  The fallback takes from the largest free chunk (find_suitable_fallback()); all of it is taken at once, since
           the other free pages of the pageblock follow.
     ours  The last resort is the largest free chunk, given back before the request that wants it stalls. The whole chunk
-          changes lists, where the kernel takes the pages wanted and leaves the rest.
+          changes lists, while the kernel takes only the pages it wants.
     ours  `pcp_batch`: pages that a CPU's list takes at a time; it keeps up to two batches.
     ours  The tables of the direct map come from the page allocator, without the key.
     """
@@ -70,7 +71,7 @@ class MigrateUnmapped(Strategy):
         return True
 
     def shrink(self, pool: PoolView) -> Decision:
-        """Give the largest chunk to who has found nothing else."""
+        """Give the largest chunk to a request that found nothing else."""
         for chunk in reversed(pool.idle_chunks()):
             if (yield Withdraw(chunk)):
                 yield Free(chunk)

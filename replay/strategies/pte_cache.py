@@ -29,17 +29,19 @@ from replay.contract.strategy import FastPath, PoolView, Strategy, param
 )
 @dataclass(frozen=True)
 class PteCache(Strategy):
-    """What is protected one page at a time comes from few blocks, which are split once.
+    """Pages that are protected one by one come from few blocks, each split once.
 
-    code  The cache is refilled with PMD order; where there is none, with a single page, whose whole pageblock is then
-          mapped with 4K pages, too (set_memory_4k()), and marked. Its free neighbours stay where they are ("TODO").
-    code  A single page that is freed into a marked pageblock goes to the cache, whoever had it. Other orders do not.
+    code  The cache is refilled with PMD order or, if there is none, with a single page. In both cases the whole
+          pageblock is mapped with 4K pages (set_memory_4k()) and marked. Its free neighbours stay where they are
+          ("TODO").
+    code  A single page that is freed into a marked pageblock goes to the cache, whatever it was used for. Larger orders
+          do not.
     code  One cache for all CPUs, for single pages, most recently used first (a list for each node).
     code  Shrinker: pages go back to the page allocator; they stay mapped at 4K ("collapse": to do).
     text  A page is in the cache with ordinary permissions: its user changes them when it gets the page and when it
           gives it back, each time with a flush. This splits nothing any more.
     ours  The tables of the direct map come from the page allocator, without the key.
-    ours  One scan of the shrinker frees `shrink_batch` pages, by address; one node.
+    ours  One scan of the shrinker frees `shrink_batch` pages, by address. There is one node.
     """
 
     refill_orders: tuple[int, ...] = param((9, 0), "orders tried in turn", "code")

@@ -17,12 +17,12 @@ from replay.strategies.reserve_block import ReserveBlock
 )
 @dataclass(frozen=True)
 class SmallReserve(ReserveBlock):
-    """A reserve that the last resort cannot replenish.
+    """The last resort cannot replenish the reserve.
 
     text  "Hold some page tables in reserve to be able to break the large page for a new 2MB page, but if there are no
           2MB page's available we may need to add a single page to the cache, in which case we would use up the reserve
           of page tables needed to break a new page, but not get enough page tables back to replenish the resereve."
-    ours  Everything else as in `reserve-block`, which is this with four pages as the last resort.
+    ours  Everything else is as in `reserve-block`, whose last resort is four pages.
     """
 
     last_order: int = param(0, "order of the last attempt: a single page", "text")

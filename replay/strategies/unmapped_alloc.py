@@ -22,18 +22,20 @@ class UnmappedAlloc(Strategy):
 
     code  A request that no chunk of the buddy can serve refills it: PMD_ORDER, then 8, 7 and so on down to the order of
           the request, each with the request's own GFP flags (here GFP_KERNEL).
-    code  The whole refill is converted and flushed once; handing out and taking back change and flush nothing.
-          (Patch 1 converts `1 << order` pages of a refill of `1 << cache_order`: a mistake that is not modelled.)
-    code  A free merges with its buddies inside the private buddy. One for all CPUs and nodes.
-    code  Whatever is freed into the pageblock of a refill goes to the private buddy, whoever had it, and is not
-          converted. (With a refill smaller than the pageblock it takes in mapped pages: a mistake, not modelled.)
-    told  Shrinker: chunks go back from order 0 upward; each is converted back, without a flush, and not merged with its
-          neighbours in the direct map (patch 2).
-    ours  Page tables are served as the memory of any user would be, and the key stands for "not mapped".
-    ours  The tables of the direct map come from the page allocator, without the key: the posting says nothing of them,
-          its users did not have that problem.
+    code  The whole refill is converted and flushed once; allocations and frees change and flush nothing. (Patch 1
+          converts `1 << order` pages of a refill of `1 << cache_order`: a mistake that is not modelled.)
+    code  A freed page merges with its buddies inside the private buddy. There is one private buddy for all CPUs and
+          nodes.
+    code  Any page that is freed into the pageblock of a refill goes to the private buddy, whatever it was used for, and
+          is not converted. (With a refill smaller than the pageblock it takes in mapped pages: a mistake, not
+          modelled.)
+    reported  Shrinker: chunks go back from order 0 upward; each is converted back, without a flush, and not merged with
+              its neighbours in the direct map (patch 2).
+    ours  Page tables are one user of many, and the key stands for "not mapped".
+    ours  The tables of the direct map come from the page allocator, without the key: the posting does not mention them,
+          since its users did not have that problem.
     ours  Chunks merge up to a 2M block; in the posting up to MAX_ORDER - 1.
-    ours  One scan of the shrinker stops once `shrink_batch` pages are free.
+    ours  One scan of the shrinker stops when it has freed `shrink_batch` pages.
     """
 
     block_order: int = param(9, "PMD_ORDER: order of the first attempt", "code")
@@ -49,7 +51,7 @@ class UnmappedAlloc(Strategy):
         return (yield from key_and_give(chunk, Tables.BUDDY))
 
     def shrink(self, pool: PoolView) -> Decision:
-        """Give chunks back, the smallest first; one whose key cannot be cleared for want of a table stays."""
+        """Give chunks back, the smallest first; one stays if a split lacks a table to clear its key."""
         freed = 0
         for chunk in pool.idle_chunks():
             if freed >= self.shrink_batch:
