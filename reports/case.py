@@ -79,6 +79,12 @@ class Case:
         """A metric of a strategy; None: NULL in the warehouse."""
         return self.metrics[strategy].get(metric)
 
+    def run_time_splits(self, strategy: str) -> float | None:
+        """Splits of 1G and 2M leaves after the first event."""
+        splits = [self.metrics[strategy][leaf] for leaf in ("splits_1g", "splits_2m")]
+        known = [number for number in splits if number is not None]
+        return sum(known) if known else None
+
     def missing(self, strategy: str, metric: str) -> str:
         """Why a metric is NULL: the replay says that it does not apply, or it does not model it yet."""
         return "n/a" if (strategy, metric) in self.modelled else "not modelled yet"

@@ -1,5 +1,6 @@
 """How numbers are written: one function per unit, used by tables, sentences and figures alike."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 LEAF_NAMES = {
@@ -55,6 +56,14 @@ def count(value: float, one: str, many: str = "") -> str:
 def listed(words: list[str], last: str = "and") -> str:
     """Words as an English list: ``a, b and c``."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}" if words else ""
+
+
+def span(values: Mapping[str, float], said: Callable[[float], str] = number) -> str:
+    """From the least to the most, each with its name: ``58 (self-split) to 128 (generic)``."""
+    least, most = min(values, key=lambda n: values[n]), max(values, key=lambda n: values[n])
+    if said(values[least]) == said(values[most]):
+        return said(values[least])
+    return f"{said(values[least])} ({least}) to {said(values[most])} ({most})"
 
 
 def cell(column: str, value: Any) -> str:

@@ -3,12 +3,15 @@
 import duckdb
 import pandas as pd
 
-from reports import cost, findings
 from reports.case import Case, load_case
 from reports.page import machine, recorded
 from reports.render import render
 from reports.sections import risk
-from reports.sections.answer import answer, details
+from reports.sections.answer import answer, failed
+from reports.sections.differences import differences
+from reports.sections.mapping_cost import basis, mapping_short
+from reports.sections.quality import quality, timing
+from reports.sections.verdict import details
 from reports.tables import columns_of_text, metric_cell, wrapped
 
 WIDTH = 76
@@ -48,8 +51,8 @@ def mail(connection: duckdb.DuckDBPyConnection, name: str) -> str:
         ],
         table="\n".join(columns_of_text(_summary(case), WIDTH)),
         legend=wrapped(_LEGEND),
-        differences=[wrapped(_plain(f"{who}: {account}"), indent="* ") for who, account in findings.differences(case)],
-        cost=wrapped(_plain(cost.mapping_short(case))),
+        differences=[wrapped(_plain(f"{who}: {account}"), indent="* ") for who, account in differences(case)],
+        cost=wrapped(_plain(mapping_short(case))),
         notes=[wrapped(f"[{i}] {_plain(text)}", indent="") for i, text in enumerate(_notes(case), start=1)],
     )
 
@@ -63,12 +66,12 @@ def _summary(case: Case) -> pd.DataFrame:
 
 def _cell(case: Case, strategy: str, metric: str) -> str:
     if metric == "failed":
-        return findings.failed(case, strategy)
+        return failed(case, strategy)
     return metric_cell(case, strategy, metric, case.value(strategy, metric)).removesuffix(", by construction")
 
 
 def _notes(case: Case) -> list[str]:
-    notes = [cost.timing(case), cost.quality(case), cost.basis(case), *risk.sentences(case)[:3]]
+    notes = [timing(case), quality(case), basis(case), *risk.sentences(case)[:3]]
     for row in case.answers["assumptions"].records():
         whose = "" if row["strategies"] == "all" else f"({row['strategies']}) "
         notes.append(f"{whose}{row['assumption'].rstrip('.')}.")

@@ -7,8 +7,8 @@ import duckdb
 import pytest
 
 from ptpool.warehouse import open_warehouse
-from reports import conversion
 from reports.case import Case, load_case
+from reports.sections import conversion
 
 CONSTANTS = {"change_ns": (100, 500, 600), "split_ns": (0, 1000, 1000), "flush_base_ns": (10, 1000, 2000),
              "flush_per_cpu_ns": (0, 150, 150), "fork_ns": (5e6, 12e6, 20e6)}  # fmt: skip

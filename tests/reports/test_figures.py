@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from reports.case import Case, strategies
-from reports.figures import coverage, mapping_cost, mosaic, pool, reserve, splits, strip, trade_offs
+from reports.sections import coverage, mapping_cost, mosaic, pool, splits, strip, trade_offs
 from reports.style import alike, spread
 
 DESIGN = (
@@ -97,7 +97,11 @@ def test_time_axes_say_whose_seconds_they_count(timing: str, unit: str) -> None:
     steps = pd.DataFrame([("pba", "refill", 1.0, 2)], columns=["strategy", "cause", "t_s", "splits"])
     levels = pd.DataFrame([("pba", 1.0, 10.0, 512.0, 502.0, 3.0)],
                           columns=["strategy", "t_s", "ptp_live", "pool_held", "pool_idle", "reserve_low"])  # fmt: skip
-    for figure in (splits.draw(steps, 9.0, said), pool.draw(levels, 9.0, said), reserve.draw(levels, 9.0, {}, said)):
+    for figure in (
+        splits.draw(steps, 9.0, said),
+        pool.draw_pool(levels, 9.0, said),
+        pool.draw_reserve(levels, 9.0, {}, said),
+    ):
         assert figure.get_supxlabel() == f"{unit} from the start of the recording"
 
 
@@ -160,8 +164,8 @@ def test_a_strip_keeps_its_state_until_it_changes() -> None:
 
 def test_a_dip_is_a_step_below_the_reserve() -> None:
     levels = pd.DataFrame({"reserve_low": [5.0, 2.0, 1.0, 0.0]})
-    assert reserve.dips(levels, 2) == "reserve 2 (dashed), below it in 2 of 4 steps"
-    assert reserve.dips(levels, None) == "nothing kept back, empty in 1 of 4 steps"
+    assert pool.dips(levels, 2) == "reserve 2 (dashed), below it in 2 of 4 steps"
+    assert pool.dips(levels, None) == "nothing kept back, empty in 1 of 4 steps"
 
 
 def test_shares_alike_on_average_are_one_curve() -> None:

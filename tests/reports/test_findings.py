@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 
-from reports import cost, findings
 from reports.case import Case
 from reports.formats import percent
 from reports.questions import Answer
-from reports.verdict import verdict
+from reports.sections import answer, differences
+from reports.sections import mapping_cost as cost
+from reports.sections import verdict as verdicts
+from reports.sections.answer import verdict
 
 BASE = {
     "ptp_allocs": 1000, "ptp_live_start": 100, "ptp_live_peak": 1124, "splits_1g": 0, "splits_2m": 0, "splits_warm_up": 0,
@@ -56,8 +58,8 @@ def test_a_map_that_is_all_4k_has_no_splits_and_no_recommendation() -> None:
     arm = case(unprotected=flat, pba=pool(60) | flat, reserve_block=pool(20) | flat)
     assert "all 4K" in verdict(arm)
     assert verdict(arm).startswith("No recommendation")
-    assert "not applicable" in dict(findings.differences(arm))["pba"]
-    assert "splits are not applicable" in dict(findings.differences(arm))["unprotected"]
+    assert "not applicable" in dict(differences.differences(arm))["pba"]
+    assert "splits are not applicable" in dict(differences.differences(arm))["unprotected"]
 
 
 def test_pte_mapped_alone_does_not_make_a_map_all_4k() -> None:
@@ -91,12 +93,12 @@ def test_a_strategy_near_the_best_is_said_not_to_be_told_apart() -> None:
 
 
 def test_shortfall_names_each_kind_by_itself() -> None:
-    text = findings.shortfall(case(unprotected={}, pba=pool(20, ptp_nulls=1, split_starvations=3)))
+    text = answer.shortfall(case(unprotected={}, pba=pool(20, ptp_nulls=1, split_starvations=3)))
     assert (
         text
         == "What could not be had in the replay: pba: 1 page table that could not be supplied and 3 splits without a keyed table."
     )
-    none = findings.shortfall(case(unprotected={"unkeyed_page_seconds": 9}))
+    none = answer.shortfall(case(unprotected={"unkeyed_page_seconds": 9}))
     assert none.startswith("In the replay, no strategy failed")
     assert none.endswith("none called the OOM killer.")
 
@@ -107,7 +109,7 @@ def test_the_account_of_a_pool_says_why_it_split() -> None:
         refills={"reserve-block": {9: (31, 7), 2: (7, 0)}}, splits={"reserve-block": {("2M", "refill"): 7, ("2M", "warm_up"): 3}},
         reserve={"reserve-block": 2},
     )  # fmt: skip
-    text = dict(findings.differences(told))["reserve-block"]
+    text = dict(differences.differences(told))["reserve-block"]
     assert "refilled its pool 31 times: 24 with a 2M block and 7 with 4 pages; 7 of 31 requests for a 2M block" in text
     assert "split 7 leaves of 2M at run time (by its refills); 3 leaves before the first event" in text
     assert "7 such refills, 7 splits." in text
@@ -115,12 +117,14 @@ def test_the_account_of_a_pool_says_why_it_split() -> None:
 
 
 def test_pte_mapped_pays_with_the_mapping() -> None:
-    text = dict(findings.differences(case(pte_mapped={"pte_share_mean": 1.0, "permission_changes": 2000})))[
+    text = dict(differences.differences(case(pte_mapped={"pte_share_mean": 1.0, "permission_changes": 2000})))[
         "pte-mapped"
     ]
     assert text.startswith("The direct map is made of 4K pages at boot: there is no large page to split.")
     assert "2,000 permission changes: a key set per table allocated" in text
-    idle = dict(findings.differences(case(pte_mapped={"pte_share_mean": 1.0, "permission_changes": 0})))["pte-mapped"]
+    idle = dict(differences.differences(case(pte_mapped={"pte_share_mean": 1.0, "permission_changes": 0})))[
+        "pte-mapped"
+    ]
     assert idle.endswith("It makes no permission changes.")
 
 
@@ -157,12 +161,12 @@ def test_the_scale_of_another_architecture_is_said_to_be_one() -> None:
 
 
 def test_many_pools_are_said_as_a_range() -> None:
-    few = findings.contrast(case(unprotected={"splits_2m": 2}, pba=pool(20, 5), reserve_block=pool(0)))
+    few = verdicts.contrast(case(unprotected={"splits_2m": 2}, pba=pool(20, 5), reserve_block=pool(0)))
     assert few == (
         "The pools took, at run time: pba 20 refills and 5 splits of the direct map; reserve-block no refills and no "
         "splits of the direct map. Without any keys (unprotected) there are 2 splits."
     )
-    many = findings.contrast(
+    many = verdicts.contrast(
         case(pba=pool(20, 5), reserve_block=pool(9, 5), self_split=pool(30, 5), generic=pool(40, 5))
     )
     assert (
@@ -172,7 +176,7 @@ def test_many_pools_are_said_as_a_range() -> None:
 
 def test_refills_of_one_kind_are_said_once() -> None:
     told = case({"pba": {9: (21, 0)}}, pba=pool(21))
-    assert dict(findings.differences(told))["pba"].startswith(
+    assert dict(differences.differences(told))["pba"].startswith(
         "It refilled its pool 21 times, each time with a 2M block."
     )
 
@@ -182,21 +186,21 @@ def test_what_more_than_the_baseline_failed_is_named() -> None:
         case(unprotected={"stalls": 3}, pba={"stalls": 7}, reserve_block={"stalls": 2}, generic={"stalls": 3}),
         failed_allocations={"unprotected": 13, "pba": 14, "reserve-block": 13, "generic": 14},
     )
-    text = findings.shortfall(told)
+    text = answer.shortfall(told)
     assert (
         "Against unprotected, with the strategies' own requests: pba 1 more failed allocation and 4 more stalls;"
         in text
     )
     assert text.endswith("; generic 1 more failed allocation.")
-    assert "Against" not in findings.shortfall(case(pba={"stalls": 7}))
+    assert "Against" not in answer.shortfall(case(pba={"stalls": 7}))
 
 
 def test_what_the_recorded_machine_failed_is_left_out_and_said() -> None:
-    many = findings.shortfall(replace(case(pba={}), quality={"failed_allocations": 57}))
+    many = answer.shortfall(replace(case(pba={}), quality={"failed_allocations": 57}))
     assert "The recorded machine itself failed 57 allocations; the replay leaves those requests out" in many
-    one = findings.shortfall(replace(case(pba={}), quality={"failed_allocations": 1}))
+    one = answer.shortfall(replace(case(pba={}), quality={"failed_allocations": 1}))
     assert "failed 1 allocation; the replay leaves that request out" in one
-    assert "recorded machine" not in findings.shortfall(replace(case(pba={}), quality={"failed_allocations": 0}))
+    assert "recorded machine" not in answer.shortfall(replace(case(pba={}), quality={"failed_allocations": 0}))
 
 
 @pytest.mark.parametrize(
@@ -208,13 +212,13 @@ def test_what_the_recorded_machine_failed_is_left_out_and_said() -> None:
     ],
 )
 def test_page_tables_before_the_first_event(changed: dict[str, Any], said: str) -> None:
-    assert findings.demand(case(unprotected={"ptp_live_start": 0} | changed)).endswith(said)
+    assert answer.demand(case(unprotected={"ptp_live_start": 0} | changed)).endswith(said)
 
 
 def test_a_recording_without_page_tables_says_that_and_stops() -> None:
     nothing = {"ptp_allocs": 0, "ptp_live_peak": 0, "ptp_live_start": 12}
     told = case(unprotected=nothing, pba=pool(0) | nothing, reserve_block=pool(0) | nothing)
-    assert findings.demand(told) == "The recording allocates no page tables."
+    assert answer.demand(told) == "The recording allocates no page tables."
     assert verdict(told) == "No recommendation: no page table is allocated, so there is nothing to supply."
 
 
@@ -226,21 +230,21 @@ def recorded(splits_2m: tuple[int, int, int], splits_1g: tuple[int, int, int]) -
 
 def test_splits_stand_beside_those_of_the_recorded_machine() -> None:
     told = case(unprotected={"splits_2m": 25}, pba=pool(5, 21), reserve_block=pool(5, 20))
-    text = findings.contrast(replace(told, agreement=recorded((5, 33, 30), (0, 1, 0))))
+    text = verdicts.contrast(replace(told, agreement=recorded((5, 33, 30), (0, 1, 0))))
     assert "there are 25 splits; the recorded machine counted 29 (28 of 2M and 1 of 1G). " in text
     assert text.endswith(
         "The model is 4 splits away from the recorded machine, "
         "and the difference between pba and unprotected is within that error."
     )
-    exact = findings.contrast(replace(told, agreement=recorded((5, 30, 30), (0, 0, 0))))
+    exact = verdicts.contrast(replace(told, agreement=recorded((5, 30, 30), (0, 0, 0))))
     assert exact.endswith("there are 25 splits; the recorded machine counted 25 (25 of 2M).")
-    none = findings.contrast(replace(told, agreement=recorded((5, 5, 5), (0, 0, 0))))
+    none = verdicts.contrast(replace(told, agreement=recorded((5, 5, 5), (0, 0, 0))))
     assert none.endswith("the recorded machine counted none.")
 
 
 def test_errors_of_opposite_sign_do_not_cancel() -> None:
     told = case(unprotected={"splits_2m": 25}, pba=pool(5, 23))
-    text = findings.contrast(replace(told, agreement=recorded((0, 24, 25), (0, 1, 0))))
+    text = verdicts.contrast(replace(told, agreement=recorded((0, 24, 25), (0, 1, 0))))
     assert "The model is 2 splits away" in text
     assert "every pool strategy and unprotected is within that error" in text
 
@@ -281,7 +285,7 @@ def test_blocks_are_those_of_the_machines_pages() -> None:
 
 
 def test_strategies_that_did_the_same_are_told_once() -> None:
-    told = findings.differences(
+    told = differences.differences(
         case(pba=pool(5, idle=859.2), self_split=pool(5, idle=857), pte_cache=pool(5, idle=900))
     )
     assert [names for names, _ in told] == ["pba, self-split", "pte-cache"]
@@ -293,4 +297,4 @@ def test_failures_of_all_kinds_are_one_number() -> None:
         pba={"ptp_nulls": 2, "deadlocks": 3},
         oracle=dict.fromkeys(("ptp_nulls", "split_starvations", "deadlocks", "oom_kills")),
     )
-    assert (findings.failed(found, "pba"), findings.failed(found, "oracle")) == ("5", "n/a")
+    assert (answer.failed(found, "pba"), answer.failed(found, "oracle")) == ("5", "n/a")

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from ptpool.warehouse import open_warehouse
-from reports import cost
 from reports.case import Case
 from reports.questions import Answer, ask
+from reports.sections import mapping_cost as cost
 
 SECOND = 1_000_000_000
 PRICES = {"change_ns": 1000, "split_ns": 0, "flush_base_ns": 0, "flush_per_cpu_ns": 0}

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from reports.figures import sweeps as figure
+from reports.sections import sweeps as figure
 from reports.sections.sweeps import SECTION, sentences
 from reports.tables import frame
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from ptpool.warehouse import open_warehouse
-from reports import sensitivity
 from reports.case import Case, load_case
 from reports.questions import Answer
+from reports.sections import verdict
 from reports.sections.answer import answer
 
 SOUND = {
@@ -94,7 +94,7 @@ def test_who_is_beaten(case: Case) -> None:
 
 
 def test_what_wins_is_said_with_what_it_costs(case: Case) -> None:
-    said = sensitivity.wins(case)
+    said = verdict.wins(case)
     assert said[0] == (
         "Of 6 strategies with a key 5 supplied everything. No other is as good in every column and better in one than: "
         "pba and reserve-block (not told apart); self-split; pte-mapped."
@@ -115,10 +115,10 @@ def test_the_answer_begins_with_who_is_not_beaten(case: Case) -> None:
 
 
 def test_what_is_not_measured_is_said_and_how_to(case: Case) -> None:
-    would = " ".join(sensitivity.would_change(case))
+    would = " ".join(verdict.would_change(case))
     assert "Memory pressure: **not measured**. `ptpool replay risk`" in would
     assert "More CPUs: **not simulated**. `ptpool replay contention`" in would
-    cannot = " ".join(sensitivity.cannot_tell(case))
+    cannot = " ".join(verdict.cannot_tell(case))
     for words in ("took 3 to 3 refills", "its clock is not that", "no allocation stalled", "no snapshot"):
         assert words in cannot
 
@@ -132,7 +132,7 @@ def test_risk_decides_where_it_was_measured(tmp_path: Path) -> None:
         )  # with other parameters it is another pool
         case = load_case(connection, "name")
         assert standings(case)["pba"] == ("beaten", "reserve-block")
-        assert "Memory pressure: pba fails up to a headroom of 1.5" in " ".join(sensitivity.would_change(case))
+        assert "Memory pressure: pba fails up to a headroom of 1.5" in " ".join(verdict.would_change(case))
 
 
 def test_prices_that_matter_are_named(case: Case) -> None:
@@ -143,6 +143,6 @@ def test_prices_that_matter_are_named(case: Case) -> None:
         (("pba", "2M blocks", 6.4), ("reserve-block-percpu, a block each", "2M blocks", None)),
     )  # fmt: skip
     changed = replace(case, answers={**case.answers, "conversion_order": order, "contention_limits": limits, "break_even": Answer("", "", (), ())})  # fmt: skip
-    said = sensitivity.would_change(changed)
+    said = verdict.would_change(changed)
     assert said[0].endswith("within the ranges of the constants these turn: freetype before pte-mapped.")
     assert "from about 6 that do nothing but fill page tables" in said[-1]

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from ptpool.warehouse import open_warehouse
-from reports import contention, latency
+from reports import contention
 from reports.case import Case
 from reports.questions import Answer, ask
+from reports.sections import latency
 
 QUANTILES = ("strategy", "samples", "ptp_alloc_p50_ns", "ptp_alloc_p99_ns", "ptp_alloc_p999_ns", "lock_wait_ns", "from_1_us")  # fmt: skip
 LIMITS = ("variant", "refills_of", "cpus_at_1_us", "cpus_at_100_us", "held_by_16_bytes", "held_by_256_bytes")

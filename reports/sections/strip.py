@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import duckdb
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -9,11 +10,22 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
 
-from reports.style import alike, panels, title
+from reports.case import Case, family
+from reports.formats import listed, size, span
+from reports.questions import ask
+from reports.section import Drawn
+from reports.style import alike, panels, title, written
+from reports.tables import frame
 
 STEPS = 120
+
+
 _ROWS = 40
+
+
 _SHADES = LinearSegmentedColormap.from_list("leaf", ["#e2e4de", "#8fa3b0", "#20262c"])
+
+
 _SCALE = PowerNorm(gamma=0.4, vmin=0, vmax=100)  # a single split in a cell of many blocks has to be seen
 
 
@@ -94,3 +106,37 @@ def draw(drawn: Strips, cell_bytes: int, seconds: float, unit: str) -> Figure:
 
 def _address(at: int) -> str:
     return f"{at / (1 << 30):.2f} GiB" if at >= 1 << 30 else f"{at / (1 << 20):g} MiB"
+
+
+def figures(connection: duckdb.DuckDBPyConnection, case: Case) -> list[Drawn]:
+    """Draw the strip, where any leaf was split after the first event."""
+    if case.all_4k or not case.capture["seconds"]:
+        return []
+    values = {"capture": case.capture["name"], "block_pages": case.block_pages}
+    blocks = ask(connection, "split_blocks", **values)
+    if not blocks.rows:
+        return [Drawn("No leaf was split after the first event: there is no change over time to draw.")]
+    cell = cell_pages(np.array([block for (block,) in blocks.rows]), case.block_pages)
+    answer = ask(connection, "mosaic_over_time", cell_pages=cell, **values)
+    changed = {row["strategy"] for row in answer.records() if row["step"]}
+    samples = frame(answer).astype({"pages": "float64", "pages_4k": "float64"})
+    drawn = strips(samples[samples["strategy"].isin(changed)])
+    images = written(draw(drawn, cell * case.capture["page_size"], case.capture["seconds"], case.time_unit))
+    return [Drawn(_where(case, drawn, changed, cell), "direct-map-over-time", answer, "direct-map-over-time", images)]
+
+
+def _where(case: Case, drawn: Strips, changed: set[str], cell: int) -> str:
+    """The finding of the strip: into how much of memory the splits fell, and who is not drawn."""
+    touched = {
+        name: int((np.nan_to_num(shares[:, -1]) > np.nan_to_num(shares[:, 0])).sum())
+        for name, shares in drawn.shares.items()
+    }
+    text = (
+        f"Splits fell into {span(touched)} ranges of {size(cell * case.capture['page_size'])}. "
+        "A row is such a range in which any strategy splits, dark where it is mapped at 4K; a white line stands for "
+        "those left out."
+    )
+    still = [name for name in case.metrics if name not in changed and family(name) != "bound"]
+    return text + (
+        f" Without a split of a {case.leaf_names['2M']} leaf, and not drawn: {listed(still)}." if still else ""
+    )
