@@ -1,4 +1,4 @@
-"""The contents of a capture's page, in order: a new section is a template, perhaps a module, and its place here."""
+"""The contents of a capture's page, in order. A new section needs a template, its place here, and perhaps a module."""
 
 from reports.section import Section
 from reports.sections import (

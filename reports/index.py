@@ -1,4 +1,4 @@
-"""The index over captures: what each found, and a heat map of strategies by captures."""
+"""The index over captures: the answer of each, and a heat map of strategies by captures."""
 
 import duckdb
 import numpy as np
@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from reports.case import load_case
+from reports.formats import count
 from reports.page import machine, recorded
 from reports.questions import Answer, ask
 from reports.render import file_stem, render
@@ -24,7 +25,7 @@ COSTS = (
 
 
 def draw(rows: pd.DataFrame) -> Figure:
-    """A panel per cost with strategies down and captures across; what does not apply is left blank.
+    """One panel per cost, with strategies down and captures across; a cost that does not apply is left blank.
 
     Args:
         rows: capture, strategy and a column per cost.
@@ -52,7 +53,7 @@ def draw(rows: pd.DataFrame) -> Figure:
 
 
 def shades(grid: np.ndarray) -> np.ndarray:
-    """From 0 for the least to 1 for the most of each column, by logarithm; equal values are all 0."""
+    """Logarithmic shades, from 0 for the least to 1 for the most of each column; equal values are all 0."""
     logs = np.log1p(np.maximum(grid, 0))
     least = np.nanmin(np.where(np.isnan(logs), np.inf, logs), axis=0)
     most = np.nanmax(np.where(np.isnan(logs), -np.inf, logs), axis=0)
@@ -74,7 +75,7 @@ def index_page(connection: duckdb.DuckDBPyConnection, built: set[str]) -> dict[s
 
     Args:
         connection: an open warehouse with at least one default policy run.
-        built: captures whose page is there.
+        built: captures whose page exists.
 
     Returns:
         Contents by file name.
@@ -91,14 +92,13 @@ def index_page(connection: duckdb.DuckDBPyConnection, built: set[str]) -> dict[s
         }
         for case in cases
     ]
-    count = len({row["strategy"] for row in headline.records()})
     picture = _overview(ask(connection, "overview"))
     text = render(
         "index.md.j2",
         entries=entries,
         figure=picture,
         table=lambda _: table(headline, *cases),
-        strategies=f"{count} {'strategy' if count == 1 else 'strategies'}",
+        strategies=count(len({row["strategy"] for row in headline.records()}), "strategy", "strategies"),
     )
     files = {"README.md": text.encode(), f"{file_stem('index')}.csv": headline.csv().encode()}
     files |= {f"overview.{suffix}": image for suffix, image in picture.images.items()}
@@ -108,12 +108,12 @@ def index_page(connection: duckdb.DuckDBPyConnection, built: set[str]) -> dict[s
 def _overview(answer: Answer) -> Drawn:
     rows = frame(answer)
     if rows.empty:
-        return Drawn("No strategy but the bound was replayed: there is no overview.")
+        return Drawn("Only the bound was replayed, so there is no overview.")
     with house_style():
         images = written(draw(rows.astype(dict.fromkeys([column for column, *_ in COSTS], "float64"))))
     same = [
         words for column, words, _ in COSTS if all(part[column].nunique() <= 1 for _, part in rows.groupby("capture"))
     ]
-    caption = "Every strategy on every capture; darker is more within a capture, and an empty cell does not apply."
-    caption += f" No capture tells the strategies apart by {', '.join(same)}." if same else ""
+    caption = "Every strategy on every capture: darker is more within a capture; an empty cell does not apply."
+    caption += f" On no capture do the strategies differ in {', '.join(same)}." if same else ""
     return Drawn(caption, "overview", answer, "overview", images)

@@ -7,13 +7,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from ptpool.vocabulary import BUILT_IN
 from reports.case import Case
-from reports.formats import count, duration, listed, number, points
+from reports.formats import duration, listed, number, points
 from reports.section import Drawn, Section
 from reports.style import INK, WIDTH, colour, written
 from reports.tables import frame
-
-BUILT_IN = "built-in"
 
 
 def order(case: Case) -> list[str]:
@@ -21,26 +20,21 @@ def order(case: Case) -> list[str]:
     rows = case.answers["conversion_order"].records()
     steps = [row for row in rows if row["next_dearer"]]
     if not steps:
-        return ["Fewer than two strategies that supplied everything: there is nothing to compare."]
+        return ["Fewer than two strategies supplied everything: there is nothing to compare."]
     flush = duration(steps[0]["flush_ns"])
-    within = f"for every price of a flush from a tenth of the assumed {flush} to ten times that"
-    said = []
-    if all(row["holds_for_flush_x10"] for row in steps):
-        said.append(f"From cheap to dear, {within}: {_ascending(rows)}.")
+    ascending = " < ".join(f"{row['strategies']} ({_price(row)})" for row in rows)
+    turns = [row for row in steps if not row["holds_for_flush_x10"]]
+    prices = f"at the assumed {flush} a flush"
+    if not turns:
+        prices = f"for every price of a flush from a tenth to ten times the assumed {flush}"
+    said = [f"From cheap to expensive, {prices}: {ascending}."]
+    said += [f"{_pair(row)} swap where a flush takes {duration(row['turns_at_flush_ns'])}." for row in turns]
+    loose = [_pair(row) for row in steps if not row["holds_in_all_ranges"]]
+    if loose:
+        said.append(f"Open while each constant may lie anywhere in its range: {'; '.join(loose)}.")
     else:
-        said.append(f"From cheap to dear at the assumed {flush} a flush: {_ascending(rows)}.")
-        said += [f"{_pair(row)} {_turn(row)}" for row in steps if not row["holds_for_flush_x10"]]
-    if all(row["holds_in_all_ranges"] for row in steps):
-        said.append("The order is the same wherever the constants lie in their ranges, each for itself.")
-    else:
-        loose = [_pair(row) for row in steps if not row["holds_in_all_ranges"]]
-        said.append(f"Not settled while each constant may lie anywhere in its range: {'; '.join(loose)}.")
-    said.append(_size(case, rows))
-    return [sentence for sentence in said if sentence]
-
-
-def _ascending(rows: list[dict[str, Any]]) -> str:
-    return " < ".join(f"{row['strategies']} ({_price(row)})" for row in rows)
+        said.append("The order is the same wherever each constant lies in its range.")
+    return said + _most(case, rows[-1])
 
 
 def _price(row: dict[str, Any]) -> str:
@@ -48,27 +42,21 @@ def _price(row: dict[str, Any]) -> str:
 
 
 def _pair(row: dict[str, Any]) -> str:
-    return f"{row['strategies']} against {row['next_dearer']}"
+    return f"{row['strategies']} and {row['next_dearer']}"
 
 
-def _turn(row: dict[str, Any]) -> str:
-    return f"turns where a flush takes {duration(row['turns_at_flush_ns'])}."
-
-
-def _size(case: Case, rows: list[dict[str, Any]]) -> str:
-    """How large the dearest price is beside the length of the recording."""
-    dearest, seconds = rows[-1], case.capture["seconds"]
+def _most(case: Case, dearest: dict[str, Any]) -> list[str]:
+    """How much of the recording's length the highest price is."""
+    seconds = case.capture["seconds"]
     if not dearest["conversion_ns"] or not seconds:
-        return ""
-    bands = {row["strategy"]: row for row in bands_of(case)}
-    band = bands[dearest["strategies"].split(", ")[0]]
-    low, high = (100 * band[f"{end}_ns"] / seconds / 1e9 for end in ("low", "high"))
-    share = 100 * dearest["conversion_ns"] / seconds / 1e9
+        return []
+    band = next(row for row in bands_of(case) if row["conversion_ns"] == dearest["conversion_ns"])
+    low, share, high = (number(band[column] / seconds / 1e7) for column in ("low_ns", "conversion_ns", "high_ns"))
     clock = " emulated" if case.capture["timing"] == "emulated" else ""
-    return (
-        f"The dearest ({dearest['strategies']}) spends {number(share)} % of the recording's{clock} time on one CPU on "
-        f"it; {number(low)} to {number(high)} % with every constant at its least or at its most."
-    )
+    return [
+        f"The most expensive ({dearest['strategies']}) takes {share} % of the recording's{clock} time on one CPU; "
+        f"{low} to {high} % with every constant at its lowest or at its highest."
+    ]
 
 
 def bands_of(case: Case, costs: str = BUILT_IN) -> list[dict[str, Any]]:
@@ -77,50 +65,48 @@ def bands_of(case: Case, costs: str = BUILT_IN) -> list[dict[str, Any]]:
 
 
 def posted(case: Case) -> str:
-    """The constants of arm64 against the one posting that measured what a key change per table costs."""
+    """The constants of arm64, compared with the one posting that measured a key change per table."""
     rows = case.answers["conversion_posted"].records()
     if not rows:
         return ""
     (row,) = rows
     within = row["predicted_points_low"] <= row["posted_points"] <= row["predicted_points_high"]
     return (
-        f"Against the one posting that measured it ({row['source']}: {points(row['posted_points'])} on a fork of "
-        f"1 GiB, arm64, map all 4K): **without fitting**, the constants give {points(row['predicted_points'])} "
-        f"({points(row['predicted_points_low'])} to {points(row['predicted_points_high'])} over their ranges), "
-        f"{'which holds the posted figure' if within else 'which misses the posted figure'}; how long that fork took "
-        "is not in the posting, and is a constant of the profile. **With fitting**, the posted figure asks for "
-        f"{duration(row['fitted_ns'])} a table ({duration(row['fitted_low_ns'])} to "
-        f"{duration(row['fitted_high_ns'])}, as the fork took less or more). Nothing in this report is fitted."
+        f"One posting measured this ({row['source']}): {points(row['posted_points'])} on a fork of 1 GiB, arm64, "
+        f"map all 4K. **Without fitting**, the constants give {points(row['predicted_points'])} "
+        f"({points(row['predicted_points_low'])} to {points(row['predicted_points_high'])} over their ranges), which "
+        f"{'agrees with' if within else 'misses'} the posted figure; the posting does not say how long that fork took, "
+        "so its length is a constant of the profile. **With fitting**, the posted figure asks for "
+        f"{duration(row['fitted_ns'])} a table ({duration(row['fitted_low_ns'])} to {duration(row['fitted_high_ns'])}, "
+        "depending on how long the fork took). Nothing in this report is fitted."
     )
 
 
 def caption(case: Case) -> str:
     """What the figure of the bands shows."""
     rows = bands_of(case)
-    priced = [row for row in rows if row["conversion_ns"]]
     none = [row["strategy"] for row in rows if not row["conversion_ns"]]
-    text = (
-        "Time that permission changes take in the whole recording, logarithmic. Mark: assumed constants; thick: "
-        "a flush at a tenth and at ten times its price; thin: every constant at its least and at its most. Strategies "
-        "share the constants, so overlapping bands do not mean that their order is open."
-        if priced
-        else "No strategy changes a permission: there is nothing to draw."
-    )
-    return text + (f" Nothing to change: {listed(none)}." if none and priced else "")
+    if len(none) == len(rows):
+        return "No strategy changes a permission: there is nothing to draw."
+    return (
+        "Time that permission changes take in the whole recording, on a logarithmic axis. Mark: assumed constants; "
+        "thick: a flush at a tenth and at ten times its price; thin: every constant at its lowest and at its highest. "
+        "Strategies share the constants, so overlapping bands do not mean that their order is open."
+    ) + (f" Nothing to change: {listed(none)}." if none else "")
 
 
 def per_new_mm(case: Case) -> str:
     """What stands for a fork."""
     if any(row["per_new_mm_ns"] is not None for row in bands_of(case)):
         return (
-            "No event of this trace is a fork. What stands for it is a new mm, which both fork and exec make: an "
-            "allocation of a PGD (`mm_alloc_pgd()`)."
+            "The trace has no event for a fork. A new mm, which both fork and exec make, stands for it: an allocation "
+            "of a PGD (`mm_alloc_pgd()`)."
         )
-    return f"{count(0, 'PGD').capitalize()} was seen to be allocated, so nothing can be said per fork."
+    return "No allocation of a PGD was seen, so there is no price per fork."
 
 
 def draw(bands: pd.DataFrame, seconds: float, unit: str) -> Figure:
-    """A row per strategy, cheapest first.
+    """One row per strategy, cheapest first.
 
     Args:
         bands: strategy, conversion_ns and its ends: low_ns, high_ns, flush_tenth_ns, flush_tenfold_ns; all above 0.
@@ -160,13 +146,13 @@ def draw(bands: pd.DataFrame, seconds: float, unit: str) -> Figure:
 
 
 def _figures(_: duckdb.DuckDBPyConnection, case: Case) -> list[Drawn]:
-    answer, shown = case.answers["conversion_bands"], caption(case)
+    answer = case.answers["conversion_bands"]
     rows = frame(answer)
     rows = rows[(rows["costs"] == BUILT_IN) & (rows["conversion_ns"] > 0)]
     if rows.empty or not case.capture["seconds"]:
-        return [Drawn(shown)]
+        return [Drawn(caption(case))]
     images = written(draw(rows, case.capture["seconds"], case.time_unit))
-    return [Drawn(shown, "conversion-bands", answer, "conversion-bands", images)]
+    return [Drawn(caption(case), "conversion-bands", answer, "conversion-bands", images)]
 
 
 SECTION = Section(

@@ -1,4 +1,4 @@
-"""Coverage over time: the share of the direct map that is mapped at 4K."""
+"""Coverage: the share of the direct map that is mapped at 4K, over time."""
 
 import duckdb
 import numpy as np
@@ -12,10 +12,13 @@ from reports.style import WIDTH, alike, colour, labels_at_end, line, title, writ
 from reports.tables import frame
 
 _UNSEEN = 0.003
+"""Curves closer to each other than this share of the largest, on average, are drawn as one."""
+
+_NEARLY_ALL = 0.99
 
 
 def groups(samples: pd.DataFrame) -> dict[str, list[str]]:
-    """Strategies whose shares cannot be told apart, from strategy, t_s, share_4k (where it changed)."""
+    """Strategies whose curves look the same, from strategy, t_s, share_4k (where it changed)."""
     times = np.unique(samples["t_s"])
     series = {}
     for name, part in samples.groupby("strategy", sort=False):
@@ -25,7 +28,7 @@ def groups(samples: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def draw(samples: pd.DataFrame, seconds: float, unit: str) -> Figure:
-    """Draw the curves.
+    """One panel with a curve per group of strategies that look the same.
 
     Args:
         samples: strategy, t_s, share_4k, where it changed.
@@ -55,16 +58,13 @@ def draw(samples: pd.DataFrame, seconds: float, unit: str) -> Figure:
     return figure
 
 
-_NEARLY_ALL = 0.99
-
-
 def _figures(_: duckdb.DuckDBPyConnection, case: Case) -> list[Drawn]:
     answer = case.answers["coverage_over_time"]
     ends = {row["strategy"]: row["share_4k"] for row in answer.records()}
     if not ends:
-        return [Drawn("The replay recorded no share of the direct map over time: there is nothing to draw.")]
+        return [Drawn("The replay recorded no share at 4K over time: there is nothing to draw.")]
     whole = [name for name, share in ends.items() if share > _NEARLY_ALL]
-    left_out = f" At 4K from the start, and not drawn: {listed(whole)}." if whole else ""
+    left_out = f" Not drawn, because all 4K from the start: {listed(whole)}." if whole else ""
     if len(whole) == len(ends) or not case.capture["seconds"]:
         return [Drawn(f"{_finding(ends)}{left_out}")]
     samples = frame(answer).astype({"share_4k": "float64"})
@@ -75,7 +75,7 @@ def _figures(_: duckdb.DuckDBPyConnection, case: Case) -> list[Drawn]:
 
 
 def _finding(ends: dict[str, float]) -> str:
-    return f"Of the direct map, {span(ends, percent)} is mapped at 4K at the end."
+    return f"At the end, {span(ends, percent)} of the direct map is mapped at 4K."
 
 
 SECTION = Section("coverage", figures=_figures)

@@ -14,18 +14,22 @@ from reports.section import Drawn, Section
 from reports.style import INK, WIDTH, colour, written
 from reports.tables import frame
 
-_QUANTILES = [
-    ("median", "ptp_alloc_p50_ns"),
-    ("99th percentile", "ptp_alloc_p99_ns"),
-    ("99.9th percentile", "ptp_alloc_p999_ns"),
-]
+_QUANTILES = {
+    "ptp_alloc_p50_ns": ("Median", "p50"),
+    "ptp_alloc_p99_ns": ("99th percentile", "p99"),
+    "ptp_alloc_p999_ns": ("99.9th percentile", "p99.9"),
+}
+"""By column: what it is called in sentences and in the figure."""
+
+_WIDER = 2**0.25
+"""A bucket's upper end over its lower: replay/machine/latency.py."""
 
 
 def standing(case: Case) -> str:
     """What the numbers are worth, by the clock of the recording."""
     if case.capture["timing"] == "real":
         return ""
-    clock = "under emulation" if case.capture["timing"] == "emulated" else "by a clock of which nobody knows the rate"
+    clock = "under emulation" if case.capture["timing"] == "emulated" else "by a clock of unknown rate"
     return (
         f"**Sensitivity, not a finding:** this was recorded {clock}, so how often requests meet, and with it every "
         "wait, is not that of a real machine. What an allocation takes without waiting does not depend on it."
@@ -33,29 +37,25 @@ def standing(case: Case) -> str:
 
 
 def findings(case: Case) -> list[str]:
-    """Strategies by their quantiles, those that are equal together."""
+    """Strategies by their quantiles, equal ones together; and what they waited for."""
     rows = case.answers["latency_quantiles"].records()
+    quantiles = {column: words for column, (words, _) in _QUANTILES.items()}
+    if rows and all(row[column] == row["ptp_alloc_p50_ns"] for row in rows for column in quantiles):
+        quantiles = {"ptp_alloc_p50_ns": "Median, 99th and 99.9th percentile are equal"}
     said = []
-    if rows and all(row[column] == row["ptp_alloc_p50_ns"] for row in rows for _, column in _QUANTILES):
-        quantiles = [("median, 99th and 99.9th percentile alike", "ptp_alloc_p50_ns")]
-    else:
-        quantiles = _QUANTILES
-    for words, column in quantiles:
+    for column, words in quantiles.items():
         groups: dict[float, list[str]] = defaultdict(list)
         for row in rows:
             if row[column] is not None:
                 groups[row[column]].append(row["strategy"])
-        if groups:
-            values = "; ".join(f"{duration(ns)} {listed(names)}" for ns, names in sorted(groups.items()))
-            said.append(f"{words[0].upper()}{words[1:]}: {values}.")
-        else:
-            said.append(f"{words[0].upper()}{words[1:]}: too few samples in every run.")
-    waits = {row["strategy"]: row["lock_wait_ns"] for row in rows if row["lock_wait_ns"]}
+        values = "; ".join(f"{duration(ns)} {listed(names)}" for ns, names in sorted(groups.items()))
+        said.append(f"{words}: {values or 'too few samples in every run'}.")
+    waits = [f"{row['strategy']} {duration(row['lock_wait_ns'])}" for row in rows if row["lock_wait_ns"]]
     if waits:
-        said.append(f"Waited for locks in all: {listed([f'{name} {duration(ns)}' for name, ns in waits.items()])}.")
+        said.append(f"Total time waiting for locks: {listed(waits)}.")
     elif rows:
         said.append(
-            "No refill waited for another here. Contention for the list's own lock is not in a replay: see "
+            "No refill waited for another here. A replay leaves out contention for the list's own lock: see "
             "[how many CPUs can share a pool](#how-many-cpus-can-share-a-pool)."
         )
     return said
@@ -68,23 +68,18 @@ def caption(case: Case) -> str:
         return "No page table was allocated: there is nothing to draw."
     slow = [f"{row['strategy']} {number(row['from_1_us'])}" for row in rows if row["from_1_us"]]
     return (
-        "How long page-table allocations take, modelled service and waiting, logarithmic both ways: the height of a "
-        "bar is how many fell into its bucket; below, the median, 99th and 99.9th percentile where there are "
-        f"samples enough. Allocations of 1 µs and more: {listed(slow) if slow else 'none'}."
+        "How long page-table allocations take: modelled service and waiting, both axes logarithmic. The height of a "
+        "bar is the number of allocations in its bucket; below it, the median, 99th and 99.9th percentile where "
+        f"there are enough samples. Allocations of 1 µs and more: {listed(slow) if slow else 'none'}."
     )
 
 
-QUANTILES = (("ptp_alloc_p50_ns", "p50"), ("ptp_alloc_p99_ns", "p99"), ("ptp_alloc_p999_ns", "p99.9"))
-_WIDER = 2**0.25
-"""A bucket's upper end over its lower: replay/machine/latency.py."""
-
-
 def draw(counts: pd.DataFrame, quantiles: pd.DataFrame) -> Figure:
-    """A row per strategy.
+    """One row per strategy.
 
     Args:
         counts: strategy, bucket_ns (lower end), count.
-        quantiles: strategy and the columns of QUANTILES; missing where there are too few samples.
+        quantiles: strategy and the columns of _QUANTILES; missing where there are too few samples.
     """
     names = list(dict.fromkeys(counts["strategy"]))
     figure = Figure(figsize=(WIDTH, 0.46 * len(names) + 0.9), layout="constrained")
@@ -98,7 +93,7 @@ def draw(counts: pd.DataFrame, quantiles: pd.DataFrame) -> Figure:
         axis.bar(left, -height, width=left * (_WIDER - 1), bottom=y, align="edge", color=colour(str(name)))
         axis.axhline(y, color="#d8d8d8", linewidth=0.7, zorder=0)
         at: dict[float, list[str]] = {}
-        for column, quantile in QUANTILES:
+        for column, (_, quantile) in _QUANTILES.items():
             if pd.notna(marks.loc[name, column]):
                 at.setdefault(float(marks.loc[name, column]), []).append(quantile)
         for ns, words in at.items():
@@ -118,11 +113,11 @@ def draw(counts: pd.DataFrame, quantiles: pd.DataFrame) -> Figure:
 
 
 def _figures(_: duckdb.DuckDBPyConnection, case: Case) -> list[Drawn]:
-    answer, shown = case.answers["latency"], caption(case)
+    answer = case.answers["latency"]
     if not answer.rows:
-        return [Drawn(shown)]
+        return [Drawn(caption(case))]
     images = written(draw(frame(answer), frame(case.answers["latency_quantiles"])))
-    return [Drawn(shown, "latency", answer, "latency", images)]
+    return [Drawn(caption(case), "latency", answer, "latency", images)]
 
 
 SECTION = Section(

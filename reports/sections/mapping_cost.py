@@ -17,78 +17,65 @@ from reports.style import INK, QUIET, WIDTH, colour, written
 from reports.tables import frame
 
 MEASURED_FROM = 0.01
-"""Smallest share of the direct map at 4K that the published measurements are taken to say something about."""
-
+"""Smallest share of the direct map at 4K to which the published measurements are applied."""
 
 UNMEASURED = "below what anyone has measured"
+
+BALLPARK_PCT = 5.0
+
+_WEIGHTINGS = {
+    "pte_share_mean": ("the bytes", "mapping_cost_pct_by_bytes", "o", "of its bytes (time mean)"),
+    "pte_share_kernel_end": (
+        "the kernel's memory", "mapping_cost_pct_by_kernel_memory", "s", "of the kernel's memory (end)"
+    ),
+    "pte_share_activity": ("the allocations", "mapping_cost_pct_by_activity", "^", "of allocations"),
+}  # fmt: skip
+"""Three readings of "share at 4K": what it is a share of, the column of its cost, its marker, its label."""
+
+_LEAST = 1e-4
+"""Where the axis of shares begins, if no share is smaller."""
 
 
 def basis(case: Case) -> str:
     """Whose figures the scale uses, and whether they are of this architecture."""
-    rows = case.answers["mapping_cost"].records()
-    arch = rows[0]["mapping_cost_basis"].split(",")[0] if rows else ""
-    scale = next(
-        (row for row in case.answers["mapping_scale"].records() if (row["arch"], row["metric"]) == (arch, "time")), None
-    )
-    if scale is None:
+    scales = case.answers["mapping_basis"].records()
+    if not scales:
         return "No difference in time was ever published for a whole workload, so no cost is given."
+    (scale,) = scales
+    arch, own = scale["arch"], case.capture["arch"]
     text = (
-        f"The scale: against an all-4K map, large pages saved {count(scale['measurements'], 'workload')} "
+        f"The scale: compared with an all-4K map, large pages saved {count(scale['measurements'], 'workload')} "
         f"{points(scale['low_pct'])} (low), {points(scale['median_pct'])} (median) and "
         f"{points(scale['high_pct'])} (high) of their time ({arch}, {scale['platforms']}; only significant "
-        "improvements were listed)."
+        "improvements were published)."
     )
-    own = case.capture["arch"]
-    if own != arch:
-        own_text = own or "of unknown architecture"
-        text += f" This recording is {own_text}, and the scale is another architecture's: " + (
-            "for x86_64 nobody has published a difference in time for whole workloads, only which page size was "
-            "fastest in how many of 259 tests (1G 45 %, 2M about 30 %, 4K about 20 %)."
-            if own == "x86_64"
-            else "nobody has published a difference in time for this one."
+    if own == arch:
+        return text
+    published = "nobody has published a difference in time for it."
+    if own == "x86_64":
+        published = (
+            "nobody has published a difference in time for whole workloads on x86_64, only which page size was fastest "
+            "in how many of 259 tests (1G 45 %, 2M about 30 %, 4K about 20 %)."
         )
-    return text
+    text += f" This recording is {own or 'of unknown architecture'}, and the scale is another architecture's: "
+    return text + published
 
 
-def mapping(case: Case) -> list[str]:
-    """For every strategy, its share at 4K and the cost on the published scale."""
-    said = []
-    for row in case.answers["mapping_cost"].records():
-        share = row["pte_share_mean"]
-        if share is None:
-            said.append(f"**{row['strategy']}**: {case.missing(row['strategy'], 'pte_share_mean')}.")
-            continue
-        text = f"**{row['strategy']}**: `pte_share` of {percent(share)} (time mean)"
-        if share < MEASURED_FROM:
-            text += f", {UNMEASURED}"
-        else:
-            text += (
-                f", on the scale {points(row['mapping_cost_pct_low'])} / {points(row['mapping_cost_pct_median'])} / "
-                f"{points(row['mapping_cost_pct_high'])} (low / median / high)"
-            )
-        said.append(text + ".")
-    return said
-
-
-def mapping_short(case: Case) -> str:
-    """One sentence on the mapping cost of all strategies, for the caption of the figure."""
+def caption(case: Case) -> str:
+    """The mapping cost of all strategies, for the figure and the mail."""
     rows = [row for row in case.answers["mapping_cost"].records() if row["pte_share_mean"] is not None]
     below = [row["strategy"] for row in rows if row["pte_share_mean"] < MEASURED_FROM]
-    above = [row for row in rows if row["pte_share_mean"] >= MEASURED_FROM]
-    text = [f"{row['strategy']} {points(row['mapping_cost_pct_median'])}" for row in above]
-    parts = []
-    if len(text) > 1 and not below and len({row["mapping_cost_pct_median"] for row in above}) == 1:
-        text = [f"{points(above[0]['mapping_cost_pct_median'])} for every strategy"]
-    if text:
-        parts.append(f"At the median of the published scale: {listed(text)}")
-    if below:
-        parts.append(f"{UNMEASURED} (`pte_share` under 1 %): {listed(below)}")
-    joined = "; ".join(parts)
-    return joined[:1].upper() + joined[1:] + "." if joined else "No strategy has a `pte_share`."
+    costs = {r["strategy"]: r["mapping_cost_pct_median"] for r in rows if r["pte_share_mean"] >= MEASURED_FROM}
+    text = [f"{name} {points(cost)}" for name, cost in costs.items()]
+    if len(text) > 1 and not below and len(set(costs.values())) == 1:
+        text = [f"{points(min(costs.values()))} for every strategy"]
+    said = [f"At the median of the published scale: {listed(text)}."] if text else []
+    said += [f"Below what anyone has measured (`pte_share` under 1 %): {listed(below)}."] if below else []
+    return " ".join(said) or "No strategy has a `pte_share`."
 
 
 def other_weightings(case: Case) -> str:
-    """Whether it matters by what a share at 4K is weighted: bytes, the kernel's memory, or allocations."""
+    """Whether it matters what the share at 4K is a share of: bytes, the kernel's memory, or allocations."""
     rows = case.answers["mapping_weightings"].records()
     crossing = [
         row
@@ -97,22 +84,15 @@ def other_weightings(case: Case) -> str:
         and min(shares) < MEASURED_FROM <= max(shares)
     ]
     if not crossing:
-        return "By all three, each strategy is on the same side of 1 %: the weighting does not decide anything."
-    said = [f"{_span([row[share] for row in crossing])} of {what}" for share, (what, _) in _WEIGHTINGS.items()]
-    most = max(row[cost] or 0 for row in crossing for _, cost in _WEIGHTINGS.values())
+        return "By all three readings, each strategy is on the same side of 1 %: the choice decides nothing."
+    said = [f"{_span([row[share] for row in crossing])} of {what}" for share, (what, *_) in _WEIGHTINGS.items()]
+    most = max(row[cost] or 0 for row in crossing for _, cost, *_ in _WEIGHTINGS.values())
     return (
-        f"The weighting matters for {number(len(crossing))} of {count(len(rows), 'strategy', 'strategies')}, which "
-        f"have {listed(said)} at 4K: below 1 % by one and above it by another. Their cost at the median of the scale "
-        f"is up to {points(most)}, or none that anyone has measured, by an assumption that nobody has tested. What "
-        "`unprotected` has of it, today's kernel pays already."
+        f"The choice matters for {number(len(crossing))} of {count(len(rows), 'strategy', 'strategies')}, which have "
+        f"{listed(said)} at 4K: below 1 % by one reading and above it by another. Depending on an untested assumption, "
+        f"they cost up to {points(most)} at the median of the scale, or nothing that anyone has measured. Today's "
+        "kernel already pays what `unprotected` has of it."
     )
-
-
-_WEIGHTINGS = {
-    "pte_share_mean": ("the bytes", "mapping_cost_pct_by_bytes"),
-    "pte_share_kernel_end": ("the kernel's memory", "mapping_cost_pct_by_kernel_memory"),
-    "pte_share_activity": ("the allocations", "mapping_cost_pct_by_activity"),
-}
 
 
 def _span(shares: list[float | None]) -> str:
@@ -124,17 +104,18 @@ def _span(shares: list[float | None]) -> str:
 
 
 def lost_1g(case: Case) -> str:
-    """What became of 1G leaves, which is not free either and has no figure."""
+    """What became of 1G leaves, whose cost nobody has published in time."""
     rows = [row for row in case.answers["mapping_cost"].records() if row["pud_share_lost"]]
     leaf, smaller = case.leaf_names["1G"], case.leaf_names["2M"]
     if not rows:
         return f"No strategy split a {leaf} leaf in this recording."
     span = _span([row["pud_share_lost"] for row in rows])
     return (
-        f"A split {leaf} leaf is not free either: {count(len(rows), 'strategy', 'strategies')} ended with {span} of "
-        f"the map in {smaller} leaves or less that had been in {leaf} ones ({listed([r['strategy'] for r in rows])}). "
-        "What that costs was never published in time: of 259 tests on x86_64 1G pages were fastest in 45 %, 2M in "
-        "about 30 %, and in the mean each was best on two of four machines (Xing Zhengjun, 2021): it gets no figure."
+        f"A split {leaf} leaf is not free either: {count(len(rows), 'strategy', 'strategies')} "
+        f"({listed([row['strategy'] for row in rows])}) ended with {span} of the map in leaves of {smaller} or less "
+        f"that began in leaves of {leaf}. This gets no figure, because its cost in time was never published: of 259 "
+        "tests on x86_64, 1G pages were fastest in 45 % and 2M pages in about 30 %, and on average each was best on "
+        "two of four machines (Xing Zhengjun, 2021)."
     )
 
 
@@ -143,12 +124,13 @@ def break_even(case: Case) -> list[str]:
     all_rows = case.answers["break_even"].records()
     rows = [row for row in all_rows if row["costs"] == BUILT_IN]
     if not rows:
-        return ["There is nothing to break even with: that takes `pte-mapped`, beside another strategy."]
+        return ["No break-even: that needs `pte-mapped` and another strategy."]
     said = [
-        "Above the break-even share `pte-mapped` would be better: there a strategy's mapping cost and conversions come "
-        f"to what those of `pte-mapped` do, whose conversions take {percent(rows[0]['pte_mapped_conversion_share'])} "
-        "of the recorded time of all CPUs. The least break-even is over the whole published scale and all prices of "
-        "the cost profile, a flush at a tenth and at ten times its price among them."
+        "Above the break-even share `pte-mapped` would be better: there, a strategy's mapping cost and conversions "
+        "take as long as those of `pte-mapped`, whose conversions take "
+        f"{percent(rows[0]['pte_mapped_conversion_share'])} of the recorded time of all CPUs. The least break-even is "
+        "over the whole published scale and all prices of the cost profile, including a flush at a tenth and at ten "
+        "times its price."
     ]
     never = [row["strategy"] for row in rows if row["break_even_share_least"] >= 1]
     if never:
@@ -176,7 +158,7 @@ def break_even(case: Case) -> list[str]:
 
 
 def calibrated(case: Case) -> list[str]:
-    """What `ptpool replay calibrate` found on the machines that were measured, a sentence for each."""
+    """What `ptpool replay calibrate` found, one sentence per machine."""
     machines: dict[str, list[dict[str, Any]]] = {}
     for row in case.answers["calibration"].records():
         machines.setdefault(row["machine"], []).append(row)
@@ -209,53 +191,38 @@ def _interval(row: dict[str, Any]) -> str:
     return f"{row['median']:.3g} ({row['low']:.3g} to {row['high']:.3g})"
 
 
-BALLPARK_PCT = 5.0
-
-
-_MARKS = (
-    ("pte_share_mean", "o", "of its bytes (time mean)"),
-    ("pte_share_kernel_end", "s", "of the kernel's memory (end)"),
-    ("pte_share_activity", "^", "of allocations"),
-)
-
-
-_LEAST = 1e-4
-"""Where the axis of shares begins, if no share is smaller."""
-
-
-def draw(shares: pd.DataFrame, published: pd.DataFrame, unmeasured: str) -> Figure:
-    """Left a row per strategy with its share at 4K by three weightings, right what was published.
+def draw(shares: pd.DataFrame, published: pd.DataFrame) -> Figure:
+    """Left, one row per strategy with its share at 4K by three readings; right, what was published.
 
     Args:
-        shares: strategy and the shares of the three weightings, of one.
-        published: arch, metric, benchmark, gain_pct: what large pages gained over a map all in 4K pages.
-        unmeasured: what shares below 1 % are.
+        shares: strategy and its three shares, as fractions of one.
+        published: arch, metric, benchmark, gain_pct: what large pages gained over an all-4K map.
     """
     rows = published.groupby(["arch", "metric"], sort=False).ngroups
     figure = Figure(figsize=(WIDTH, max(0.24 * len(shares), 0.42 * rows) + 1.3), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[3, 2])
-    _strategies(left, shares, unmeasured)
+    _strategies(left, shares)
     _published(right, published)
     return figure
 
 
-def _strategies(axis: Axes, shares: pd.DataFrame, unmeasured: str) -> None:
-    numbers = shares[[name for name, _, _ in _MARKS]].to_numpy(dtype="float64")
+def _strategies(axis: Axes, shares: pd.DataFrame) -> None:
+    numbers = shares[list(_WEIGHTINGS)].to_numpy(dtype="float64")
     least = min(_LEAST, 10 ** np.floor(np.log10(np.min(numbers, where=numbers > 0, initial=_LEAST))))
     axis.axvspan(least / 3, MEASURED_FROM, color="#f1f1f1", zorder=0)
-    axis.text(least / 2, -0.9, unmeasured, fontsize=8, style="italic", color=INK, va="center")
+    axis.text(least / 2, -0.9, UNMEASURED, fontsize=8, style="italic", color=INK, va="center")
     axis.axvline(1.0, color=INK, linewidth=1.0, linestyle="dashed", zorder=1)
     axis.text(0.93, -0.9, "all 4K: the scale at right", fontsize=8, color=INK, va="center", ha="right")
     for y, row in enumerate(shares.to_dict("records")):
-        values = [row[name] for name, _, _ in _MARKS]
+        values = [row[name] for name in _WEIGHTINGS]
         placed = [max(float(value), least) for value in values if not pd.isna(value)]
         ink = colour(str(row["strategy"]))
         if placed:
             axis.plot([min(placed), max(placed)], [y, y], color=ink, linewidth=1.2, alpha=0.6)
-        for (_, mark, _), value in zip(_MARKS, values, strict=True):
+        for (*_, mark, _), value in zip(_WEIGHTINGS.values(), values, strict=True):
             if not pd.isna(value):
                 axis.plot([max(float(value), least)], [y], marker=mark, color=ink, markersize=5, linestyle="none")
-    for _, mark, label in _MARKS:
+    for *_, mark, label in _WEIGHTINGS.values():
         axis.plot([], [], marker=mark, color="#555555", linestyle="none", markersize=5, label=label)
     axis.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, columnspacing=1.0,
                 handletextpad=0.2)  # fmt: skip
@@ -284,11 +251,10 @@ def _published(axis: Axes, published: pd.DataFrame) -> None:
 
 def _figures(_: duckdb.DuckDBPyConnection, case: Case) -> list[Drawn]:
     shares, published = case.answers["mapping_weightings"], case.answers["published_mapping"]
-    caption = mapping_short(case)
     if not shares.rows:
-        return [Drawn(caption)]
-    images = written(draw(frame(shares), frame(published), UNMEASURED))
-    return [Drawn(caption, "mapping-cost", shares, "mapping-weightings", images)]
+        return [Drawn(caption(case))]
+    images = written(draw(frame(shares), frame(published)))
+    return [Drawn(caption(case), "mapping-cost", shares, "mapping-weightings", images)]
 
 
 SECTION = Section(

@@ -1,4 +1,4 @@
-"""The direct map as a picture."""
+"""The direct map as a picture: one cell per block (2M) of physical memory, shaded by the smallest leaf in it."""
 
 import textwrap
 from dataclasses import dataclass
@@ -43,8 +43,8 @@ _KEYED = ("none", "part", "all")
 _LEAVES = ("1G", "2M", "4K")
 
 
-KINDS = [f"{leaf} {keyed}" for leaf in _LEAVES for keyed in _KEYED]
-"""What a cell can be; a kind's code is its place plus one, 0 is a hole."""
+KINDS = [(leaf, keyed) for leaf in _LEAVES for keyed in _KEYED]
+"""What a cell can be; the code of a kind is its place plus one, 0 is a hole."""
 
 
 _FILL = {"1G": (226, 228, 222), "2M": (190, 205, 214), "4K": (92, 99, 106)}
@@ -103,7 +103,7 @@ def grid(runs: pd.DataFrame, strategy: str, moment: str, place: Layout) -> Grid:
     where = {row: i for i, row in enumerate(place.rows) if row >= 0}
     chosen = runs[(runs["strategy"] == strategy) & (runs["moment"] == moment)]
     for leaf, keyed, begin, end in zip(*(chosen[c] for c in ("leaf", "keyed", "first_cell", "last_cell")), strict=True):
-        code = KINDS.index(f"{leaf} {keyed}") + 1
+        code = KINDS.index((leaf, keyed)) + 1
         for row in range(begin // place.across, end // place.across + 1):
             first = max(begin, row * place.across) - row * place.across
             last = min(end, (row + 1) * place.across - 1) - row * place.across
@@ -112,7 +112,7 @@ def grid(runs: pd.DataFrame, strategy: str, moment: str, place: Layout) -> Grid:
 
 
 def draw(start: Grid, end: Grid, names: list[str], place: Layout, page_size: int) -> Figure:
-    """Start and end of a direct map that all of `names` leave the same; cells that changed are framed at the end."""
+    """Start and end of a direct map that is the same for all of `names`; at the end, cells that changed are framed."""
     heading = textwrap.wrap(", ".join(names), 108, break_on_hyphens=False)
     side = _PICTURE_PX // place.across
     width, height = _PICTURE_PX / _DPI, len(place.rows) * side / _DPI
@@ -142,7 +142,7 @@ def raster(codes: Grid, changed: npt.NDArray[np.bool_], side: int) -> npt.NDArra
 
 
 def _tile(code: int, side: int, *, framed: bool) -> npt.NDArray[np.uint8]:
-    leaf, keyed = KINDS[code - 1].split()
+    leaf, keyed = KINDS[code - 1]
     tile = np.full((side, side, 3), 255, dtype=np.uint8)
     cell = tile[: side - side // 14, : side - side // 14]  # the rest is the gap to the next cell
     size, line = len(cell), max(1, len(cell) // 8)
@@ -197,7 +197,7 @@ def _legend(figure: Figure, place: Layout, page_size: int, codes: list[int]) -> 
     strip.axis("off")
     at = 0.0
     for code in (code for code in codes if code != HOLE):
-        leaf, keyed = KINDS[code - 1].split()
+        leaf, keyed = KINDS[code - 1]
         extent = (at, at + 0.15, 0.08, 0.23)
         strip.imshow(_tile(code, 28, framed=False), interpolation="none", extent=extent, aspect="auto")
         label = strip.text(
@@ -211,11 +211,11 @@ def _legend(figure: Figure, place: Layout, page_size: int, codes: list[int]) -> 
 
 def any_keyed(codes: Grid) -> bool:
     """Whether any cell is keyed at all."""
-    return any(KINDS[code - 1].split()[1] != "none" for code in np.unique(codes) if code != HOLE)
+    return any(KINDS[code - 1][1] != "none" for code in np.unique(codes) if code != HOLE)
 
 
 def _figures(connection: duckdb.DuckDBPyConnection, case: Case) -> list[Drawn]:
-    """The strip over time, then a picture for each group of strategies whose map ends the same and changed."""
+    """The strip over time, then one picture per group of strategies whose maps changed and end the same."""
     coverage = case.answers["map_coverage"].records()
     if not coverage:
         return [Drawn("The replay recorded no direct map: there is nothing to draw.")]
@@ -240,11 +240,14 @@ def _mosaics(connection: duckdb.DuckDBPyConnection, case: Case, mapped: int) -> 
             continue
         images = written(draw(start, end, names, place, case.capture["page_size"]))
         drawn.append(Drawn(_said(case, names), f"direct-map-{name}", answer, "direct-map", images, ", ".join(names)))
-    return [*drawn, *([Drawn(f"{_said(case, unchanged)} Nothing changed: no picture.")] if unchanged else [])]
+    return [
+        *drawn,
+        *([Drawn(f"{_said(case, unchanged)} Nothing changed, so there is no picture.")] if unchanged else []),
+    ]
 
 
 def _said(case: Case, names: list[str]) -> str:
-    """The findings of several strategies, each said once."""
+    """The findings of several strategies, equal ones together."""
     findings: dict[str, list[str]] = {}
     for name in names:
         findings.setdefault(caption(case, name), []).append(name)
@@ -255,7 +258,7 @@ def caption(case: Case, strategy: str) -> str:
     """The finding of one strategy's picture of the direct map."""
     rows = {row["moment"]: row for row in case.answers["map_coverage"].records() if row["strategy"] == strategy}
     if "start" not in rows or "end" not in rows:
-        return "no direct map was recorded by the replay."
+        return "the replay recorded no direct map."
     start, end = rows["start"], rows["end"]
     names = case.leaf_names
     changed = [
@@ -263,12 +266,11 @@ def caption(case: Case, strategy: str) -> str:
         for leaf, column in (("1G", "pages_1g"), ("2M", "pages_2m"), ("4K", "pages_4k"))
         if start[column] != end[column]
     ]
-    text = f"of the direct map's bytes, {listed(changed)}" if changed else "every leaf kept its size"
+    text = f"share of the direct map by leaf: {listed(changed)}" if changed else "every leaf kept its size"
     if end["pages_keyed"]:
         large = end["pages_keyed"] - end["pages_keyed_4k"]
         of_them = "all" if large == end["pages_keyed"] else number(large) if large else "none"
-        text += f"; {count(end['pages_keyed'], 'page')} keyed at the end, {of_them} of them in leaves larger than "
-        text += names["4K"]
+        text += f"; {count(end['pages_keyed'], 'page')} keyed at the end, {of_them} in leaves larger than {names['4K']}"
     elif not start["pages_keyed"]:
         text += "; nothing is keyed"
     return text + "."

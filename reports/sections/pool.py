@@ -1,4 +1,4 @@
-"""Pool and reserve over time."""
+"""Pool and reserve over time: what each pool holds, what of it lies idle, and the fewest pages left for splits."""
 
 import duckdb
 import numpy as np
@@ -14,11 +14,11 @@ from reports.tables import frame
 
 _STATE = ["ptp_live", "pool_held", "pool_idle"]
 _UNSEEN = 0.004
-"""Curves on average nearer to each other than this share of the axis are drawn as one."""
+"""Curves closer to each other than this share of the axis, on average, are drawn as one."""
 
 
 def draw_pool(samples: pd.DataFrame, seconds: float, unit: str) -> Figure:
-    """A panel per group of pools that hold the same: pages held, page tables in use, idle ones hatched.
+    """One panel per group of pools that hold the same: pages held, page tables in use, idle pages hatched.
 
     Args:
         samples: strategy, t_s, ptp_live, pool_held, pool_idle, reserve_low (any may be missing in a row).
@@ -40,7 +40,7 @@ def draw_pool(samples: pd.DataFrame, seconds: float, unit: str) -> Figure:
 
 
 def groups(samples: pd.DataFrame, within: float) -> dict[str, list[str]]:
-    """Pools whose curves cannot be told apart, from samples as ``carried`` gives them."""
+    """Pools whose curves look the same, from samples as ``carried`` gives them."""
     times = np.unique(samples["t_s"])
     series = {}
     for name, part in samples.groupby("strategy", sort=False):
@@ -50,9 +50,9 @@ def groups(samples: pd.DataFrame, within: float) -> dict[str, list[str]]:
 
 
 def carried(samples: pd.DataFrame, seconds: float) -> pd.DataFrame:
-    """Samples with every value kept until it changes, and until the end of the recording.
+    """Samples in which every value lasts until it changes, or until the end of the recording.
 
-    The time line holds a value only where it changed. The lowest level is that of each step, so it is not carried.
+    The time line holds a value only where it changed. The lowest level belongs to its step and is not carried on.
     """
     parts = []
     for _, part in samples.groupby("strategy", sort=False):
@@ -83,7 +83,7 @@ _UNSEEN_LEVELS = 0.15
 
 
 def draw_reserve(samples: pd.DataFrame, seconds: float, reserve: dict[str, int], unit: str) -> Figure:
-    """A panel per group of pools with the same reserve and the same dips, on a scale that shows single pages.
+    """One panel per group of pools with the same reserve and the same dips, on a scale that shows single pages.
 
     Args:
         samples: strategy, t_s, ptp_live, pool_held, pool_idle, reserve_low (any may be missing in a row).
@@ -105,7 +105,7 @@ def draw_reserve(samples: pd.DataFrame, seconds: float, reserve: dict[str, int],
 
 
 def reserve_groups(samples: pd.DataFrame, reserve: dict[str, int]) -> dict[str, list[str]]:
-    """Pools that cannot be told apart by reserve and level."""
+    """Pools with the same reserve whose levels look the same."""
     times = np.unique(samples["t_s"])
     series = {}
     for name, part in samples.groupby("strategy", sort=False):
@@ -115,7 +115,7 @@ def reserve_groups(samples: pd.DataFrame, reserve: dict[str, int]) -> dict[str, 
 
 
 def dips(part: pd.DataFrame, reserve: int | None) -> str:
-    """How often the level was below the reserve, or empty."""
+    """How often the level was below the reserve, or zero."""
     of = f"of {len(part)} steps"
     if reserve is None:
         empty = int((part["reserve_low"] == 0).sum())
@@ -133,29 +133,19 @@ def _low(axis: Axes, part: pd.DataFrame, ink: str, reserve: int | None) -> None:
     below = part[part["reserve_low"] < (reserve or 1)]
     if reserve is not None:
         axis.axhline(reserve, color=INK, linewidth=0.9, linestyle="dashed")
-    if len(below):  # an empty line with clip_on off has an extent of its own, at the corner of the figure
+    if len(below):  # an empty line with clip_on off would extend to the corner of the figure
         axis.plot(below["t_s"], below["reserve_low"], "v", markersize=4.5, color=INK, clip_on=False)
 
 
-_FLOATS = dict.fromkeys(("ptp_live", "pool_held", "pool_idle", "reserve_low"), "float64")
-
-
 def _figures(_: duckdb.DuckDBPyConnection, case: Case) -> list[Drawn]:
-    answer = case.answers["pool_over_time"]
+    answer, seconds = case.answers["pool_over_time"], case.capture["seconds"]
     if not answer.rows:
         return [Drawn("No strategy with a pool has a time line: there is nothing to draw.")]
-    if not case.capture["seconds"]:
+    if not seconds:
         return [Drawn(f"{_held(case)} All events are of one moment: there is nothing to draw over time.")]
-    samples, seconds = frame(answer).astype(_FLOATS), case.capture["seconds"]
-    drawn = [
-        Drawn(
-            _held(case),
-            "pool-over-time",
-            answer,
-            "pool-over-time",
-            written(draw_pool(samples, seconds, case.time_unit)),
-        )
-    ]
+    samples = frame(answer).astype(dict.fromkeys([*_STATE, "reserve_low"], "float64"))
+    images = written(draw_pool(samples, seconds, case.time_unit))
+    drawn = [Drawn(_held(case), "pool-over-time", answer, "pool-over-time", images)]
     if samples["reserve_low"].notna().any():
         images = written(draw_reserve(samples, seconds, case.reserve, case.time_unit))
         drawn.append(Drawn(_dips(case, samples), "reserve-over-time", answer, "pool-over-time", images))
@@ -163,22 +153,20 @@ def _figures(_: duckdb.DuckDBPyConnection, case: Case) -> list[Drawn]:
 
 
 def _held(case: Case) -> str:
-    """The finding of the pool figure: who held most, and how much of it was page tables at the time of most demand."""
-    held = {name: case.metrics[name]["pool_pages_peak"] for name in case.pools}
-    held = {name: pages for name, pages in held.items() if pages is not None}
-    idle = {name: case.metrics[name]["pool_idle_pages_mean"] for name in case.pools}
-    idle = {name: round(pages) for name, pages in idle.items() if pages is not None}
+    """The finding of the pool figure: how much the pools held, and how much of it lay idle."""
+    held, idle = (
+        {name: round(pages) for name in case.pools if (pages := case.metrics[name][metric]) is not None}
+        for metric in ("pool_pages_peak", "pool_idle_pages_mean")
+    )
     peak = next(iter(case.metrics.values()))["ptp_live_peak"]
     if not held or not idle:
         return "No pool was measured."
-    text = f"The pools held at most {span(held)} pages" + (
-        "" if peak is None else f" for {number(peak)} of page tables"
-    )
-    return f"{text}; what lay idle (hatched) was on average {span(idle)} pages."
+    tables = "" if peak is None else f" for {number(peak)} of page tables"
+    return f"The pools held at most {span(held)} pages{tables}; on average {span(idle)} of them lay idle (hatched)."
 
 
 def _dips(case: Case, samples: pd.DataFrame) -> str:
-    """The finding of the reserve figure, from what it draws."""
+    """The finding of the reserve figure."""
     known = samples.dropna(subset=["reserve_low"])
     lowest = {str(name): float(part["reserve_low"].min()) for name, part in known.groupby("strategy", sort=False)}
     below = [
@@ -188,7 +176,7 @@ def _dips(case: Case, samples: pd.DataFrame) -> str:
     ]
     empty = [name for name, low in lowest.items() if not low]
     text = f"Below their reserve: {listed(below)}." if below else "No pool went below its reserve."
-    return text + (f" Nothing left for a split at some moment: {listed(empty)}." if empty else " None was ever empty.")
+    return text + (f" Empty at some moment: {listed(empty)}." if empty else " None was ever empty.")
 
 
 SECTION = Section("pool", figures=_figures)

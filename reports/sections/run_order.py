@@ -1,4 +1,4 @@
-"""What allocations went through."""
+"""What allocations went through, by order: failures, kswapd, compaction, reclaim, the OOM killer."""
 
 import math
 from typing import Any
@@ -15,21 +15,21 @@ from reports.section import Drawn, Section
 from reports.style import INK, WIDTH, alike, written
 from reports.tables import frame
 
-FLAGS = ("kswapd", "compact_async", "reclaim", "compact_sync", "oom_kill", "null", "refill_failures")
+_FLAGS = ("kswapd", "compact_async", "reclaim", "compact_sync", "oom_kill", "null", "refill_failures")
 _WORDS = ("woke\nkswapd", "async.\ncompaction", "direct\nreclaim", "sync.\ncompaction", "OOM\nkiller", "got\nNULL",
           "of which\nrefills, got\nnothing")  # fmt: skip
 
 
 def draw(rows: pd.DataFrame) -> Figure:
-    """A panel per order at which anything but plain success happened.
+    """One panel per order at which anything but plain success happened, one row per group of equal strategies.
 
     Args:
-        rows: strategy, page_order, attempts and a column per flag.
+        rows: strategy, page_order, attempts and the columns of _FLAGS.
     """
-    orders = sorted(int(order) for order in rows.loc[rows[list(FLAGS)].sum(axis=1) > 0, "page_order"].unique())
+    orders = sorted(int(order) for order in rows.loc[rows[list(_FLAGS)].sum(axis=1) > 0, "page_order"].unique())
     names = list(dict.fromkeys(rows["strategy"]))
     counts = {
-        name: np.stack([_row(rows, name, order, FLAGS) for order in orders])  # orders x flags
+        name: np.stack([_row(rows, name, order, _FLAGS) for order in orders])  # orders x flags
         for name in names
     }
     groups = alike(counts)
@@ -48,7 +48,7 @@ def draw(rows: pd.DataFrame) -> Figure:
         asked = [_row(rows, name, order, ("attempts",))[0] for name in groups]
         axis.set_title(f"order {order}: {_range(asked)} allocations each")
         axis.set_yticks(range(len(groups)), labels)
-        axis.set_xticks(range(len(FLAGS)), _WORDS if i == len(orders) - 1 else [""] * len(FLAGS))
+        axis.set_xticks(range(len(_FLAGS)), _WORDS if i == len(orders) - 1 else [""] * len(_FLAGS))
         axis.tick_params(length=0)
         axis.grid(visible=False)
     return figure
@@ -71,28 +71,23 @@ def _range(values: list[float]) -> str:
 def _figures(_: duckdb.DuckDBPyConnection, case: Case) -> list[Drawn]:
     answer = case.answers["run_order"]
     rows = frame(answer)
-    if rows.empty or not rows[list(FLAGS)].to_numpy().any():
-        return [Drawn("Nothing but plain success at any order: no allocation found its zones below the low watermark.")]
-    totals = {name: part[list(FLAGS)].sum().to_numpy() for name, part in rows.groupby("strategy", sort=False)}
-    for name in case.metrics:
-        totals.setdefault(name, rows.head(0)[list(FLAGS)].sum().to_numpy())
-    said = [
-        f"{listed(names)}: {_passed(totals[first])}"
-        for first, names in alike({str(n): v for n, v in totals.items()}).items()
-    ]
+    if rows.empty or not rows[list(_FLAGS)].to_numpy().any():
+        return [Drawn("Every allocation succeeded at once: none found its zones below the low watermark.")]
+    sums = {str(name): part[list(_FLAGS)].sum().to_numpy() for name, part in rows.groupby("strategy")}
+    totals = {name: sums.get(name, np.zeros(len(_FLAGS))) for name in case.metrics}
+    said = [f"{listed(names)}: {_passed(totals[first])}" for first, names in alike(totals).items()]
     return [Drawn(f"{'; '.join(said)}.", "allocations", answer, "run-order", written(draw(rows)))]
 
 
 def _passed(values: npt.NDArray[Any]) -> str:
-    what = dict(zip(FLAGS, values, strict=True))
-    compacted, nothing = what["compact_async"] + what["compact_sync"], what["null"]
+    what = dict(zip(_FLAGS, values, strict=True))
     parts = [
         count(what["kswapd"], "wake-up of kswapd", "wake-ups of kswapd"),
-        count(compacted, "entry into compaction", "entries into compaction"),
+        count(what["compact_async"] + what["compact_sync"], "entry into compaction", "entries into compaction"),
         count(what["reclaim"], "entry into reclaim", "entries into reclaim"),
-        count(nothing, "NULL", "NULLs"),
+        count(what["null"], "NULL", "NULLs"),
     ]
-    return listed(parts) if values.any() else "plain success alone"
+    return listed(parts) if values.any() else "plain success only"
 
 
 SECTION = Section("run_order", figures=_figures)

@@ -1,4 +1,4 @@
-"""Splits over time."""
+"""Splits over time: how many leaves of the direct map each strategy has split so far, and why."""
 
 import duckdb
 import numpy as np
@@ -14,6 +14,29 @@ from reports.style import INK, QUIET, alike, colour, labels_at_end, panels, thou
 from reports.tables import frame
 
 _CAUSE_LINES = {"refill": (0, (4, 1.5)), "outside": (0, (1, 1.2)), "shrink": (0, (6, 1.5, 1, 1.5)), "ptp": (0, (2, 1))}
+
+
+_STEPS = 240
+"""Steps into which the queries cut the recording."""
+
+
+def caption(case: Case) -> str:
+    """The finding of the figure."""
+    if case.all_4k:
+        return "The direct map is all 4K: splits are not applicable, and there is nothing to draw."
+    totals = {name: case.run_time_splits(name) for name in case.metrics}
+    drawn = {row["strategy"] for row in case.answers["splits_over_time"].records()}
+    shown = {name: total or 0 for name, total in totals.items() if name in drawn}
+    none = [name for name, total in totals.items() if total == 0 and name not in drawn]
+    flat = [name for name, total in totals.items() if total is None and name not in drawn]
+    causes = {name: case.splits.get(name, {}).items() for name in totals}
+    warm = {name: sum(n for (_, cause), n in splits if cause == "warm_up") for name, splits in causes.items()}
+    before = [f"{name} {number(n)}" for name, n in warm.items() if n]
+    said = [f"Splits at run time: {span(shown)}."] if drawn else []
+    said += [f"No splits: {listed(none)}."] if none else []
+    said += [f"Not applicable: {listed(flat)}."] if flat else []
+    said += [f"Before the first event, for tables alive then (not in the curves): {listed(before)}."] if before else []
+    return " ".join(said)
 
 
 def curves(steps: pd.DataFrame, seconds: float) -> pd.DataFrame:
@@ -37,17 +60,13 @@ def curves(steps: pd.DataFrame, seconds: float) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-STEPS = 240
-"""Steps of the recording that the queries cut it into."""
-
-
 def groups(steps: pd.DataFrame, seconds: float) -> dict[str, list[str]]:
     """Strategies that split at the same times for the same causes."""
     causes = list(dict.fromkeys(steps["cause"]))
     series = {}
     for name, part in steps.groupby("strategy", sort=False):
-        counts = np.zeros((len(causes), STEPS + 1))
-        places = np.rint(part["t_s"] / seconds * STEPS).astype(int).clip(0, STEPS)
+        counts = np.zeros((len(causes), _STEPS + 1))
+        places = np.rint(part["t_s"] / seconds * _STEPS).astype(int).clip(0, _STEPS)
         np.add.at(counts, ([causes.index(cause) for cause in part["cause"]], places), part["splits"].astype(int))
         series[str(name)] = counts
     return alike(series)
@@ -102,30 +121,6 @@ def _figures(_: duckdb.DuckDBPyConnection, case: Case) -> list[Drawn]:
         return [Drawn(said)]
     images = written(draw(frame(answer), case.capture["seconds"], case.time_unit))
     return [Drawn(said, "splits-over-time", answer, "splits-over-time", images)]
-
-
-def caption(case: Case) -> str:
-    """The finding of the splits figure."""
-    if case.all_4k:
-        return "The direct map is all 4K: splits are not applicable, and there is nothing to draw."
-    totals = {name: case.run_time_splits(name) for name in case.metrics}
-    drawn = {row["strategy"] for row in case.answers["splits_over_time"].records()}
-    none = [name for name, total in totals.items() if total == 0 and name not in drawn]
-    flat = [name for name, total in totals.items() if total is None and name not in drawn]
-    text = (
-        f"Splits at run time: {span({name: totals[name] or 0 for name in totals if name in drawn})}." if drawn else ""
-    )
-    text += f" No splits: {listed(none)}." if none else ""
-    text += f" Not applicable: {listed(flat)}." if flat else ""
-    warm = {
-        name: sum(n for (_, cause), n in case.splits.get(name, {}).items() if cause == "warm_up") for name in totals
-    }
-    before = [f"{name} {number(n)}" for name, n in warm.items() if n]
-    return text.strip() + (
-        f" Before the first event, while placing the tables alive then (not in the curves): {listed(before)}."
-        if before
-        else ""
-    )
 
 
 SECTION = Section("splits", figures=_figures)

@@ -1,4 +1,4 @@
-"""The direct map as a strip over time: address from top to bottom, time from left to right, shade the share at 4K."""
+"""The direct map over time as a strip: addresses downwards, time to the right, the share at 4K as a shade."""
 
 from dataclasses import dataclass
 
@@ -26,11 +26,11 @@ _ROWS = 40
 _SHADES = LinearSegmentedColormap.from_list("leaf", ["#e2e4de", "#8fa3b0", "#20262c"])
 
 
-_SCALE = PowerNorm(gamma=0.4, vmin=0, vmax=100)  # a single split in a cell of many blocks has to be seen
+_SCALE = PowerNorm(gamma=0.4, vmin=0, vmax=100)  # a single split in a cell of many blocks must be visible
 
 
 def cell_pages(blocks: npt.NDArray[np.int64], block_pages: int) -> int:
-    """Pages of a row of the strip: the fewest, a power of two of blocks, at which those `blocks` fall into 40 rows."""
+    """Pages of a row: the smallest power of two of blocks at which all `blocks` fall into at most 40 rows."""
     shift = 0
     while len(np.unique(blocks >> shift)) > _ROWS:
         shift += 1
@@ -51,12 +51,12 @@ class Strips:
 
     @property
     def whole(self) -> bool:
-        """Whether every cell is mapped at 4K either whole or not at all."""
+        """Whether every cell is either all at 4K or not at all."""
         return all(np.isin(shares, (0.0, 100.0)).all() for shares in self.shares.values())
 
 
 def strips(samples: pd.DataFrame) -> Strips:
-    """The pictures from strategy, cell, step, pages, pages_4k (a row where it changed, and step 0 for all)."""
+    """The pictures, from strategy, cell, step, pages, pages_4k (step 0 for all, later steps where it changed)."""
     cells = sorted({int(cell) for cell in samples["cell"]})
     shares = {}
     for name, part in samples.groupby("strategy", sort=False):
@@ -68,7 +68,7 @@ def strips(samples: pd.DataFrame) -> Strips:
 
 
 def draw(drawn: Strips, cell_bytes: int, seconds: float, unit: str) -> Figure:
-    """A panel per group of strategies whose strips are equal.
+    """One panel per group of strategies whose strips are equal.
 
     Args:
         drawn: what to draw.
@@ -109,7 +109,7 @@ def _address(at: int) -> str:
 
 
 def figures(connection: duckdb.DuckDBPyConnection, case: Case) -> list[Drawn]:
-    """Draw the strip, where any leaf was split after the first event."""
+    """The strip, if any leaf was split after the first event."""
     if case.all_4k or not case.capture["seconds"]:
         return []
     values = {"capture": case.capture["name"], "block_pages": case.block_pages}
@@ -126,17 +126,14 @@ def figures(connection: duckdb.DuckDBPyConnection, case: Case) -> list[Drawn]:
 
 
 def _where(case: Case, drawn: Strips, changed: set[str], cell: int) -> str:
-    """The finding of the strip: into how much of memory the splits fell, and who is not drawn."""
+    """The finding of the strip: how much of memory the splits touched, and which strategies are not drawn."""
     touched = {
         name: int((np.nan_to_num(shares[:, -1]) > np.nan_to_num(shares[:, 0])).sum())
         for name, shares in drawn.shares.items()
     }
-    text = (
-        f"Splits fell into {span(touched)} ranges of {size(cell * case.capture['page_size'])}. "
-        "A row is such a range in which any strategy splits, dark where it is mapped at 4K; a white line stands for "
-        "those left out."
-    )
     still = [name for name in case.metrics if name not in changed and family(name) != "bound"]
-    return text + (
-        f" Without a split of a {case.leaf_names['2M']} leaf, and not drawn: {listed(still)}." if still else ""
+    text = (
+        f"Splits fell into {span(touched)} ranges of {size(cell * case.capture['page_size'])}. Each row is a range in "
+        "which any strategy splits, dark where it is mapped at 4K; white lines stand for ranges left out."
     )
+    return text + (f" Not drawn, because they split no {case.leaf_names['2M']} leaf: {listed(still)}." if still else "")

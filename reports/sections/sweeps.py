@@ -1,18 +1,14 @@
-"""Sweeps over this capture: what no other point beats, and which settings matter."""
-
-import math
-from typing import Any
+"""Sweeps: what each point holds and takes, which points none beats, and which settings matter."""
 
 import duckdb
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
 
 from reports.case import Case
 from reports.formats import count, listed
 from reports.section import Drawn, Section
-from reports.style import INK, QUIET, WIDTH, colour, labels_beside, marker, thousands, written
+from reports.style import INK, QUIET, WIDTH, colour, labels_beside, marker, symlog, thousands, written
 from reports.tables import frame
 
 METRICS = {
@@ -26,8 +22,26 @@ METRICS = {
 _NAMES = 4
 
 
+_PANELS, _ROWS = 8, 30
+
+
+def sentences(case: Case) -> list[str]:
+    """What each sweep consisted of, how many of its points protect, and where none does."""
+    said = []
+    for sweep, mine in frame(case.answers["sweep_points"]).groupby("sweep", sort=False):
+        places = mine.groupby("replayed_on", sort=False)["protects"]
+        none = [str(place) for place, protects in places if not protects.any()]
+        least, most = int(mine["runs"].min()), int(mine["runs"].max())
+        seeds = f"{least} to {most} seeds" if least < most else count(most, "seed")
+        said.append(
+            f"`{sweep}`: {count(len(mine), 'point')} ({seeds} each), {int(mine['protects'].sum())} protect, "
+            f"{int(mine['on_front'].sum())} unbeaten." + (f" Nothing protects on {listed(none)}." if none else "")
+        )
+    return said
+
+
 def draw_fronts(points: pd.DataFrame) -> Figure:
-    """A panel for each sweep and what it replayed on; filled and named: on the front of four costs; crosses fail.
+    """One panel per sweep and machine; coloured and named: unbeaten in four costs; crosses: failed.
 
     Args:
         points: sweep, replayed_on, strategy, brief, pages_held, splits, stalls, conversion_ns, protects, on_front.
@@ -79,21 +93,17 @@ def _scales(axis: Axes, mine: pd.DataFrame) -> None:
     for which, values in (("x", mine["pages_held"]), ("y", mine["conversion_ns"] / 1e6)):
         least, most = float(values[values > 0].min() if (values > 0).any() else 1), float(max(values.max(), 1e-6))
         if most > 10 * least:
-            linear_to = 10.0 ** math.floor(math.log10(least))
-            getattr(axis, f"set_{which}scale")("symlog", linthresh=linear_to, linscale=0.4)
+            symlog(axis, which, values, 1.6)
             getattr(axis, f"{which}axis").get_major_locator().set_params(numticks=3)
-            getattr(axis, f"{which}axis").set_minor_locator(NullLocator())
-            low, high = (-0.25 * linear_to if (values <= 0).any() else 0.7 * least), 1.6 * most
-        else:
-            middle, half = (most + float(values.min())) / 2, (most - float(values.min())) / 2
-            half = 1.2 * max(half, 0.1 * most)  # what differs by less than a tenth lies close
-            low, high = middle - half, middle + half
-        getattr(axis, f"set_{which}lim")(low, high)
+            continue
+        middle, half = (most + float(values.min())) / 2, (most - float(values.min())) / 2
+        half = 1.2 * max(half, 0.1 * most)  # what differs by less than a tenth lies close
+        getattr(axis, f"set_{which}lim")(middle - half, middle + half)
         thousands(getattr(axis, f"{which}axis"))
 
 
 def draw_shares(shares: pd.DataFrame) -> Figure:
-    """A row for each sweep and setting, a column for each metric: the share of its variance that the setting explains.
+    """One row per sweep and setting, one column per metric: the share of its variance that the setting explains.
 
     Args:
         shares: sweep, setting, metric, share.
@@ -116,69 +126,30 @@ def draw_shares(shares: pd.DataFrame) -> Figure:
     return figure
 
 
-_PANELS, _ROWS = 8, 30
-
-
-def _points(case: Case) -> pd.DataFrame:
-    return frame(case.answers["sweep_points"])
-
-
-def sentences(case: Case) -> list[str]:
-    """What each sweep consisted of, how much of it protects, and where nothing does."""
-    said = []
-    points = _points(case)
-    for sweep, mine in points.groupby("sweep", sort=False):
-        places = mine.groupby("replayed_on", sort=False)["protects"]
-        none = [str(place) for place, protects in places if not protects.any()]
-        least, most = int(mine["runs"].min()), int(mine["runs"].max())
-        seeds = f"{least} to {most} seeds" if least < most else count(most, "seed")
-        said.append(
-            f"`{sweep}`: {count(len(mine), 'point')} ({seeds} each), {int(mine['protects'].sum())} protect, "
-            f"{int(mine['on_front'].sum())} beaten by no other."
-            + (f" Nothing protects on {listed(none)}." if none else "")
-        )
-    return said
-
-
 def _figures(_: duckdb.DuckDBPyConnection, case: Case) -> list[Drawn]:
-    points = _points(case)
-    if points.empty:
-        return []
+    points, sensitivity = case.answers["sweep_points"], case.answers["sweep_sensitivity"]
     drawn = []
-    fronts = points[points.groupby(["sweep", "replayed_on"])["on_front"].transform("any")]
-    most = list(fronts.groupby(["sweep", "replayed_on"], sort=False).groups)[:_PANELS]
-    left_out = fronts.groupby(["sweep", "replayed_on"]).ngroups - len(most)
-    fronts = fronts[[pair in most for pair in zip(fronts["sweep"], fronts["replayed_on"], strict=True)]]
-    if most:
+    fronts = frame(points)
+    fronts = fronts[fronts.groupby(["sweep", "replayed_on"])["on_front"].transform("any")]
+    panels = fronts.groupby(["sweep", "replayed_on"], sort=False).ngroup()
+    if not fronts.empty:
+        left_out = panels.max() + 1 - _PANELS
         caption = (
             "Grey: points that protect. In colour: those that no other beats in memory held, splits, stalls and "
-            "conversion time together; their splits in words (a map in pages cannot be split: its tables count "
-            "instead), and stalls where there are any. A cross failed to protect."
-        ) + (f" {left_out} more in the data, by sweep and machine." if left_out else "")
-        drawn.append(
-            Drawn(
-                caption,
-                "sweep-fronts",
-                case.answers["sweep_points"],
-                "sweep-points",
-                written(draw_fronts(fronts)),
-            )
-        )
-    answer = case.answers["sweep_sensitivity"]
-    rows = frame(answer)
-    shown = list(rows.groupby(["sweep", "setting"], sort=False).groups)[:_ROWS]
-    rows = rows[[pair in shown for pair in zip(rows["sweep"], rows["setting"], strict=True)]]
+            "conversion time together, with their splits and stalls (a map in pages cannot be split: its tables count "
+            "instead). Crosses failed to protect."
+        ) + (f" The data have {left_out} more panels, by sweep and machine." if left_out > 0 else "")
+        images = written(draw_fronts(fronts[panels < _PANELS]))
+        drawn.append(Drawn(caption, "sweep-fronts", points, "sweep-points", images))
+    rows = frame(sensitivity)
     if not rows.empty:
         caption = (
-            "How much of a metric's variance each setting explains by itself, the mean over the strategies that have "
-            "it; a dot: none. What settings do only together is in no row, and the seed's share is luck."
+            "How much of a metric's variance each setting explains by itself: the mean over the strategies that have "
+            "it; a dot: none. What settings do only in combination is in no row, and the seed's share is chance."
         )
-        drawn.append(Drawn(caption, "sweep-sensitivity", answer, "sweep-sensitivity", written(draw_shares(rows))))
+        images = written(draw_shares(rows[rows.groupby(["sweep", "setting"], sort=False).ngroup() < _ROWS]))
+        drawn.append(Drawn(caption, "sweep-sensitivity", sensitivity, "sweep-sensitivity", images))
     return drawn
 
 
-def _values(case: Case) -> dict[str, Any]:
-    return {"sentences": sentences(case)}
-
-
-SECTION = Section("sweeps", values=_values, figures=_figures)
+SECTION = Section("sweeps", values=lambda case: {"sentences": sentences(case)}, figures=_figures)
