@@ -152,6 +152,16 @@ def labels_beside(axis: Axes, points: Sequence[tuple[float, float, str, str]], g
         )  # fmt: skip
 
 
+def levels(samples: pd.DataFrame, columns: str | list[str]) -> dict[str, npt.NDArray[np.float64]]:
+    """By strategy, the `columns` at every time in `samples`, which hold a value only where it changed."""
+    times = np.unique(samples["t_s"])
+    parts = {
+        str(name): part.drop_duplicates("t_s", keep="last").set_index("t_s")[columns]
+        for name, part in samples.groupby("strategy", sort=False)
+    }
+    return {name: part.reindex(times, method="ffill").to_numpy(dtype=float) for name, part in parts.items()}
+
+
 def alike(
     series: Mapping[str, npt.ArrayLike], within: float = 0.0, apart: Callable[[Any], Any] = np.max
 ) -> dict[str, list[str]]:

@@ -28,7 +28,9 @@ def order(case: Case) -> list[str]:
     if not turns:
         prices = f"for every price of a flush from a tenth to ten times the assumed {flush}"
     said = [f"From cheap to expensive, {prices}: {ascending}."]
-    said += [f"{_pair(row)} swap where a flush takes {duration(row['turns_at_flush_ns'])}." for row in turns]
+    if turns:
+        where = [f"a flush takes {duration(row['turns_at_flush_ns'])} ({_pair(row)})" for row in turns]
+        said.append(f"This order turns where {'; where '.join(where)}.")
     loose = [_pair(row) for row in steps if not row["holds_in_all_ranges"]]
     if loose:
         said.append(f"Open while each constant may lie anywhere in its range: {'; '.join(loose)}.")
@@ -42,7 +44,7 @@ def _price(row: dict[str, Any]) -> str:
 
 
 def _pair(row: dict[str, Any]) -> str:
-    return f"{row['strategies']} and {row['next_dearer']}"
+    return f"{row['strategies']} before {row['next_dearer']}"
 
 
 def _most(case: Case, dearest: dict[str, Any]) -> list[str]:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from reports.case import Case
 from reports.formats import listed, percent, span
 from reports.section import Drawn, Section
-from reports.style import WIDTH, alike, colour, labels_at_end, line, title, written
+from reports.style import WIDTH, alike, colour, labels_at_end, levels, line, title, written
 from reports.tables import frame
 
 _UNSEEN = 0.003
@@ -19,10 +19,7 @@ _NEARLY_ALL = 0.99
 
 def groups(samples: pd.DataFrame) -> dict[str, list[str]]:
     """Strategies whose curves look the same, from strategy, t_s, share_4k (where it changed)."""
-    times = np.unique(samples["t_s"])
-    series = {}
-    for name, part in samples.groupby("strategy", sort=False):
-        series[str(name)] = part.set_index("t_s")["share_4k"].reindex(times, method="ffill").to_numpy(dtype=float)
+    series = levels(samples, "share_4k")
     top = max(float(np.nanmax(values)) for values in series.values())
     return alike(series, _UNSEEN * top, np.mean)
 

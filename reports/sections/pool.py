@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from reports.case import Case
 from reports.formats import listed, number, span
 from reports.section import Drawn, Section
-from reports.style import INK, alike, colour, labels_at_end, panels, thousands, title, written
+from reports.style import INK, alike, colour, labels_at_end, levels, panels, thousands, title, written
 from reports.tables import frame
 
 _STATE = ["ptp_live", "pool_held", "pool_idle"]
@@ -41,12 +41,7 @@ def draw_pool(samples: pd.DataFrame, seconds: float, unit: str) -> Figure:
 
 def groups(samples: pd.DataFrame, within: float) -> dict[str, list[str]]:
     """Pools whose curves look the same, from samples as ``carried`` gives them."""
-    times = np.unique(samples["t_s"])
-    series = {}
-    for name, part in samples.groupby("strategy", sort=False):
-        known = part.drop_duplicates("t_s", keep="last").set_index("t_s")[_STATE]
-        series[str(name)] = known.reindex(times, method="ffill").to_numpy(dtype=float)
-    return alike(series, within, np.mean)
+    return alike(levels(samples, _STATE), within, np.mean)
 
 
 def carried(samples: pd.DataFrame, seconds: float) -> pd.DataFrame:
@@ -106,11 +101,9 @@ def draw_reserve(samples: pd.DataFrame, seconds: float, reserve: dict[str, int],
 
 def reserve_groups(samples: pd.DataFrame, reserve: dict[str, int]) -> dict[str, list[str]]:
     """Pools with the same reserve whose levels look the same."""
-    times = np.unique(samples["t_s"])
-    series = {}
-    for name, part in samples.groupby("strategy", sort=False):
-        level = part.drop_duplicates("t_s", keep="last").set_index("t_s")["reserve_low"].reindex(times, method="ffill")
-        series[str(name)] = [*np.log2(1 + level.to_numpy(dtype=float)), float(reserve.get(str(name), 0))]
+    series = {
+        name: [*np.log2(1 + low), float(reserve.get(name, 0))] for name, low in levels(samples, "reserve_low").items()
+    }
     return alike(series, _UNSEEN_LEVELS)
 
 

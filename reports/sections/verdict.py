@@ -84,7 +84,7 @@ def _recorded(case: Case, away: dict[str, float]) -> str:
     if not error or not within:
         return text
     pools = "every pool" if len(within) == len(away) else listed(within)
-    return f"{text} The model is off by {count(error, 'split')}, and no more separates unprotected from {pools}."
+    return f"{text} The model is off by {count(error, 'split')}; no more than that separates unprotected from {pools}."
 
 
 def details(case: Case) -> list[str]:

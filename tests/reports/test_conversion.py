@@ -88,8 +88,8 @@ def test_only_an_order_that_turns_is_said_to_turn(case: Case) -> None:
     assert second["holds_for_flush_x10"] is True  # c has more of both
     assert second["turns_at_flush_ns"] is None
     said = " ".join(conversion.order(case))
-    assert "a and b swap where a flush takes 500 ns" in said
-    assert "Open while each constant may lie anywhere in its range: a and b" in said
+    assert "This order turns where a flush takes 500 ns (a before b)" in said
+    assert "Open while each constant may lie anywhere in its range: a before b" in said
     assert "broken" not in said
 
 

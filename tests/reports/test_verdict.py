@@ -175,7 +175,7 @@ def test_splits_are_compared_with_those_of_the_recorded_machine() -> None:
     told = facts(unprotected={"splits_2m": 25}, pba=pool(5, 21), reserve_block=pool(5, 20))
     text = verdict.contrast(replace(told, agreement=recorded((5, 33, 30), (0, 1, 0))))
     assert "took 25 splits; the recorded machine counted 29 (28 of 2M and 1 of 1G). " in text
-    assert text.endswith("The model is off by 4 splits, and no more separates unprotected from pba.")
+    assert text.endswith("The model is off by 4 splits; no more than that separates unprotected from pba.")
     exact = verdict.contrast(replace(told, agreement=recorded((5, 30, 30), (0, 0, 0))))
     assert exact.endswith("took 25 splits; the recorded machine counted 25 (25 of 2M).")
     none = verdict.contrast(replace(told, agreement=recorded((5, 5, 5), (0, 0, 0))))
@@ -186,4 +186,4 @@ def test_errors_of_opposite_sign_do_not_cancel() -> None:
     told = facts(unprotected={"splits_2m": 25}, pba=pool(5, 23))
     text = verdict.contrast(replace(told, agreement=recorded((0, 24, 25), (0, 1, 0))))
     assert "The model is off by 2 splits" in text
-    assert text.endswith("no more separates unprotected from every pool.")
+    assert text.endswith("no more than that separates unprotected from every pool.")
