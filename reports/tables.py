@@ -27,7 +27,7 @@ _SPLITS = {"splits_1g", "splits_2m", "splits_warm_up"}
 
 @dataclass(frozen=True)
 class Table:
-    """A table as it stands in a report, and where it comes from."""
+    """A table of a report, with the question and the SQL behind it."""
 
     name: str
     markdown: str

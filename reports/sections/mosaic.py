@@ -61,7 +61,7 @@ Grid = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Layout:
-    """Which cells stand where: rows of `across` cells; rows without memory are left out.
+    """Which cells are drawn where: rows of `across` cells, without the rows that hold no memory.
 
     Attributes:
         cell_pages: base pages per cell.
