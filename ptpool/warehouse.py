@@ -87,7 +87,7 @@ def _sql(name: str) -> str:
     columns, values = [], []
     for field in FIELDS:
         kind = field.metadata["sql"]
-        columns.append(f"{field.name} {kind} NOT NULL")
+        columns.append(f"{field.name} {kind} NOT NULL DEFAULT '{field.default}'")
         default = f"'{field.default}'::{kind}::VARCHAR"
         values.append(f"{{setting: '{field.name}', value: {field.name}::VARCHAR, default_value: {default}}}")
     text = text.replace("/* columns of the settings */", ", ".join(columns))

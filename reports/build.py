@@ -1,4 +1,4 @@
-"""``report build``: pages and index into a folder, all of it or nothing."""
+"""``report build``: write the pages and the index into a folder, all or nothing."""
 
 import errno
 import multiprocessing
@@ -18,7 +18,7 @@ from reports.index import index_page
 from reports.page import capture_page
 
 MARK = "<!-- written by ptpool report build -->"
-"""First line of every page: a folder without it is not ours to replace."""
+"""First line of every page. A folder without it is never replaced."""
 
 _ELSEWHERE = "name another folder with --out"
 _NO_FOLDERS = ("", ".", "..", "README.md", "index.csv")
@@ -57,13 +57,13 @@ def build(
         connection: an open warehouse.
         out: folder of the report; created if there is none.
         wanted: a capture's name, or ``all``.
-        tell: is told the number of pages done and the name of the next.
+        tell: called with the number of pages done and the name of the next.
 
     Returns:
         The files written, sorted.
 
     Raises:
-        UsageError: nothing to report on, or `out` cannot be written or holds something else.
+        UsageError: there is nothing to report on, or `out` cannot be written or holds something else.
     """
     names = replayed(connection, wanted)
     _check(out, names)
@@ -87,7 +87,7 @@ def build(
 def _pages(
     connection: duckdb.DuckDBPyConnection, names: list[str], tell: Callable[[int, str], None]
 ) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Name and files of every page; many are made by processes, each with the warehouse open for itself."""
+    """Name and files of every page. Several pages are made by processes, each of which opens the warehouse."""
     jobs = min(len(names), os.cpu_count() or 1)
     if len(names) < _MANY or jobs == 1:
         for i, name in enumerate(names):
@@ -111,11 +111,11 @@ def _pages(
 
 
 _MANY = 3
-"""Pages from which on it is worth to start processes."""
+"""Number of pages from which processes are worth starting."""
 
 
 def _leave_interrupts() -> None:
-    """An interrupt from the keyboard is the parent's, which ends its workers."""
+    """Leave interrupts from the keyboard to the parent, which ends its workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -139,15 +139,15 @@ def _ours(folder: Path) -> bool:
 
 
 def _check(out: Path, names: list[str]) -> None:
-    """Refuse to write outside of `out`, and to replace what no report of ours has written."""
+    """Refuse to write outside of `out`, or to replace anything but an earlier report."""
     for name in names:
         if name in _NO_FOLDERS or any(sign in name for sign in "/\\\0"):
-            raise UsageError(f"capture {name!r}: not a name for a folder", "import it again with another --name")
+            raise UsageError(f"capture {name!r}: cannot be the name of a folder", "import it again with another --name")
     if out.exists() and not out.is_dir():
-        raise UsageError(f"{out}: a file, not a folder", _ELSEWHERE)
+        raise UsageError(f"{out}: is a file, not a folder", _ELSEWHERE)
     for folder in (out, *(out / name for name in names)):
         if folder.exists() and any(folder.iterdir()) and not _ours(folder):
-            raise UsageError(f"{folder}: holds something that is not a report", _ELSEWHERE)
+            raise UsageError(f"{folder}: holds files that are not a report", _ELSEWHERE)
 
 
 def _move(fresh: Path, out: Path, old: Path) -> None:

@@ -1,4 +1,4 @@
-"""What is known about one capture: the facts that sentences, tables and figures are made from."""
+"""One capture: the facts behind its sentences, tables and figures."""
 
 import json
 from collections import Counter, defaultdict
@@ -32,13 +32,13 @@ class Case:
         metrics: by strategy, the row of ``strategy_summary``.
         looks: by strategy, its family and look.
         refills: by strategy and page order, requests of its refills and those of them that got nothing.
-        splits: by strategy, leaf and cause, the number of splits (cause ``warm_up``: before the first event).
+        splits: by strategy, leaf and cause, the number of splits (``warm_up``: before the first event).
         failed_allocations: by strategy, requests of any order that got nothing.
-        quality: by name, what the import counted.
-        reserve: by strategy, the pages that it keeps for splits, if its parameters say so.
-        modelled: pairs of strategy and metric that the replay wrote, NULL or not.
-        agreement: what the recorded machine counted before and after, beside the replay of `unprotected`.
-        answers: every answer, by the name of its question, which is asked when it is first looked up.
+        quality: by name, counts of the import.
+        reserve: by strategy, the pages that its parameters keep for splits.
+        modelled: pairs of strategy and metric that the replay wrote, including NULL.
+        agreement: counts of the recorded machine before and after, and of the replay of `unprotected`.
+        answers: every answer, by the name of its question.
     """
 
     capture: dict[str, Any]
@@ -61,17 +61,17 @@ class Case:
 
     @property
     def block_pages(self) -> int:
-        """Pages of a block, which a page table of 8-byte entries maps: 512 with 4K pages."""
+        """Pages that one page table of 8-byte entries maps: 512 with 4K pages."""
         return int(self.capture["page_size"]) // 8
 
     @property
     def leaf_names(self) -> dict[str, str]:
-        """Sizes of this machine's leaves, by what they are with 4K pages."""
+        """Sizes of this machine's leaves, by their names with 4K pages."""
         return LEAF_NAMES[self.capture["page_size"]]
 
     @property
     def pools(self) -> list[str]:
-        """Strategies that keep a pool, and whose refills were counted."""
+        """Strategies with a pool whose refills were counted."""
         return [s for s, m in self.metrics.items() if self.family(s) == "pool" and m["refills"] is not None]
 
     @property
@@ -92,13 +92,19 @@ class Case:
         """A metric of a strategy; None: NULL in the warehouse."""
         return self.metrics[strategy].get(metric)
 
+    def run_time_splits(self, strategy: str) -> float | None:
+        """Splits of 1G and 2M leaves after the first event."""
+        splits = [self.metrics[strategy][leaf] for leaf in ("splits_1g", "splits_2m")]
+        known = [number for number in splits if number is not None]
+        return sum(known) if known else None
+
     def missing(self, strategy: str, metric: str) -> str:
-        """Why a metric is NULL: the replay says that it does not apply, or it does not model it yet."""
+        """Why a metric is NULL: it does not apply, or the replay does not model it yet."""
         return "n/a" if (strategy, metric) in self.modelled else "not modelled yet"
 
 
 def load_case(connection: duckdb.DuckDBPyConnection, capture: str) -> Case:
-    """What is known about one capture.
+    """Load the facts of one capture.
 
     Args:
         connection: an open warehouse.

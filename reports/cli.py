@@ -10,10 +10,10 @@ from ptpool.options import DEFAULT_DB, Db, Json, Quiet, note, say
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Write what the warehouse holds as reports: Markdown with figures, or a mail.",
+    help="Write reports on what the warehouse holds: Markdown with figures, or plain text for a mail.",
 )
 
-Capture = Annotated[str, typer.Option("--capture", metavar="NAME", help="One capture, or all.")]
+Capture = Annotated[str, typer.Option("--capture", metavar="NAME", help="A capture, or all.")]
 
 
 @app.command()
@@ -24,7 +24,7 @@ def build(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Write Markdown, figures (SVG and PNG) and the CSV behind them: a page per capture and an index.
+    """Write one page per capture and an index: Markdown, figures (SVG and PNG), and the CSV behind them.
 
     Example: ptpool report build --out report
     """
@@ -48,7 +48,7 @@ def build(
 
 @app.command()
 def text(capture: Capture = "all", db: Db = DEFAULT_DB, quiet: Quiet = False, as_json: Json = False) -> None:  # noqa: ARG001
-    """Print a report as plain text of at most 76 columns, to paste into a mail.
+    """Print the report as plain text of at most 76 columns, to paste into a mail.
 
     Example: ptpool report text --capture server-16g
     """
@@ -68,16 +68,16 @@ def text(capture: Capture = "all", db: Db = DEFAULT_DB, quiet: Quiet = False, as
 
 @app.command()
 def compare(
-    before: Annotated[Path, typer.Argument(metavar="BEFORE", help="Warehouse from before a change.")],
-    after: Annotated[Path, typer.Argument(metavar="AFTER", help="Warehouse from after it.")],
+    before: Annotated[Path, typer.Argument(metavar="BEFORE", help="Warehouse from before the change.")],
+    after: Annotated[Path, typer.Argument(metavar="AFTER", help="Warehouse from after the change.")],
     capture: Capture = "all",
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare two warehouses: what a change of a strategy, its parameters or ptpool made different.
+    """Compare two warehouses, from before and after a change of a strategy, its parameters or ptpool.
 
-    Runs are paired by recording, strategy, machine and seed. With several seeds, every difference has an interval and
-    the p of a sign test; with one, a replay is deterministic, and what differs is shown as it is.
+    Runs are paired by recording, strategy, machine and seed. With several seeds, each difference has an interval and
+    the p of a sign test. With one seed, a replay is deterministic and the plain difference is shown.
 
     Exit status 1: something differs.
 
@@ -87,8 +87,8 @@ def compare(
     from dataclasses import asdict
 
     from reports.compare import compare_warehouses
-    from reports.compare_text import told
+    from reports.compare_text import compared_text
 
     comparison = compare_warehouses(before, after, capture)
-    say(json.dumps(asdict(comparison), indent=2) if as_json else told(comparison, markdown=markdown))
+    say(json.dumps(asdict(comparison), indent=2) if as_json else compared_text(comparison, markdown=markdown))
     raise typer.Exit(1 if comparison.differences else 0)

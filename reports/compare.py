@@ -1,14 +1,13 @@
 """``report compare``: two warehouses, before and after a change, run by run and metric by metric.
 
-Runs are paired by capture, strategy, all settings and seed. With one seed a replay is deterministic, and what differs,
-differs. With several, seeds are pairs: the mean difference has a bootstrap interval over seeds, and the two-sided sign
-test says how often chance alone gives so one-sided a result (Dixon and Mood 1946).
+Runs are paired by capture, strategy, all settings and seed. A replay is deterministic, so with one seed every
+difference is real. With several, the mean difference has a bootstrap interval over pairs of seeds, and the sign test
+gives the probability of so one-sided a result by chance (two-sided; Dixon and Mood 1946).
 """
 
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import comb
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ptpool.errors import UsageError
+from ptpool.statistics import sign_test
+from ptpool.vocabulary import BUILT_IN
 from ptpool.warehouse import capture_row, open_warehouse
 from reports.questions import ask
 
 _RESAMPLES = 2_000
-_USUAL = {"machine": "recorded", "reclaim": "none", "costs": "built-in", "copies": 1, "inject": 0}
+_USUAL = {"machine": "recorded", "reclaim": "none", "costs": BUILT_IN, "copies": 1, "inject": 0}
 
 Values = dict[str, float | None]
 
@@ -31,15 +32,15 @@ class Difference:
 
     Attributes:
         capture: the recording.
-        setting: strategy, and what of machine, reclaim variant, costs, copies, inject is not the default.
+        setting: strategy, and those of machine, reclaim, costs, copies and inject that are not the default.
         metric: its name.
         unit: its unit.
         before: its mean over seeds; None: not applicable.
         after: the same.
-        seeds: pairs that there are.
+        seeds: number of pairs.
         low: lower end of the 95 % interval of the mean difference; None with one seed.
         high: upper end.
-        p: of the sign test; None with one seed.
+        p: that of the sign test; None with one seed.
     """
 
     capture: str
@@ -60,11 +61,11 @@ class Comparison:
 
     Attributes:
         differences: in the order of the warehouses.
-        same: comparisons of capture, setting and metric that are equal.
-        pairs: runs that were compared.
+        same: number of captures, settings and metrics that are equal.
+        pairs: number of runs compared.
         alone: runs that only one of the two holds, and captures that are not the same recording, in words.
-        parameters: settings whose parameters differ (they end in *), with the change.
-        versions: the versions of ptpool that made the runs: before, after.
+        parameters: settings whose parameters differ (marked with *), with the change.
+        versions: versions of ptpool that made the runs: before, after.
     """
 
     differences: list[Difference]
@@ -90,7 +91,7 @@ def compared(before: Iterable[dict[str, Any]], after: Iterable[dict[str, Any]]) 
             alone.append(f"{setting} of {capture}: several sets of parameters, none of them on both sides")
             continue
         pairs += 1
-        if one != other:  # pairs of the same parameters on both sides stay apart from these
+        if one != other:  # kept apart from pairs with the same parameters on both sides
             setting = f"{setting}*"
             parameters[setting] = _changed(one, other)
         series.setdefault((capture, setting), []).append((old.runs[key][one], new.runs[key][other]))
@@ -145,13 +146,13 @@ class _Runs:
         self.version = ", ".join(sorted(versions))
 
     def against(self, other: "_Runs", side: str) -> list[str]:
-        """What the other has not."""
+        """What the other lacks."""
         missing = []
         for capture, setting, seed in self.runs:
             if capture not in other.sha256:
                 missing.append(f"{capture}, only {side}")
             elif other.sha256[capture] != self.sha256[capture]:
-                missing.append(f"{capture}, another recording of that name")
+                missing.append(f"{capture}, a different recording of that name")
             elif (capture, setting, seed) not in other.runs:
                 missing.append(f"{setting} of {capture}, only {side}")
         return missing
@@ -189,20 +190,11 @@ def _difference(
         return Difference(capture, setting, metric, units[metric], before, after, 1)
     changes = np.array([b - a for a, b in both])
     low, high = interval(changes)
-    return Difference(
-        capture, setting, metric, units[metric], before, after, len(both), low, high, sign_test(changes.tolist())
-    )
+    return Difference(capture, setting, metric, units[metric], before, after, len(both), low, high, sign_test(changes))
 
 
 def interval(changes: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """The 95 % percentile interval of the mean over resampled pairs, the same for the same numbers."""
+    """The 95 % percentile interval of the mean over resampled pairs; always the same for the same numbers."""
     draws = np.random.default_rng(0).choice(changes, (_RESAMPLES, len(changes)))
     low, high = np.percentile(draws.mean(axis=1), [2.5, 97.5])
     return float(low), float(high)
-
-
-def sign_test(changes: list[float]) -> float:
-    """Two-sided p of so many ups or downs, were both equally likely; pairs without a change say nothing."""
-    ups, downs = sum(c > 0 for c in changes), sum(c < 0 for c in changes)
-    as_one_sided = sum(comb(ups + downs, k) for k in range(min(ups, downs) + 1))
-    return min(1.0, 2.0 * as_one_sided / float(2 ** (ups + downs)))

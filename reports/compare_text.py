@@ -1,8 +1,8 @@
-"""A comparison in words and tables: for the terminal and for Markdown."""
+"""A comparison in words and tables, for the terminal or as Markdown."""
 
 from itertools import groupby
 
-from ptpool.text import aligned
+from ptpool.text import aligned, markdown_table
 from reports.compare import Comparison, Difference
 from reports.formats import cell, count
 from reports.tables import wrapped
@@ -10,8 +10,8 @@ from reports.tables import wrapped
 _COLUMNS = ("strategy", "metric", "before", "after", "change", "95 % interval", "seeds", "p")
 
 
-def told(comparison: Comparison, *, markdown: bool = False) -> str:
-    """The comparison, differences by capture, what is equal in a line."""
+def compared_text(comparison: Comparison, *, markdown: bool = False) -> str:
+    """The differences by capture, with a summary before and notes after."""
     blocks = [_head(comparison)]
     for capture, found in groupby(comparison.differences, key=lambda difference: difference.capture):
         blocks.append(f"## {capture}" if markdown else capture)
@@ -50,10 +50,7 @@ def _signed(metric: str, change: float) -> str:
 def _table(rows: list[tuple[str, ...]], *, markdown: bool) -> str:
     used = [i for i in range(len(_COLUMNS)) if any(row[i] for row in rows)]
     columns, cells = [_COLUMNS[i] for i in used], [[row[i] for i in used] for row in rows]
-    if not markdown:
-        return aligned(columns, cells)
-    lines = [columns, ["---"] * len(columns), *cells]
-    return "\n".join("| " + " | ".join(text.replace("|", "\\|") for text in line) + " |" for line in lines)
+    return markdown_table(columns, cells) if markdown else aligned(columns, cells)
 
 
 def _notes(comparison: Comparison) -> list[str]:
@@ -62,12 +59,12 @@ def _notes(comparison: Comparison) -> list[str]:
     several = [d for d in comparison.differences if d.p is not None]
     if one:
         notes.append(
-            "Where there is one seed, a replay is deterministic: the values differ by what is shown, and how much "
-            "of that is the luck of one initial state is not known. More seeds tell: ptpool replay run --seed 1, 2, ..."
+            "With one seed, a replay is deterministic: the values differ by exactly what is shown, but it is unknown "
+            "how much of that depends on one initial state. More seeds show it: ptpool replay run --seed 1, 2, ..."
         )
     if several:
         notes.append(
-            "change is the mean over seeds with its bootstrap interval; p is that of the sign test over seeds, not "
+            "change is the mean over seeds, with its bootstrap interval; p is that of the sign test over seeds, not "
             f"corrected for {count(len(several) + comparison.same, 'comparison')}."
         )
     if comparison.alone:

@@ -1,6 +1,5 @@
-"""The contents of a capture's page, in order: a new section is a template, perhaps a module, and its place here."""
+"""The contents of a capture's page, in order. A new section needs a template, its place here, and perhaps a module."""
 
-from reports import cost, findings
 from reports.section import Section
 from reports.sections import (
     agreement,
@@ -9,10 +8,12 @@ from reports.sections import (
     contention,
     conversion,
     coverage,
+    differences,
     latency,
     mapping_cost,
     mosaic,
     pool,
+    quality,
     risk,
     run_order,
     splits,
@@ -24,9 +25,9 @@ from reports.sections import (
 CONTENTS = (
     answer.SECTION,
     verdict.SECTION,
-    Section("quality", values=lambda case: {"timing": cost.timing(case), "quality": cost.quality(case)}),
+    quality.SECTION,
     Section("summary"),
-    Section("differences", values=lambda case: {"differences": findings.differences(case)}),
+    differences.SECTION,
     trade_offs.SECTION,
     splits.SECTION,
     coverage.SECTION,

@@ -1,5 +1,6 @@
-"""How numbers are written: one function per unit, used by tables, sentences and figures alike."""
+"""How numbers are written in tables, sentences and figures: one function per unit."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 LEAF_NAMES = {
@@ -7,30 +8,30 @@ LEAF_NAMES = {
     16384: {"4K": "16K", "2M": "32M", "1G": "64G"},
     65536: {"4K": "64K", "2M": "512M", "1G": "4T"},
 }
-"""How large leaves are with pages of so many bytes; queries and figures call them as with 4K."""
+"""Sizes of leaves by page size in bytes; queries and figures use the names of 4K pages."""
 
 
 def number(value: float) -> str:
-    """A count in full with thousands separators; what is not whole with three significant digits."""
+    """A whole number in full with thousands separators, any other with three significant digits."""
     if float(value).is_integer() or abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.3g}"
 
 
 def percent(share: float) -> str:
-    """A share of one as a percentage with three significant digits, never rounded up to all or down to nothing."""
-    if 0.9995 <= share < 1 - 1e-9:  # nearer to 1 is what is left of adding up floats
+    """A share of one as a percentage with three significant digits, never rounded to 100 % or 0 %."""
+    if 0.9995 <= share < 1 - 1e-9:  # anything nearer to 1 is float noise
         return "> 99.9 %"
     return "< 0.001 %" if 0 < share < 1e-5 else f"{100 * share:.3g} %"
 
 
 def points(value: float) -> str:
-    """A number that already is a percentage."""
+    """A number that is already a percentage."""
     return f"{value:.2f} %"
 
 
 def size(count: float) -> str:
-    """Bytes in the largest binary unit that leaves at least one."""
+    """Bytes in the largest binary unit that leaves at least one, with three digits: ``16.1 MiB``."""
     units = ["bytes", "KiB", "MiB", "GiB", "TiB"]
     while abs(count) >= 1024 and len(units) > 1:
         count /= 1024
@@ -57,8 +58,16 @@ def listed(words: list[str], last: str = "and") -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}" if words else ""
 
 
+def span(values: Mapping[str, float], said: Callable[[float], str] = number) -> str:
+    """From the least to the most, each with its name: ``58 (self-split) to 128 (generic)``."""
+    least, most = min(values, key=lambda n: values[n]), max(values, key=lambda n: values[n])
+    if said(values[least]) == said(values[most]):
+        return said(values[least])
+    return f"{said(values[least])} ({least}) to {said(values[most])} ({most})"
+
+
 def cell(column: str, value: Any) -> str:
-    """A value of a result column, in the unit that the column's name says."""
+    """A value of a result column, in the unit that the column's name implies."""
     if value is None:
         return ""
     if isinstance(value, bool):

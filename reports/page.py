@@ -14,7 +14,7 @@ from reports.tables import Table, table
 
 
 def machine(case: Case) -> str:
-    """The recorded machine in a line."""
+    """The recorded machine, in one line."""
     capture = case.capture
     parts = [
         f"Linux {capture['kernel_release']}" if capture["kernel_release"] else "kernel not recorded",
@@ -26,10 +26,10 @@ def machine(case: Case) -> str:
 
 
 def recorded(case: Case) -> str:
-    """What was recorded, in a sentence."""
+    """What was recorded, in one sentence."""
     capture = case.capture
     clock = " of emulated time" if capture["timing"] == "emulated" else ""
-    clock += ", a part of the recording" if capture["in_part"] else ""
+    clock += ", part of the recording" if capture["in_part"] else ""
     stacks = "with" if capture["has_stacks"] else "without"
     return f"{count(capture['events'], 'event')} in {_span(capture['seconds'])}{clock}, {stacks} kernel stacks."
 
@@ -39,7 +39,7 @@ def _span(seconds: float) -> str:
 
 
 def anchor(heading: str) -> str:
-    """What a heading is called in links, as forges make it: small letters, dashes for blanks, no punctuation."""
+    """The link to a heading, as forges make it: lower case, dashes for blanks, no punctuation."""
     return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
 
 

@@ -1,4 +1,4 @@
-"""Every question that a report asks, once: a file of ``reports/queries`` is both computed and printed."""
+"""The questions of a report: each file of ``reports/queries`` is run, and printed next to what it gave."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ import duckdb
 
 @dataclass(frozen=True)
 class Answer:
-    """What the warehouse answered: the SQL as it can be run again, and its rows."""
+    """The rows that the warehouse gave, and the SQL that gives them again."""
 
     name: str
     sql: str
@@ -39,7 +39,7 @@ def ask(connection: duckdb.DuckDBPyConnection, name: str, **values: str | int) -
     Args:
         connection: an open warehouse.
         name: name of the question.
-        values: what stands for ``$key`` in the SQL.
+        values: what replaces ``$key`` in the SQL.
 
     Returns:
         The answer, with the SQL that gave it.
@@ -51,7 +51,7 @@ def ask(connection: duckdb.DuckDBPyConnection, name: str, **values: str | int) -
 
 
 class Answers(dict[str, Answer]):
-    """Answers by the name of their question, each asked when it is first looked up."""
+    """Answers by the name of their question, which is asked when it is first looked up."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, **values: str | int) -> None:
         super().__init__()

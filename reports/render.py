@@ -1,4 +1,4 @@
-"""Jinja2: the one environment, with what templates may do to a value."""
+"""The Jinja2 environment, with the filters that templates may use."""
 
 import re
 import shlex
@@ -35,7 +35,7 @@ def file_stem(name: str) -> str:
 
 
 def render(name: str, **values: Any) -> str:
-    """Fill a template; runs of blank lines become one."""
+    """Fill a template; several blank lines become one."""
     lines: list[str] = []
     for line in _environment().get_template(name).render(**values).splitlines():
         if line.strip() or (lines and lines[-1]):

@@ -1,4 +1,4 @@
-"""What a section of a capture's page is made of: a template, the values it is filled with, and figures."""
+"""A section of a capture's page: a template, the values that fill it, and figures."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from reports.questions import Answer
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure, or the sentence that stands where there is nothing to draw.
+    """A figure, or the sentence that takes its place if there is nothing to draw.
 
     Attributes:
         caption: what it shows.
@@ -20,7 +20,7 @@ class Drawn:
         answer: the numbers behind it.
         data: stem of the CSV file that holds those numbers.
         images: bytes by file suffix.
-        strategies: whose it is, where a figure is not of all.
+        strategies: which strategies it shows, if not all.
     """
 
     caption: str
@@ -35,14 +35,14 @@ class Drawn:
 class Section:
     """One section of a capture's page.
 
-    Its template has, beside `values`: ``capture`` (the row of ``capture.sql``), ``figures``, and of ``macros.j2``
-    ``shown("QUESTION")`` (a table with its CSV and SQL) and ``picture(figure)``; ``table("QUESTION").empty`` says
-    whether there is anything to show.
+    Besides `values`, its template has ``capture`` (the row of ``capture.sql``) and ``figures``, and from ``macros.j2``
+    ``shown("QUESTION")`` (a table with its CSV and SQL) and ``picture(figure)``; ``table("QUESTION").empty`` is true if
+    there is nothing to show.
 
     Attributes:
         name: its template is ``templates/sections/NAME.md.j2``.
-        values: what the template says beside tables and figures.
-        figures: draws what there is to draw, in the house's style.
+        values: what the template says apart from tables and figures.
+        figures: draws the figures, in the house style.
     """
 
     name: str

@@ -1,6 +1,7 @@
 """What all figures share: the style sheet, a strategy's colours, panels, labels kept apart, and writing to bytes."""
 
 import io
+import math
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,10 +14,11 @@ import matplotlib as mpl
 import matplotlib.style
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from reports.case import Look
 
@@ -72,7 +74,7 @@ def marker(strategy: str) -> str:
 
 
 def panels(count: int, *, height: float = 2.1, columns: int = 2) -> tuple[Figure, list[Axes]]:
-    """A figure with `count` equal panels on common axes, row by row; places left over stay empty."""
+    """A figure with `count` equal panels on common axes, row by row."""
     columns = min(columns, count)
     rows = -(-count // columns)
     figure = Figure(figsize=(WIDTH, height * rows + 0.35), layout="constrained")
@@ -93,13 +95,25 @@ def thousands(axis: Any) -> None:
     )
 
 
+def symlog(axis: Axes, which: str, values: pd.Series, room: float) -> None:
+    """Make the ``x`` or ``y`` axis logarithmic down to the least of `values` above 0, with `room` times the largest."""
+    least = float(values[values > 0].min()) if (values > 0).any() else 1.0
+    linear_to = 10.0 ** math.floor(math.log10(least))  # a tick of its own, so that none crowds the one at 0
+    getattr(axis, f"set_{which}scale")("symlog", linthresh=linear_to, linscale=0.4)
+    getattr(axis, f"{which}axis").set_minor_locator(NullLocator())
+    thousands(getattr(axis, f"{which}axis"))
+    getattr(axis, f"set_{which}lim")(
+        -0.25 * linear_to if (values <= 0).any() else 0.7 * least, float(values.max()) * room
+    )
+
+
 def spread(values: Sequence[float], sizes: npt.ArrayLike, low: float, high: float) -> list[float]:
-    """Move labels of the heights `sizes` apart: places near `values`, inside low..high if they fit."""
+    """Places for labels of the heights `sizes`: near `values`, apart, and inside low..high if they fit."""
     order = np.argsort(np.asarray(values, dtype=float), kind="stable")
     places = np.asarray(values, dtype=float)[order]
     heights = np.broadcast_to(np.asarray(sizes, dtype=float), places.shape)[order]
     gaps = (heights[1:] + heights[:-1]) / 2
-    for _ in range(60):  # each round pushes every pair that is too close apart by what it lacks, half to either side
+    for _ in range(60):  # each round pushes every pair that is too close apart, by half of what it lacks on either side
         lacking = np.maximum(gaps - np.diff(places), 0) / 2
         places[:-1] -= lacking
         places[1:] += lacking
@@ -131,7 +145,7 @@ def labels_at_end(
 
 
 def labels_beside(axis: Axes, points: Sequence[tuple[float, float, str, str]], gap: float = 0.045) -> None:
-    """Names in a column to the right of the panel, in the order of height, each joined to its points by a line.
+    """Names in a column to the right of the panel, in the order of height, each joined to its point by a line.
 
     Args:
         axis: the panel, its limits and scales as they stay.
@@ -155,15 +169,25 @@ def labels_beside(axis: Axes, points: Sequence[tuple[float, float, str, str]], g
         )  # fmt: skip
 
 
+def levels(samples: pd.DataFrame, columns: str | list[str]) -> dict[str, npt.NDArray[np.float64]]:
+    """By strategy, the `columns` at every time in `samples`, which hold a value only where it changed."""
+    times = np.unique(samples["t_s"])
+    parts = {
+        str(name): part.drop_duplicates("t_s", keep="last").set_index("t_s")[columns]
+        for name, part in samples.groupby("strategy", sort=False)
+    }
+    return {name: part.reindex(times, method="ffill").to_numpy(dtype=float) for name, part in parts.items()}
+
+
 def alike(
     series: Mapping[str, npt.ArrayLike], within: float = 0.0, apart: Callable[[Any], Any] = np.max
 ) -> dict[str, list[str]]:
-    """Strategies whose series lie on each other, so that they are drawn once.
+    """Group strategies whose series lie on each other, to draw them once.
 
     Args:
         series: numbers by strategy, all of the same shape.
-        within: difference that cannot be seen.
-        apart: what counts of the differences: the largest, or their mean.
+        within: the largest difference that cannot be seen.
+        apart: which difference counts: the largest, or the mean.
 
     Returns:
         By the first strategy of a group, all of its names, in the order given.

@@ -1,10 +1,12 @@
-"""Tables: answers of the warehouse shaped by pandas into Markdown and into aligned plain text."""
+"""Tables: answers of the warehouse as Markdown and as aligned plain text."""
 
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
+from ptpool.text import aligned_line, markdown_table, plain_markdown
 from reports.case import Case
 from reports.formats import cell
 from reports.questions import Answer
@@ -18,14 +20,14 @@ _HEADINGS = {
     "splits_warm_up": "splits before the first event",
     "table_pages_direct_map": "pages of direct-map tables",
 }
-"""Columns that read badly as they are called; the CSV files and the glossary keep the names."""
+"""Headings of columns whose names read badly; CSV files and glossary keep the names."""
 
 _SPLITS = {"splits_1g", "splits_2m", "splits_warm_up"}
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table as it stands in a report, and where it comes from."""
+    """A table of a report, with the question and the SQL behind it."""
 
     name: str
     markdown: str
@@ -39,25 +41,27 @@ def frame(answer: Answer) -> pd.DataFrame:
 
 
 def table(answer: Answer, *cases: Case) -> Table:
-    """An answer as a Markdown table; a metric that is NULL, or that says nothing on this machine, says why.
+    """An answer as a Markdown table; a metric that is NULL, or that means nothing on this machine, gives the reason.
 
     Args:
-        answer: what to show; with several cases, its column ``capture`` says which one a row belongs to.
+        answer: what to show; with several cases, its column ``capture`` names the one that a row belongs to.
         cases: where the reasons come from.
     """
-    shown = _shaped(answer, {case.capture["name"]: case for case in cases})
-    return Table(answer.name, markdown(shown, _right(answer)), answer.sql, empty=shown.empty)
-
-
-def _shaped(answer: Answer, cases: dict[str, Case]) -> pd.DataFrame:
+    by_name = {case.capture["name"]: case for case in cases}
     rows = []
     for record in answer.records():
-        case = cases.get(record.get("capture", "")) or (next(iter(cases.values())) if len(cases) == 1 else None)
-        if case and record.get("strategy") in case.metrics:
-            rows.append([metric_cell(case, record["strategy"], *item) for item in record.items()])
+        case = by_name.get(record.get("capture", "")) or (cases[0] if len(cases) == 1 else None)
+        strategy = record.get("strategy")
+        if case and strategy in case.metrics:
+            rows.append([metric_cell(case, strategy, *item) + _remark(strategy, *item) for item in record.items()])
         else:
             rows.append([cell(*item) for item in record.items()])
-    return pd.DataFrame(rows, columns=[heading(column) for column in answer.columns], dtype=object)
+    right = [
+        any(isinstance(row[i], int | float) and not isinstance(row[i], bool) for row in answer.rows)
+        for i in range(len(answer.columns))
+    ]
+    cells = [[plain_markdown(text) for text in row] for row in rows]
+    return Table(answer.name, markdown_table([heading(c) for c in answer.columns], cells, right), answer.sql, not rows)
 
 
 def heading(column: str) -> str:
@@ -69,65 +73,40 @@ def metric_cell(case: Case, strategy: str, column: str, value: object) -> str:
     """A metric of a strategy, or why there is none."""
     if column in _SPLITS and case.all_4k:
         return "n/a"
-    if column in _SPLITS and strategy == "pte-mapped" and value == 0:
-        return "0, by construction"
-    if column == "unkeyed_page_seconds" and case.family(strategy) == "baseline":
-        return "all, no key"
+    if case.family(strategy) == "baseline" and column in ("unkeyed_page_seconds", "fails_at_headroom"):
+        return "all, no key" if column == "unkeyed_page_seconds" else "baseline"
+    if column == "fails_at_headroom" and value == 0:
+        return "never failed"
     if value is not None:
         return cell(column, value)
     if column.startswith("ptp_alloc_p"):
         return "too few samples"
-    if column.startswith("mapping_cost_pct"):
+    if column.startswith("mapping_cost_pct") or column == "fails_at_headroom":
         return "not measured"
     return case.missing(strategy, column) if column in case.described else ""
 
 
-def _right(answer: Answer) -> list[bool]:
-    return [
-        any(isinstance(row[i], int | float) and not isinstance(row[i], bool) for row in answer.rows)
-        for i in range(len(answer.columns))
-    ]
+def _remark(strategy: str, column: str, value: object) -> str:
+    return ", by construction" if column in _SPLITS and strategy == "pte-mapped" and value == 0 else ""
 
 
-def markdown(shown: pd.DataFrame, right: list[bool]) -> str:
-    """A frame of strings as a Markdown table."""
-    lines = ["| " + " | ".join(map(_escaped, shown.columns)) + " |",
-             "|" + "|".join(" ---: " if r else " --- " for r in right) + "|"]  # fmt: skip
-    lines += ["| " + " | ".join(map(_escaped, row)) + " |" for row in shown.itertuples(index=False)]
-    return "\n".join(lines)
+def columns_of_text(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[str]:
+    """Aligned text, the first column to the left and the rest to the right.
 
-
-def _escaped(text: object) -> str:
-    return (
-        str(text).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ").replace("_", "\\_")
-    )
-
-
-def columns_of_text(shown: pd.DataFrame, width: int) -> list[str]:
-    """A frame of strings as aligned text: the first column to the left, the rest to the right.
-
-    Columns that do not fit side by side go into further blocks, each with the first column again.
+    Columns that do not fit into `width` go into further blocks, each with the first column again.
     """
-    label, *rest = list(shown.columns)
-    first = max([len(label), *shown[label].str.len()])
+    first, *widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
     lines: list[str] = []
-    while rest:
-        block: list[tuple[str, int]] = []
-        used = first
-        while rest:
-            wide = max([len(rest[0]), *shown[rest[0]].str.len()]) + 2
-            if block and used + wide > width:
-                break
-            block.append((rest.pop(0), wide))
-            used += wide
-        lines.append((label.ljust(first) + "".join(name.rjust(wide) for name, wide in block)).rstrip())
-        lines.append("-" * used)
-        lines += [
-            (row[label].ljust(first) + "".join(row[name].rjust(wide) for name, wide in block)).rstrip()
-            for row in shown.to_dict("records")
-        ]
-        lines.append("")
-    return lines[:-1]
+    done = 0
+    while done < len(widths):
+        end = done + 1
+        while end < len(widths) and first + sum(2 + wide for wide in widths[done : end + 1]) <= width:
+            end += 1
+        block, right = [first, *widths[done:end]], [False] + [True] * (end - done)
+        shown = [aligned_line([row[0], *row[done + 1 : end + 1]], block, right) for row in (columns, *rows)]
+        lines += [*([""] if done else []), shown[0], "-" * (sum(block) + 2 * (end - done)), *shown[1:]]
+        done = end
+    return lines
 
 
 def wrapped(text: str, width: int = 76, indent: str = "") -> str:

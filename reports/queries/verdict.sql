@@ -1,5 +1,5 @@
 WITH run_out AS (
-    -- The most headroom at which it failed once where the paired unprotected run did not; 0: it never did.
+    -- The most headroom at which it failed at least once while the paired unprotected run did not; 0: never.
     SELECT capture_id, strategy, coalesce(max(headroom) FILTER (failures > 0), 0) AS fails_at_headroom
     FROM risk SEMI JOIN (FROM run WHERE is_default) AS run USING (capture_id, strategy, params)
     WHERE machine = 'recorded' GROUP BY ALL
@@ -14,7 +14,7 @@ WITH run_out AS (
     FROM strategy_summary JOIN capture USING (capture_id) LEFT JOIN run_out USING (capture_id, strategy) LEFT JOIN open_for_writing USING (run_id)
     WHERE capture.name = $capture AND strategy <> 'oracle'
 ), weighed AS (
-    -- Two digits: these are estimates, and what differs by less is not told apart. What was not measured for both is left out between them.
+    -- Two digits: these are estimates, and smaller differences mean nothing. A cost that was not measured for both is not compared.
     SELECT strategy, failures, list_transform([splits_1g + splits_2m, held_bytes, pte_share_mean, conversion_ns, ptp_alloc_p99_ns, fails_at_headroom,
                unkeyed_page_seconds, unkeyed_split_tables, unkeyed_incidents], lambda x: printf('%.2g', x)::DOUBLE) AS costs
     FROM fact WHERE strategy <> 'unprotected'
@@ -28,8 +28,6 @@ WITH run_out AS (
 SELECT strategy, CASE WHEN strategy = 'unprotected' THEN 'no key: today''s kernel' WHEN failures > 0 THEN 'did not supply everything'
                       WHEN beaten_by IS NULL THEN 'none beats it' ELSE 'beaten' END AS standing,
        splits_1g, splits_2m, held_bytes, pte_share_mean, mapping_cost_pct_median, conversion_ns, ptp_alloc_p99_ns,
-       CASE WHEN strategy = 'unprotected' THEN 'the measure' WHEN fails_at_headroom IS NULL THEN 'not measured: ptpool replay risk'
-            WHEN fails_at_headroom = 0 THEN 'never failed' ELSE printf('fails up to a headroom of %.3g', fails_at_headroom) END AS oom_risk,
-       unkeyed_page_seconds, unkeyed_split_tables, unkeyed_incidents, beaten_by
+       fails_at_headroom, unkeyed_page_seconds, unkeyed_split_tables, unkeyed_incidents, beaten_by
 FROM fact LEFT JOIN beaten USING (strategy)
 ORDER BY strategy <> 'unprotected', failures > 0, beaten_by IS NOT NULL, conversion_ns, strategy;

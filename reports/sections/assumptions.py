@@ -1,4 +1,4 @@
-"""Assumptions, and how much they matter: what runs with one thing changed say."""
+"""Assumptions, and how much they matter: what runs with one thing changed show."""
 
 from reports.case import Case
 from reports.formats import cell, count, listed
@@ -6,29 +6,23 @@ from reports.section import Section
 
 
 def sensitivity(case: Case) -> str:
-    """How far the results hang on seed, reclaim, machine, costs, copies and parameters, by the runs that there are."""
+    """How far the results depend on seed, reclaim, machine, costs, copies and parameters, as far as runs show it."""
     (tried,) = case.answers["sensitivity_runs"].records()
     if not tried["runs"]:
         return (
-            "This warehouse holds runs at default settings alone, so how much seed, reclaim and machine matter "
-            "is not known: `ptpool replay run --seed 1`, `--reclaim moderate`, `--machine 8G` "
-            "or `ptpool replay sweep` add them."
+            "This warehouse holds only runs at default settings, so it is unknown how much seed, reclaim and machine "
+            "matter. To find out, add runs: `ptpool replay run --seed 1`, `--reclaim moderate`, `--machine 8G`, or "
+            "`ptpool replay sweep`."
         )
-    rows = case.answers["sensitivity"].records()
     text = f"{count(tried['runs'], 'run')} of {count(tried['strategies'], 'strategy', 'strategies')} at other settings"
-    if not rows:
+    worst = {row["changed"]: row for row in reversed(case.answers["sensitivity"].records())}
+    if not worst:
         return f"{text}: no count of splits, refills, idle pages, permission changes or failures differs."
-    worst = {row["changed"]: row for row in reversed(rows)}
-    said = [
-        f"{what} most in `{row['metric']}` of {row['strategy']} ({_value(row, 'by_default')} by default, "
-        f"{_value(row, 'lowest')} to {_value(row, 'highest')})"
-        for what, row in sorted(worst.items())
-    ]
+    said = []
+    for what, row in sorted(worst.items()):
+        default, low, high = (cell(row["metric"], row[column]) for column in ("by_default", "lowest", "highest"))
+        said.append(f"{what} most in `{row['metric']}` of {row['strategy']} ({default} by default, {low} to {high})")
     return f"{text}. What matters: {listed(said)}."
-
-
-def _value(row: dict[str, object], column: str) -> str:
-    return cell(str(row["metric"]), row[column])
 
 
 SECTION = Section("assumptions", values=lambda case: {"sensitivity": sensitivity(case)})

@@ -185,7 +185,7 @@ def add_run(
 
 
 def write_pair(path: Path) -> None:
-    """One x86-64 capture that tells the strategies apart, one arm64 capture whose map is all 4K."""
+    """One x86-64 capture that separates the strategies, one arm64 capture whose map is all 4K."""
     with open_warehouse(path, write=True) as connection:
         put(connection, "strategy", [(name, "title", "source", "{}", *LOOKS[name]) for name in STRATEGIES])
         constants = built_in().constants
@@ -210,7 +210,7 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def case(tmp_path: Path) -> Iterator[tuple[Case, duckdb.DuckDBPyConnection]]:
-    """What is told of a capture that nothing but its name is known of, and its warehouse, open for writing."""
+    """A capture of which only the name is known, and its warehouse, open for writing."""
     with open_warehouse(tmp_path / "w.duckdb", write=True) as connection:
         connection.execute(
             "INSERT INTO capture BY NAME SELECT 'c' AS capture_id, 'c' AS name, 's' AS source, 'h' AS sha256, "
@@ -229,7 +229,7 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def only_capture() -> Callable[[Path], None]:
-    """Write a warehouse with a capture that nobody replayed."""
+    """Write a warehouse with a capture that was never replayed."""
 
     def write(path: Path) -> None:
         with open_warehouse(path, write=True) as connection:

@@ -7,8 +7,8 @@ import duckdb
 import pytest
 
 from ptpool.warehouse import open_warehouse
-from reports import conversion
 from reports.case import Case, load_case
+from reports.sections import conversion
 
 CONSTANTS = {"change_ns": (100, 500, 600), "split_ns": (0, 1000, 1000), "flush_base_ns": (10, 1000, 2000),
              "flush_per_cpu_ns": (0, 150, 150), "fork_ns": (5e6, 12e6, 20e6)}  # fmt: skip
@@ -78,7 +78,7 @@ def test_bands_are_counts_times_constants(case: Case) -> None:
     assert rows["c"]["conversion_ns"] == 200 * 500 + 200 * 1450
 
 
-def test_an_order_that_turns_is_told_from_one_that_does_not(case: Case) -> None:
+def test_only_an_order_that_turns_is_said_to_turn(case: Case) -> None:
     first, second, last = case.answers["conversion_order"].records()
     assert (first["strategies"], second["strategies"], last["strategies"]) == ("a", "b", "c, c-too")
     # b has 90 flushes more than a, and 90 changes less: 90 f = 90 c.
@@ -88,8 +88,8 @@ def test_an_order_that_turns_is_told_from_one_that_does_not(case: Case) -> None:
     assert second["holds_for_flush_x10"] is True  # c has more of both
     assert second["turns_at_flush_ns"] is None
     said = " ".join(conversion.order(case))
-    assert "a against b turns where a flush takes 500 ns" in said
-    assert "Not settled while each constant may lie anywhere in its range: a against b" in said
+    assert "This order turns where a flush takes 500 ns (a before b)" in said
+    assert "Open while each constant may lie anywhere in its range: a before b" in said
     assert "broken" not in said
 
 
@@ -97,7 +97,9 @@ def test_what_holds_is_said_to_hold(tmp_path: Path) -> None:
     write(tmp_path / "w.duckdb", {name: COUNTS[name] for name in ("a", "c")})
     with open_warehouse(tmp_path / "w.duckdb") as connection:
         said = conversion.order(load_case(connection, "name"))
-    assert said[0].startswith("From cheap to dear, for every price of a flush from a tenth of the assumed 1.45 µs")
+    assert said[0].startswith(
+        "From cheap to expensive, for every price of a flush from a tenth to ten times the assumed 1.45 µs"
+    )
     assert said[1].startswith("The order is the same wherever")
 
 
@@ -133,4 +135,4 @@ def test_the_posted_overhead_without_and_with_fitting(case: Case) -> None:
     assert row["predicted_points_low"] == pytest.approx(100 * 515 * 110 / 20e6)
     assert row["predicted_points_high"] == pytest.approx(100 * 515 * 2600 / 5e6)
     assert row["fitted_ns"] == pytest.approx(0.0432 * 12e6 / 515)
-    assert "which holds the posted figure" in conversion.posted(case)
+    assert "which agrees with the posted figure" in conversion.posted(case)

@@ -2,14 +2,17 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from ptpool.warehouse import open_warehouse
-from reports import cost
 from reports.case import Case
 from reports.questions import Answer, ask
+from reports.sections import mapping_cost
 
 SECOND = 1_000_000_000
+
+
 PRICES = {"change_ns": 1000, "split_ns": 0, "flush_base_ns": 0, "flush_per_cpu_ns": 0}
 
 
@@ -66,7 +69,7 @@ EVEN = "strategy costs pte_share conversion_share pte_mapped_conversion_share br
 
 
 def test_break_even_says_how_far_it_is() -> None:
-    first, never, near, worse, own = cost.break_even(case(break_even=answer(
+    first, never, near, worse, own = mapping_cost.break_even(case(break_even=answer(
         EVEN, ("pba", "built-in", 0.02, 0.0, 0.01, 1.3, 1.2), ("near", "built-in", 0.1, 0.0, 0.01, 0.9, 0.5),
         ("worse", "built-in", 0.6, 0.02, 0.01, 0.8, -0.5), ("pba", "mine@1", 0.02, 0.0, 0.07, 0.1, 0.1))))  # fmt: skip
     assert "take 1 % of the recorded time" in first
@@ -77,7 +80,7 @@ def test_break_even_says_how_far_it_is() -> None:
         own
         == "With the prices of mine@1 the conversions of `pte-mapped` take 7 %, and pba can be worse than it at some share."
     )
-    assert "nothing to break even" in cost.break_even(case(break_even=answer(EVEN)))[0]
+    assert "No break-even" in mapping_cost.break_even(case(break_even=answer(EVEN)))[0]
 
 
 WEIGHTED = (
@@ -99,14 +102,18 @@ WEIGHTED = (
     ],
 )
 def test_other_weightings_matter_where_they_cross_one_percent(rows: list[tuple[object, ...]], said: str) -> None:
-    assert said in cost.other_weightings(case(mapping_weightings=answer(WEIGHTED, *rows)))
+    assert said in mapping_cost.other_weightings(case(mapping_weightings=answer(WEIGHTED, *rows)))
 
 
 def test_a_split_1g_leaf_is_said_and_gets_no_figure() -> None:
-    text = cost.lost_1g(case(mapping_cost=answer("strategy pud_share_lost", ("pba", 0.0625), ("unprotected", 0.0))))
-    assert text.startswith("A split 1G leaf is not free either: 1 strategy ended with 6.25 %")
-    assert "(pba)" in text and "no figure" in text
-    assert "No strategy split" in cost.lost_1g(case(mapping_cost=answer("strategy pud_share_lost", ("pba", None))))
+    text = mapping_cost.lost_1g(
+        case(mapping_cost=answer("strategy pud_share_lost", ("pba", 0.0625), ("unprotected", 0.0)))
+    )
+    assert text.startswith("A split 1G leaf is not free either: 1 strategy (pba) ended with 6.25 %")
+    assert "no figure" in text
+    assert "No strategy split" in mapping_cost.lost_1g(
+        case(mapping_cost=answer("strategy pud_share_lost", ("pba", None)))
+    )
 
 
 def test_1g_leaves_lost_are_counted_from_the_map(warehouse: Path) -> None:
@@ -122,7 +129,7 @@ def test_1g_leaves_lost_are_counted_from_the_map(warehouse: Path) -> None:
 
 def test_every_measured_machine_has_a_sentence() -> None:
     columns = "machine quantity page_bytes working_set_bytes busy_cpus low median high unit"
-    text, other = cost.calibrated(case(calibration=answer(
+    text, other = mapping_cost.calibrated(case(calibration=answer(
         columns, ("a", "penalty", 1 << 21, 1 << 20, None, 1.0, 2.0, 3.0, "%"),
         ("a", "penalty", 1 << 21, 1 << 30, None, 30.0, 40.0, 50.0, "%"),
         ("a", "permission_change", None, None, 0, 1.0, 900.0, 3.0, "ns"),
@@ -133,3 +140,43 @@ def test_every_measured_machine_has_a_sentence() -> None:
         "one permission change takes 17.6 µs with 3 other CPUs busy."
     )
     assert other == "Measured on b: one permission change takes 2 µs with 1 other CPU busy."
+
+
+def costs(share: float, median: float | None) -> Case:
+    scale = "arch measurements low_pct median_pct high_pct platforms"
+    return case(
+        mapping_cost=answer("strategy pte_share_mean mapping_cost_pct_median", ("pba", share, median)),
+        mapping_basis=answer(scale, ("aarch64", 4, 2.68, 3.91, 12.77, "AmpereOne")),
+    )
+
+
+@pytest.mark.parametrize(
+    ("share", "median", "said"),
+    [
+        (0.0099, None, "Below what anyone has measured (`pte_share` under 1 %): pba."),
+        (0.01, 0.0268, "At the median of the published scale: pba 0.03 %."),
+    ],
+)
+def test_below_one_percent_no_cost_is_given(share: float, median: float | None, said: str) -> None:
+    assert mapping_cost.caption(costs(share, median)) == said
+
+
+def test_the_scale_of_another_architecture_is_said_to_be_one() -> None:
+    text = mapping_cost.basis(costs(0.5, 1.0))
+    assert "2.68 % (low), 3.91 % (median) and 12.77 % (high)" in text
+    assert "another architecture's" in text
+    assert "nobody has published a difference in time for whole workloads on x86_64" in text
+
+
+def test_shares_by_every_reading_are_drawn_next_to_the_published_figures() -> None:
+    shares = pd.DataFrame([("pba", 0.002, 0.03, 0.0), ("pte-mapped", 1.0, None, 1.0)],
+                          columns=["strategy", "pte_share_mean", "pte_share_kernel_end", "pte_share_activity"])  # fmt: skip
+    published = pd.DataFrame([("aarch64", "time", "a", 2.7), ("aarch64", "time", "b", 4.9), ("x86_64", "time", "c", -1.0)],
+                             columns=["arch", "metric", "benchmark", "gain_pct"])  # fmt: skip
+    left, right = mapping_cost.draw(shares, published).axes
+    marks = {
+        (x, y) for line in left.lines if line.get_marker() != "None" for x, y in zip(*line.get_data(), strict=True)
+    }
+    assert marks == {(0.002, 0), (0.03, 0), (1e-4, 0), (1.0, 1)}  # nothing stands at the left end, not measured nowhere
+    assert [text.get_text() for text in right.get_yticklabels()] == ["time\n(aarch64)", "time\n(x86_64)"]
+    assert right.get_xlim()[0] == -1.0 and left.get_xlim()[0] < 1e-4

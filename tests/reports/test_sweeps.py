@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from reports.figures import sweeps as figure
+from reports.sections import sweeps as figure
 from reports.sections.sweeps import SECTION, sentences
 from reports.tables import frame
 
@@ -45,9 +45,7 @@ def test_without_a_sweep_there_is_no_section(case):
 def test_what_protects_and_what_no_other_beats(case):
     told, connection = case
     swept(connection)
-    assert sentences(told) == [
-        "`how-many`: 6 points (2 seeds each), 4 protect, 3 beaten by no other. Nothing protects on 2G."
-    ]
+    assert sentences(told) == ["`how-many`: 6 points (2 seeds each), 4 protect, 3 unbeaten. Nothing protects on 2G."]
     points = frame(told.answers["sweep_points"])
     assert set(points.loc[points["on_front"], "brief"]) == {"1", "4", "16"}
     assert set(points["settings"]) == {f"reserve {n}" for n in (0, 1, 4, 16, 64)}

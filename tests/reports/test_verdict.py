@@ -1,15 +1,16 @@
-"""The verdict: who is beaten by whom, and what is said about what would change it."""
+"""The verdict: which strategies are beaten, and what would change that."""
 
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from report_case import facts, pool
 
 from ptpool.warehouse import open_warehouse
-from reports import sensitivity
 from reports.case import Case, load_case
 from reports.questions import Answer
+from reports.sections import verdict
 from reports.sections.answer import answer
 
 SOUND = {
@@ -17,6 +18,8 @@ SOUND = {
     "pool_idle_pages_mean": 100, "table_pages_direct_map": 10, "unkeyed_page_seconds": 0, "unkeyed_split_tables": 0,
     "ptp_nulls": 0, "split_starvations": 0, "deadlocks": 0, "stalls": 0, "refills": 3,
 }  # fmt: skip
+
+
 RUNS: dict[str, dict[str, Any]] = {
     "unprotected": {"conversion_ns": 0, "splits_2m": 0, "pool_idle_pages_mean": None, "refills": None, "table_pages_direct_map": 8},
     "pba": {},
@@ -70,7 +73,7 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
     write(path)
     with open_warehouse(path) as connection:
         loaded = load_case(connection, "name")
-        for name in ("verdict", "conversion_order", "break_even", "contention_limits", "mapping_cost", "risk"):
+        for name in ("verdict", "conversion_order", "break_even", "contention_limits", "mapping_basis", "risk"):
             assert loaded.answers[name].columns
     return loaded
 
@@ -94,31 +97,31 @@ def test_who_is_beaten(case: Case) -> None:
 
 
 def test_what_wins_is_said_with_what_it_costs(case: Case) -> None:
-    said = sensitivity.wins(case)
+    said = verdict.wins(case)
     assert said[0] == (
-        "Of 6 strategies with a key 5 supplied everything. No other is as good in every column and better in one than: "
-        "pba and reserve-block (not told apart); self-split; pte-mapped."
+        "Of 6 strategies that key page tables, 5 supplied everything. Unbeaten, all costs considered: pba and "
+        "reserve-block (indistinguishable); self-split; pte-mapped."
     )
     assert "splits 4 (self-split) to 5" in said[1]
     assert "memory held 136 KiB (pte-mapped) to 410 KiB" in said[1]
     assert said[2] == (
-        "Against `pte-mapped`, pba holds 272 KiB more (the tables of a map at 4K counted) and spends 1 µs in permission "
-        "changes instead of 9 ms, with 2 % of the map at 4K instead of 100 %."
+        "Compared with `pte-mapped`, pba holds 272 KiB more (counting the tables of an all-4K map), spends 1 µs in "
+        "permission changes instead of 9 ms, and has 2 % of the map at 4K instead of 100 %."
     )
 
 
 def test_the_answer_begins_with_who_is_not_beaten(case: Case) -> None:
     assert answer(case)[1].startswith(
-        "Beaten by no other, all costs taken together: pba and reserve-block (not told apart); self-split; pte-mapped. "
-        "No recommendation among the pools: they took equally many refills"
+        "Unbeaten, all costs considered: pba and reserve-block (indistinguishable); self-split; pte-mapped. "
+        "No pool is recommended: each pool took 3 refills"
     )
 
 
 def test_what_is_not_measured_is_said_and_how_to(case: Case) -> None:
-    would = " ".join(sensitivity.would_change(case))
-    assert "Memory pressure: **not measured**. `ptpool replay risk`" in would
-    assert "More CPUs: **not simulated**. `ptpool replay contention`" in would
-    cannot = " ".join(sensitivity.cannot_tell(case))
+    would = " ".join(verdict.would_change(case))
+    assert "Memory pressure: **not measured**; run `ptpool replay risk`" in would
+    assert "More CPUs: **not simulated**; run `ptpool replay contention`" in would
+    cannot = " ".join(verdict.cannot_tell(case))
     for words in ("took 3 to 3 refills", "its clock is not that", "no allocation stalled", "no snapshot"):
         assert words in cannot
 
@@ -132,7 +135,7 @@ def test_risk_decides_where_it_was_measured(tmp_path: Path) -> None:
         )  # with other parameters it is another pool
         case = load_case(connection, "name")
         assert standings(case)["pba"] == ("beaten", "reserve-block")
-        assert "Memory pressure: pba fails up to a headroom of 1.5" in " ".join(sensitivity.would_change(case))
+        assert "Memory pressure: pba fails up to a headroom of 1.5" in " ".join(verdict.would_change(case))
 
 
 def test_prices_that_matter_are_named(case: Case) -> None:
@@ -143,6 +146,44 @@ def test_prices_that_matter_are_named(case: Case) -> None:
         (("pba", "2M blocks", 6.4), ("reserve-block-percpu, a block each", "2M blocks", None)),
     )  # fmt: skip
     changed = replace(case, answers={**case.answers, "conversion_order": order, "contention_limits": limits, "break_even": Answer("", "", (), ())})  # fmt: skip
-    said = sensitivity.would_change(changed)
-    assert said[0].endswith("within the ranges of the constants these turn: freetype before pte-mapped.")
+    said = verdict.would_change(changed)
+    assert said[0].endswith("may turn within the constants' ranges: freetype before pte-mapped.")
     assert "from about 6 that do nothing but fill page tables" in said[-1]
+
+
+def test_many_pools_are_said_as_a_range() -> None:
+    few = verdict.contrast(facts(unprotected={"splits_2m": 2}, pba=pool(20, 5), reserve_block=pool(0)))
+    assert few == (
+        "The pools took, at run time: pba 20 refills and 5 splits of the direct map; reserve-block no refills and no "
+        "splits of the direct map. Unprotected, without any keys, took 2 splits."
+    )
+    many = verdict.contrast(
+        facts(pba=pool(20, 5), reserve_block=pool(9, 5), self_split=pool(30, 5), generic=pool(40, 5))
+    )
+    assert (
+        many == "The pools took 9 (reserve-block) to 40 (generic) refills and 5 splits of the direct map at run time."
+    )
+
+
+def recorded(splits_2m: tuple[int, int, int], splits_1g: tuple[int, int, int]) -> list[dict[str, Any]]:
+    columns = ("quantity", "recorded_before", "recorded_after", "replayed_after")
+    rows = (("free pages", 9, 8, 1), ("2M splits since boot", *splits_2m), ("1G splits since boot", *splits_1g))
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def test_splits_are_compared_with_those_of_the_recorded_machine() -> None:
+    told = facts(unprotected={"splits_2m": 25}, pba=pool(5, 21), reserve_block=pool(5, 20))
+    text = verdict.contrast(replace(told, agreement=recorded((5, 33, 30), (0, 1, 0))))
+    assert "took 25 splits; the recorded machine counted 29 (28 of 2M and 1 of 1G). " in text
+    assert text.endswith("The model is off by 4 splits; no more than that separates unprotected from pba.")
+    exact = verdict.contrast(replace(told, agreement=recorded((5, 30, 30), (0, 0, 0))))
+    assert exact.endswith("took 25 splits; the recorded machine counted 25 (25 of 2M).")
+    none = verdict.contrast(replace(told, agreement=recorded((5, 5, 5), (0, 0, 0))))
+    assert none.endswith("the recorded machine counted none.")
+
+
+def test_errors_of_opposite_sign_do_not_cancel() -> None:
+    told = facts(unprotected={"splits_2m": 25}, pba=pool(5, 23))
+    text = verdict.contrast(replace(told, agreement=recorded((0, 24, 25), (0, 1, 0))))
+    assert "The model is off by 2 splits" in text
+    assert text.endswith("no more than that separates unprotected from every pool.")

@@ -1,7 +1,8 @@
-"""The direct map as a strip over time: address from top to bottom, time from left to right, shade the share at 4K."""
+"""The direct map over time as a strip: addresses downwards, time to the right, the share at 4K as a shade."""
 
 from dataclasses import dataclass
 
+import duckdb
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -9,16 +10,27 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
 
-from reports.style import alike, panels, title
+from reports.case import Case
+from reports.formats import listed, size, span
+from reports.questions import ask
+from reports.section import Drawn
+from reports.style import alike, panels, title, written
+from reports.tables import frame
 
 STEPS = 120
+
+
 _ROWS = 40
+
+
 _SHADES = LinearSegmentedColormap.from_list("leaf", ["#e2e4de", "#8fa3b0", "#20262c"])
-_SCALE = PowerNorm(gamma=0.4, vmin=0, vmax=100)  # a single split in a cell of many blocks has to be seen
+
+
+_SCALE = PowerNorm(gamma=0.4, vmin=0, vmax=100)  # a single split in a cell of many blocks must be visible
 
 
 def cell_pages(blocks: npt.NDArray[np.int64], block_pages: int) -> int:
-    """Pages of a row of the strip: the fewest, a power of two of blocks, at which those `blocks` fall into 40 rows."""
+    """Pages of a row: the smallest power of two of blocks at which all `blocks` fall into at most 40 rows."""
     shift = 0
     while len(np.unique(blocks >> shift)) > _ROWS:
         shift += 1
@@ -39,12 +51,12 @@ class Strips:
 
     @property
     def whole(self) -> bool:
-        """Whether every cell is mapped at 4K either whole or not at all."""
+        """Whether every cell is either all at 4K or not at all."""
         return all(np.isin(shares, (0.0, 100.0)).all() for shares in self.shares.values())
 
 
 def strips(samples: pd.DataFrame) -> Strips:
-    """The pictures from strategy, cell, step, pages, pages_4k (a row where it changed, and step 0 for all)."""
+    """The pictures, from strategy, cell, step, pages, pages_4k (step 0 for all, later steps where it changed)."""
     cells = sorted({int(cell) for cell in samples["cell"]})
     shares = {}
     for name, part in samples.groupby("strategy", sort=False):
@@ -56,7 +68,7 @@ def strips(samples: pd.DataFrame) -> Strips:
 
 
 def draw(drawn: Strips, cell_bytes: int, seconds: float, unit: str) -> Figure:
-    """A panel per group of strategies whose strips are equal.
+    """One panel per group of strategies whose strips are equal.
 
     Args:
         drawn: what to draw.
@@ -94,3 +106,34 @@ def draw(drawn: Strips, cell_bytes: int, seconds: float, unit: str) -> Figure:
 
 def _address(at: int) -> str:
     return f"{at / (1 << 30):.2f} GiB" if at >= 1 << 30 else f"{at / (1 << 20):g} MiB"
+
+
+def figures(connection: duckdb.DuckDBPyConnection, case: Case) -> list[Drawn]:
+    """The strip, if any leaf was split after the first event."""
+    if case.all_4k or not case.capture["seconds"]:
+        return []
+    values = {"capture": case.capture["name"], "block_pages": case.block_pages}
+    blocks = ask(connection, "split_blocks", **values)
+    if not blocks.rows:
+        return [Drawn("No leaf was split after the first event: there is no change over time to draw.")]
+    cell = cell_pages(np.array([block for (block,) in blocks.rows]), case.block_pages)
+    answer = ask(connection, "mosaic_over_time", cell_pages=cell, **values)
+    changed = {row["strategy"] for row in answer.records() if row["step"]}
+    samples = frame(answer).astype({"pages": "float64", "pages_4k": "float64"})
+    drawn = strips(samples[samples["strategy"].isin(changed)])
+    images = written(draw(drawn, cell * case.capture["page_size"], case.capture["seconds"], case.time_unit))
+    return [Drawn(_where(case, drawn, changed, cell), "direct-map-over-time", answer, "direct-map-over-time", images)]
+
+
+def _where(case: Case, drawn: Strips, changed: set[str], cell: int) -> str:
+    """The finding of the strip: how much of memory the splits touched, and which strategies are not drawn."""
+    touched = {
+        name: int((np.nan_to_num(shares[:, -1]) > np.nan_to_num(shares[:, 0])).sum())
+        for name, shares in drawn.shares.items()
+    }
+    still = [name for name in case.metrics if name not in changed and case.family(name) != "bound"]
+    text = (
+        f"Splits fell into {span(touched)} ranges of {size(cell * case.capture['page_size'])}. Each row is a range in "
+        "which any strategy splits, dark where it is mapped at 4K; white lines stand for ranges left out."
+    )
+    return text + (f" Not drawn, because they split no {case.leaf_names['2M']} leaf: {listed(still)}." if still else "")
