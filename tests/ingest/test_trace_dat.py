@@ -361,12 +361,12 @@ def circle() -> bytes:
 PAGE_POINTERS = [Machine().format(name).replace("unsigned long pfn", "struct page * page") for name in Machine().ids]
 DAMAGE = {
     "version": (replaced(b"tracing7", b"tracing8"), "version 8"),
-    "cut header": (small().write("6")[:300], "are not there"),
+    "cut header": (small().write("6")[:300], "should follow are missing"),
     "no events": (small(cpus={}).write("7"), "no events"),
     "latency": (small().write("6").replace(b"flyrecord", b"latency  "), "latency tracer"),
     "circle": (circle(), "in a circle"),
     "compression": (small().write("7-zstd").replace(b"zstd\0", b"lzip\0"), "compressed with lzip"),
-    "no formats": (small(formats=[]).write("7"), "no page-allocation events are described"),
+    "no formats": (small(formats=[]).write("7"), "it describes no page-allocation events"),
     "page pointers": (small(formats=PAGE_POINTERS).write("6"), "struct page"),
     "page size": (small(Machine(page=4096 + 8), cpus={0: bytes(8192)}).write("7"), "impossible page size"),
     "header_page": (replaced(b"u64 timestamp;\toffset:0", b"u64 timestamp;\toffset:4"), "header_page"),

@@ -1,4 +1,4 @@
-"""What a perf.data file says before and behind its records: attributes of its events, features of its machine.
+"""What a perf.data file has before and after its records: attributes of its events, features of its machine.
 
 Layouts are those of tools/perf/Documentation/perf.data-file-format.txt and tools/perf/util/header.c; attributes are
 ``struct perf_event_attr`` (include/uapi/linux/perf_event.h), of which every size since the first is read.
@@ -40,7 +40,7 @@ class Cursor:
         """The next bytes."""
         taken = self._data[self.at : self.at + size]
         if len(taken) < size:
-            raise UsageError(f"{self._where}: {size} bytes from byte {self.at} on are not there", DAMAGED)
+            raise UsageError(f"{self._where}: {size} bytes from byte {self.at} on are missing", DAMAGED)
         self.at += size
         return taken
 
@@ -74,14 +74,14 @@ class Attribute:
 
 @dataclass
 class Header:
-    """What the file says beside its records.
+    """What the file says apart from its records.
 
     Args:
         order: the byte order of the recording machine.
         pipe: whether the file was a pipe: attributes and features are records among the others.
         start: first byte of the records.
         end: the byte after them.
-        finished: whether perf came to write how long the file is; if not, no features are there.
+        finished: whether perf wrote the length of the file; if it was killed before, there are no features.
         attributes: of each event.
         features: contents by number, of those that ptpool uses.
     """
@@ -104,7 +104,7 @@ def read_header(file: Mapped) -> Header:
     order: Order = "little" if file.bytes(0, 8) == LITTLE_MAGIC else "big"
     cursor = Cursor(file.bytes(0, 104), order, f"{file.path}: header")
     if cursor.take(8) not in MAGICS:
-        raise UsageError(f"{file.path}: no perf.data", "formats that are known: ptpool ingest formats")
+        raise UsageError(f"{file.path}: no perf.data", "for the formats that can be read: ptpool ingest formats")
     size = cursor.number(8)
     if size == _PIPE_HEADER:
         return Header(order, True, _PIPE_HEADER, file.size)
@@ -115,9 +115,11 @@ def read_header(file: Mapped) -> Header:
     if not size <= start < 1 << 63 or start > file.size:
         raise UsageError(f"{file.path}: header: the records begin at byte {start} of {file.size}", DAMAGED)
     if not _SMALLEST_ATTRIBUTE + 16 <= attribute_size <= _LARGEST_ATTRIBUTE + 16 or attributes_size % attribute_size:
-        raise UsageError(f"{file.path}: header: {attributes_size} bytes of attributes of {attribute_size}", DAMAGED)
+        raise UsageError(
+            f"{file.path}: header: {attributes_size} bytes of attributes of impossible size {attribute_size}", DAMAGED
+        )
     if attributes + attributes_size > file.size:
-        raise UsageError(f"{file.path}: header: {attributes_size} bytes of attributes are not there", DAMAGED)
+        raise UsageError(f"{file.path}: header: its {attributes_size} bytes of attributes are missing", DAMAGED)
     for place in range(attributes, attributes + attributes_size, attribute_size):
         where = f"{file.path}: attribute at byte {place}"
         data = file.bytes(place, attribute_size)
@@ -129,7 +131,7 @@ def read_header(file: Mapped) -> Header:
 
 
 def _features(file: Mapped, header: Header, cursor: Cursor) -> Iterator[tuple[int, bytes]]:
-    """The features that ptpool uses; their sections stand behind the records in the order of their bits."""
+    """The features that ptpool uses; their sections follow the records in the order of their bits."""
     words = cursor.take(FEATURES // 8)
     present = _bits(words, 8, header.order)
     if HOSTNAME not in present:  # perf always writes it: else the bitmap has words of 32 bits (perf_file_header__read)

@@ -1,4 +1,4 @@
-"""The descriptions of trace events in a perf.data file: which of them are page events, and where their fields lie.
+"""The descriptions of trace events in a perf.data file: which ones are page events, and where their fields lie.
 
 The section is what tools/perf/util/trace-event-info.c:tracing_data_get writes: the tracefs of the recorded machine,
 file by file.
@@ -44,7 +44,7 @@ _ID = re.compile(r"^ID: (\d{1,5})$", re.MULTILINE)
 _MOST_EVENTS = 1 << 16  # common_type has 16 bits
 
 
-class Events:
+class EventTable:
     """The trace events of a recording.
 
     Args:
@@ -70,7 +70,7 @@ class Events:
         for system, text in texts:
             number = _ID.search(text)
             if number is None or int(number[1]) >= _MOST_EVENTS:
-                raise UsageError(f"{where}: an event of {system} without its number", DAMAGED)
+                raise UsageError(f"{where}: an event of {system} has no number", DAMAGED)
             self.of[int(number[1])] = OTHER
             if system == "kmem" and found < len(_PAGE_EVENTS):
                 event = parse_format(text, where)
@@ -87,8 +87,8 @@ def _row(event: EventFormat) -> list[int]:
     kind, names = _PAGE_EVENTS[event.name]
     if "pfn" in names and "pfn" not in event.fields and "page" in event.fields:
         raise UsageError(
-            f"{event.where}: {event.name} has no pfn: a kernel before 4.2 recorded it",
-            "import the text of perf script, run on that machine",
+            f"{event.where}: {event.name} has no pfn: it was recorded by a kernel before 4.2",
+            "run perf script on that machine and import its text",
         )
     row = [kind]
     end = 0

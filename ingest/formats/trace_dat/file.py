@@ -1,7 +1,7 @@
 """The container of trace-cmd's trace.dat: its header, sections, options and buffers, of versions 6 and 7.
 
-Described in trace-cmd.dat.v6(5) and trace-cmd.dat.v7(5); where they err, by what trace-cmd 3.1 to 3.4 writes (the
-size in a section's header has 8 bytes, a BUFFER option holds the buffer's page size).
+trace-cmd.dat.v6(5) and trace-cmd.dat.v7(5) describe it. Where they are wrong, this follows what trace-cmd 3.1 to 3.4
+writes: the size in a section's header has 8 bytes, and a BUFFER option holds the buffer's page size.
 """
 
 import os
@@ -44,13 +44,11 @@ class Cursor:
         """The next bytes.
 
         Raises:
-            UsageError: so many are not there.
+            UsageError: there are fewer.
         """
         at = self._stream.tell()
         if size > min(self._end - at, _LARGEST):
-            raise UsageError(
-                f"{self.where}: byte {at:,}: {size:,} bytes are said to follow and are not there", _DAMAGED
-            )
+            raise UsageError(f"{self.where}: byte {at:,}: the {size:,} bytes that should follow are missing", _DAMAGED)
         data = self._stream.read(size)
         if len(data) < size:
             raise UsageError(f"{self.where}: byte {at:,}: cut off", _DAMAGED)
@@ -86,7 +84,7 @@ class Buffer:
 
     Args:
         name: of the instance; empty for the top-level one.
-        clock: as the file calls it; empty: it does not.
+        clock: its name in the file; empty: it has none.
         page_size: bytes.
         cpus: number, offset and size of each CPU's data, as far as it has any.
         compressed: whether they are chunks.
@@ -127,7 +125,7 @@ def decompress(data: bytes, size: int, kind: str, where: str) -> bytes:
     """Decompress one block whose size is known.
 
     Raises:
-        UsageError: it is damaged, or compressed in a way that is not known.
+        UsageError: it is damaged, or of an unknown kind of compression.
     """
     try:
         if kind == "zlib":
@@ -139,7 +137,7 @@ def decompress(data: bytes, size: int, kind: str, where: str) -> bytes:
     except (OSError, zlib.error, ValueError) as error:
         raise UsageError(f"{where}: the compressed data is damaged ({error})", _DAMAGED) from error
     if len(plain) != size:
-        raise UsageError(f"{where}: the compressed data is damaged (another size than it says)", _DAMAGED)
+        raise UsageError(f"{where}: the compressed data is damaged (its size is wrong)", _DAMAGED)
     return plain
 
 
@@ -153,12 +151,12 @@ def read_trace_dat(stream: BinaryIO, path: Path) -> TraceDat:
     stream.seek(0)
     cursor = Cursor(stream, end, str(path), "little")
     if cursor.bytes(min(end, 10)) != MAGIC:
-        raise UsageError(f"{path}: no trace.dat", "formats that are known: ptpool ingest formats")
+        raise UsageError(f"{path}: no trace.dat", "for the formats that can be read: ptpool ingest formats")
     version = cursor.string()
     if version not in ("6", "7"):
         shown = "".join(c if c.isprintable() else "?" for c in version[:10])
         raise UsageError(
-            f"{path}: version {shown} of trace.dat; ptpool reads 6 and 7", "trace-cmd convert --file-version 7"
+            f"{path}: trace.dat of version {shown}; ptpool reads 6 and 7", "trace-cmd convert --file-version 7"
         )
     big, long_size = cursor.bytes(2)
     if big > 1 or long_size not in (4, 8):

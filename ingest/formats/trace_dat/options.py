@@ -1,4 +1,4 @@
-"""The options of a trace.dat that say something about the recording (trace-cmd.dat.v7(5))."""
+"""The options of a trace.dat that describe the recording (trace-cmd.dat.v7(5))."""
 
 import re
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ class Options:
     """What the options said.
 
     Args:
-        clock: of the top-level buffer, with what turns its stamps into ns.
+        clock: of the top-level buffer, with its conversion to ns.
         release: of the kernel.
         arch: as uname has it.
         cpus: of the machine; 0: not said.
@@ -31,7 +31,7 @@ class Options:
     arch: str = ""
     cpus: int = 0
     lost: dict[str, dict[int, int]] = field(default_factory=dict)
-    _buffer: str = ""  # whose statistics follow
+    _buffer: str = ""  # the buffer whose statistics follow
 
     def read(self, option: int, data: bytes, order: str, where: str) -> None:
         """Take in one option; one that says nothing about the events is passed over.
