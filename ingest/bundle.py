@@ -1,4 +1,4 @@
-"""What belongs to a capture: the trace files, the snapshots before and after, and what describes the machine."""
+"""The files of a capture: its trace, the snapshots before and after, and those that describe the machine."""
 
 import re
 import unicodedata
@@ -29,7 +29,7 @@ class Bundle:
     format: Format
     snapshots: dict[tuple[str, str], Path] = field(default_factory=dict)  # (moment, buddyinfo or ...)
     machine: dict[str, Path] = field(default_factory=dict)
-    described: list[Path] = field(default_factory=list)  # formats of events, where the trace does not hold them
+    described: list[Path] = field(default_factory=list)  # formats of events, where they are not in the trace
     kallsyms: Path | None = None
 
     @property
@@ -41,7 +41,7 @@ class Bundle:
 
 
 def find_bundle(paths: Sequence[Path], name: str | None, snapshots: Path | None, wanted: str = "auto") -> Bundle:
-    """Find what belongs to a capture.
+    """Find the files of a capture.
 
     Args:
         paths: trace files that are parts of one capture, or one folder.
@@ -50,7 +50,7 @@ def find_bundle(paths: Sequence[Path], name: str | None, snapshots: Path | None,
         wanted: the format, or auto.
 
     Raises:
-        UsageError: something is missing, or is no trace that can be read.
+        UsageError: a file is missing, or is not a trace that can be read.
     """
     _check_arguments(paths, name, snapshots)
     forced = next((form for form in FORMATS if form.name == wanted), None)
@@ -79,7 +79,7 @@ def _check_arguments(paths: Sequence[Path], name: str | None, snapshots: Path | 
         if not path.exists():
             raise UsageError(f"{path}: no such file or folder", "name a trace file, or a folder that holds one")
         if not path.is_file() and not path.is_dir():
-            raise UsageError(f"{path}: a pipe or device", "write it to a file first: it is read more than once")
+            raise UsageError(f"{path}: a pipe or device", "write it to a file first: a trace is read more than once")
     if snapshots is not None and not snapshots.is_dir():
         raise UsageError(f"{snapshots}: no such folder", "--snapshots names the folder that holds before/ and after/")
     folder = next((path for path in paths if path.is_dir()), None)
@@ -134,7 +134,7 @@ def _of_all_cpus(path: Path) -> list[Path]:
 
 
 def is_name(name: str) -> bool:
-    """Whether a capture can be called so: reports make a folder of it, and commands take several joined by commas."""
+    """Whether a capture can have this name: reports name folders after it, and commands take names joined by commas."""
     return (
         all(map(_may_be_in_name, name)) and name[:1].isalnum() and name != "all" and len(name.encode()) <= _LONGEST_NAME
     )
@@ -145,7 +145,7 @@ def _may_be_in_name(character: str) -> bool:
 
 
 def _name_of(path: Path) -> str:
-    """What to call a capture after its folder or first file."""
+    """The name of a capture, after its folder or first file."""
     name = path.name if path.name not in ("", "..") else path.resolve().name
     if not path.is_dir():
         while name.endswith(_ENDINGS):

@@ -1,7 +1,7 @@
 """The trace formats: what they are, and how to recognise which one a file is in.
 
 A format is a module with ``open_trace(paths, context)``, which gives a ``Trace`` (ingest/trace.py). A
-text format's is a compiled ``scan_block`` under formats/text/reader.py; see formats/text/scan.py for what it fills.
+text format is a compiled ``scan_block`` that formats/text/reader.py drives; formats/text/scan.py says what it fills.
 """
 
 import re
@@ -89,12 +89,12 @@ NAMES = tuple(form.name for form in FORMATS)
 
 
 def called(path: Path) -> Format | None:
-    """The format of a file by its place in a bundle; None: nothing follows from it."""
+    """The format of a file by its place in a bundle; None: the place does not say it."""
     return next((form for form in FORMATS if form.files and path.absolute().match(form.files)), None)
 
 
 def known(head: bytes) -> Format | None:
-    """The format of a file that begins with these bytes; None: not one that ptpool knows."""
+    """The format of a file that begins with these bytes; None: an unknown one."""
     for form in FORMATS:
         if head.startswith(form.magic):
             return form
@@ -108,7 +108,7 @@ def sniff(head: bytes, where: str) -> Format:
     """The format of a file that begins with these bytes.
 
     Raises:
-        UsageError: it is in none.
+        UsageError: it is of none.
     """
     form = known(head)
     if form is not None:

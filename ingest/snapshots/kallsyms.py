@@ -1,4 +1,4 @@
-"""Kernel symbols: /proc/kallsyms, and from addresses of stacks to the names of functions."""
+"""Kernel symbols: from /proc/kallsyms, and from the addresses of stacks to the names of functions."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,7 +37,7 @@ class Symbols:
     def moved(self, symbol: str, address: int) -> "Symbols":
         """The symbols of the same kernel booted so that one of `bounds` lies at an address (KASLR).
 
-        Where the kernel has moved, its modules lie elsewhere, too, by amounts that nobody knows: without them.
+        Its modules move by unknown amounts; they are left out where the kernel has moved.
         """
         there = self.bounds.get(symbol, address)
         if there == address:
@@ -101,5 +101,5 @@ def read_symbols(path: Path) -> Symbols:
     finally:
         data.close()
     if len(text) > LONGEST or not re.match(rb"[0-9a-f]+ \S \S", text):
-        raise UsageError(f"{path}: no kernel symbols", "copy /proc/kallsyms of the recorded machine, as root")
+        raise UsageError(f"{path}: it holds no kernel symbols", "copy /proc/kallsyms of the recorded machine, as root")
     return parse_symbols(bytes(text))

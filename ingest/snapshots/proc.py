@@ -1,4 +1,4 @@
-"""The /proc snapshots beside a capture, as rows of the warehouse's tables.
+"""The /proc snapshots of a capture, as rows of the warehouse's tables.
 
 Formats are those of mm/vmstat.c (buddyinfo, pagetypeinfo, zoneinfo, vmstat), fs/proc/meminfo.c, fs/proc/page.c
 (kpageflags) and kernel/resource.c (iomem), Linux 4.14 to 7.0.
@@ -40,7 +40,7 @@ Runs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]
 
 
 class MalformedError(Exception):
-    """A line that is not what the file should hold."""
+    """A line that cannot be in such a file."""
 
     def __init__(self, line: int, text: str) -> None:
         shown = text.strip()[:60]
@@ -91,7 +91,7 @@ def pagetypeinfo(lines: list[str]) -> tuple[Rows, Rows]:
 def zoneinfo(lines: list[str]) -> tuple[Rows, Rows]:
     """Rows (name, value) such as ('Node 0, zone DMA32, present', 520150), and pagesets (node, zone, cpu, name, value).
 
-    What the file says of the whole node, under its first zone, is left out: vmstat and meminfo have the sums.
+    Statistics of a whole node, which the file has under its first zone, are left out: vmstat and meminfo have the sums.
     """
     rows: Rows = []
     pagesets: Rows = []
@@ -197,7 +197,7 @@ def parse(path: Path, reader: Callable[[], Any]) -> Any:
     """Run a reader of one snapshot file.
 
     Raises:
-        UsageError: the file is not what its name says, with the line.
+        UsageError: the file is not what its name says; the message has the line.
     """
     try:
         return reader()

@@ -22,26 +22,26 @@ CREATE TABLE capture (
     events BIGINT NOT NULL, lost_events BIGINT NOT NULL, has_stacks BOOLEAN NOT NULL,
     window_from_ns BIGINT, window_to_ns BIGINT, code_version VARCHAR NOT NULL
 );
-COMMENT ON TABLE capture IS 'One recording: a trace and the snapshots beside it';
+COMMENT ON TABLE capture IS 'One recording: a trace and its snapshots';
 COMMENT ON COLUMN capture.capture_id IS 'Hash of name, input bytes, time window and the code that read them';
-COMMENT ON COLUMN capture.name IS 'Name given on import; unique';
+COMMENT ON COLUMN capture.name IS 'Unique name, given on import';
 COMMENT ON COLUMN capture.source IS 'File names that were read, without their folders';
 COMMENT ON COLUMN capture.sha256 IS 'SHA-256 over names and bytes of the trace and its snapshots';
-COMMENT ON COLUMN capture.format IS 'Trace format: ftrace, perf-script';
-COMMENT ON COLUMN capture.kernel_release IS 'uname -r of the recorded machine, if a file says it';
+COMMENT ON COLUMN capture.format IS 'Trace format: see ptpool ingest formats';
+COMMENT ON COLUMN capture.kernel_release IS 'uname -r of the recorded machine; NULL when unknown';
 COMMENT ON COLUMN capture.arch IS 'uname -m of the recorded machine; NULL when unknown';
 COMMENT ON COLUMN capture.page_size IS 'Bytes per base page';
 COMMENT ON COLUMN capture.cpus IS 'CPUs of the recorded machine: from snapshots, else the highest CPU seen in the trace plus one';
-COMMENT ON COLUMN capture.total_pages IS 'Base pages present, from zoneinfo or MemTotal; NULL when no snapshot says it';
-COMMENT ON COLUMN capture.clock IS 'Trace clock, if a file says it';
-COMMENT ON COLUMN capture.timing IS 'real, emulated (no rate or wait taken from it is a finding) or unknown';
+COMMENT ON COLUMN capture.total_pages IS 'Base pages present, from zoneinfo or MemTotal; NULL when unknown';
+COMMENT ON COLUMN capture.clock IS 'Trace clock; NULL when unknown';
+COMMENT ON COLUMN capture.timing IS 'real, emulated (its rates and waits are not findings) or unknown';
 COMMENT ON COLUMN capture.first_ns IS 'Time of the first event kept';
 COMMENT ON COLUMN capture.last_ns IS 'Time of the last event kept';
 COMMENT ON COLUMN capture.events IS 'Rows in page_event';
 COMMENT ON COLUMN capture.lost_events IS 'Events that the recorder says it lost';
 COMMENT ON COLUMN capture.has_stacks IS 'Whether any event carries a kernel stack';
-COMMENT ON COLUMN capture.window_from_ns IS 'Start of the part that was kept (--from): page_flags before are those of this time, other snapshots before are older; NULL: from the start of the recording';
-COMMENT ON COLUMN capture.window_to_ns IS 'End of the part that was kept (--to): snapshots after are of a later time; NULL: to the end of the recording';
+COMMENT ON COLUMN capture.window_from_ns IS 'Start of the part that was kept (--from): page_flags before the recording are brought forward to this time, other snapshots before it are not; NULL: start of the recording';
+COMMENT ON COLUMN capture.window_to_ns IS 'End of the part that was kept (--to); snapshots after the recording are of a later time; NULL: end of the recording';
 COMMENT ON COLUMN capture.code_version IS 'Version and source hash of the ptpool that imported it';
 
 CREATE TABLE page_event (
@@ -63,15 +63,15 @@ COMMENT ON COLUMN page_event.migratetype IS 'Requested migratetype (0 Unmovable,
 COMMENT ON COLUMN page_event.gfp_flags IS 'GFP bits as numbered by Linux 6.12; NULL where the event has none';
 COMMENT ON COLUMN page_event.gfp_text IS 'GFP flags as printed in the trace';
 COMMENT ON COLUMN page_event.stack_id IS 'Kernel stack, see stack; NULL when none was recorded';
-COMMENT ON COLUMN page_event.consumer IS 'Who asked for the memory, by stack; a free inherits it from the page (one of a kernel stack never seen allocated has it by its own stack); NULL: never seen allocated';
-COMMENT ON COLUMN page_event.level IS 'Level of the page table; NULL when it is none, or unknown';
-COMMENT ON COLUMN page_event.role IS 'Whether the table was linked at once, deposited beside a huge page or preallocated; NULL when unknown';
+COMMENT ON COLUMN page_event.consumer IS 'Consumer of the memory, by stack; a free inherits it from its page (that of a kernel stack never seen allocated has it by its own stack); NULL: never seen allocated';
+COMMENT ON COLUMN page_event.level IS 'Level of the page table; NULL where the page is no table, or unknown';
+COMMENT ON COLUMN page_event.role IS 'Whether the table was linked at once, deposited for a huge page or preallocated; NULL when unknown';
 
 CREATE TABLE stack (
     capture_id VARCHAR NOT NULL, stack_id INTEGER NOT NULL, frames VARCHAR[] NOT NULL, consumer consumer NOT NULL,
     level table_level, role table_role
 );
-COMMENT ON TABLE stack IS 'Distinct kernel call stacks of a capture, and what the classification rules make of them';
+COMMENT ON TABLE stack IS 'Distinct kernel call stacks of a capture, and their class by ingest/rules.toml';
 COMMENT ON COLUMN stack.capture_id IS 'Capture it belongs to';
 COMMENT ON COLUMN stack.stack_id IS 'Number within the capture, from 0 in order of first appearance';
 COMMENT ON COLUMN stack.frames IS 'Function names, innermost first; unresolved addresses stay addresses';
@@ -83,7 +83,7 @@ CREATE TABLE import_stat (
     capture_id VARCHAR NOT NULL, name VARCHAR NOT NULL, severity severity NOT NULL, cpu SMALLINT, value BIGINT NOT NULL,
     explanation VARCHAR NOT NULL
 );
-COMMENT ON TABLE import_stat IS 'What reading a capture found: losses, oddities, and what was left out, each with what it means';
+COMMENT ON TABLE import_stat IS 'Data quality of a capture: losses, oddities and what was left out, each with its meaning';
 COMMENT ON COLUMN import_stat.capture_id IS 'Capture it belongs to';
 COMMENT ON COLUMN import_stat.name IS 'Name of the count';
 COMMENT ON COLUMN import_stat.severity IS 'info, notice, error, or data_loss';
@@ -162,21 +162,21 @@ CREATE TABLE permission_change (
     capture_id VARCHAR NOT NULL, ts_ns BIGINT NOT NULL, cpu SMALLINT NOT NULL, pid INTEGER NOT NULL, first_pfn BIGINT NOT NULL,
     pages BIGINT NOT NULL, set_bits UBIGINT NOT NULL, clear_bits UBIGINT NOT NULL, stack_id INTEGER
 );
-COMMENT ON TABLE permission_change IS 'Permission changes of the direct map that were recorded by a kernel probe (ptpool ingest capture, x86); those of aliases, too';
+COMMENT ON TABLE permission_change IS 'Permission changes of the direct map, including those of aliases, that a kernel probe recorded (ptpool ingest capture, x86)';
 COMMENT ON COLUMN permission_change.capture_id IS 'Capture it belongs to';
 COMMENT ON COLUMN permission_change.ts_ns IS 'Time on the capture''s clock, ns';
 COMMENT ON COLUMN permission_change.cpu IS 'CPU';
 COMMENT ON COLUMN permission_change.pid IS 'Thread id of the task';
 COMMENT ON COLUMN permission_change.first_pfn IS 'First page';
-COMMENT ON COLUMN permission_change.pages IS 'How many pages of 4K';
+COMMENT ON COLUMN permission_change.pages IS 'Number of pages of 4K';
 COMMENT ON COLUMN permission_change.set_bits IS 'Bits of the page-table entry that are set (arch/x86/include/asm/pgtable_types.h): PRESENT 0, RW 1, NX 63, ...';
 COMMENT ON COLUMN permission_change.clear_bits IS 'Bits of the page-table entry that are cleared';
-COMMENT ON COLUMN permission_change.stack_id IS 'Who made it: stack.stack_id';
+COMMENT ON COLUMN permission_change.stack_id IS 'Stack of the change: stack.stack_id';
 
 CREATE TABLE direct_map_recorded (
     capture_id VARCHAR NOT NULL, moment moment NOT NULL, first_pfn BIGINT NOT NULL, last_pfn BIGINT NOT NULL, level table_level NOT NULL
 );
-COMMENT ON TABLE direct_map_recorded IS 'The direct map of the recorded machine, from its debugfs page tables or a walk of them; holes have no row';
+COMMENT ON TABLE direct_map_recorded IS 'The direct map of the recorded machine, from the page tables in debugfs or a walk of them; holes have no row';
 COMMENT ON COLUMN direct_map_recorded.capture_id IS 'Capture it belongs to';
 COMMENT ON COLUMN direct_map_recorded.moment IS 'before or after the recording';
 COMMENT ON COLUMN direct_map_recorded.first_pfn IS 'First page of the run';

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from reference_ownership import ReferencePages
 
 from ingest import ownership
-from ingest.ownership import OUTCOMES, Pages
+from ingest.ownership import OUTCOMES, PageOwners
 from ingest.trace import ROW
 from ptpool.vocabulary import KIND_ALLOC, KIND_FREE
 
@@ -23,7 +23,7 @@ snapshots = st.lists(st.integers(0, 15), max_size=5)
 @settings(max_examples=400, deadline=None)
 @given(snapshots, steps, st.integers(0, 40))
 def test_as_the_reference(alive: list[int], steps: list[tuple[int, int, int]], cut: int) -> None:
-    pages, reference, outcomes = Pages(), ReferencePages(), Counter[str]()
+    pages, reference, outcomes = PageOwners(), ReferencePages(), Counter[str]()
     pfns = np.array(sorted({BASE + page for page in alive}), np.int64)
     pages.seed(pfns, pfns, 9)
     for pfn in pfns.tolist():

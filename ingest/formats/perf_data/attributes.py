@@ -1,4 +1,4 @@
-"""Whose a sample is: the layouts of all attributes, and the ids by which samples name theirs."""
+"""Which event a sample belongs to: the layouts of all attributes, and the ids by which samples name theirs."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ class Layouts:
     Attributes:
         rows: [attribute, column L_...].
         ids: id to row.
-        id_at: where every sample says whose it is; 0: all have the layout of the first row.
+        id_at: where every sample has its id; 0: all have the layout of the first row.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Layouts:
         """Add an attribute.
 
         Raises:
-            UsageError: its samples cannot be told from others, or lack what trace events need.
+            UsageError: its samples cannot be distinguished from others, or lack what trace events need.
         """
         row = np.array([layout_of(attribute)], np.int64)
         if row[0, L_TRACEPOINT]:
@@ -52,7 +52,7 @@ class Layouts:
         self.id_at = self._places.copy().pop() if len(self._places) == 1 else 0
         if not self.id_at and len(self.rows) and (self.rows[:1] != row).any():
             raise UsageError(
-                f"{where}: events of different layouts that do not say whose they are",
+                f"{where}: samples of different layouts that do not name their event",
                 "record with perf record --sample-identifier",
             )
         self.rows = np.concatenate([self.rows, row])

@@ -1,8 +1,8 @@
 """Pages of the kernel's trace ring buffer into rows (kernel/trace/ring_buffer.c, include/linux/ring_buffer.h).
 
 A page begins with its time stamp and its commit word: how many bytes of events follow, and whether events were lost
-before it. An event begins with a word of 5 bits of type and length and 27 bits of time since the event before it. What
-an event holds is told by its ``format`` text, which the recording carries: nothing here knows a kernel's layout.
+before it. An event begins with a word of 5 bits of type and length and 27 bits of time since the event before it. The
+fields of an event are described by its ``format`` text, which the recording carries: no kernel's layout is built in.
 """
 
 from collections.abc import Iterable, Mapping
@@ -66,7 +66,7 @@ _COLUMNS = 14
 ) = range(10)
 STATE = WAITING + CONTEXTS
 
-# Of all CPUs together: indices into Tables.named and Tables.counts.
+# Of all CPUs together: indices into SharedTables.named and SharedTables.counts.
 GFPS, STACKS = range(2)
 OTHER, BATCHED, ORPHANS, USER_FRAMES = range(4)
 
@@ -80,7 +80,7 @@ class Layout(NamedTuple):
     events: NDArray[np.int64]  # [slot, _COLUMNS]
 
 
-class Tables(NamedTuple):
+class SharedTables(NamedTuple):
     """What all CPUs of a recording share."""
 
     gfps: NDArray[np.void]  # NAME of the bytes of a mask
@@ -108,7 +108,7 @@ def layout_of(
     missing = [name for name in ("timestamp", "commit", "data") if name not in header]
     if missing or header["timestamp"].offset != 0 or header["timestamp"].size != 8:
         raise UsageError(
-            f"{where}: header_page does not say where a page's {missing or 'time stamp'} is", "copy it again"
+            f"{where}: header_page does not say where a page's {', '.join(missing) or 'time stamp'} is", "copy it again"
         )
     commit, data = header["commit"], header["data"].offset
     if commit.size not in (4, 8) or commit.offset != 8 or not 12 <= data <= 64:
@@ -118,7 +118,7 @@ def layout_of(
     known = [form for form in formats if form.name in EVENTS]
     if not any(EVENTS[form.name] <= KIND_EXTFRAG for form in known):
         raise UsageError(
-            f"{where}: no page-allocation events are described in it",
+            f"{where}: it describes no page-allocation events",
             "record kmem:mm_page_alloc and kmem:mm_page_free, with stacks",
         )
     slots = np.full(1 << 16, -1, np.int16)
@@ -157,7 +157,7 @@ def _columns(form: EventFormat) -> NDArray[np.int64]:
         prefix = "alloc_" if kind == KIND_EXTFRAG else ""
         if "pfn" not in form.fields and "page" in form.fields:
             raise UsageError(
-                f"{form.where}: {form.name} holds the address of a struct page and not the page's number (before 4.0)",
+                f"{form.where}: {form.name} has the address of a struct page, not its page frame number (before 4.0)",
                 "convert it with the trace-cmd of that kernel: trace-cmd report -i trace.dat > trace.txt",
             )
         place(PFN, "pfn")
@@ -215,7 +215,9 @@ def context_of(flags: int) -> int:
 
 
 @compiled
-def read_pages(layout: Layout, tables: Tables, rows: Any, state: Any, cpu: int, text: int, at: int, end: int) -> int:
+def read_pages(
+    layout: Layout, tables: SharedTables, rows: Any, state: Any, cpu: int, text: int, at: int, end: int
+) -> int:
     """Read whole pages from the block [at, end) of one CPU.
 
     Returns:
@@ -244,7 +246,7 @@ def damage(state: Any, at: int) -> None:
 
 
 @compiled
-def read_page(layout: Layout, tables: Tables, rows: Any, state: Any, cpu: int, text: int, page: int) -> None:
+def read_page(layout: Layout, tables: SharedTables, rows: Any, state: Any, cpu: int, text: int, page: int) -> None:
     """Read the page at `page`; the rest of a damaged page is passed over."""
     big = layout.page[BIG_ENDIAN]
     long = layout.page[LONG]
@@ -309,7 +311,7 @@ def read_page(layout: Layout, tables: Tables, rows: Any, state: Any, cpu: int, t
 @compiled
 def read_event(
     layout: Layout,
-    tables: Tables,
+    tables: SharedTables,
     rows: Any,
     state: Any,
     cpu: int,
@@ -385,7 +387,7 @@ def read_event(
 
 @compiled
 def frames_at(layout: Layout, event: Any, text: int, at: int, length: int) -> int:
-    """How many addresses a stack has: as many as it says, as fit, and as come before one of all ones."""
+    """How many addresses a stack has: at most as many as it says and as fit, up to one of all ones."""
     long, big = layout.page[LONG], layout.page[BIG_ENDIAN]
     first = at + event[FRAMES]
     most = (length - event[FRAMES]) // long
@@ -399,14 +401,14 @@ def frames_at(layout: Layout, event: Any, text: int, at: int, length: int) -> in
 
 @compiled
 def await_stack(state: Any, context: int, row: int) -> None:
-    """A stack of this CPU and context now belongs to `row`; what had interrupted it is over."""
+    """A stack of this CPU and context now belongs to `row`; the contexts that interrupted it are over."""
     state[WAITING + context] = row
     for deeper in range(context + 1, CONTEXTS):
         state[WAITING + deeper] = OTHER_EVENT
 
 
 def new_state(cpus: int) -> NDArray[np.int64]:
-    """The states of CPUs of which nothing was read."""
+    """The states of CPUs from which nothing was read yet."""
     state = np.zeros((cpus, STATE), np.int64)
     state[:, FIRST_TS] = -1
     state[:, WAITING:] = OTHER_EVENT

@@ -18,7 +18,7 @@ from ingest.merge import merged
 from ingest.snapshots.kallsyms import Symbols
 from ingest.source import PADDING
 from ingest.spans import new_names, new_spans, regrow
-from ingest.trace import MAX_TASKS, ROW, STORED, Found, raw
+from ingest.trace import MAX_TASKS, ROW, STORED, Findings, raw
 
 _ROWS = 1 << 21  # rows of all CPUs together that wait to be merged, about
 _MOST_ROWS, _FEWEST_ROWS = 1 << 16, 1 << 12  # of one CPU
@@ -32,7 +32,7 @@ _COUNTED = {
 _NO_NAME, _IDLE = "<...>", "<idle>"  # as ftrace prints them
 
 
-class Pages(Protocol):
+class CpuPages(Protocol):
     """The pages of one CPU, one after the other."""
 
     cpu: int
@@ -47,8 +47,8 @@ class Pages(Protocol):
 
 
 @dataclass
-class Recording:
-    """One buffer of one recording: its pages, and what its file says about them.
+class RecordedBuffer:
+    """One buffer of a recording: its pages, and what its file says about them.
 
     Args:
         where: the file, for messages.
@@ -68,7 +68,7 @@ class Recording:
     header_page: dict[str, Field]
     page_size: int
     big_endian: bool
-    pages: Sequence[Pages]
+    pages: Sequence[CpuPages]
     symbols: Symbols
     tasks: dict[int, str]
     clock: Clock
@@ -76,9 +76,9 @@ class Recording:
 
 
 class _Block:
-    """Some pages of one CPU in memory, while the next ones are read; a page that is not whole yet moves before them."""
+    """Some pages of one CPU in memory, while the next are read; the start of an incomplete page moves before them."""
 
-    def __init__(self, pages: Pages, size: int, page_size: int, reader: ThreadPoolExecutor) -> None:
+    def __init__(self, pages: CpuPages, size: int, page_size: int, reader: ThreadPoolExecutor) -> None:
         self.buffer, self._next = (np.zeros(page_size + size + PADDING, np.uint8) for _ in range(2))
         self.at = self.end = self._begin = page_size
         self._pages, self._size, self._reader = pages, size, reader
@@ -100,13 +100,13 @@ class _Block:
 
 
 class RingTrace:
-    """Reads a `Recording` (a `Trace`; `found` may be that of several).
+    """Reads a `RecordedBuffer` (a `Trace`; `found` may be that of several).
 
     Raises:
         UsageError: the formats are missing or impossible.
     """
 
-    def __init__(self, recording: Recording, found: Found) -> None:
+    def __init__(self, recording: RecordedBuffer, found: Findings) -> None:
         self.gfps: list[str] = []
         self.stacks: list[tuple[str, ...]] = []
         self.found = found
@@ -124,7 +124,7 @@ class RingTrace:
         most = recording.page_size // ring.SMALLEST_EVENT  # events of a page
         slots = max(1 << 14, 4 * most)
         named, counts = np.zeros(2, np.int64), np.zeros(len(_COUNTED), np.int64)
-        self._tables = ring.Tables(new_names(slots), new_names(slots), named, counts, tasks)
+        self._tables = ring.SharedTables(new_names(slots), new_names(slots), named, counts, tasks)
         cpus = len(recording.pages)
         self._most = most
         self._capacity = max(2 * most, min(_MOST_ROWS, max(_FEWEST_ROWS, _ROWS // max(cpus, 1))))
@@ -168,7 +168,7 @@ class RingTrace:
         return sum(pages.consumed() for pages in self._recording.pages)
 
     def close(self) -> None:
-        """See `Trace`; the file is closed by who opened it, after this."""
+        """See `Trace`; the files are closed afterwards, by their owner."""
         self._reader.shutdown(cancel_futures=True)
 
     def _read(self, stream: int) -> Iterator[NDArray[Any]]:
@@ -181,7 +181,7 @@ class RingTrace:
             ready = int(state[ring.ROWS])
             held = waiting[waiting >= 0]
             if len(held) and (held.min() > 0 or ready + self._most <= self._capacity):
-                ready = int(held.min())  # else its stack comes too late, and counts as lost
+                ready = int(held.min())  # else its stack comes too late and counts as lost
             yield rows[:ready]
             kept = int(state[ring.ROWS]) - ready
             raw(rows)[:kept] = raw(rows)[ready : ready + kept]
@@ -243,11 +243,11 @@ class RingTrace:
             found.counts[name] += int(self._tables.counts[which])
         marked = dict(zip((pages.cpu for pages in self._recording.pages), self._state, strict=True))
         for cpu in sorted(marked.keys() | self._recording.lost.keys()):
-            told = self._recording.lost.get(cpu, 0)
+            stated = self._recording.lost.get(cpu, 0)  # by the kernel's own count
             counted, gaps = (int(marked[cpu][ring.LOST]), int(marked[cpu][ring.GAPS])) if cpu in marked else (0, 0)
-            if told or counted:
-                found.lose(cpu, max(told, counted))
-            if told <= counted:  # else they are part of what the kernel's own count says
+            if stated or counted:
+                found.lose(cpu, max(stated, counted))
+            if stated <= counted:  # else the gaps are part of the kernel's own count
                 found.counts["uncounted_losses"] += gaps
 
 

@@ -2,8 +2,8 @@
 
 A line is ``comm-pid [(tgid)] [cpu] [flags] seconds: event: fields`` (kernel/trace/trace_output.c:trace_print_context).
 The comm may hold anything, so a header is read backward from the colon after its time stamp. A stack is an entry of
-its own: ``<stack trace>`` and then one `` => symbol`` line a frame; it belongs to the last event of the same CPU, task
-and interrupt context, which other CPUs' lines may separate from it.
+its own: ``<stack trace>`` and then one `` => symbol`` line per frame; it belongs to the last event of the same CPU,
+task and interrupt context. Lines of other CPUs may come between the two.
 """
 
 from collections.abc import Sequence
@@ -274,7 +274,7 @@ def scan_block(scan: Scan, text: int, at: int, end: int, final: bool) -> int:
 
 @compiled
 def _await_stack(waiting: Any, cpu: int, context: int, row: int) -> None:
-    """A stack of this CPU and context now belongs to `row`; what had interrupted it is over."""
+    """A stack of this CPU and context now belongs to `row`; the contexts that interrupted it are over."""
     waiting[cpu, context] = row
     for deeper in range(context + 1, CONTEXTS):
         waiting[cpu, deeper] = OTHER_EVENT

@@ -1,8 +1,8 @@
 """``perf script`` text.
 
 A line is ``comm pid[/tid] [[cpu]] seconds: [period] event: fields`` (tools/perf/builtin-script.c:process_event and
-perf_sample__fprintf_start); which of them are there depends on ``-F``. The frames of its call chain follow, innermost
-first, each after a tab, up to an empty line; user-space frames come last and are passed over.
+perf_sample__fprintf_start); ``-F`` selects the fields. The frames of its call chain follow, innermost first, each after
+a tab, up to an empty line; user-space frames come last and are skipped.
 """
 
 from collections.abc import Sequence

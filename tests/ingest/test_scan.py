@@ -14,6 +14,7 @@ from ingest.trace import CONTEXTS, MAX_CPUS, OTHER_EVENT, ROW
 from ptpool.vocabulary import KINDS
 
 GOLDEN = Path(__file__).parent / "golden"
+ROOT = Path(__file__).parents[2] / "ingest"
 
 
 def fresh() -> scan.Scan:
@@ -138,3 +139,9 @@ def test_reads_what_a_regular_expression_reads() -> None:
     ]
     assert [row[:4] for row in rows] == found
     assert len(found) == 5
+
+
+def test_only_text_formats_use_the_text_scanner() -> None:
+    text = ROOT / "formats" / "text"
+    others = [path for path in ROOT.rglob("*.py") if text not in path.parents]
+    assert not [path for path in others if "from ingest.formats.text" in path.read_text()]
