@@ -1,5 +1,5 @@
--- How far recordings of one workload lie apart: what /proc said before and after each, by the quantities of table
--- validation. For a warehouse of bundles WORKLOAD-1, WORKLOAD-2, ... from record.sh.
+-- How much recordings of one workload differ: what /proc showed before and after each, by the quantities of table
+-- validation. For a warehouse with the bundles WORKLOAD-1, WORKLOAD-2, ... of record.sh.
 WITH value AS (
     SELECT capture_id, moment, 'free_blocks' AS quantity, zone, page_order, blocks AS value
     FROM free_blocks WHERE migratetype IS NULL

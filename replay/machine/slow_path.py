@@ -14,7 +14,7 @@ from replay.kernel.gfp import (
     RETRY_MAYFAIL,
     THISNODE,
     WAKES_KSWAPD,
-    ZONE_CLASS,
+    ZONE_CLASS_MASK,
 )
 from replay.kernel.mmzone import ZONE_NORMAL
 from replay.kernel.page_alloc import alloc_pages, alloc_pages_after_reclaim
@@ -112,7 +112,7 @@ def _reclaim_and_compact(state: State, order: int, migratetype: int, context: in
 
 def _calls_oom_killer(order: int, context: int) -> bool:
     """Whether __alloc_pages_may_oom() would call out_of_memory() for this request."""
-    refuses = context & (NORETRY | RETRY_MAYFAIL | THISNODE) or context & ZONE_CLASS < ZONE_NORMAL
+    refuses = context & (NORETRY | RETRY_MAYFAIL | THISNODE) or context & ZONE_CLASS_MASK < ZONE_NORMAL
     return order <= COSTLY_ORDER and not refuses
 
 

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from ptpool.cli import run
 from ptpool.errors import UsageError
+from ptpool.statistics import median_rank
 from ptpool.warehouse import open_warehouse
 from replay.calibrate import conversion, host, penalty, profile, regions, store
 from replay.calibrate.chase import chase
-from replay.calibrate.estimate import estimate, rank
+from replay.calibrate.estimate import estimate
 from replay.profiles.costs import built_in, cost_profile
 
 MACHINE = {"cpu": "Toy 9000", "cpus": 4, "arch": "x86_64", "kernel": "6.18.0", "memory_bytes": 1 << 33}
@@ -25,7 +26,8 @@ def test_the_interval_is_the_narrowest_that_holds_the_median(n):
     def missed(k):  # both sides: fewer than k of n fair coins show heads, or more than n - k
         return sum(math.comb(n, i) for i in range(n + 1) if i < k or i > n - k) / 2**n
 
-    assert missed(rank(n)) <= 0.05 < missed(rank(n) + 1)
+    rank = median_rank(n) + 1
+    assert missed(rank) <= 0.05 < missed(rank + 1)
 
 
 @given(st.lists(st.floats(0, 1e9), min_size=1, max_size=40))
@@ -195,7 +197,7 @@ def test_the_profile_is_a_cost_profile_with_the_measured_flush(found, tmp_path):
     assert cost_profile(str(path)).of("x86_64").flush_ns(4) + 500 == pytest.approx(5600)  # what was measured comes out
 
 
-def test_files_are_beside_each_other_and_the_warehouse_keeps_the_latest(found, tmp_path):
+def test_files_are_next_to_each_other_and_the_warehouse_keeps_the_latest(found, tmp_path):
     written = store.write(found, store.target(tmp_path / "toy.toml"))
     assert {path.name for path in written} == {path.name for path in tmp_path.iterdir()} == {
         "toy.toml", "toy.csv", *(f"toy-{name}.{suffix}" for name in ("penalty", "conversion") for suffix in ("svg", "png"))

@@ -12,7 +12,7 @@ from toy_runs import BLOCK, SMALL, TOY_PBA, events
 
 from ptpool.errors import UsageError
 from ptpool.vocabulary import MOVABLE, SLOW_PATH_STEPS, UNMOVABLE
-from replay.kernel.compaction import WHOLE, shrink_zone
+from replay.kernel.compaction import SHARE_PARTS, shrink_zone
 from replay.kernel.gfp import MAY_FS, MAY_IO, NORETRY, WAKES_KSWAPD
 from replay.kernel.mmzone import BARREN, FREE, ON_PCP, USED, WMARK_HIGH, WMARK_LOW
 from replay.kernel.page_alloc import alloc_pages
@@ -295,7 +295,7 @@ def test_a_turn_of_reclaim_that_is_left_out_would_have_found_nothing(steps):
             elif what == "m":
                 reclaim_.compact(0, max(order, 1), UNMOVABLE, KERNEL, sync=True)
             else:
-                share = WHOLE if what == "R" else WHOLE // 2
+                share = SHARE_PARTS if what == "R" else SHARE_PARTS // 2
                 freed[-1].append(int(shrink_zone(a, names, names, reclaim_._hands, 0, 0, wanted, share)))
     assert freed[0] == freed[1]
     assert (machines[0].allocator.kind == machines[1].allocator.kind).all()

@@ -1,8 +1,8 @@
 /*
  * changes SEED MIX CASES LEAVE_MIB: random permission changes through /proc/oracle, JSON lines on standard output.
  *
- * Takes nearly all free memory first, so that ranges may cross blocks, 2M and 1G boundaries and still belong to nobody
- * else. MIX: plain (small ranges around a few 2M blocks), rox (more set_memory_rox(), which collapses since 7.x),
+ * Takes nearly all free memory first: ranges can then cross blocks, 2M and 1G boundaries and touch no memory of others.
+ * MIX: plain (small ranges around a few 2M blocks), rox (more set_memory_rox(), which collapses since 7.x),
  * gig (whole 1G and 2M leaves), valid (arm64: set_memory_valid()). The format is described in data/splits/README.txt.
  */
 #define _GNU_SOURCE
