@@ -15,7 +15,7 @@ import duckdb
 
 from ptpool.errors import UsageError, named
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 IMPORTED_TABLES = (
     "capture",

@@ -119,7 +119,7 @@ def run(
 
     from ptpool.progress import progress
     from ptpool.warehouse import capture_names, capture_row, open_warehouse
-    from replay.contract.registry import configure, find
+    from replay.contract.registry import configure, find, incomplete
     from replay.machine.reclaim import variant_of
     from replay.profiles.costs import cost_profile
     from replay.start.other_machine import profile_of
@@ -174,7 +174,7 @@ def run(
     say_rows(columns, rows, as_json=as_json)
     for run_failed in failed:
         note(f"ptpool: {run_failed.wanted.capture['name']}, {run_failed.wanted.entry.name}: {run_failed.reason}")
-    if failed:
+    if failed or incomplete(strategy.split(",")):
         raise typer.Exit(1)
 
 
@@ -184,9 +184,9 @@ def list_strategies(as_json: Json = False) -> None:
 
     Example: ptpool replay list
     """
-    from replay.contract.registry import strategies
+    from replay.contract.registry import find
 
-    rows = [(entry.name, entry.title) for entry in strategies().values()]
+    rows = [(entry.name, entry.title) for entry in find(["all"])]
     say_rows(["strategy", "what it is"], rows, as_json=as_json)
 
 
@@ -203,8 +203,8 @@ def describe(
     import inspect
     import json
 
-    from replay.contract.document import page, shown
-    from replay.contract.registry import find, parameters
+    from replay.contract.document import page
+    from replay.contract.registry import find, parameters, shown
 
     if markdown:
         say(page(find([name])).rstrip())

@@ -1,12 +1,9 @@
 """One capture: the facts behind its sentences, tables and figures."""
 
-import csv
 import json
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 
@@ -16,6 +13,16 @@ from reports.questions import Answer, Answers
 Metrics = dict[str, Any]
 
 
+class Look(NamedTuple):
+    """A strategy's kind, and how figures draw it: a row of table ``strategy``."""
+
+    family: str = "pool"
+    """baseline, bound, per table (one key change per table) or pool; what is unknown is a pool."""
+    colour: str = "#222222"
+    line: str = "solid"
+    marker: str = "o"
+
+
 @dataclass(frozen=True)
 class Case:
     """One capture with the runs of every strategy at default parameters.
@@ -23,6 +30,7 @@ class Case:
     Attributes:
         capture: the row of ``capture.sql``.
         metrics: by strategy, the row of ``strategy_summary``.
+        looks: by strategy, its family and look.
         refills: by strategy and page order, requests of its refills and those of them that got nothing.
         splits: by strategy, leaf and cause, the number of splits (``warm_up``: before the first event).
         failed_allocations: by strategy, requests of any order that got nothing.
@@ -35,6 +43,7 @@ class Case:
 
     capture: dict[str, Any]
     metrics: dict[str, Metrics]
+    looks: dict[str, Look] = field(default_factory=dict)
     refills: dict[str, dict[int, tuple[int, int]]] = field(default_factory=dict)
     splits: dict[str, dict[tuple[str, str], int]] = field(default_factory=dict)
     failed_allocations: dict[str, int] = field(default_factory=dict)
@@ -47,7 +56,7 @@ class Case:
     @property
     def all_4k(self) -> bool:
         """Whether the direct map was all 4K before the first event, whatever the strategy."""
-        start = [m["pte_share_start"] for name, m in self.metrics.items() if family(name) != "per table"]
+        start = [m["pte_share_start"] for name, m in self.metrics.items() if self.family(name) != "per table"]
         return bool(start) and all(share is not None and share > 0.995 for share in start)
 
     @property
@@ -63,7 +72,7 @@ class Case:
     @property
     def pools(self) -> list[str]:
         """Strategies with a pool whose refills were counted."""
-        return [s for s, m in self.metrics.items() if family(s) == "pool" and m["refills"] is not None]
+        return [s for s, m in self.metrics.items() if self.family(s) == "pool" and m["refills"] is not None]
 
     @property
     def time_unit(self) -> str:
@@ -74,6 +83,10 @@ class Case:
     def described(self) -> frozenset[str]:
         """Metrics that the glossary describes."""
         return frozenset(row["metric"] for row in self.answers["glossary"].records())
+
+    def family(self, strategy: str) -> str:
+        """Kind of a strategy: see `Look`."""
+        return self.looks.get(strategy, Look()).family
 
     def value(self, strategy: str, metric: str) -> Any:
         """A metric of a strategy; None: NULL in the warehouse."""
@@ -113,6 +126,7 @@ def load_case(connection: duckdb.DuckDBPyConnection, capture: str) -> Case:
     return Case(
         capture=answers["capture"].records()[0],
         metrics={row["strategy"]: row for row in answers["facts"].records()},
+        looks=looks(answers),
         refills=dict(refills),
         splits=dict(splits),
         failed_allocations=dict(failed),
@@ -124,6 +138,11 @@ def load_case(connection: duckdb.DuckDBPyConnection, capture: str) -> Case:
     )
 
 
+def looks(answers: Answers) -> dict[str, Look]:
+    """Every strategy's family and look."""
+    return {name: Look(*look) for name, *look in answers["looks"].rows}
+
+
 def _reserves(provenance: Answer) -> dict[str, int]:
     found = {}
     for row in provenance.records():
@@ -131,15 +150,3 @@ def _reserves(provenance: Answer) -> dict[str, int]:
         if isinstance(value, int) and value > 0:
             found[row["strategy"]] = value
     return found
-
-
-@cache
-def strategies() -> dict[str, dict[str, str]]:
-    """Family, colour, line and marker of every known strategy, from ``strategies.csv``."""
-    text = files("reports").joinpath("strategies.csv").read_text(encoding="utf-8")
-    return {row["strategy"]: row for row in csv.DictReader(text.splitlines())}
-
-
-def family(strategy: str) -> str:
-    """Kind of strategy: baseline, bound, per table (one key change per table) or pool; what is unknown is a pool."""
-    return strategies().get(strategy, {}).get("family", "pool")

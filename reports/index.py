@@ -109,7 +109,7 @@ def _overview(answer: Answer) -> Drawn:
     rows = frame(answer)
     if rows.empty:
         return Drawn("Only the bound was replayed, so there is no overview.")
-    with house_style():
+    with house_style({}):
         images = written(draw(rows.astype(dict.fromkeys([column for column, *_ in COSTS], "float64"))))
     same = [
         words for column, words, _ in COSTS if all(part[column].nunique() <= 1 for _, part in rows.groupby("capture"))

@@ -63,7 +63,7 @@ def capture_page(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, 
 
     sections = []
     for section in CONTENTS:
-        with house_style():
+        with house_style(case.looks):
             figures = section.figures(connection, case)
         for figure in figures:
             images |= {f"{figure.name}.{suffix}": image for suffix, image in figure.images.items()}

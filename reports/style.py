@@ -5,7 +5,9 @@ import math
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib.resources import files
+from types import MappingProxyType
 from typing import Any
 
 import matplotlib as mpl
@@ -18,26 +20,39 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from reports.case import strategies
+from reports.case import Look
 
 WIDTH = 9.6
 """Inches: 960 px, the width of a page of text on a laptop."""
 
 QUIET = "#c8c8c8"
 INK = "#222222"
+_looks: ContextVar[Mapping[str, Look]] = ContextVar("_looks", default=MappingProxyType({}))
 
 
 @contextmanager
-def house_style() -> Iterator[None]:
-    """Draw and write figures in the house's style, whatever the user's own settings are."""
+def house_style(looks: Mapping[str, Look]) -> Iterator[None]:
+    """Draw and write figures in the house's style, whatever the user's own settings are.
+
+    Args:
+        looks: of strategies, by name: what `colour`, `line` and `marker` give.
+    """
     sheet = str(files("reports").joinpath("ptpool.mplstyle"))
-    with mpl.style.context(["default", sheet]):
-        yield
+    before = _looks.set(looks)
+    try:
+        with mpl.style.context(["default", sheet]):
+            yield
+    finally:
+        _looks.reset(before)
+
+
+def _look(strategy: str) -> Look:
+    return _looks.get().get(strategy, Look())
 
 
 def colour(strategy: str) -> str:
     """The strategy's colour, the same in every figure."""
-    return strategies().get(strategy, {}).get("colour", INK)
+    return _look(strategy).colour
 
 
 def dark(ink: str) -> tuple[float, float, float]:
@@ -48,12 +63,12 @@ def dark(ink: str) -> tuple[float, float, float]:
 
 def line(strategy: str) -> str:
     """The strategy's line style."""
-    return strategies().get(strategy, {}).get("line", "solid")
+    return _look(strategy).line
 
 
 def marker(strategy: str) -> str:
     """The strategy's marker."""
-    return strategies().get(strategy, {}).get("marker", "o")
+    return _look(strategy).marker
 
 
 def panels(count: int, *, height: float = 2.1, columns: int = 2) -> tuple[Figure, list[Axes]]:

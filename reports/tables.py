@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ptpool.text import aligned_line, markdown_table, plain_markdown
-from reports.case import Case, family
+from reports.case import Case
 from reports.formats import cell
 from reports.questions import Answer
 
@@ -73,7 +73,7 @@ def metric_cell(case: Case, strategy: str, column: str, value: object) -> str:
     """A metric of a strategy, or why there is none."""
     if column in _SPLITS and case.all_4k:
         return "n/a"
-    if family(strategy) == "baseline" and column in ("unkeyed_page_seconds", "fails_at_headroom"):
+    if case.family(strategy) == "baseline" and column in ("unkeyed_page_seconds", "fails_at_headroom"):
         return "all, no key" if column == "unkeyed_page_seconds" else "baseline"
     if column == "fails_at_headroom" and value == 0:
         return "never failed"

@@ -172,12 +172,19 @@ COMMENT ON COLUMN direct_map_recorded.level IS 'Level of the leaves that map it:
 
 -- ------------------------------------------------------------------------------------------------------- replays
 
-CREATE TABLE strategy (strategy VARCHAR NOT NULL, title VARCHAR NOT NULL, source VARCHAR NOT NULL, parameters JSON NOT NULL);
-COMMENT ON TABLE strategy IS 'Strategies known to the ptpool that last replayed into this file';
+CREATE TABLE strategy (
+    strategy VARCHAR NOT NULL, title VARCHAR NOT NULL, source VARCHAR NOT NULL, parameters JSON NOT NULL,
+    family VARCHAR NOT NULL, colour VARCHAR NOT NULL, line VARCHAR NOT NULL, marker VARCHAR NOT NULL
+);
+COMMENT ON TABLE strategy IS 'Strategies known to the ptpool that last replayed into this file, and older ones with runs in it';
 COMMENT ON COLUMN strategy.strategy IS 'Name';
 COMMENT ON COLUMN strategy.title IS 'One line on what it is';
 COMMENT ON COLUMN strategy.source IS 'The posting or code that it follows';
 COMMENT ON COLUMN strategy.parameters IS 'Parameters and their defaults';
+COMMENT ON COLUMN strategy.family IS 'Kind: baseline (nothing is keyed), bound (no strategy, but what none can beat), per table (the key is set table by table), pool';
+COMMENT ON COLUMN strategy.colour IS 'Colour in every figure, #rrggbb';
+COMMENT ON COLUMN strategy.line IS 'Line style in figures: solid, dashed, dashdot, dotted';
+COMMENT ON COLUMN strategy.marker IS 'Marker in figures, by its letter in matplotlib';
 
 CREATE TABLE run (
     run_id VARCHAR NOT NULL, capture_id VARCHAR NOT NULL, strategy VARCHAR NOT NULL, params JSON NOT NULL, is_default BOOLEAN NOT NULL,

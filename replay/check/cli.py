@@ -27,16 +27,17 @@ def check(
     """Search a small machine exhaustively for the shortest sequence of events that breaks a strategy.
 
     An adversary chooses what happens next: whether the page allocator has a block and under which leaf it lies, which
-    task goes on, when the shrinker is entered, and how many tables others need. Looked for: a split without a keyed
-    table, a table used without its key, a deadlock, a page lost or in two places. Single-page tables only.
+    task goes on, when the shrinker is entered, and how many tables others need. The search looks for a split without a
+    keyed table, a table used without its key, a deadlock, and a page lost or in two places. It knows single-page tables
+    only.
 
-    Exit status 1: something breaks.
+    Exit status 1: a strategy breaks, or its file cannot be imported.
 
     Example: ptpool replay check reserve-block pba --cpus 2 --set reserve-block.mutex=true
     """
     from ptpool.progress import progress
     from replay.check import report
-    from replay.contract.registry import find
+    from replay.contract.registry import find, incomplete
 
     entries = [entry for entry in find(strategy or ["all"]) if not entry.factory.bound]
     if not entries:
@@ -70,5 +71,5 @@ def check(
         say(json.dumps(rows, indent=2))
     else:
         say("\n\n".join("\n".join(report.lines(items)) for items in found))
-    if any(item.verdict.kind for items in found for item in items):
+    if any(item.verdict.kind for items in found for item in items) or incomplete(strategy or ["all"]):
         raise typer.Exit(1)

@@ -7,7 +7,7 @@ from replay.contract.actions import Change, Chunk
 
 
 class Frame(NamedTuple):
-    """A decision under way: what it is, what it was told and saw so far, and the action it wants performed next."""
+    """A decision under way: its kind, the results and the views of the pool so far, and the action it wants next."""
 
     kind: str
     argument: int
@@ -16,7 +16,7 @@ class Frame(NamedTuple):
     wants: Any
     tries: int = 0
     refused: bool = False
-    """Whether the page allocator refused it anything."""
+    """Whether the page allocator refused one of its requests."""
 
 
 Tasks = tuple[tuple[Frame, ...], ...]
@@ -30,7 +30,7 @@ class State(NamedTuple):
 
 
 def key_of(state: State, *, blocks: bool) -> Any:
-    """What two moments must share to be one: equal up to the names of tasks, of chunks, and of pages of a chunk.
+    """What two equal moments share: everything except the names of tasks, of chunks, and of pages of a chunk.
 
     Args:
         state: the moment.

@@ -1,14 +1,14 @@
-"""What was searched and what was found, for a reader."""
+"""What was searched and what was found, as text."""
 
 import os
-import tomllib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from importlib.resources import files
 
 from replay.check.search import Scenario, Verdict, search
-from replay.contract.registry import Entry, Strategy, configure, parameters
+from replay.check.toy import BLOCK_ORDER
+from replay.contract.registry import Entry, configure, parameters, shown
+from replay.contract.strategy import Strategy
 
 OUTSIDE = (0, 2, 4)
 """Tables that a permission change by others takes at most: none, one end of a range, both ends. Each end that cuts a 1G
@@ -42,11 +42,22 @@ _WORDS = {
 
 
 def toy_strategy(entry: Entry, settings: dict[str, str]) -> Strategy:
-    """The strategy with the parameters of replay/check/toy.toml, which fit the toy machine, and with those set."""
-    document = tomllib.loads(files("replay.check").joinpath("toy.toml").read_text(encoding="utf-8"))
-    known = {parameter["name"] for parameter in parameters(entry)}
-    fitting = {name: value for name, value in (document["all"] | document.get(entry.name, {})).items() if name in known}
-    return configure(entry, fitting | settings)
+    """The strategy with parameters that fit the toy machine, and with those set.
+
+    Orders above a block's become a block's; the strategy's own file says which other parameters have to be smaller.
+    """
+    fitting = {
+        parameter["name"]: _at_most_a_block(parameter["default"])
+        for parameter in parameters(entry)
+        if "order" in parameter["name"]
+    }
+    return configure(entry, {name: shown(value) for name, value in (fitting | entry.toy).items()} | settings)
+
+
+def _at_most_a_block(orders: int | tuple[int, ...]) -> int | tuple[int, ...]:
+    if isinstance(orders, tuple):
+        return tuple(dict.fromkeys(min(order, BLOCK_ORDER) for order in orders))
+    return min(orders, BLOCK_ORDER)
 
 
 def scenarios(tasks: Sequence[int]) -> list[Scenario]:
@@ -63,7 +74,7 @@ def check(
         strategies: names, and parameters that fit the toy machine.
         tasks: numbers of tasks.
         depth: steps.
-        on_done: told how many searches are done, after each.
+        on_done: is called after each search, with the number that are done.
 
     Returns:
         For each strategy its scenarios, the simplest first.

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, assert_never
 
 from replay.check import words
 from replay.check.moments import Frame, State, Tasks, key_of
@@ -25,6 +25,7 @@ from replay.check.toy import (
     Toy,
 )
 from replay.contract.actions import (
+    Action,
     Alloc,
     Apply,
     Change,
@@ -44,13 +45,14 @@ from replay.contract.actions import (
     Tables,
     Take,
     Unlock,
+    Wait,
     Withdraw,
 )
-from replay.contract.registry import Strategy
+from replay.contract.strategy import Strategy
 from replay.kernel.direct_map import KEYED
 
 REFILL_TRIES = 8
-"""As often as the replay looks again after a refill."""
+"""Times that the replay looks again after a refill."""
 
 
 class Returned(NamedTuple):
@@ -65,7 +67,7 @@ class Scenario:
 
     tasks: int
     outside: int
-    """Most tables that a permission change by others takes; 0: nobody else changes anything."""
+    """Most tables that a permission change by others takes; 0: others change nothing."""
 
     def __str__(self) -> str:
         who = "1 task" if self.tasks == 1 else f"{self.tasks} tasks"
@@ -246,8 +248,8 @@ class _Checker:
     def _isolated(self, state: State, task: int, frame: Frame, pages: int) -> State:
         """Nothing else is free in the block, or one page after the chunk."""
         after = State(state.toy.copy(), state.tasks)
-        beside = tuple(after.toy.isolate(frame.wants.chunk, task) for _ in range(pages))
-        return self._go_on(after, task, frame, beside)
+        others = tuple(after.toy.isolate(frame.wants.chunk, task) for _ in range(pages))
+        return self._go_on(after, task, frame, others)
 
     def _refused(self, state: State, task: int, frame: Frame) -> State:
         after = State(state.toy.copy(), state.tasks)
@@ -259,7 +261,8 @@ class _Checker:
 
     def _perform(self, state: State, task: int, frame: Frame) -> Any:
         """Carry out an action whose result is not the adversary's to choose."""
-        toy, action = state.toy, frame.wants
+        toy = state.toy
+        action: Action = frame.wants
         match action:
             case Free(chunk):
                 toy.free(chunk)
@@ -297,7 +300,7 @@ class _Checker:
             case Give(chunk) | GiveBlock(chunk):
                 toy.give(chunk)
             case SetAside(_) | Mark(_):
-                pass  # the worst case is covered; nobody else has pages here
+                pass  # the worst case is covered; others have no pages here
             case Take(order) if self._users:
                 return toy.take_unmapped(order, task)
             case Take(_):
@@ -314,6 +317,10 @@ class _Checker:
                 toy.locks[name] = task
             case Unlock(name):
                 del toy.locks[name]
+            case Alloc() | Isolate() | Wait():
+                pass  # the adversary's to choose; the toy machine has no clock
+            case _:
+                assert_never(action)
         return None
 
     @staticmethod
@@ -369,11 +376,11 @@ class _Checker:
         return self._settle(state, task, self._resumed(state.toy, frame))
 
     def _go_on(self, state: State, task: int, frame: Frame, result: Any) -> State:
-        """Tell a decision the result of its action."""
+        """Give a decision the result of its action."""
         tries = frame.tries & ~_RECLAIMED
-        told = frame._replace(results=(*frame.results, result), tries=tries)
+        resumed = frame._replace(results=(*frame.results, result), tries=tries)
         state = State(state.toy, _with(state.tasks, task, state.tasks[task][:-1]))
-        return self._settle(state, task, self._resumed(state.toy, told))
+        return self._settle(state, task, self._resumed(state.toy, resumed))
 
     def _resumed(self, toy: Toy, frame: Frame) -> Frame:
         """Run a decision from its beginning up to the action after its last result."""
@@ -405,7 +412,7 @@ class _Checker:
             elif frame.tries + 1 < REFILL_TRIES:
                 return self._begin(state, task, "refill", 0, frame.tries + 1)
         if lost := toy.in_hand_of(task):
-            raise BrokenInvariantError("lost_page", f"the decision ends and {lost} pages in hand belong to nobody")
+            raise BrokenInvariantError("lost_page", f"the decision ends and {lost} pages in hand are lost")
         if name := next((name for name, holder in toy.locks.items() if holder == task), ""):
             raise BrokenInvariantError("deadlock", f"the decision ends and holds {name}")
         return state

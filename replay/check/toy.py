@@ -1,7 +1,7 @@
 """The smallest machine that can break a strategy: a pool, a few chunks of memory, tasks, locks.
 
-The direct map has tables of 8 entries, so that a "2M block" is 8 pages and four pages (the smallest chunk that any
-posting refills with, order 2) are still less than a block. Every chunk lies in a 1G leaf of its own: the adversary says
+The direct map has tables of 8 entries: a "2M block" is 8 pages, and four pages (order 2, the smallest chunk that any
+posting refills with) are still less than a block. Every chunk lies in a 1G leaf of its own: the adversary says
 whether that is mapped by one 1G leaf, by 2M leaves or by 4K pages when the chunk is handed out, which covers whatever
 happened to its neighbours before.
 """
@@ -9,7 +9,7 @@ happened to its neighbours before.
 from dataclasses import dataclass, field
 
 from replay.contract.actions import Change, Chunk
-from replay.contract.registry import PoolView
+from replay.contract.strategy import PoolView
 
 PTE, PMD, PUD = 1, 2, 3
 """Levels of a leaf, as in replay.kernel.direct_map."""

@@ -1,5 +1,7 @@
 """The steps of a counterexample, in words that can be pasted into a mail."""
 
+from typing import assert_never
+
 from replay.check.toy import BLOCK_ORDER, Toy
 from replay.contract.actions import (
     Action,
@@ -11,14 +13,17 @@ from replay.contract.actions import (
     Free,
     Give,
     GiveBlock,
+    Isolate,
     Lock,
     MapSmall,
     Mark,
     ResetKey,
+    SetAside,
     SetKey,
     Tables,
     Take,
     Unlock,
+    Wait,
     Withdraw,
 )
 from replay.kernel.direct_map import KEYED
@@ -136,7 +141,14 @@ def _act(action: Action, toy: Toy) -> str:
             return f"releases {name}"
         case Alloc(wanted):
             return f"asks for {order(wanted)}"
-    raise AssertionError(action)
+        case Isolate(_):
+            return "takes what else is free in its 2M block"
+        case SetAside(_):
+            return "sets tables aside"
+        case Wait(_):
+            return "works for a while"
+        case _:
+            assert_never(action)
 
 
 def _spent(needed: int, tables: Tables | tuple[Chunk, ...], toy: Toy) -> str:

@@ -1,8 +1,6 @@
 """Locks by number of CPUs and price of a key change: the grid, its demand, and table contention."""
 
-import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import duckdb
@@ -12,7 +10,8 @@ import pyarrow as pa
 from ptpool.warehouse import transaction
 from replay.contention.simulate import simulate
 from replay.contention.steps import steps_of
-from replay.contract.registry import Strategy, configure, find
+from replay.contract.registry import changed_parameters, configure, find, shown
+from replay.contract.strategy import Strategy, parameters_json
 from replay.profiles.costs import CostProfile, Costs
 
 CPUS = (2, 4, 8, 16, 32, 64, 128, 256)
@@ -93,10 +92,9 @@ def _point(
     steps = steps_of(strategy, free_order, change_ns, costs)
     tables = max(_TABLES, max(_REFILLS, _CYCLES * len(think)) << free_order)
     found = simulate(steps, think, tables, costs, skipped=tables // 4)
-    params = json.dumps(asdict(strategy), sort_keys=True)
     return Point(
-        name, params, free_order, len(think), change_ns, found.tables, found.alloc_ns, found.lock_wait_ns,
-        found.held_pages_mean, found.held_pages_peak, found.refills,
+        name, parameters_json(strategy), free_order, len(think), change_ns, found.tables, found.alloc_ns,
+        found.lock_wait_ns, found.held_pages_mean, found.held_pages_peak, found.refills,
     )  # fmt: skip
 
 
@@ -144,7 +142,4 @@ def contention(
 
 def variant(strategy: str, params: str) -> str:
     """What is set, in words: the parameters that are not the strategy's defaults."""
-    (entry,) = find([strategy])
-    defaults = json.loads(json.dumps(asdict(entry.factory())))
-    said = [f"{name}={value}" for name, value in json.loads(params).items() if value != defaults[name]]
-    return ", ".join(said)
+    return ", ".join(f"{name}={shown(value)}" for name, value in changed_parameters(strategy, params).items())

@@ -1,12 +1,33 @@
 """What a CPU does for one page table, as steps: the fast path, and the refill as the strategy's decision makes it."""
 
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
 
-from replay.contract.actions import Action, Alloc, Change, Chunk, Give, Lock, SetKey, Take, Unlock
-from replay.contract.registry import PoolView, Strategy
+from replay.contract.actions import (
+    Action,
+    Alloc,
+    Apply,
+    Change,
+    Chunk,
+    Convert,
+    Free,
+    Give,
+    GiveBlock,
+    Isolate,
+    Lock,
+    MapSmall,
+    Mark,
+    ResetKey,
+    SetAside,
+    SetKey,
+    Take,
+    Unlock,
+    Wait,
+    Withdraw,
+)
+from replay.contract.strategy import PoolView, Strategy
 from replay.profiles.costs import Costs
 
 THINK, BEGIN, OWN, LOCK, UNLOCK, WAIT, HOLD, GIVE, TRY, TAKE, IF_SERVED, AGAIN, END = range(13)
@@ -87,8 +108,23 @@ def _refill(
                 case Take():
                     steps += [(LOCK, LIST), (TAKE, 0), (UNLOCK, LIST)]
                     result = Chunk(0, 0)
-                case _:
+                case Wait(ns):
+                    steps.append((WAIT, ns))
+                case (
+                    Isolate()
+                    | Free()
+                    | ResetKey()
+                    | Convert()
+                    | MapSmall()
+                    | Apply()
+                    | GiveBlock()
+                    | Mark()
+                    | Withdraw()
+                    | SetAside()
+                ):
                     raise ValueError(f"no step for {action}")
+                case _:
+                    assert_never(action)
     except StopIteration:
         return steps
 

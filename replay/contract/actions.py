@@ -5,7 +5,7 @@ result. The same generator is driven by the replay (the machine decides what hap
 (every result is tried). Nothing here acts: `replay.machine.machine` does.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from enum import IntEnum
 from typing import Any, NamedTuple
 
@@ -34,7 +34,7 @@ class Tables(IntEnum):
     BOOT = 2
     """From memory set aside before the page allocator runs, keyed later in boot (kpkeys v6's PPA)."""
     ASIDE = 3
-    """From what was set aside at boot, with the key; were it used up, an ordinary page without it."""
+    """From the pages set aside at boot, with the key; when they run out, an ordinary page without it."""
     OWN = 4
     """From the chunk that is being changed: they become tables before they have the key."""
 
@@ -46,7 +46,7 @@ class Alloc(NamedTuple):
 
 
 class Isolate(NamedTuple):
-    """Take what is free in the pageblock of a chunk off the free lists. Result: those chunks, ascending; maybe none.
+    """Take what is free in the pageblock of a chunk off the free lists. Result: those chunks, ascending, or ().
 
     isolate_freepages_block() (mm/compaction.c, 6.12), each chunk only if __isolate_free_page() (mm/page_alloc.c) finds
     more free pages than the min watermark.
@@ -64,7 +64,7 @@ class Free(NamedTuple):
 class SetKey(NamedTuple):
     """Set the key on a chunk in the direct map. Result: False when a split found no table (nothing was changed).
 
-    The tables can be named, too: as many chunks of one page as the change needs.
+    `tables` can also name the pages to use: as many chunks of one page as the change needs.
     """
 
     chunk: Chunk
@@ -77,11 +77,11 @@ class ResetKey(NamedTuple):
     chunk: Chunk
     tables: Tables
     flush: bool = True
-    """Flush the TLBs after it; what splits flushes in any case."""
+    """Flush the TLBs after it; a split flushes them in any case."""
 
 
 class Convert(NamedTuple):
-    """Change attributes of the strategy's own memory, whichever. Result as for `SetKey`."""
+    """Change any attributes of the strategy's own memory. Result as for `SetKey`."""
 
     change: "Change"
     tables: Tables
@@ -104,7 +104,7 @@ class Apply(NamedTuple):
 
 
 class Give(NamedTuple):
-    """Put the pages of a chunk, but for those spent as tables, at the head of a list of the pool. No result."""
+    """Put the pages of a chunk, except those spent as tables, at the head of a list of the pool. No result."""
 
     chunk: Chunk
     user: int | None = None
@@ -130,7 +130,7 @@ class Take(NamedTuple):
 
 
 class Withdraw(NamedTuple):
-    """Take an idle page, or a whole idle block, out of the pool. Result: False when it is not idle any more."""
+    """Take an idle page, or a whole idle block, out of the pool. Result: False when it is no longer idle."""
 
     chunk: Chunk
 
@@ -142,13 +142,13 @@ class SetAside(NamedTuple):
 
 
 class Lock(NamedTuple):
-    """Acquire a lock that does not nest. No result; who takes it twice never goes on."""
+    """Acquire a lock that does not nest. No result; a decision that takes it twice never goes on."""
 
     name: str
 
 
 class Wait(NamedTuple):
-    """Let time pass: work that needs nobody's answer. No result."""
+    """Let time pass, for work that has no result."""
 
     ns: int
 
@@ -176,3 +176,27 @@ def keying(chunk: Chunk) -> Change:
 Pages = Give | GiveBlock | Mark | Take | Withdraw | SetAside
 Action = Alloc | Isolate | Free | SetKey | ResetKey | Convert | MapSmall | Apply | Pages | Lock | Unlock | Wait
 Decision = Generator[Action, Any, Any]
+
+
+def first_free(orders: Iterable[int]) -> Decision:
+    """Ask for one order after the other. Returns the first chunk that there is, or None."""
+    for order in orders:
+        if (chunk := (yield Alloc(order))) is not None:
+            return chunk
+    return None
+
+
+def changed_or_freed(chunk: Chunk, change: SetKey | Convert | MapSmall) -> Decision:
+    """Change a new chunk; free it if the split lacks a table. Returns whether it was changed."""
+    if not (yield change):
+        yield Free(chunk)
+        return False
+    return True
+
+
+def key_and_give(chunk: Chunk | None, tables: Tables) -> Decision:
+    """Key a new chunk and put it into the pool; free it if the split lacks a table. Returns what a refill returns."""
+    if chunk is None or not (yield from changed_or_freed(chunk, SetKey(chunk, tables))):
+        return None
+    yield Give(chunk)
+    return True

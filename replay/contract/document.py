@@ -1,4 +1,4 @@
-"""The strategies as a page that a kernel developer can hold against the postings: docs/strategies.md."""
+"""The strategies as a page that a kernel developer can compare with the postings: docs/strategies.md."""
 
 import dataclasses
 import inspect
@@ -7,19 +7,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from ptpool.text import markdown_table
-from replay.contract.registry import Entry, Strategy, parameters
+from replay.contract.registry import Entry, parameters, shown
+from replay.contract.strategy import Strategy
 
-_RULE = re.compile(r"^(code|text|told|ours)  ")
+_RULE = re.compile(r"^(code|text|reported|ours)  ")
 
 _HEAD = """# The strategies, rule by rule
 
-Written by `make docs` from the strategies' own files in `replay/strategies/`; a test holds it current. Every rule says
-where it was found:
+Written by `make docs` from the strategies' own files in `replay/strategies/`; a test keeps it current. To add
+your own, see [Write your own strategy](write-your-own-strategy.md). Every rule says where it was found:
 
 * **code**: read in the posted code
 * **text**: taken from the words of the posting
-* **told**: from notes on posted code that we could not read ourselves
-* **ours**: the posting is silent; a choice that can be argued with
+* **reported**: from notes on posted code that we could not read ourselves
+* **ours**: the posting is silent: our choice, open to argument
 
 A parameter is set with `--set STRATEGY.PARAMETER=VALUE`.
 """
@@ -32,14 +33,11 @@ def rules_of(entry: Entry) -> tuple[str, list[tuple[str, str]]]:
     for line in rest.splitlines():
         if match := _RULE.match(line):
             rules.append((match[1], line[match.end() :].strip()))
-        elif line.strip():
+        elif rules and line.strip():
             rules[-1] = rules[-1][0], f"{rules[-1][1]} {line.strip()}"
+        else:
+            summary += f" {line}"
     return " ".join(summary.split()), rules
-
-
-def shown(default: Any) -> str:
-    """A default as ``--set`` takes it."""
-    return "+".join(map(str, default)) if isinstance(default, tuple) else str(default)
 
 
 def page(entries: Sequence[Entry]) -> str:

@@ -1,9 +1,9 @@
 """Kinds of user of specially mapped memory, and the permission that the direct map has for each.
 
-Rick Edgecombe, 2021-08-23, answering Mike Rapoport's __GFP_PTE_MAPPED, tells two categories apart. One limits "the use
-of the direct map alias when it's not in use and the primary alias is getting some other permission": memory without a
-mapping will do, and all can share it. Two sets "permissions on the direct map as the only alias to be used". In 2025 he
-names who waits for such memory: page tables, secrets, kernel shadow stacks, executable code.
+Rick Edgecombe, 2021-08-23, answering Mike Rapoport's __GFP_PTE_MAPPED, distinguishes two categories. One limits "the
+use of the direct map alias when it's not in use and the primary alias is getting some other permission": memory without
+a mapping will do, and all can share it. Two sets "permissions on the direct map as the only alias to be used". In 2025
+he names the users of such memory: page tables, secrets, kernel shadow stacks, executable code.
 """
 
 from typing import NamedTuple
@@ -24,7 +24,7 @@ class User(NamedTuple):
     consumers: tuple[int, ...]
 
 
-USERS = (  # a page belongs to the first whose permission it has: others may have made it read-only besides
+USERS = (  # a page belongs to the first whose permission it has: others may also have made it read-only
     User("page tables", KEYED, ()),  # the strategy says which: Strategy.protects
     User("executable memory", READ_ONLY | CLEAN | EXECUTABLE, (CONSUMERS.index("exec"),)),  # set_memory_rox()
     User("kernel shadow stacks", READ_ONLY, (SHADOW_STACK,)),  # Write=0, Dirty=1: Intel SDM 1, 17.2

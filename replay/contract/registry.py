@@ -1,213 +1,146 @@
-"""The registry of strategies: names, sources, typed parameters."""
+"""The registry of strategies: found by name, set from text, and named again from their parameters."""
 
+import colorsys
 import dataclasses
 import importlib
+import importlib.util
+import json
+import linecache
 import pkgutil
+import random
+import re
+import traceback
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from ptpool.errors import UsageError, named
-from ptpool.vocabulary import CONSUMERS
-from replay.contract.actions import Change, Chunk, Decision, SetKey, Tables
-from replay.kernel.geometry import ARM64_64K
+from ptpool.options import note
+from replay.contract.strategy import Strategy, parameters_json
 
-Rule = Literal["code", "text", "told", "ours"]
-"""Where a rule was found: read in the posted code, in the words of the posting, in notes on code that we could not
-read, or our own where all are silent."""
-
-
-def param(default: Any, meaning: str, rule: Rule) -> Any:
-    """Declare a parameter of a strategy: its default, what it means, and where the default comes from."""
-    return dataclasses.field(default=default, metadata={"meaning": meaning, "rule": rule})
-
-
-MAX_ORDER = ARM64_64K.max_order
-"""The largest MAX_PAGE_ORDER of all machines that are simulated; on x86 it is 10."""
-MOST_PAGES = 1 << 20
-"""No parameter counts more pages than this."""
-
-
-@dataclass(frozen=True)
-class FastPath:
-    """What a strategy does with most page tables, without a decision: parameters of the compiled loop."""
-
-    pooled: bool
-    """Page tables come from the pool; otherwise from the page allocator."""
-    reserve: int = 0
-    """Pages that ordinary page tables must leave in the pool."""
-    key_each: bool = False
-    """Set the key on each table when it is allocated, clear it when it is freed: idle pages do not have it."""
-    flush_frees: bool = True
-    """Flush the TLBs when the key of a table that is freed is cleared."""
-    adopts: int = -1
-    """Largest order of ordinary memory that goes to the pool when it is freed into a marked pageblock; -1: none."""
-    cpu_batch: int = 0
-    """Pages that a CPU's own list takes from the pool at a time, and returns; 0: no CPU has a list."""
-    merges: bool = False
-    """The pool is a private buddy: tables come from its smallest chunk and merge again when they are freed."""
-    spare_blocks: int = -1
-    """Whole idle blocks of a private buddy that stay; a worker shrinks when a free leaves more; -1: all stay."""
-    users: bool = False
-    """Kinds of user other than page tables are served too, each from a list of its own
-    (replay.contract.permissions). The shared list is memory that is not mapped; tables of the direct map
-    come from the page tables' list."""
-    user_batch: int = 0
-    """Pages that such a list gives back to the shared one at a time, once it has more than two of these; 0: never."""
-
-
-class PoolView:
-    """What a decision may see of the pool, as it is at that moment."""
-
-    @property
-    def cached(self) -> int:
-        """Pages on the list, the reserve included; without those on lists of CPUs."""
-        raise NotImplementedError
-
-    def tables_needed(self, change: Change) -> int:
-        """Page tables that a permission change would take now."""
-        raise NotImplementedError
-
-    @property
-    def tables_for_4k(self) -> int:
-        """Page tables that it would take to map the whole direct map in single pages, from large leaves only."""
-        raise NotImplementedError
-
-    @property
-    def largest_free(self) -> int:
-        """Order of the largest free chunk of the page allocator, at most a pageblock's; 0 when nothing is free."""
-        raise NotImplementedError
-
-    def idle_chunks(self) -> list[Chunk]:
-        """The chunks that idle pages have merged into, the smallest first, then ascending by address."""
-        raise NotImplementedError
-
-    def idle_blocks(self) -> list[tuple[int, int, bool]]:
-        """(first pfn, idle pages, came in one piece) of every 2M block with idle pages, ascending by address."""
-        raise NotImplementedError
-
-    def all_idle_pages(self) -> list[int]:
-        """Idle pages of every 2M block, ascending."""
-        return [page for first, _, _ in self.idle_blocks() for page in self.idle_pages(first)]
-
-    def idle_pages(self, first: int) -> list[int]:
-        """Idle pages of the 2M block that starts at `first`, ascending."""
-        raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class Strategy:
-    """Parameters that every strategy has, because every posting leaves them open; and the decisions to be made."""
-
-    pgd: Literal["pair", "bypass"] = param(
-        "pair", "order-1 PGDs: two adjacent pages of the pool, or past the pool to the page allocator, unkeyed", "ours"
-    )
-    kernel_tables: bool = param(True, "protect the kernel's own page tables (vmalloc space) too", "ours")
-    secondary_tables: bool = param(False, "protect KVM and IOMMU tables too", "ours")
-
-    bound = False
-    """Whether this is a bound on what others can reach, and not a way to supply page tables."""
-    boot_map_4k = False
-    """Whether the direct map is forced to 4K pages at boot."""
-    shrinks_early = False
-    """Whether the shrinker runs before a request stalls, and not only in direct reclaim."""
-    shadow_stacks = False
-    """Whether every kernel stack of the recording gets a shadow stack (replay.demand.shadow_stacks)."""
-
-    def __post_init__(self) -> None:
-        """Refuse values that mean nothing, whatever the strategy: orders and page counts have their range."""
-        if self.pgd not in ("pair", "bypass"):
-            raise ValueError(f"pgd is pair or bypass, not {self.pgd}")
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            most = MAX_ORDER if "order" in field.name else MOST_PAGES
-            for number in value if isinstance(value, tuple) else (value,):
-                if isinstance(number, int) and not 0 <= number <= most:
-                    raise ValueError(f"{field.name}={number} is not within 0 to {most}")
-
-    def protects(self) -> tuple[str, ...]:
-        """The consumers whose pages must carry the key."""
-        wanted = {
-            "pgtable_user": True,
-            "pgtable_kernel": self.kernel_tables,
-            "kvm": self.secondary_tables,
-            "iommu": self.secondary_tables,
-        }
-        return tuple(consumer for consumer in CONSUMERS if wanted.get(consumer, False))
-
-    def fast_path(self) -> FastPath:
-        """The mechanism between decisions."""
-        raise NotImplementedError
-
-    def boot(self, pool: PoolView) -> Decision:
-        """Decide what is set aside at boot."""
-        yield from ()
-
-    def construct(self, pool: PoolView, chunk: Chunk) -> Decision:
-        """Decide how a page table from the page allocator gets its key, where each gets one. Returns whether it has."""
-        return (yield SetKey(chunk, Tables.BUDDY))
-
-    def refill(self, pool: PoolView, order: int) -> Decision:
-        """Decide where new pages come from when a table of 2^order pages cannot be handed out.
-
-        Returns:
-            A chunk that serves the request, True to look again, or None to refuse.
-        """
-        yield from ()
-
-    def refill_user(self, pool: PoolView, user: int) -> Decision:
-        """The same for a page of another kind of user (replay.contract.permissions), or of the shared list."""
-        yield from ()
-
-    def outside(self, pool: PoolView, change: Change) -> Decision:
-        """Decide whose tables a permission change by another part of the kernel uses. Returns whether it was done."""
-        raise NotImplementedError
-
-    def shrink(self, pool: PoolView) -> Decision:
-        """Decide what is given back when memory is short. Returns the pages freed."""
-        yield from ()
-        return 0
+FAMILIES = ("baseline", "bound", "per table", "pool")
+"""Nothing is keyed; a bound, not a strategy; the key is set for each page table; there is a pool."""
+LINES = ("solid", "dashed", "dashdot", "dotted")
+MARKERS = "oDs^v<>dpPhHxX*"
+"""Line styles and markers of matplotlib that a strategy can have."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A strategy as it is listed."""
+    """A strategy as it is listed, and how it looks in figures."""
 
     name: str
     title: str
     source: str
     factory: type[Strategy]
+    family: str
+    colour: str
+    line: str
+    marker: str
+    toy: dict[str, Any] = field(hash=False)
+    """Parameters that fit the toy machine of ``replay check``."""
 
 
 _REGISTRY: dict[str, Entry] = {}
 S = TypeVar("S", bound=type[Strategy])
 
 
-def strategy(name: str, *, title: str, source: str) -> Callable[[S], S]:
-    """Register a strategy; the class's docstring is what ``replay describe`` prints."""
+def strategy(
+    name: str,
+    *,
+    title: str,
+    source: str,
+    family: str = "",
+    colour: str = "",
+    line: str = "",
+    marker: str = "",
+    toy: dict[str, Any] | None = None,
+) -> Callable[[S], S]:
+    """Register a strategy; the class's docstring has its rules, which ``replay describe`` prints.
+
+    Args:
+        name: what ``--strategy`` calls it.
+        title: what it is, in one line.
+        source: the posting or code that it follows.
+        family: one of `FAMILIES`; left out, it follows from the fast path.
+        colour: ``#rrggbb``, in every figure. A look that is left out is chosen by the name.
+        line: one of `LINES`.
+        marker: one of `MARKERS`.
+        toy: parameters that ``replay check`` needs to be smaller, since its machine has blocks of 8 pages. Orders above
+            a block's become a block's by themselves.
+
+    Raises:
+        ValueError: the name is taken, or the family or a part of the look is not one of those.
+    """
 
     def register(cls: S) -> S:
-        _REGISTRY[name] = Entry(name, title, source, cls)
+        look = _look(name)
+        entry = Entry(
+            name, title, source, cls, family or _family(cls()), colour or look[0], line or look[1], marker or look[2],
+            toy or {},
+        )  # fmt: skip
+        if name in _REGISTRY:
+            raise ValueError(f"{name} is a strategy of {_REGISTRY[name].factory.__module__} already")
+        if not re.fullmatch("#[0-9a-fA-F]{6}", entry.colour):
+            raise ValueError(f"colour {colour} is not of the form #rrggbb")
+        for given, known in ((entry.family, FAMILIES), (entry.line, LINES), (entry.marker, tuple(MARKERS))):
+            if given not in known:
+                raise ValueError(f"{given} is none of: {', '.join(known)}")
+        _REGISTRY[name] = entry
         return cls
 
     return register
 
 
+def _family(made: Strategy) -> str:
+    fast = made.fast_path()
+    return "bound" if made.bound else "pool" if fast.pooled else "per table" if fast.key_each else "baseline"
+
+
+def _look(name: str) -> tuple[str, str, str]:
+    """Colour, line and marker, drawn by the name: dark enough to be read on white."""
+    drawn = random.Random(name)
+    red, green, blue = colorsys.hls_to_rgb(drawn.random(), drawn.uniform(0.3, 0.5), drawn.uniform(0.4, 0.9))
+    colour = f"#{round(255 * red):02x}{round(255 * green):02x}{round(255 * blue):02x}"
+    return colour, drawn.choice(LINES), drawn.choice(MARKERS)
+
+
+_BROKEN: dict[str, str] = {}
+"""Why a file cannot be used, by the names of its strategies."""
+
+
 @cache
 def strategies() -> dict[str, Entry]:
-    """All strategies by name: every module of ``replay.strategies``."""
+    """All strategies by name: those of every module of ``replay.strategies`` that can be imported."""
     package = importlib.import_module("replay.strategies")
+    _BROKEN.clear()
     for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"{package.__name__}.{module.name}")
+        name = f"{package.__name__}.{module.name}"
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # whatever is wrong with it, the others run
+            spec = importlib.util.find_spec(name)
+            path = (spec and spec.origin) or name
+            lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+            line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
+            text = next(iter(str(error).splitlines()), "")
+            names = re.findall(r'@strategy\(\s*"([^"]+)"', "".join(linecache.getlines(path)))
+            for each in names or [module.name.replace("_", "-")]:
+                _BROKEN[each] = f"{path}{f', line {line}' if line else ''}: {type(error).__name__}: {text}"
     return dict(sorted(_REGISTRY.items()))
 
 
+def incomplete(names: Iterable[str]) -> bool:
+    """Whether `all` strategies are asked for, and a file of theirs is broken."""
+    return "all" in names and bool(strategies() and _BROKEN)
+
+
 def find(names: Iterable[str]) -> list[Entry]:
-    """The strategies named; ``all`` names all of them.
+    """The strategies named; ``all`` names all of them. Says once which files are broken.
 
     Raises:
-        UsageError: one is unknown.
+        UsageError: one is unknown, or its file is broken.
     """
     known = strategies()
     wanted: list[Entry] = []
@@ -216,9 +149,18 @@ def find(names: Iterable[str]) -> list[Entry]:
             wanted.extend(known.values())
         elif name in known:
             wanted.append(known[name])
+        elif name in _BROKEN:
+            raise UsageError(_BROKEN[name], f"mend the file, or move it away: {name} cannot be used")
         else:
             raise UsageError(f"no strategy named {name}", named(name, list(known)))
+    for reason in _BROKEN.values():
+        _note_once(f"ptpool: {reason}; this file is left out")
     return list(dict.fromkeys(wanted))
+
+
+@cache
+def _note_once(text: str) -> None:
+    note(text)
 
 
 def parameters(entry: Entry) -> list[dict[str, Any]]:
@@ -230,6 +172,29 @@ def parameters(entry: Entry) -> list[dict[str, Any]]:
         {"name": field.name, "default": field.default, **field.metadata}
         for field in own + [field for field in fields if field.name in common]
     ]
+
+
+def changed_parameters(name: str, params: str) -> dict[str, Any]:
+    """The parameters that differ from the strategy's defaults, by name; all of them when no strategy has this name.
+
+    Args:
+        name: of a strategy.
+        params: all its parameters as JSON.
+    """
+    entry = strategies().get(name)
+    defaults = json.loads(parameters_json(entry.factory())) if entry else {}
+    given = json.loads(params)
+    return {key: given[key] for key in sorted(given) if key not in defaults or defaults[key] != given[key]}
+
+
+def label(name: str, params: str) -> str:
+    """A strategy's name and the parameters that differ from its defaults: ``pba refill_orders=9+4 reserve=8``."""
+    return " ".join([name, *(f"{key}={shown(value)}" for key, value in changed_parameters(name, params).items())])
+
+
+def shown(value: Any) -> str:
+    """A parameter's value as ``--set`` takes it."""
+    return "+".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
 def configure(entry: Entry, settings: dict[str, str]) -> Strategy:
@@ -248,7 +213,7 @@ def configure(entry: Entry, settings: dict[str, str]) -> Strategy:
         return entry.factory(**values)
     except ValueError as error:
         raise UsageError(
-            f"{entry.name}: {error}", f"ptpool replay describe {entry.name} tells what its parameters mean"
+            f"{entry.name}: {error}", f"ptpool replay describe {entry.name} shows what its parameters mean"
         ) from error
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ptpool.vocabulary import SPLIT_CAUSES, UNMOVABLE
 from replay.contract.actions import Action, Decision
-from replay.contract.registry import Strategy
+from replay.contract.strategy import Strategy
 from replay.demand.demand import Demand
 from replay.kernel import direct_map as maps
 from replay.kernel.gfp import GFP_KERNEL

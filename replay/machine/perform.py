@@ -1,6 +1,6 @@
 """What each action of a decision does to the simulated machine, and how long it takes."""
 
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from replay.contract.actions import (
     Give,
     GiveBlock,
     Isolate,
+    Lock,
     MapSmall,
     Mark,
     ResetKey,
@@ -23,6 +24,7 @@ from replay.contract.actions import (
     SetKey,
     Tables,
     Take,
+    Unlock,
     Wait,
     Withdraw,
     keying,
@@ -86,6 +88,10 @@ def perform(state: State, action: Action) -> tuple[Any, int]:
             return _set_aside(state, pages), 0
         case Wait(ns):
             return None, ns
+        case Lock() | Unlock():
+            pass  # the schedule's
+        case _:
+            assert_never(action)
     return None, 0
 
 

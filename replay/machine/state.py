@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from ptpool.vocabulary import CONSUMERS, SLOW_PATH_STEPS, SPLIT_CAUSES, UNMOVABLE
 from replay.contract.actions import Change, Chunk
 from replay.contract.permissions import NOBODY, users_of
-from replay.contract.registry import PoolView, Strategy
+from replay.contract.strategy import PoolView, Strategy
 from replay.demand.demand import Demand
 from replay.demand.shadow_stacks import with_shadow_stacks
 from replay.kernel import direct_map as maps

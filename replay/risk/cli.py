@@ -15,7 +15,7 @@ from replay.contract.settings import Setting, settings_of
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-    from replay.contract.registry import Strategy
+    from replay.contract.strategy import Strategy
 
 LEFT_OUT = ("ctor-naive",)
 """Not meant where all strategies are: it shows the recursion, on any machine, and takes long to do so."""

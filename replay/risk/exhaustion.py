@@ -3,7 +3,7 @@
 from functools import lru_cache
 from typing import NamedTuple
 
-from replay.contract.registry import Strategy
+from replay.contract.strategy import Strategy
 from replay.demand.copies import scaled
 from replay.demand.demand import Demand
 from replay.machine.reclaim import variant_of

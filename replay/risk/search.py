@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
-from replay.contract.registry import Strategy
+from replay.contract.strategy import Strategy
 from replay.demand.demand import Demand
 from replay.machine.reclaim import variant_of
 from replay.risk.trial import Outcome, trial

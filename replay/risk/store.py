@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 
 from ptpool.warehouse import transaction
-from replay.contract.registry import Strategy
+from replay.contract.strategy import Strategy
 from replay.risk.estimate import failing_only, wilson
 from replay.risk.search import STEPS, Draw, Found, headroom
 

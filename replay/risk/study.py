@@ -7,7 +7,7 @@ from typing import Any
 import duckdb
 
 from ptpool.errors import UsageError
-from replay.contract.registry import Strategy
+from replay.contract.strategy import Strategy
 from replay.demand.demand import load_demand
 from replay.risk.exhaustion import Load, exhaust
 from replay.risk.search import Draw, Found, Ground, search

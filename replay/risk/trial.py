@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from replay.contract.registry import Strategy
+from replay.contract.strategy import Strategy
 from replay.demand.demand import Demand
 from replay.kernel.gfp import MAY_RECLAIM, NORETRY, RETRY_MAYFAIL
 from replay.machine import stretch

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ptpool.vocabulary import CONSUMERS
-from replay.contract.registry import Strategy, strategies
+from replay.contract.registry import strategies
+from replay.contract.strategy import Strategy
 from replay.demand.demand import Demand
 from replay.kernel.buddy import build_free_lists
 from replay.kernel.compaction import isolate_freepages_block

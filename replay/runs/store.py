@@ -33,14 +33,18 @@ def kept_runs(connection: duckdb.DuckDBPyConnection) -> dict[str, Kept]:
 
 
 def write_strategies(connection: duckdb.DuckDBPyConnection) -> None:
-    """The strategies that there are now."""
+    """The strategies that there are now; one that is gone stays as long as it has runs."""
+    rows = []
+    for entry in strategies().values():
+        defaults = json.dumps({parameter["name"]: parameter["default"] for parameter in parameters(entry)})
+        look = (entry.family, entry.colour, entry.line, entry.marker)
+        rows.append((entry.name, entry.title, entry.source, defaults, *look))
     with transaction(connection):
-        connection.execute("DELETE FROM strategy")
-        for entry in strategies().values():
-            defaults = json.dumps({parameter["name"]: parameter["default"] for parameter in parameters(entry)})
-            connection.execute(
-                "INSERT INTO strategy VALUES (?, ?, ?, ?)", [entry.name, entry.title, entry.source, defaults]
-            )
+        connection.execute(
+            "DELETE FROM strategy WHERE list_contains(?, strategy) OR strategy NOT IN (SELECT strategy FROM run)",
+            [list(strategies())],
+        )
+        connection.executemany("INSERT INTO strategy VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
 
 def write_costs(connection: duckdb.DuckDBPyConnection, wanted: Iterable[Wanted]) -> None:

@@ -1,14 +1,14 @@
 """A run that is wanted: everything its identity is made of, and what it shares with others."""
 
-import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import duckdb
 
 from ptpool.provenance import code_version, identity
-from replay.contract.registry import Entry, Strategy
+from replay.contract.registry import Entry
+from replay.contract.strategy import Strategy, parameters_json
 from replay.demand.copies import scaled
 from replay.demand.demand import Demand, load_demand
 from replay.demand.inject import injected
@@ -51,7 +51,7 @@ class Wanted:
         return {
             "capture_id": self.capture["capture_id"],
             "strategy": self.entry.name,
-            "params": json.dumps(asdict(self.strategy), sort_keys=True),
+            "params": parameters_json(self.strategy),
             "machine": self.machine,
             "mode": self.mode,
             "reclaim": self.reclaim,

@@ -1,4 +1,4 @@
-"""A strategy of our own: what the findings about the proposals suggest."""
+"""A strategy of our own, from the findings about the proposals."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,8 @@ from replay.contract.actions import (
     Unlock,
     Withdraw,
 )
-from replay.contract.registry import FastPath, PoolView, Strategy, param, strategy
+from replay.contract.registry import strategy
+from replay.contract.strategy import FastPath, PoolView, Strategy, param
 from replay.kernel.direct_map import KEYED
 
 REFILL_TABLES = 2
@@ -28,27 +29,35 @@ REFILL_TABLES = 2
     "buddy-reserve",
     title="ours: splits a block only for all that is free in it, gives whole blocks back, never lacks a table",
     source="ours, after what the replays and the search say of the proposals",
+    colour="#009e73",
+    line="solid",
+    marker="*",
+    toy={
+        "magazine_order": 0,  # a list for each CPU only adds states: the reserve is on the shared one
+        "keep": 6,  # of 16: the reserve, less than a block
+        "shrink_batch": 8,  # a block, as in the strategy
+    },
 )
 @dataclass(frozen=True)
 class BuddyReserve(Strategy):
     """A pool that cannot lack a table for a split, splits a 2M leaf only for all that is free in it, and keeps little.
 
     ours  Six pages are in reserve: two for the split of the pool's own refill, four for a change by others, which cuts
-          a 1G leaf at both ends at most. Ordinary page tables are handed out while more are left, without any lock but
-          the list's.
-    ours  Whatever splits does so under one lock, holds it for that split only, and allocates nothing under it. Others
-          split when their tables are there and two besides; else they drop the lock and refill first. So whoever gets
-          the lock finds at least two pages, and every refill brings more than it takes: three pages or more.
+          a 1G leaf at both ends at worst. Ordinary page tables are handed out while more are left; only the list's lock
+          is taken.
+    ours  Every split takes one lock, holds it for that split only, and allocates nothing under it. A change by others
+          splits when its tables and two more pages are there; otherwise it drops the lock and refills first. So a task
+          that gets the lock finds at least two pages. Every refill brings more than it takes: three pages or more.
     ours  `looks`: a refill asks for a block only where the free lists have one, else for no more than they have. So it
-          does not stall for what is not there; nor does it get the block that compaction would have made.
-    ours  `isolates`: whoever gets less than a block takes all else that is free in its pageblock, as compaction does
-          (isolate_freepages_block()): the leaf has to be split in any case, and then what it holds serves as long as
-          it can. Their keys are set one by one, with one flush after the last.
+          does not stall for a block that is not there, and does not get one that compaction would have made.
+    ours  `isolates`: a refill that gets less than a block takes everything else that is free in its pageblock, as
+          compaction does (isolate_freepages_block()). The leaf has to be split in any case, and then its pages should
+          serve as long as they can. Their keys are set one by one, with one flush after the last.
     ours  Idle pages merge (a private buddy), and tables come from the smallest chunk: used blocks fill up, whole blocks
-          stay whole, and the two pages of a PGD are neighbours without a search.
-    ours  Shrinker: the largest idle chunks whose key can be cleared without a split, while `keep` pages stay, with one
-          flush after the last. It has the lock of the splits, so that no split meets a reserve that is on its way out.
-          A worker enters it, too, when tables are freed and more than `spare_blocks` whole blocks are idle.
+          stay whole, and two adjacent pages for a PGD are easy to find.
+    ours  The shrinker gives back the largest idle chunks whose key can be cleared without a split, while `keep` pages
+          stay, with one flush after the last. It holds the lock of the splits, so no split finds the reserve half given
+          away. A worker also runs it when tables are freed and more than `spare_blocks` whole blocks are idle.
     ours  A list for each CPU takes `1 << magazine_order` pages at a time, and keeps up to twice as many; 0: none.
     """
 
@@ -102,8 +111,8 @@ class BuddyReserve(Strategy):
         for order in dict.fromkeys((first, self.last_order)):
             if (chunk := (yield Alloc(order))) is None:
                 continue
-            beside = (yield Isolate(chunk)) if self.isolates and order < self.block_order else ()
-            chunks = [chunk, *beside]
+            others = (yield Isolate(chunk)) if self.isolates and order < self.block_order else ()
+            chunks = [chunk, *others]
             if sum(each.pages for each in chunks) > REFILL_TABLES:
                 return chunks
             for each in chunks:
@@ -122,7 +131,7 @@ class BuddyReserve(Strategy):
         return True
 
     def outside(self, pool: PoolView, change: Change) -> Decision:
-        """Split when the tables are there and two besides; refill until they are."""
+        """Split when the tables and two more pages are there; refill until they are."""
         while True:
             yield Lock("split_mutex")
             ready = pool.cached >= pool.tables_needed(change) + REFILL_TABLES

@@ -3,13 +3,17 @@
 from dataclasses import dataclass
 
 from replay.contract.actions import Alloc, Apply, Change, Chunk, Decision, Lock, SetKey, Unlock, keying
-from replay.contract.registry import FastPath, PoolView, Strategy, strategy
+from replay.contract.registry import strategy
+from replay.contract.strategy import FastPath, PoolView, Strategy
 
 
 @strategy(
     "ctor-naive",
     title="the key set in each page table's constructor, on a direct map of large pages: the recursion",
     source="Kevin Brodsky, kpkeys v1 (2024-12-06) to v5 (2025-08-15); the recursion: his pool proposal, 2025-09-18",
+    colour="#a6761d",
+    line="dashed",
+    marker="x",
 )
 @dataclass(frozen=True)
 class CtorNaive(Strategy):
@@ -21,7 +25,7 @@ class CtorNaive(Strategy):
     text  "calling set_memory_pkey() in pagetable_*_ctor() can cause the linear map to be split, which requires new
           PTP(s) to be allocated, which means more nested call(s) to set_memory_pkey(). This explodes as a non-recursive
           lock is taken on that path."
-    ours  A table whose constructor never ends is left without the key, and the run goes on, so that one sees how often.
+    ours  A table whose constructor never ends is left without the key, and the run goes on: the report shows how often.
     ours  Permission changes by others construct their tables in the same way.
     """
 

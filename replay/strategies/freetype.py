@@ -4,18 +4,17 @@ from dataclasses import dataclass
 
 from replay.contract.actions import (
     Alloc,
-    Apply,
-    Change,
     Chunk,
     Decision,
     Free,
     Give,
     ResetKey,
-    SetKey,
     Tables,
     Withdraw,
+    key_and_give,
 )
-from replay.contract.registry import FastPath, PoolView, Strategy, param, strategy
+from replay.contract.registry import strategy
+from replay.contract.strategy import FastPath, PoolView, Strategy, param
 
 
 @strategy(
@@ -23,22 +22,26 @@ from replay.contract.registry import FastPath, PoolView, Strategy, param, strate
     title="whole pageblocks flipped inside the page allocator, and back when ordinary memory is wanted",
     source="Brendan Jackman, mm: Add __GFP_UNMAPPED (v1, 2026-02-25) to ALLOC_UNMAPPED (v4); after notes on v4, whose "
     "implementing patch was not read",
+    colour="#aa4499",
+    line="dotted",
+    marker="X",
+    toy={"pcp_batch": 1},  # an eighth of a block, as 63 pages are
 )
 @dataclass(frozen=True)
 class Freetype(Strategy):
-    """Free lists of their own for pageblocks that are flipped as a whole.
+    """Pageblocks are flipped as a whole, and have free lists of their own.
 
     text  A request that the flipped lists cannot serve flips a whole free pageblock, with one flush: "amortising that
           flush cost into almost nothing".
     text  FREETYPE_UNMAPPED implies MIGRATE_UNMOVABLE. "always direct compact for unmapped allocs", because "unmapped
           blocks contain no movable pages, so compaction can never free one up": there is no smaller fallback.
     text  A freed page returns to the flipped free lists, and merges there.
-    text  One more bank of per-CPU lists; the page allocator does not zero flipped pages.
+    text  There is one more bank of per-CPU lists. The page allocator does not zero flipped pages.
     text  A block is flipped back when ordinary memory is wanted.
-    ours  It is flipped back as a whole, before the request that wants it stalls, without a flush (it is given rights).
+    ours  It is flipped back as a whole, before the request that wants it stalls, without a flush (rights are added).
     ours  `pcp_batch`: pages that a CPU's list takes at a time; it keeps up to two batches.
     ours  The tables of the direct map come from the page allocator, without the key: page tables were not what the
-          series was for (asked in reply, 2026-03-05).
+          series was for (asked in a reply, 2026-03-05).
     """
 
     block_order: int = param(9, "pageblock_order: what is flipped", "text")
@@ -53,17 +56,7 @@ class Freetype(Strategy):
     def refill(self, pool: PoolView, order: int) -> Decision:
         """Flip a free pageblock."""
         block = yield Alloc(self.block_order)
-        if block is None:
-            return None
-        if not (yield SetKey(block, Tables.BUDDY)):
-            yield Free(block)
-            return None
-        yield Give(block)
-        return True
-
-    def outside(self, pool: PoolView, change: Change) -> Decision:
-        """Others split with pages of the page allocator."""
-        return (yield Apply(change, Tables.BUDDY))
+        return (yield from key_and_give(block, Tables.BUDDY))
 
     def shrink(self, pool: PoolView) -> Decision:
         """Flip a free block back."""

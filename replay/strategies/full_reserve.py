@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from replay.contract.actions import (
-    Alloc,
     Apply,
     Change,
     Chunk,
@@ -15,14 +14,20 @@ from replay.contract.actions import (
     SetKey,
     Tables,
     Withdraw,
+    first_free,
 )
-from replay.contract.registry import FastPath, PoolView, Strategy, param, strategy
+from replay.contract.registry import strategy
+from replay.contract.strategy import FastPath, PoolView, Strategy, param
 
 
 @strategy(
     "full-reserve",
     title="tables for the whole direct map set aside at boot; page tables from 2M blocks, else single pages; shrinker",
     source="Rick Edgecombe, PKS write protected page tables v2 (2021-08-30), patches 3, 5, 6, 8, 16 and 17, solution 4",
+    colour="#999933",
+    line="dashed",
+    marker="<",
+    toy={"shrink_batch": 2},  # a quarter of a block, as 128 pages are
 )
 @dataclass(frozen=True)
 class FullReserve(Strategy):
@@ -31,16 +36,16 @@ class FullReserve(Strategy):
     code  calc_tables_needed(): a page for each 1G and one for each 2M of every mapped range, taken in whole 2M chunks
           before the page allocator runs. (Its `unsigned int size` cuts ranges of 4 GiB and more: a mistake of the
           posting that is not modelled.)
-    code  A split takes its table from that cache (alloc_dmap_table()). Were it empty, an ordinary page would be used,
-          unprotected, with a warning; it never is, since the cache covers the worst case.
+    code  A split takes its table from that cache (alloc_dmap_table()). If it were empty, an ordinary page would be
+          used, unprotected, with a warning; it never is, since the cache covers the worst case.
     code  Other page tables come from the grouped page cache: most recently used first; refilled with a 2M block, else
           with a single page; the key is set on what was added. A freed table goes back to the list and keeps its key.
           (__replenish_grouped_pages() of patch 6 sets it on one page of a block: a mistake that is not modelled.)
-    code  No lock around a refill: whoever finds the list empty refills, and each takes a block of its own.
-    code  Shrinker: pages that it isolates are freed one by one, each with its own reset of the key, which splits a
-          block that was keyed whole. It does not know of blocks.
+    code  There is no lock around a refill: every task that finds the list empty refills, and takes a block of its own.
+    code  The shrinker frees the pages that it isolates one by one and resets the key of each, which splits a block that
+          was keyed whole. It does not know about blocks.
     ours  The shrinker takes pages by address, up to `shrink_batch` at a time (list_lru_shrink_walk with the default
-          batch); the posting walks its per-node lists. One node: the posting has a list for each.
+          batch); the posting walks its per-node lists. There is one node here; the posting has a list for each.
     """
 
     refill_orders: tuple[int, ...] = param((9, 0), "orders tried in turn", "code")
@@ -56,13 +61,12 @@ class FullReserve(Strategy):
 
     def refill(self, pool: PoolView, order: int) -> Decision:
         """A 2M block, else a page."""
-        for wanted in self.refill_orders:
-            chunk = yield Alloc(wanted)
-            if chunk is not None:
-                yield SetKey(chunk, Tables.ASIDE)
-                yield Give(chunk)
-                return True
-        return None
+        chunk = yield from first_free(self.refill_orders)
+        if chunk is None:
+            return None
+        yield SetKey(chunk, Tables.ASIDE)
+        yield Give(chunk)
+        return True
 
     def outside(self, pool: PoolView, change: Change) -> Decision:
         """Splits by others take their tables from the same cache."""

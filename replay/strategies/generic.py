@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from replay.contract.actions import (
-    Alloc,
     Apply,
     Change,
     Convert,
@@ -15,9 +14,12 @@ from replay.contract.actions import (
     Take,
     Unlock,
     Withdraw,
+    changed_or_freed,
+    first_free,
 )
 from replay.contract.permissions import PERMISSIONS, SHARED, TABLES
-from replay.contract.registry import FastPath, PoolView, Strategy, param, strategy
+from replay.contract.registry import strategy
+from replay.contract.strategy import FastPath, PoolView, Strategy, param
 from replay.kernel.direct_map import NOT_PRESENT
 
 
@@ -26,10 +28,14 @@ from replay.kernel.direct_map import NOT_PRESENT
     title="one pool of unmapped memory for secrets, and for small caches of page tables, shadow stacks and code",
     source="Rick Edgecombe, answering Mike Rapoport's __GFP_PTE_MAPPED, 2021-08-23; and Kevin Brodsky's pool proposal, "
     "2025-09-18",
+    colour="#661100",
+    line="dashdot",
+    marker="H",
+    toy={"cache_order": 2, "shrink_batch": 2},  # a cache takes half a block
 )
 @dataclass(frozen=True)
 class Generic(Strategy):
-    """What all who need memory with a special permission could share.
+    """All users of memory with a special permission share one pool.
 
     text  "a big cache of grouped unmapped pages that category one usages could share": secret memory is served from it
           as it is, and comes back as it is. "re-allocations can share unmapped pages without doing any expensive
@@ -39,16 +45,16 @@ class Generic(Strategy):
           pages and convert them without a flush."
     text  Users: "pkeys usages (page tables and secret protection)", "kernel shadow stacks", "more efficient executable
           code allocations" (2025).
-    ours  Executable memory has a cache of its own, too; by the mail of 2021 unmapped memory would do for modules.
+    ours  Executable memory also has a cache of its own; by the mail of 2021 unmapped memory would do for modules.
     ours  Shadow stacks are one page for each kernel stack of the recording; no kernel has them.
     ours  The big pool is a private buddy. It is refilled as the September 2025 proposal refills, with a 2M block, else
-          four pages; whoever is short takes `cache_order` from it at a time. What a cache takes of a block that is in
-          one piece in the direct map splits it once.
-    ours  A page that is freed goes to the cache of its permission. Of more than two times `cache_order` pages the ones
-          unused for longest go back to the big pool, in batches: not mapped again, with one flush.
+          four pages; a cache that runs short takes `cache_order` from it at a time. The first such chunk of a block
+          that one leaf maps splits that leaf.
+    ours  A page that is freed goes to the cache of its permission. When a cache has more than twice `cache_order`
+          pages, those unused for longest go back to the big pool in batches: unmapped again, with one flush.
     ours  Tables of the direct map come from the cache of page tables, which keeps `reserve` pages for them, under one
           mutex. Permission changes by others are prepared as in `reserve-block`.
-    ours  Shrinker: whole blocks of the big pool that are idle; failing that its chunks that are mapped small already.
+    ours  The shrinker gives back idle whole blocks of the big pool, then chunks that are already mapped small.
     """
 
     refill_orders: tuple[int, ...] = param((9, 2), "orders tried in turn for the big pool", "ours")
@@ -66,7 +72,7 @@ class Generic(Strategy):
             raise ValueError("cache_order and refill_orders are 1 or more: an order-1 PGD is a pair of pages")
 
     def fast_path(self) -> FastPath:
-        """A list for each kind of user, which gives back what it has too much of."""
+        """A list for each kind of user, which gives back its surplus."""
         batch = 0 if self.separate else 1 << self.cache_order
         return FastPath(pooled=True, merges=True, reserve=self.reserve, users=True, user_batch=batch)
 
@@ -111,16 +117,11 @@ class Generic(Strategy):
 
     def _more(self, user: int, tables: Tables) -> Decision:
         """Memory of the page allocator: not mapped for the big pool, with a user's permission for its own."""
-        chunk = None
-        for order in self.refill_orders:
-            chunk = yield Alloc(order)
-            if chunk is not None:
-                break
+        chunk = yield from first_free(self.refill_orders)
         if chunk is None:
             return None
-        permission = NOT_PRESENT if user == SHARED else PERMISSIONS[user]
-        if not (yield Convert(Change(chunk.pfn, chunk.pages, permission), tables, flush=True)):
-            yield Free(chunk)
+        change = Change(chunk.pfn, chunk.pages, NOT_PRESENT if user == SHARED else PERMISSIONS[user])
+        if not (yield from changed_or_freed(chunk, Convert(change, tables, flush=True))):
             return None
         yield Give(chunk, None if user == SHARED else user)
         return True
@@ -151,14 +152,18 @@ class Generic(Strategy):
     "generic-separate",
     title="the same users, each with a pool of its own: what generic is to be compared with",
     source="a comparison, not a proposal",
+    colour="#aa7755",
+    line="dotted",
+    marker="h",
+    toy={"cache_order": 2, "shrink_batch": 2},
 )
 @dataclass(frozen=True)
 class GenericSeparate(Generic):
     """Every kind of user refills a pool of its own from the page allocator, as each proposal does for itself.
 
     ours  Secret memory, page tables, shadow stacks and code have a 2M block each, or more, or four pages at a time,
-          with their permission set on all of it at once: no block of these is split, and none is shared.
-    ours  Nothing goes back but secret memory (the shrinker of `generic`).
+          with their permission set on all of it at once. None of these blocks is split or shared.
+    ours  Only secret memory goes back (by the shrinker of `generic`).
     """
 
     separate = True

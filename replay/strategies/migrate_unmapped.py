@@ -2,30 +2,46 @@
 
 from dataclasses import dataclass
 
-from replay.contract.actions import Alloc, Apply, Change, Decision, Free, GiveBlock, MapSmall, Mark, Tables, Withdraw
-from replay.contract.registry import MAX_ORDER, FastPath, PoolView, Strategy, param, strategy
+from replay.contract.actions import (
+    Decision,
+    Free,
+    GiveBlock,
+    MapSmall,
+    Mark,
+    Tables,
+    Withdraw,
+    changed_or_freed,
+    first_free,
+)
+from replay.contract.registry import strategy
+from replay.contract.strategy import HIGHEST_MAX_PAGE_ORDER, FastPath, PoolView, Strategy, param
 
 
 @strategy(
     "migrate-unmapped",
     title="a migratetype whose pageblocks are mapped at 4K; the key set on each allocation and cleared on each free",
     source="Mike Rapoport, RFC Prototype for direct map awareness in page allocator, MIGRATE_UNMAPPED (2022-01-27)",
+    colour="#cc79a7",
+    line="dashdot",
+    marker="h",
+    toy={"pcp_batch": 1},  # an eighth of a block, as 63 pages are
 )
 @dataclass(frozen=True)
 class MigrateUnmapped(Strategy):
-    """Pageblocks change their type, not their permission; pages do that when they are allocated.
+    """Pageblocks change their type, not their permission; pages change their permission when they are allocated.
 
     code  A request that the lists of this type cannot serve takes a page by the normal fallback (from UNMOVABLE,
           RECLAIMABLE, MOVABLE), splits the PMD of its pageblock, and moves all free pages of that to its lists
           (set_pageblock_unmapped()).
-    code  Every allocation ends with the change of its pages and a flush; every free changes them back without one.
-    code  What is freed in such a pageblock goes to the lists of its type, whoever had it.
-    code  Other types use these lists as their last resort. No collapse (#if 0, FIXME).
+    code  Every allocation ends with a permission change of its pages and a flush; every free changes them back without
+          a flush.
+    code  A page that is freed in such a pageblock goes to the lists of its type, whatever it was used for.
+    code  Other types use these lists as their last resort. There is no collapse (#if 0, FIXME).
     code  The type is below MIGRATE_PCPTYPES, so its pages are on the lists of CPUs.
     ours  The fallback takes from the largest free chunk (find_suitable_fallback()); all of it is taken at once, since
           the other free pages of the pageblock follow.
     ours  The last resort is the largest free chunk, given back before the request that wants it stalls. The whole chunk
-          changes lists, where the kernel takes the pages wanted and leaves the rest.
+          changes lists, while the kernel takes only the pages it wants.
     ours  `pcp_batch`: pages that a CPU's list takes at a time; it keeps up to two batches.
     ours  The tables of the direct map come from the page allocator, without the key.
     """
@@ -42,29 +58,20 @@ class MigrateUnmapped(Strategy):
             flush_frees=False,
             merges=True,
             cpu_batch=self.pcp_batch,
-            adopts=MAX_ORDER,
+            adopts=HIGHEST_MAX_PAGE_ORDER,
         )
 
     def refill(self, pool: PoolView, order: int) -> Decision:
         """The largest free chunk, and with it its pageblock."""
-        chunk = yield Alloc(max(order, pool.largest_free))
-        if chunk is None:
-            chunk = yield Alloc(order)
-        if chunk is None:
-            return None
-        if not (yield MapSmall(chunk, Tables.BUDDY)):
-            yield Free(chunk)
+        chunk = yield from first_free((max(order, pool.largest_free), order))
+        if chunk is None or not (yield from changed_or_freed(chunk, MapSmall(chunk, Tables.BUDDY))):
             return None
         yield Mark(chunk)
         yield GiveBlock(chunk)
         return True
 
-    def outside(self, pool: PoolView, change: Change) -> Decision:
-        """Others split with pages of the page allocator."""
-        return (yield Apply(change, Tables.BUDDY))
-
     def shrink(self, pool: PoolView) -> Decision:
-        """Give the largest chunk to who has found nothing else."""
+        """Give the largest chunk to a request that found nothing else."""
         for chunk in reversed(pool.idle_chunks()):
             if (yield Withdraw(chunk)):
                 yield Free(chunk)

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from replay.contract.actions import (
-    Alloc,
     Apply,
     Change,
     Chunk,
@@ -17,14 +16,24 @@ from replay.contract.actions import (
     Take,
     Unlock,
     Withdraw,
+    first_free,
 )
-from replay.contract.registry import FastPath, PoolView, Strategy, param, strategy
+from replay.contract.registry import strategy
+from replay.contract.strategy import FastPath, PoolView, Strategy, param
 
 
 @strategy(
     "pba",
     title="kpkeys v6: refill orders 9, 4, 2 into one list; reserve of 2 + 2 pages; shrinker",
     source="Kevin Brodsky, kpkeys_hardened_pgtables v6, patches 14-17 of 30 (2026-02-27)",
+    colour="#d55e00",
+    line="dashdot",
+    marker="P",
+    toy={
+        "unshrinkable": 6,  # of 16: more than the reserve, less than a block
+        "shrink_block_min": 1,  # an eighth of a block, as in the posting
+        "shrink_batch": 8,  # a block, as in the posting
+    },
 )
 @dataclass(frozen=True)
 class Pba(Strategy):
@@ -37,14 +46,14 @@ class Pba(Strategy):
           for that split and 2 for any other: kpkeys_prepare_direct_map_split() refills while fewer than 4 are cached,
           and kpkeys_ready_for_direct_map_split() looks again under the lock of the linear map.
     code  A freed table goes to the head of the list (list_add()) and keeps its key.
-    code  Shrinker: a whole free block goes back in one piece, if 16 pages stay; failing that the block with most free
-          pages is broken up if it has at least 64 and is worth more than the pages outside blocks; failing that pages
-          outside blocks go one by one. It never leaves fewer than 16. What goes leaves the list before the first key is
+    code  The shrinker gives a whole free block back in one piece, if 16 pages stay; failing that it breaks up the block
+          with most free pages, if that has at least 64 and more than there are outside blocks; failing that it frees
+          pages outside blocks one by one. It never leaves fewer than 16. Pages leave the list before the first key is
           reset. (release_page_list() loses the rest where one cannot be reset: a mistake that is not modelled.)
     code  One refill early in boot; its key is set later, with tables from memblock (PPA; its own 2M chunks, which hold
           the tables of the direct map, are not modelled).
-    ours  The pages of a new chunk are handed out from the lowest up; pba's list has its last page first. Single pages
-          are given back from the lowest up, by pba from the head of its list.
+    ours  The pages of a new chunk are handed out from the lowest up; pba's list has its last page first. The shrinker
+          takes single pages from the lowest up, pba's from the head of its list.
     ours  The shrinker scans once per round of direct reclaim, with its registered batch of 512 as nr_to_scan; a costly
           request reclaims once, others while it helps. The kernel's shrinker core would defer small scans.
     ours  `pgd`: v6 serves single pages; what becomes of order-1 PGDs is a parameter.
@@ -74,11 +83,7 @@ class Pba(Strategy):
 
     def _refill_pages(self, tables: Tables) -> Decision:
         """__refill_pages()."""
-        chunk = None
-        for order in self.refill_orders:
-            chunk = yield Alloc(order)
-            if chunk is not None:
-                break
+        chunk = yield from first_free(self.refill_orders)
         if chunk is None:
             return None
         yield Lock("alloc_mutex")

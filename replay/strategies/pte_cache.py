@@ -2,28 +2,46 @@
 
 from dataclasses import dataclass
 
-from replay.contract.actions import Alloc, Apply, Change, Chunk, Decision, Free, Give, MapSmall, Mark, Tables, Withdraw
-from replay.contract.registry import FastPath, PoolView, Strategy, param, strategy
+from replay.contract.actions import (
+    Chunk,
+    Decision,
+    Free,
+    Give,
+    MapSmall,
+    Mark,
+    Tables,
+    Withdraw,
+    changed_or_freed,
+    first_free,
+)
+from replay.contract.registry import strategy
+from replay.contract.strategy import FastPath, PoolView, Strategy, param
 
 
 @strategy(
     "pte-cache",
     title="a cache of pages mapped at 4K, the key set on each when it is handed out; their pageblocks are marked",
     source="Mike Rapoport, RFC mm/page_alloc: cache pte-mapped allocations, __GFP_PTE_MAPPED (2021-08-23)",
+    colour="#44aa99",
+    line="solid",
+    marker="p",
+    toy={"shrink_batch": 2},  # a quarter of a block, as 128 pages are
 )
 @dataclass(frozen=True)
 class PteCache(Strategy):
-    """What is protected one page at a time comes from few blocks, which are split once.
+    """Pages that are protected one by one come from few blocks, each split once.
 
-    code  The cache is refilled with PMD order; where there is none, with a single page, whose whole pageblock is then
-          mapped with 4K pages, too (set_memory_4k()), and marked. Its free neighbours stay where they are ("TODO").
-    code  A single page that is freed into a marked pageblock goes to the cache, whoever had it. Other orders do not.
+    code  The cache is refilled with PMD order or, if there is none, with a single page. In both cases the whole
+          pageblock is mapped with 4K pages (set_memory_4k()) and marked. Its free neighbours stay where they are
+          ("TODO").
+    code  A single page that is freed into a marked pageblock goes to the cache, whatever it was used for. Larger orders
+          do not.
     code  One cache for all CPUs, for single pages, most recently used first (a list for each node).
     code  Shrinker: pages go back to the page allocator; they stay mapped at 4K ("collapse": to do).
     text  A page is in the cache with ordinary permissions: its user changes them when it gets the page and when it
           gives it back, each time with a flush. This splits nothing any more.
     ours  The tables of the direct map come from the page allocator, without the key.
-    ours  One scan of the shrinker frees `shrink_batch` pages, by address; one node.
+    ours  One scan of the shrinker frees `shrink_batch` pages, by address. There is one node.
     """
 
     refill_orders: tuple[int, ...] = param((9, 0), "orders tried in turn", "code")
@@ -35,20 +53,12 @@ class PteCache(Strategy):
 
     def refill(self, pool: PoolView, order: int) -> Decision:
         """A 2M block, else a page and the claim to its neighbours."""
-        for wanted in self.refill_orders:
-            chunk = yield Alloc(wanted)
-            if chunk is not None:
-                if not (yield MapSmall(chunk, Tables.BUDDY)):
-                    yield Free(chunk)
-                    return None
-                yield Mark(chunk)
-                yield Give(chunk)
-                return True
-        return None
-
-    def outside(self, pool: PoolView, change: Change) -> Decision:
-        """Others split with pages of the page allocator."""
-        return (yield Apply(change, Tables.BUDDY))
+        chunk = yield from first_free(self.refill_orders)
+        if chunk is None or not (yield from changed_or_freed(chunk, MapSmall(chunk, Tables.BUDDY))):
+            return None
+        yield Mark(chunk)
+        yield Give(chunk)
+        return True
 
     def shrink(self, pool: PoolView) -> Decision:
         """Free idle pages one by one."""

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from replay.contract.actions import Apply, Change, Decision, Tables
-from replay.contract.registry import FastPath, PoolView, Strategy, strategy
+from replay.contract.registry import strategy
+from replay.contract.strategy import FastPath, Strategy
 
 
 @strategy(
@@ -11,6 +11,9 @@ from replay.contract.registry import FastPath, PoolView, Strategy, strategy
     title="direct map all in 4K pages, the key set on each page table and cleared when it is freed",
     source="Rick Edgecombe, PKS tables v2 patch 17, solution 3 (2021-08-30); Kevin Brodsky, kpkeys v5 (2025-08-15) and "
     "v7 (2026-05-05), which requires a PTE-mapped linear map",
+    colour="#882255",
+    line="dashed",
+    marker="s",
 )
 @dataclass(frozen=True)
 class PteMapped(Strategy):
@@ -27,7 +30,3 @@ class PteMapped(Strategy):
     def fast_path(self) -> FastPath:
         """One key change for every allocation and every free."""
         return FastPath(pooled=False, key_each=True)
-
-    def outside(self, pool: PoolView, change: Change) -> Decision:
-        """Nothing is left to split."""
-        return (yield Apply(change, Tables.BUDDY))

@@ -2,18 +2,22 @@
 
 from dataclasses import dataclass
 
-from replay.contract.actions import Alloc, Apply, Change, Decision, Free, Give, Lock, SetKey, Tables, Unlock
-from replay.contract.registry import FastPath, PoolView, Strategy, param, strategy
+from replay.contract.actions import Apply, Change, Decision, Lock, Tables, Unlock, first_free, key_and_give
+from replay.contract.registry import strategy
+from replay.contract.strategy import FastPath, PoolView, Strategy, param
 
 
 @strategy(
     "reserve-block",
     title="two keyed pages in reserve; refill with a 2M block, else with four pages",
     source="Kevin Brodsky, pool proposal on linux-mm, 2025-09-18, answering Rick Edgecombe's patch 17",
+    colour="#0072b2",
+    line="solid",
+    marker="D",
 )
 @dataclass(frozen=True)
 class ReserveBlock(Strategy):
-    """A pool that refills with a whole 2M block, and with four pages where there is none.
+    """A pool that refills with a whole 2M block, or with four pages if there is none.
 
     text  "2 pages are reserved at all times (with the appropriate pkey)".
     text  "Try to allocate a 2M block. If needed, use a reserved page as PMD to split a PUD. If successful, set its
@@ -22,13 +26,13 @@ class ReserveBlock(Strategy):
           PUD/PMD. Set the pkey of the 4 pages, take 1-2 pages to replenish the reserve if needed."
     ours  One list, most recently used first; a freed table goes back to it and keeps its key; nothing is ever given
           back to the page allocator (the mail names no shrinker).
-    ours  A page that the refill's own split used is replaced by a page of the chunk, because the list is one: an
+    ours  A page that the refill's own split used is replaced by a page of the chunk, because there is only one list: an
           ordinary request is served only while more than the reserve is left.
     ours  The first refill happens at boot, with tables set aside before the page allocator runs.
-    ours  Permission changes by others take their tables from the pool; the pool is refilled first, until the tables
-          they need are there on top of the reserve, and the change fails when it cannot be.
+    ours  Permission changes by others take their tables from the pool. The pool is first refilled until it has those
+          tables on top of the reserve; the change fails when a refill fails.
     ours  `mutex`: the mail leaves concurrency open ("A bigger concern is concurrency"); without a lock two refills can
-          split at the same time, each with the same two pages in mind.
+          split at the same time, and each counts on the same two pages.
     """
 
     reserve: int = param(2, "keyed pages that only splits may use", "text")
@@ -57,16 +61,8 @@ class ReserveBlock(Strategy):
         return refilled
 
     def _refill_locked(self, tables: Tables) -> Decision:
-        chunk = yield Alloc(self.block_order)
-        if chunk is None:
-            chunk = yield Alloc(self.last_order)
-        if chunk is None:
-            return None
-        if not (yield SetKey(chunk, tables)):
-            yield Free(chunk)
-            return None
-        yield Give(chunk)
-        return True
+        chunk = yield from first_free((self.block_order, self.last_order))
+        return (yield from key_and_give(chunk, tables))
 
     def outside(self, pool: PoolView, change: Change) -> Decision:
         """Refill until the tables needed are there beyond the reserve, then split with them."""

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from replay.contract.registry import FastPath, param, strategy
+from replay.contract.registry import strategy
+from replay.contract.strategy import FastPath, param
 from replay.strategies.reserve_block import ReserveBlock
 
 
@@ -10,19 +11,23 @@ from replay.strategies.reserve_block import ReserveBlock
     "reserve-block-percpu",
     title="the same, each CPU with pages of its own: four at a time, or a 2M block",
     source="Kevin Brodsky, pool proposal on linux-mm, 2025-09-18, its open question; no posted implementation",
+    colour="#56b4e9",
+    line="dashed",
+    marker="d",
+    toy={"magazine_order": 1},  # of 2: a quarter of a block at most
 )
 @dataclass(frozen=True)
 class ReserveBlockPerCpu(ReserveBlock):
-    """`reserve-block`, in front of whose list each CPU has one of its own.
+    """`reserve-block`, with a list for each CPU in front of the shared one.
 
     text  "A bigger concern is concurrency - do we need a per-CPU cache? Reserving a 2M block per CPU could be very much
           overkill."
-    ours  A CPU's list that is empty takes `1 << magazine_order` pages from the shared list, whose lock it takes once
-          for all of them, as long as the reserve stays; when there are none, the pool is refilled as in
-          `reserve-block`. 2 is a magazine of four pages; 9 is a 2M block for each CPU.
-    ours  A freed table goes to the list of the CPU that frees it. Of two full magazines there, the one longer unused
-          goes back to the shared list (Jeff Bonwick's magazines, USENIX 2001, have as many).
-    ours  The reserve is on the shared list alone: splits take from there, whatever other CPUs have.
+    ours  An empty list of a CPU takes `1 << magazine_order` pages from the shared list, under one acquisition of its
+          lock, as long as the reserve stays. When there are none, the pool is refilled as in `reserve-block`. 2 is a
+          magazine of four pages; 9 is a 2M block for each CPU.
+    ours  A freed table goes to the list of the CPU that frees it. When that list is longer than two
+          magazines, the one unused for longest goes back to the shared list (Jeff Bonwick, USENIX 2001).
+    ours  Only the shared list has a reserve: splits take from there, whatever the CPUs' lists hold.
     ours  PGDs of two pages bypass the lists of CPUs. Nothing drains these when memory is short.
     """
 

@@ -2,25 +2,29 @@
 
 from dataclasses import dataclass
 
-from replay.contract.actions import Alloc, Apply, Change, Decision, Free, Give, SetKey, Tables
-from replay.contract.registry import FastPath, PoolView, Strategy, param, strategy
+from replay.contract.actions import Apply, Change, Decision, Tables, first_free, key_and_give
+from replay.contract.registry import strategy
+from replay.contract.strategy import FastPath, PoolView, Strategy, param
 
 
 @strategy(
     "self-split",
     title="the large page that is converted supplies the tables for its own split",
     source="Rick Edgecombe, PKS tables v2 patch 17, solution 1 (2021-08-30), considered and rejected there",
+    colour="#117733",
+    line="solid",
+    marker="^",
 )
 @dataclass(frozen=True)
 class SelfSplit(Strategy):
-    """No reserve: what is converted pays for itself, and only a large page can.
+    """There is no reserve: a large page that is converted supplies its own tables.
 
     text  "Break the direct map with pages allocated from the large page being converted to PKS. This would result in a
           window where the table could be written to right before it was linked into the page tables."
     text  "It also depends on high order pages being available, and so would regress from the un-protected behavior in
           that respect": without a 2M block a page table is refused. `refill_orders` can name smaller orders.
     ours  One list, most recently used first; a freed table goes back to it and keeps its key; nothing is given back.
-    ours  Permission changes by others take their tables from the pool, which is refilled until they are there.
+    ours  Permission changes by others take their tables from the pool, which is first refilled until it has enough.
     """
 
     refill_orders: tuple[int, ...] = param((9,), "orders tried in turn", "text")
@@ -31,18 +35,8 @@ class SelfSplit(Strategy):
 
     def refill(self, pool: PoolView, order: int) -> Decision:
         """A large page, split with pages of its own."""
-        chunk = None
-        for wanted in self.refill_orders:
-            chunk = yield Alloc(wanted)
-            if chunk is not None:
-                break
-        if chunk is None:
-            return None
-        if not (yield SetKey(chunk, Tables.OWN)):
-            yield Free(chunk)
-            return None
-        yield Give(chunk)
-        return True
+        chunk = yield from first_free(self.refill_orders)
+        return (yield from key_and_give(chunk, Tables.OWN))
 
     def outside(self, pool: PoolView, change: Change) -> Decision:
         """Refill until the tables needed are there, then split with them."""

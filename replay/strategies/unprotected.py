@@ -2,14 +2,17 @@
 
 from dataclasses import dataclass
 
-from replay.contract.actions import Apply, Change, Decision, Tables
-from replay.contract.registry import FastPath, PoolView, Strategy, strategy
+from replay.contract.registry import strategy
+from replay.contract.strategy import FastPath, Strategy
 
 
 @strategy(
     "unprotected",
     title="page tables from the page allocator, no key: the baseline",
     source="mainline Linux (mm/page_alloc.c; arch/x86/mm/pat/set_memory.c:split_large_page)",
+    colour="#555555",
+    line="solid",
+    marker="o",
 )
 @dataclass(frozen=True)
 class Unprotected(Strategy):
@@ -23,7 +26,3 @@ class Unprotected(Strategy):
     def fast_path(self) -> FastPath:
         """Everything is served and taken back by the page allocator."""
         return FastPath(pooled=False)
-
-    def outside(self, pool: PoolView, change: Change) -> Decision:
-        """split_large_page(): ordinary pages, without a key."""
-        return (yield Apply(change, Tables.BUDDY))

@@ -56,12 +56,13 @@ def sweep(
 
     from ptpool.progress import progress
     from ptpool.warehouse import open_warehouse
+    from replay.contract.registry import incomplete
     from replay.runs.cluster import workers_of
     from replay.runs.store import write_costs, write_strategies
     from replay.sweep.expect import expected
     from replay.sweep.run import default_folder, make_shards
     from replay.sweep.shards import merge, open_shards
-    from replay.sweep.spec import read_spec, shipped_specs, wanted_runs
+    from replay.sweep.spec import read_spec, shipped_specs, strategies_of, wanted_runs
 
     if spec == "list":
         say_rows(["sweep", "what it asks"], [(item.name, item.title) for item in shipped_specs()], as_json=as_json)
@@ -108,7 +109,7 @@ def sweep(
         note(f"ptpool: {run.capture['name']}, {run.entry.name} ({run.run_id}): {reason}")
     if len(failed) > _SHOWN:
         note(f"ptpool: and {len(failed) - _SHOWN:,} more")
-    if failed:
+    if failed or incomplete(strategies_of(asked)):
         raise typer.Exit(1)
 
 

@@ -12,7 +12,8 @@ import duckdb
 
 from ptpool.errors import UsageError, named
 from ptpool.warehouse import capture_names, capture_row
-from replay.contract.registry import Entry, Strategy, configure, find
+from replay.contract.registry import Entry, configure, find
+from replay.contract.strategy import Strategy
 from replay.demand.rcu import DELAYED, RECORDED
 from replay.machine.reclaim import variant_of
 from replay.profiles.costs import cost_profile
@@ -87,6 +88,11 @@ def _parsed(source: str, text: str) -> Spec:
         if not isinstance(grid.get("set", {}), dict):
             raise UsageError(f"{source}, grid {nth}: set: not a table", 'for example: set.reserve = [2, 8, "32"]')
     return Spec(Path(source).stem, title, [{"source": f"{source}, grid {n}", **g} for n, g in enumerate(grids, 1)])
+
+
+def strategies_of(spec: Spec) -> list[str]:
+    """The names that its grids give, `all` among them."""
+    return [name for grid in spec.grids for name in _values(grid, "strategy", str, ["all"])]
 
 
 def wanted_runs(connection: duckdb.DuckDBPyConnection, spec: Spec) -> list[Wanted]:

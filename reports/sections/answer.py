@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-from reports.case import Case, family
+from reports.case import Case
 from reports.formats import count, duration, listed, number, percent, size, span
 from reports.section import Section
 from reports.sections import risk
@@ -193,7 +193,7 @@ def shortfall(case: Case) -> list[str]:
     unknown = [
         name
         for name in case.metrics
-        if all(case.metrics[name][metric] is None for metric, *_ in _FAILURES) and family(name) != "bound"
+        if all(case.metrics[name][metric] is None for metric, *_ in _FAILURES) and case.family(name) != "bound"
     ]
     said = [f"Failures in the replay: {'; '.join(failed)}."]
     if not failed:
@@ -241,7 +241,7 @@ def failures(case: Case, name: str) -> list[str]:
     """What a strategy failed to supply, by kind."""
     metrics = case.metrics[name]
     found = [count(metrics[metric], one, many) for metric, one, many in _FAILURES if metrics[metric]]
-    if family(name) != "baseline" and metrics["unkeyed_page_seconds"]:
+    if case.family(name) != "baseline" and metrics["unkeyed_page_seconds"]:
         found.append(f"{number(metrics['unkeyed_page_seconds'])} page·s of unkeyed tables")
     return found
 

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 
-from reports.case import Case, family
+from reports.case import Case
 from reports.formats import count, listed, number, percent
 from reports.section import Section
 
@@ -26,7 +26,7 @@ def differences(case: Case) -> list[tuple[str, str]]:
 def _account(case: Case, name: str) -> list[str]:
     if name == "unprotected":
         return ["Today's kernel, with nothing keyed.", _baseline(case)]
-    if family(name) == "bound":
+    if case.family(name) == "bound":
         return ["A lower bound and no strategy: it knows the whole recording in advance, and no pool needs less."]
     if case.metrics[name]["refills"] is None:
         return _per_table(case, name)

@@ -10,7 +10,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
 
-from reports.case import Case, family
+from reports.case import Case
 from reports.formats import listed, size, span
 from reports.questions import ask
 from reports.section import Drawn
@@ -18,14 +18,8 @@ from reports.style import alike, panels, title, written
 from reports.tables import frame
 
 STEPS = 120
-
-
 _ROWS = 40
-
-
 _SHADES = LinearSegmentedColormap.from_list("leaf", ["#e2e4de", "#8fa3b0", "#20262c"])
-
-
 _SCALE = PowerNorm(gamma=0.4, vmin=0, vmax=100)  # a single split in a cell of many blocks must be visible
 
 
@@ -131,7 +125,7 @@ def _where(case: Case, drawn: Strips, changed: set[str], cell: int) -> str:
         name: int((np.nan_to_num(shares[:, -1]) > np.nan_to_num(shares[:, 0])).sum())
         for name, shares in drawn.shares.items()
     }
-    still = [name for name in case.metrics if name not in changed and family(name) != "bound"]
+    still = [name for name in case.metrics if name not in changed and case.family(name) != "bound"]
     text = (
         f"Splits fell into {span(touched)} ranges of {size(cell * case.capture['page_size'])}. Each row is a range in "
         "which any strategy splits, dark where it is mapped at 4K; white lines stand for ranges left out."

@@ -7,7 +7,8 @@ import pytest
 from replay.check.report import Checked, lines, toy_strategy
 from replay.check.search import Scenario, search
 from replay.contract.actions import Alloc, Apply, Free, Give, Lock, SetKey, Tables, Unlock
-from replay.contract.registry import FastPath, Strategy, find
+from replay.contract.registry import find
+from replay.contract.strategy import FastPath, Strategy
 from replay.strategies.reserve_block import ReserveBlock
 
 ALONE = Scenario(1, 0)

@@ -15,7 +15,8 @@ from replay.contention import grid, steps
 from replay.contention.simulate import lists_at_start, simulate
 from replay.contention.steps import BEGIN, END, LIST, LOCK, THINK, UNLOCK, WAIT, Steps, steps_of
 from replay.contract.actions import Alloc, Chunk, Give, Lock, SetKey, Take, Unlock, Wait
-from replay.contract.registry import PoolView, configure, find
+from replay.contract.registry import configure, find
+from replay.contract.strategy import PoolView
 from replay.kernel import direct_map as maps
 from replay.machine.machine import Machine
 from replay.machine.schedule import Running, Schedule

@@ -9,6 +9,7 @@ import duckdb
 import numpy as np
 import pandas
 import pytest
+from looks import LOOKS
 from matplotlib.figure import Figure
 
 from ptpool.warehouse import open_warehouse
@@ -186,7 +187,7 @@ def add_run(
 def write_pair(path: Path) -> None:
     """One x86-64 capture that separates the strategies, one arm64 capture whose map is all 4K."""
     with open_warehouse(path, write=True) as connection:
-        connection.execute("INSERT INTO strategy SELECT unnest(?), 'title', 'source', '{}'", [list(STRATEGIES)])
+        put(connection, "strategy", [(name, "title", "source", "{}", *LOOKS[name]) for name in STRATEGIES])
         constants = built_in().constants
         put(connection, "cost_constant",
             [("built-in", arch, name, c.low, c.typical, c.high, c.source) for arch in constants

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from looks import LOOKS
+
 from reports.case import Case
 
 BASE = {
@@ -16,7 +18,8 @@ BASE = {
 def facts(refills: dict[str, dict[int, tuple[int, int]]] | None = None, **metrics: dict[str, Any]) -> Case:
     """A case of strategies (underscores for dashes) with the named metrics changed."""
     rows = {name.replace("_", "-"): BASE | changed for name, changed in metrics.items()}
-    return Case(capture={"timing": "real", "arch": "x86_64", "page_size": 4096}, metrics=rows, refills=refills or {})
+    capture = {"timing": "real", "arch": "x86_64", "page_size": 4096}
+    return Case(capture=capture, metrics=rows, refills=refills or {}, looks=LOOKS)
 
 
 def pool(refills: int, splits: int = 0, idle: float = 10, share: float = 0.002, **more: Any) -> dict[str, Any]:

@@ -1,0 +1,176 @@
+"""What a strategy is: its parameters, its fast path, and the decisions that it makes."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ptpool.vocabulary import CONSUMERS
+from replay.contract.actions import Apply, Change, Chunk, Decision, SetKey, Tables
+from replay.kernel.geometry import ARM64_64K
+
+Rule = Literal["code", "text", "reported", "ours"]
+"""Where a rule was found: in the posted code, in the words of the posting, in notes on code that we could not read;
+or it is ours, where all of these are silent."""
+
+
+def param(default: Any, meaning: str, rule: Rule) -> Any:
+    """Declare a parameter of a strategy: its default, what it means, and where the default comes from."""
+    return dataclasses.field(default=default, metadata={"meaning": meaning, "rule": rule})
+
+
+HIGHEST_MAX_PAGE_ORDER = ARM64_64K.max_order
+"""Of all simulated machines; on x86 it is 10. No parameter is a larger order."""
+LARGEST_PAGE_COUNT = 1 << 20
+"""No parameter counts more pages than this."""
+
+
+@dataclass(frozen=True)
+class FastPath:
+    """What a strategy does with most page tables, without a decision: parameters of the compiled loop."""
+
+    pooled: bool
+    """Page tables come from the pool; otherwise from the page allocator."""
+    reserve: int = 0
+    """Pages that ordinary page tables must leave in the pool."""
+    key_each: bool = False
+    """Set the key on each table when it is allocated, clear it when it is freed: idle pages do not have it."""
+    flush_frees: bool = True
+    """Flush the TLBs when the key of a table that is freed is cleared."""
+    adopts: int = -1
+    """Largest order of ordinary memory that goes to the pool when it is freed into a marked pageblock; -1: none."""
+    cpu_batch: int = 0
+    """Pages that a CPU's own list takes from the pool at a time, and returns; 0: no CPU has a list."""
+    merges: bool = False
+    """The pool is a private buddy: tables come from its smallest chunk and merge again when they are freed."""
+    spare_blocks: int = -1
+    """Whole idle blocks of a private buddy that stay; a worker shrinks when a free leaves more; -1: all stay."""
+    users: bool = False
+    """Other kinds of user are also served, each from a list of its own
+    (replay.contract.permissions). The shared list is memory that is not mapped; tables of the direct map
+    come from the page tables' list."""
+    user_batch: int = 0
+    """Pages that such a list gives back to the shared one at a time, once it has more than two of these; 0: never."""
+
+
+class PoolView:
+    """What a decision may see of the pool, as it is at that moment."""
+
+    @property
+    def cached(self) -> int:
+        """Pages on the list, the reserve included; without those on lists of CPUs."""
+        raise NotImplementedError
+
+    def tables_needed(self, change: Change) -> int:
+        """Page tables that a permission change would take now."""
+        raise NotImplementedError
+
+    @property
+    def tables_for_4k(self) -> int:
+        """Page tables that it would take to map the whole direct map in single pages, from large leaves only."""
+        raise NotImplementedError
+
+    @property
+    def largest_free(self) -> int:
+        """Order of the largest free chunk of the page allocator, at most a pageblock's; 0 when nothing is free."""
+        raise NotImplementedError
+
+    def idle_chunks(self) -> list[Chunk]:
+        """The chunks that idle pages have merged into, the smallest first, then ascending by address."""
+        raise NotImplementedError
+
+    def idle_blocks(self) -> list[tuple[int, int, bool]]:
+        """(first pfn, idle pages, came in one piece) of every 2M block with idle pages, ascending by address."""
+        raise NotImplementedError
+
+    def all_idle_pages(self) -> list[int]:
+        """Idle pages of every 2M block, ascending."""
+        return [page for first, _, _ in self.idle_blocks() for page in self.idle_pages(first)]
+
+    def idle_pages(self, first: int) -> list[int]:
+        """Idle pages of the 2M block that starts at `first`, ascending."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """The parameters that every strategy has, because every posting leaves them open, and the decisions."""
+
+    pgd: Literal["pair", "bypass"] = param(
+        "pair",
+        "order-1 PGDs: two adjacent pages of the pool (pair), or unkeyed pages of the page allocator (bypass)",
+        "ours",
+    )
+    kernel_tables: bool = param(True, "also protect the kernel's own page tables (vmalloc space)", "ours")
+    secondary_tables: bool = param(False, "also protect KVM and IOMMU tables", "ours")
+
+    bound = False
+    """Whether this is no way to supply page tables, but a bound on what the others can reach."""
+    boot_map_4k = False
+    """Whether the direct map is forced to 4K pages at boot."""
+    shrinks_early = False
+    """Whether the shrinker runs before a request stalls, and not only in direct reclaim."""
+    shadow_stacks = False
+    """Whether every kernel stack of the recording gets a shadow stack (replay.demand.shadow_stacks)."""
+
+    def __post_init__(self) -> None:
+        """Refuse orders and page counts that are out of range."""
+        if self.pgd not in ("pair", "bypass"):
+            raise ValueError(f"pgd is pair or bypass, not {self.pgd}")
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            most = HIGHEST_MAX_PAGE_ORDER if "order" in field.name else LARGEST_PAGE_COUNT
+            for number in value if isinstance(value, tuple) else (value,):
+                if isinstance(number, int) and not 0 <= number <= most:
+                    raise ValueError(f"{field.name}={number} is not within 0 to {most}")
+
+    def protects(self) -> tuple[str, ...]:
+        """The consumers whose pages must carry the key."""
+        wanted = {
+            "pgtable_user": True,
+            "pgtable_kernel": self.kernel_tables,
+            "kvm": self.secondary_tables,
+            "iommu": self.secondary_tables,
+        }
+        return tuple(consumer for consumer in CONSUMERS if wanted.get(consumer, False))
+
+    def fast_path(self) -> FastPath:
+        """The mechanism between decisions."""
+        raise NotImplementedError(f"{type(self).__name__} has no fast_path()")
+
+    def boot(self, pool: PoolView) -> Decision:
+        """Decide what is set aside at boot."""
+        yield from ()
+
+    def construct(self, pool: PoolView, chunk: Chunk) -> Decision:
+        """Decide how a page table gets its key where each gets one (`FastPath.key_each`). Returns whether it has it."""
+        return (yield SetKey(chunk, Tables.BUDDY))
+
+    def refill(self, pool: PoolView, order: int) -> Decision:
+        """Decide where new pages come from when a table of 2^order pages cannot be handed out.
+
+        Returns:
+            A chunk that serves the request, True to look again, or None to refuse.
+        """
+        yield from ()
+
+    def refill_user(self, pool: PoolView, user: int) -> Decision:
+        """The same for a page of another kind of user (replay.contract.permissions), or of the shared list."""
+        yield from ()
+
+    def outside(self, pool: PoolView, change: Change) -> Decision:
+        """Decide whose tables a permission change by another part of the kernel uses. Returns whether it was done.
+
+        By default those are ordinary pages without the key, as in split_large_page() (arch/x86/mm/pat/set_memory.c).
+        """
+        return (yield Apply(change, Tables.BUDDY))
+
+    def shrink(self, pool: PoolView) -> Decision:
+        """Decide what is given back when memory is short. Returns the pages freed."""
+        yield from ()
+        return 0
+
+
+def parameters_json(strategy: Strategy) -> str:
+    """All parameters, sorted by name: how the warehouse keeps them."""
+    return json.dumps(dataclasses.asdict(strategy), sort_keys=True)

@@ -1,0 +1,3 @@
+SELECT strategy, family, colour, line, marker
+FROM strategy
+ORDER BY strategy;
