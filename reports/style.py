@@ -27,8 +27,6 @@ WIDTH = 9.6
 
 QUIET = "#c8c8c8"
 INK = "#222222"
-
-
 _looks: ContextVar[Mapping[str, Look]] = ContextVar("_looks", default=MappingProxyType({}))
 
 

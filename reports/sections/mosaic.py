@@ -20,42 +20,19 @@ from reports.style import INK, alike, written
 from reports.tables import frame
 
 MOST_CELLS = 16_384
-
-
 HOLE = 0
-
-
 _PICTURE_PX = 896  # width of one picture at 200 dpi: a whole number of pixels per cell for 32, 64 and 128 across
-
-
 _DPI = 200
-
-
 _LINE = 0.17  # inches of a line of the heading
-
-
 _LEFT, _BETWEEN, _RIGHT, _TOP, _BOTTOM = 0.66, 0.45, 0.15, 0.34, 0.62  # inches around the pictures
-
-
 _KEYED = ("none", "part", "all")
-
-
 _LEAVES = ("1G", "2M", "4K")
-
-
 KINDS = [(leaf, keyed) for leaf in _LEAVES for keyed in _KEYED]
 """What a cell can be; the code of a kind is its place plus one, 0 is a hole."""
 
-
 _FILL = {"1G": (226, 228, 222), "2M": (190, 205, 214), "4K": (92, 99, 106)}
-
-
 _KEY = (230, 120, 0)
-
-
 _KEY_WHOLE = (140, 30, 20)
-
-
 Grid = npt.NDArray[np.uint8]
 
 

@@ -14,8 +14,6 @@ from reports.style import INK, QUIET, alike, colour, labels_at_end, panels, thou
 from reports.tables import frame
 
 _CAUSE_LINES = {"refill": (0, (4, 1.5)), "outside": (0, (1, 1.2)), "shrink": (0, (6, 1.5, 1, 1.5)), "ptp": (0, (2, 1))}
-
-
 _STEPS = 240
 """Steps into which the queries cut the recording."""
 

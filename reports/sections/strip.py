@@ -18,14 +18,8 @@ from reports.style import alike, panels, title, written
 from reports.tables import frame
 
 STEPS = 120
-
-
 _ROWS = 40
-
-
 _SHADES = LinearSegmentedColormap.from_list("leaf", ["#e2e4de", "#8fa3b0", "#20262c"])
-
-
 _SCALE = PowerNorm(gamma=0.4, vmin=0, vmax=100)  # a single split in a cell of many blocks must be visible
 
 

@@ -20,8 +20,6 @@ METRICS = {
     "split_starvations": "starved\nsplits",
 }
 _NAMES = 4
-
-
 _PANELS, _ROWS = 8, 30
 
 

@@ -11,8 +11,6 @@ from reports.questions import Answer, ask
 from reports.sections import mapping_cost
 
 SECOND = 1_000_000_000
-
-
 PRICES = {"change_ns": 1000, "split_ns": 0, "flush_base_ns": 0, "flush_per_cpu_ns": 0}
 
 

@@ -19,7 +19,6 @@ SOUND = {
     "ptp_nulls": 0, "split_starvations": 0, "deadlocks": 0, "stalls": 0, "refills": 3,
 }  # fmt: skip
 
-
 RUNS: dict[str, dict[str, Any]] = {
     "unprotected": {"conversion_ns": 0, "splits_2m": 0, "pool_idle_pages_mean": None, "refills": None, "table_pages_direct_map": 8},
     "pba": {},
