@@ -84,14 +84,17 @@ _WITH_SETTINGS = ("run", "provenance", "design_point", "pareto_front")
 def _sql(name: str) -> str:
     """SQL of the schema, with what follows from `RunSettings` filled in."""
     text = files("ptpool").joinpath("schema", name).read_text(encoding="utf-8")
-    columns, values = [], []
+    columns, values, words = [], [], ["machine"]
     for field in FIELDS:
         kind = field.metadata["sql"]
         columns.append(f"{field.name} {kind} NOT NULL DEFAULT '{field.default}'")
         default = f"'{field.default}'::{kind}::VARCHAR"
+        if field.name not in ("machine", "seed"):
+            words.append(f"CASE WHEN {field.name} <> '{field.default}' THEN '{field.name} ' || {field.name} END")
         values.append(f"{{setting: '{field.name}', value: {field.name}::VARCHAR, default_value: {default}}}")
     text = text.replace("/* columns of the settings */", ", ".join(columns))
     text = text.replace("/* values of the settings */", ", ".join(values))
+    text = text.replace("/* settings in words */", f"concat_ws(', ', {', '.join(words)})")
     return re.sub(r"/\* (\w+\.)?settings \*/", lambda match: settings_but_seed(match[1] or ""), text)
 
 

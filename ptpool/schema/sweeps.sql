@@ -2,7 +2,7 @@
 
 CREATE VIEW sweep_setting AS
 WITH member AS (SELECT sweep, run.* FROM sweep JOIN run USING (run_id)), given AS (
-    SELECT sweep, run_id, capture_id, strategy, setting, value FROM member JOIN run_setting USING (run_id)
+    SELECT sweep, run_id, capture_id, strategy, is_parameter, setting, value FROM member JOIN run_setting USING (run_id)
 )
 SELECT * FROM given QUALIFY count(DISTINCT value) OVER (PARTITION BY sweep, strategy, setting) > 1;
 COMMENT ON VIEW sweep_setting IS 'What differs between the runs of a sweep: a row for each run and setting that has more than one value';
@@ -10,6 +10,7 @@ COMMENT ON COLUMN sweep_setting.sweep IS 'Sweep';
 COMMENT ON COLUMN sweep_setting.run_id IS 'Run';
 COMMENT ON COLUMN sweep_setting.capture_id IS 'Capture';
 COMMENT ON COLUMN sweep_setting.strategy IS 'Strategy';
+COMMENT ON COLUMN sweep_setting.is_parameter IS 'Whether it is a parameter of the strategy';
 COMMENT ON COLUMN sweep_setting.setting IS 'A parameter of the strategy, or a setting of the run';
 COMMENT ON COLUMN sweep_setting.value IS 'Its value in this run';
 
@@ -65,13 +66,14 @@ WITH compared AS (
            sum(value) FILTER (metric IN ('ptp_nulls', 'split_starvations', 'deadlocks', 'unkeyed_page_seconds')) AS failures
     FROM run_metric GROUP BY run_id
 )
-SELECT sweep, capture.name AS capture, /* settings */, strategy, params, count(*) AS runs, avg(pages_held) AS pages_held,
+SELECT sweep, capture.name AS capture, /* settings */, /* settings in words */ AS replayed_on, strategy, params, count(*) AS runs, avg(pages_held) AS pages_held,
        avg(splits) AS splits, avg(stalls) AS stalls, avg(conversion_ns) AS conversion_ns, max(failures) = 0 AS protects
 FROM compared JOIN run USING (run_id) JOIN capture USING (capture_id) JOIN measured USING (run_id)
 WHERE pages_held IS NOT NULL GROUP BY ALL;
 COMMENT ON VIEW design_point IS 'What a strategy with its parameters costs on a machine: the mean over seeds, by sweep; sweep ''replay run'' are the runs at default parameters';
 COMMENT ON COLUMN design_point.sweep IS 'Sweep, or ''replay run''';
 COMMENT ON COLUMN design_point.capture IS 'Capture';
+COMMENT ON COLUMN design_point.replayed_on IS 'The machine, and the settings that are not the default';
 COMMENT ON COLUMN design_point.strategy IS 'Strategy';
 COMMENT ON COLUMN design_point.params IS 'Its parameters';
 COMMENT ON COLUMN design_point.runs IS 'Runs, one for each seed';
@@ -93,6 +95,7 @@ WHERE protects AND NOT EXISTS (
 COMMENT ON VIEW pareto_front IS 'Points of design_point that protect and that no other of the same sweep, capture and machine beats: none is better in memory held, splits, stalls or conversion time without being worse in another';
 COMMENT ON COLUMN pareto_front.sweep IS 'Sweep, or ''replay run''';
 COMMENT ON COLUMN pareto_front.capture IS 'Capture';
+COMMENT ON COLUMN pareto_front.replayed_on IS 'The machine, and the settings that are not the default';
 COMMENT ON COLUMN pareto_front.strategy IS 'Strategy';
 COMMENT ON COLUMN pareto_front.params IS 'Its parameters';
 COMMENT ON COLUMN pareto_front.runs IS 'Runs, one for each seed';

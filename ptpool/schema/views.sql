@@ -136,12 +136,13 @@ COMMENT ON COLUMN provenance.imported_by IS 'ptpool that imported the capture';
 COMMENT ON COLUMN provenance.assumptions IS 'What had to be assumed';
 
 CREATE VIEW run_setting AS
-SELECT run_id, key AS setting, value ->> '$' AS value, json_extract_string(parameters, key) AS default_value
+SELECT run_id, true AS is_parameter, key AS setting, value ->> '$' AS value, json_extract_string(parameters, key) AS default_value
 FROM run LEFT JOIN strategy USING (strategy), json_each(params)
 UNION ALL BY NAME
-SELECT run_id, unnest([/* values of the settings */], recursive := true) FROM run;
+SELECT run_id, false AS is_parameter, unnest([/* values of the settings */], recursive := true) FROM run;
 COMMENT ON VIEW run_setting IS 'What each run was made with: one row per parameter of its strategy and per setting (machine, seed and so on)';
 COMMENT ON COLUMN run_setting.run_id IS 'Run';
+COMMENT ON COLUMN run_setting.is_parameter IS 'Whether it is a parameter of the strategy';
 COMMENT ON COLUMN run_setting.setting IS 'Parameter of the strategy, or setting';
 COMMENT ON COLUMN run_setting.value IS 'Its value in this run';
 COMMENT ON COLUMN run_setting.default_value IS 'Its default; NULL where the strategy is not known any more';

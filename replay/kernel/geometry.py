@@ -46,8 +46,6 @@ X86_64 = Geometry()
 ARM64_4K = Geometry(arm64=True, cont_pte_shift=4, cont_pmd_shift=4)
 ARM64_16K = Geometry(14, 11, 11, 11, pud_leaf=False, arm64=True, cont_pte_shift=7, cont_pmd_shift=5)
 ARM64_64K = Geometry(16, 13, 13, 13, pud_leaf=False, arm64=True, cont_pte_shift=5, cont_pmd_shift=5)
-TOY = Geometry(page_shift=12, table_shift=2, pageblock_order=2, max_order=3)
-"""Four entries per table: small enough for an exhaustive search with the same strategy code."""
 
 
 def geometry_of(arch: str, page_size: int) -> Geometry | None:

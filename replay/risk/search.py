@@ -14,7 +14,7 @@ from replay.demand.demand import Demand
 from replay.machine.reclaim import variant_of
 from replay.risk.trial import Outcome, trial
 from replay.start.pressed_machine import (
-    Wanted,
+    Target,
     fragmentation_of,
     pressed,
     unusable_index,
@@ -114,12 +114,12 @@ def search(study: Study, draw: Draw) -> Thresholds:
     indices: dict[int, tuple[float | None, ...]] = {}
     trials: list[Trial] = []
 
-    def wanted(step: int) -> Wanted:
-        return Wanted(math.ceil(headroom(step) * study.peak), variant.reclaimable, fragmentation)
+    def target(step: int) -> Target:
+        return Target(math.ceil(headroom(step) * study.peak), variant.reclaimable, fragmentation)
 
     @lru_cache(maxsize=4)
     def machine(step: int) -> InitialState:
-        state = pressed(study.start, study.recorded, study.demand, wanted(step), draw.seed)
+        state = pressed(study.start, study.recorded, study.demand, target(step), draw.seed)
         indices[step] = tuple(unusable_index(state.allocator, order) for order in INDEX_ORDERS)
         return state
 
@@ -132,7 +132,7 @@ def search(study: Study, draw: Draw) -> Thresholds:
             trials.append(Trial(strategy, step, outcome, extra))
         return known[strategy, step].failed is None
 
-    most = next((step for step in range(MOST, LEAST - 1, -1) if wanted(step).fits(zones, tables, size)), LEAST - 1)
+    most = next((step for step in range(MOST, LEAST - 1, -1) if target(step).fits(zones, tables, size)), LEAST - 1)
     steps: list[int] = []
     for place in range(len(draw.strategies)):
         near = draw.guesses[place : place + 1] or steps or [0]

@@ -1,4 +1,4 @@
-SELECT capture.name AS capture, capture.sha256, strategy, machine, reclaim, costs, copies, inject, seed, params, run.code_version,
+SELECT capture.name AS capture, capture.sha256, run.* EXCLUDE (run_id, capture_id, params, is_default, assumptions, metrics_only), params,
        metric, value, unit
 FROM run JOIN capture USING (capture_id) JOIN run_metric USING (run_id)
-ORDER BY capture, strategy, machine, reclaim, costs, copies, inject, seed, params, metric;
+ORDER BY ALL;

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference_direct_map import ReferenceDirectMap, ReferenceLinearMap
+from toy_machine import TOY
 
 from replay.kernel import direct_map as maps
-from replay.kernel.geometry import ARM64_4K, ARM64_16K, ARM64_64K, TOY, X86_64, geometry_of
+from replay.kernel.geometry import ARM64_4K, ARM64_16K, ARM64_64K, X86_64, geometry_of
 
 PUDS = 3
 

@@ -10,26 +10,27 @@ from toy_machine import KERNEL, OTHER, PGTABLE, demand_of, machine_of
 from ptpool.cli import run
 from ptpool.errors import UsageError
 from ptpool.statistics import median, median_rank, sign_test, wilson
+from ptpool.vocabulary import CMA, MOVABLE
 from ptpool.warehouse import create_schema, open_warehouse
+from replay.contract.strategy import parameters_json
 from replay.kernel.geometry import X86_64
 from replay.kernel.gfp import GFP_KERNEL, MAY_RECLAIM, NORETRY
-from replay.kernel.mmzone import HOLE, WMARK_MIN
+from replay.kernel.mmzone import FREE_CMA, HOLE, USED, WMARK_MIN, ZONE_NORMAL
 from replay.machine.reclaim import variants
 from replay.risk.report import risk_rows
 from replay.risk.search import Draw, Thresholds, Trial, headroom, threshold
-from replay.risk.store import failing_only, parameters_of, write_risk
+from replay.risk.store import failing_only, write_risk
 from replay.risk.study import run_study
 from replay.risk.trial import Outcome, trial
 from replay.runs.store import write_strategies
 from replay.start.pressed_machine import (
     AS_RECORDED,
-    Wanted,
+    Target,
     fragmentation_of,
     fragmentations,
     peak_net_demand,
     pressed,
     unusable_index,
-    usable_pages,
     zones_to_fill,
 )
 from replay.strategies.freetype import Freetype
@@ -50,6 +51,22 @@ def large():
     return start, demand
 
 
+def usable_pages(state, reclaimable):
+    """Free and reclaimable pages for UNMOVABLE above the min watermark, without CMA and ZONE_MOVABLE.
+
+    A zone counts as far as a GFP_KERNEL request may use it: above its lowmem reserve, too.
+    """
+    a, usable = state.allocator, 0
+    for place, (first, last, zone_class, _) in enumerate(a.zones.tolist()):
+        if zone_class <= ZONE_NORMAL:
+            types = a.block_type[np.arange(first, last + 1) >> a.pageblock_order]
+            movable = int(((a.kind[first : last + 1] == USED + MOVABLE) & (types != CMA)).sum())
+            kept = int(a.wmark[place, WMARK_MIN] + a.lowmem_reserve[place, ZONE_NORMAL])
+            free = int(a.free_pages[place] - a.zone_state[place, FREE_CMA])
+            usable += max(free + round(reclaimable * movable) - kept, 0)
+    return usable - state.page_tables_elsewhere
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     st.sampled_from(list(fragmentations().values())),
@@ -59,7 +76,7 @@ def large():
 )
 def test_a_machine_is_left_with_what_was_wanted(fragmentation, reclaimable, usable, seed):
     start, demand = large()
-    wanted = Wanted(usable, reclaimable, fragmentation)
+    wanted = Target(usable, reclaimable, fragmentation)
     assert wanted.fits(zones_to_fill(start), 40, 512)
     state = pressed(start, start, demand, wanted, seed)
     assert usable_pages(state, reclaimable) == pytest.approx(usable, abs=2)
@@ -81,7 +98,7 @@ def test_a_machine_is_left_with_what_was_wanted(fragmentation, reclaimable, usab
 def test_memory_lies_as_it_was_recorded(name):
     """A machine filled in a way, taken for the recorded one, tells the way it was filled."""
     start, demand = large()
-    filled = pressed(start, start, demand, Wanted(4000, 0.5, fragmentations()[name]), 0)
+    filled = pressed(start, start, demand, Target(4000, 0.5, fragmentations()[name]), 0)
     told = fragmentation_of(AS_RECORDED, filled)
     assert told.name == AS_RECORDED
     assert told[1:4] == tuple(unusable_index(filled.allocator, order) for order in (2, 4, 9))
@@ -98,7 +115,7 @@ def test_only_a_snapshot_from_before_tells_how_memory_lay(tmp_path):
 def test_pages_outside_all_zones_are_nobodys():
     start, demand = large()
     start.allocator.zones[0, 1] = PAGES - 101
-    state = pressed(start, start, demand, Wanted(2000, 0.0, fragmentations()["severe"]), 0)
+    state = pressed(start, start, demand, Target(2000, 0.0, fragmentations()["severe"]), 0)
     assert (state.allocator.kind[-100:] == HOLE).all()
     assert (state.allocator.kind[:-100] != HOLE).all()
 
@@ -277,14 +294,14 @@ def test_a_median_over_censored_draws_is_a_lower_bound(connection):
 
 def test_a_strategy_is_called_by_what_differs_from_its_defaults(connection):
     write_strategies(connection)
-    defaults = parameters_of(Pba())
+    defaults = parameters_json(Pba())
     put(connection, "pba", defaults, [2])
-    put(connection, "pba", parameters_of(Pba(refill_orders=(9, 2), reserve=8)), [3])
+    put(connection, "pba", parameters_json(Pba(refill_orders=(9, 2), reserve=8)), [3])
     for order, values in ((0, [1, 2]), (2, [2, 5]), (9, [4, 6])):
         put(
             connection,
             "full-reserve",
-            parameters_of(FullReserve(refill_orders=(order,), pgd="bypass")),
+            parameters_json(FullReserve(refill_orders=(order,), pgd="bypass")),
             values,
             censored=(1,) * (order == 9),
         )

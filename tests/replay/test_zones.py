@@ -5,11 +5,10 @@ import pytest
 from accounts import assert_consistent
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toy_machine import OTHER, demand_of, finished, machine_of
+from toy_machine import OTHER, TOY, demand_of, finished, machine_of
 from toy_runs import BLOCK, TOY_PBA, events
 
 from replay.kernel.buddy import build_free_lists
-from replay.kernel.geometry import TOY
 from replay.kernel.mmzone import HOLE, USED, ZONE_NORMAL, page_allocator
 from replay.machine.tally import UNKNOWN_FREES
 from replay.start.pages import Pages

@@ -8,11 +8,14 @@ from replay.demand.program import ALLOC, FREE_EVENT, OUTSIDE_CHANGE, RECLAIMED, 
 from replay.kernel import direct_map as maps
 from replay.kernel import mmzone
 from replay.kernel.buddy import build_free_lists
-from replay.kernel.geometry import TOY, Geometry
+from replay.kernel.geometry import Geometry
 from replay.kernel.gfp import GFP_KERNEL, WAKES_KSWAPD
 from replay.machine.machine import Machine
 from replay.machine.state import State
 from replay.start.recorded_machine import InitialState
+
+TOY = Geometry(page_shift=12, table_shift=2, pageblock_order=2, max_order=3)
+"""Four entries per table."""
 
 PGTABLE = CONSUMERS.index("pgtable_user")
 OTHER = CONSUMERS.index("other")
