@@ -39,26 +39,25 @@ def machines() -> st.SearchStrategy[Machine]:
 
 
 GFPS = {0: "none", 0xCC0: "GFP_KERNEL", 0xDC0: "GFP_KERNEL|__GFP_ZERO", 0x40CC1: "GFP_KERNEL|__GFP_COMP|0x1"}
+WHAT = (
+    "alloc",
+    "alloc",
+    "alloc",
+    "free",
+    "batched",
+    "zone_locked",
+    "stack",
+    "stack",
+    "other",
+    "discarded",
+    "page",
+    "lost",
+)
 ENTRIES = st.lists(
     st.builds(
         Entry,
         ts=st.sampled_from([0, 1, 1000, (1 << 27) - 1, 1 << 27, 1 << 40]),  # after the entry before it
-        what=st.sampled_from(
-            [
-                "alloc",
-                "alloc",
-                "alloc",
-                "free",
-                "batched",
-                "zone_locked",
-                "stack",
-                "stack",
-                "other",
-                "discarded",
-                "page",
-                "lost",
-            ]
-        ),
+        what=st.sampled_from(WHAT),
         pid=st.sampled_from([0, 1, 2, 77, 40000, 5]),
         context=st.integers(0, 3),
         pfn=st.sampled_from([-1, 0, 1, 0xFFFFF]),

@@ -423,35 +423,3 @@ def walk_records(
             counts[C_DAMAGED] += 1
         at += size
     return at, MORE
-
-
-@compiled
-def settle(rows: Any, order: Any, count: int, out: Any, comm_of: Any) -> int:
-    """Copy events in order of time, with the name that their task has at that time; returns how many.
-
-    Args:
-        rows: in the order of the file.
-        order: places in `rows` by time.
-        count: how many places of it are due.
-        out: where events go.
-        comm_of: number of the name by task id; -1: none.
-    """
-    written = 0
-    tasks = comm_of.shape[0]
-    for turn in range(count):
-        place = order[turn]
-        tid = rows[place].pid
-        known = 0 <= tid < tasks
-        kind = rows[place].kind
-        if kind == KIND_COMM:
-            if known:
-                comm_of[tid] = rows[place].comm
-        elif kind == KIND_FORK:
-            parent = rows[place].pfn
-            if known and parent != tid:
-                comm_of[tid] = comm_of[parent] if 0 <= parent < tasks else -1
-        else:
-            out[written] = rows[place]
-            out[written].comm = comm_of[tid] if known else -1
-            written += 1
-    return written

@@ -9,12 +9,14 @@ on, and events that come too late are counted.
 import ctypes
 import sys
 from collections.abc import Generator, Iterator, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ingest.formats.cursor import Cursor
 from ingest.formats.perf_data import records
 from ingest.formats.perf_data.attributes import Layouts
 from ingest.formats.perf_data.header import (
@@ -22,7 +24,6 @@ from ingest.formats.perf_data.header import (
     MAGICS,
     TRACING_DATA,
     Attribute,
-    Cursor,
     Header,
     facts,
     parse_attribute,
@@ -35,6 +36,7 @@ from ingest.snapshots.kallsyms import NONE, read_symbols
 from ingest.source import BLOCK
 from ingest.spans import new_names, new_spans
 from ingest.trace import BATCH, MAX_CPUS, MAX_TASKS, ROW, Context, Findings, raw
+from ptpool.compiled import compiled
 from ptpool.errors import UsageError
 
 if sys.version_info >= (3, 14):
@@ -225,22 +227,22 @@ class PerfTrace:
         header, file = self._header, self._file
         assert file is not None
         where = f"{file.path}: record at byte {at - file.address}"
-        head = Cursor(ctypes.string_at(at, 8), header.order, where)
+        head = Cursor(BytesIO(ctypes.string_at(at, 8)), where, header.order)
         kind, _, size = head.number(4), head.number(2), head.number(2)
         data = ctypes.string_at(at, size)
-        body = Cursor(data[8:], header.order, where)
+        body = Cursor(BytesIO(data[8:]), where, header.order)
         behind = 0
         if kind in (records.AUXTRACE, records.HEADER_TRACING_DATA):
             behind = body.number(8 if kind == records.AUXTRACE else 4)
             if behind > end - at - size:
                 raise UsageError(f"{where}: the {behind:,} bytes after it are missing", DAMAGED)
         if kind in (records.COMPRESSED, records.COMPRESSED2):
-            payload = body.take(body.number(8) if kind == records.COMPRESSED2 else size - 8)
+            payload = body.bytes(body.number(8) if kind == records.COMPRESSED2 else size - 8)
             yield from self._decompress(payload, where)
         elif kind in (records.MMAP, records.MMAP2):
             self._place_kernel(data, kind)
         elif kind == records.HEADER_ATTR:
-            body.take(4)
+            body.bytes(4)
             length = body.number(4)
             attribute = parse_attribute(data[8 : 8 + length], data[8 + length :], header.order, where)
             header.attributes.append(attribute)
@@ -326,7 +328,7 @@ class PerfTrace:
             self.found.first_ns = int(self._walk.counts[records.C_FIRST_NS])
         for first in range(0, count, BATCH):
             due = order[first : min(first + BATCH, count)]
-            written = records.settle(rows, due, len(due), self._out, self._tasks)
+            written = _settle(rows, due, len(due), self._out, self._tasks)
             self._name_unnamed(self._out[:written])
             yield self._out[:written]
         raw(self._walk.rows)[: waiting - count] = raw(rows)[order[count:]]
@@ -371,3 +373,35 @@ def _events_next_to(path: Path) -> EventTable:
     return EventTable(
         ((file.parts[-3], file.read_text(errors="replace")) for file in found), str(path.parent / "events")
     )
+
+
+@compiled
+def _settle(rows: Any, order: Any, count: int, out: Any, comm_of: Any) -> int:
+    """Copy events in order of time, with the name that their task has at that time; returns how many.
+
+    Args:
+        rows: in the order of the file.
+        order: places in `rows` by time.
+        count: how many places of it are due.
+        out: where events go.
+        comm_of: number of the name by task id; -1: none.
+    """
+    written = 0
+    tasks = comm_of.shape[0]
+    for turn in range(count):
+        place = order[turn]
+        tid = rows[place].pid
+        known = 0 <= tid < tasks
+        kind = rows[place].kind
+        if kind == records.KIND_COMM:
+            if known:
+                comm_of[tid] = rows[place].comm
+        elif kind == records.KIND_FORK:
+            parent = rows[place].pfn
+            if known and parent != tid:
+                comm_of[tid] = comm_of[parent] if 0 <= parent < tasks else -1
+        else:
+            out[written] = rows[place]
+            out[written].comm = comm_of[tid] if known else -1
+            written += 1
+    return written

@@ -6,11 +6,13 @@ file by file.
 
 import re
 from collections.abc import Iterable, Iterator
+from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.formats.perf_data.header import DAMAGED, Cursor, Order
+from ingest.formats.cursor import Cursor
+from ingest.formats.perf_data.header import DAMAGED
 from ingest.formats.ring_buffer.event_format import EventFormat, Field, Flags, parse_format
 from ingest.trace import KIND_BATCHED
 from ptpool.errors import UsageError
@@ -107,19 +109,18 @@ def formats_in(data: bytes, where: str) -> Iterator[tuple[str, str]]:
     """
     if not data.startswith(MAGIC):
         raise UsageError(f"{where}: no descriptions of events", DAMAGED)
-    cursor = Cursor(data, "little", where)
-    cursor.take(10)
-    cursor.text()  # version
-    order: Order = "big" if cursor.number(1) else "little"
-    cursor = Cursor(data[cursor.at :], order, where)
-    cursor.take(1 + 4)  # size of a long and of a page
+    cursor = Cursor(BytesIO(data), where)
+    cursor.bytes(10)
+    cursor.string()  # version
+    cursor.order = "big" if cursor.number(1) else "little"
+    cursor.bytes(1 + 4)  # size of a long and of a page
     for name in ("header_page", "header_event"):
-        if cursor.text() != name:
+        if cursor.string() != name:
             raise UsageError(f"{where}: {name} is not where it should be", DAMAGED)
-        cursor.take(cursor.number(8))
+        cursor.bytes(cursor.number(8))
     for _ in range(cursor.number(4)):
-        yield "ftrace", cursor.take(cursor.number(8)).decode("utf-8", "replace")
+        yield "ftrace", cursor.bytes(cursor.number(8)).decode("utf-8", "replace")
     for _ in range(cursor.number(4)):
-        system = cursor.text()
+        system = cursor.string()
         for _ in range(cursor.number(4)):
-            yield system, cursor.take(cursor.number(8)).decode("utf-8", "replace")
+            yield system, cursor.bytes(cursor.number(8)).decode("utf-8", "replace")

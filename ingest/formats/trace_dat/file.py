@@ -4,16 +4,15 @@ trace-cmd.dat.v6(5) and trace-cmd.dat.v7(5) describe it. Where they are wrong, t
 writes: the size in a section's header has 8 bytes, and a BUFFER option holds the buffer's page size.
 """
 
-import os
 import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
-from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ingest.formats.cursor import Cursor, Order
 from ingest.formats.ring_buffer.event_format import EventFormat, Field, parse_fields, parse_format
 from ingest.formats.ring_buffer.pages import EVENTS
 from ingest.formats.ring_buffer.trace import saved_cmdlines
@@ -21,61 +20,10 @@ from ingest.formats.trace_dat.options import Options
 from ptpool.errors import UsageError
 
 MAGIC = b"\x17\x08\x44tracing"
-_LARGEST = 1 << 29  # bytes of a section, decompressed: event formats and kallsyms have some 10 MB
+_LARGEST = 1 << 29  # bytes of a section, decompressed
 _COMPRESSED = 1  # section flag
 _DAMAGED = "copy it again"
 _HEADER_INFO, _FTRACE_EVENTS, _EVENT_FORMATS, _KALLSYMS, _PRINTK, _CMDLINES = range(16, 22)  # options and sections
-
-
-class Cursor:
-    """Numbers, strings and bytes one after the other, within bounds.
-
-    Args:
-        stream: what to read.
-        end: bytes that it has.
-        where: the file and the place in it, for messages.
-        order: byte order of the numbers.
-    """
-
-    def __init__(self, stream: BinaryIO, end: int, where: str, order: str) -> None:
-        self._stream, self._end, self.where, self.order = stream, end, where, order
-
-    def bytes(self, size: int) -> bytes:
-        """The next bytes.
-
-        Raises:
-            UsageError: there are fewer.
-        """
-        at = self._stream.tell()
-        if size > min(self._end - at, _LARGEST):
-            raise UsageError(f"{self.where}: byte {at:,}: the {size:,} bytes that should follow are missing", _DAMAGED)
-        data = self._stream.read(size)
-        if len(data) < size:
-            raise UsageError(f"{self.where}: byte {at:,}: cut off", _DAMAGED)
-        return data
-
-    def number(self, size: int) -> int:
-        """The next unsigned number of `size` bytes."""
-        return int.from_bytes(self.bytes(size), self.order)  # type: ignore[arg-type]
-
-    def string(self, longest: int = 4096) -> str:
-        """The next text that ends with a zero."""
-        data = bytearray()
-        while (byte := self.bytes(1)) != b"\0":
-            data += byte
-            if len(data) > longest:
-                raise UsageError(f"{self.where}: a name without an end at byte {self._stream.tell():,}", _DAMAGED)
-        return data.decode("utf-8", "replace")
-
-    def seek(self, at: int) -> None:
-        """Go to an offset."""
-        if at > self._end:
-            raise UsageError(f"{self.where}: byte {at:,} is beyond the end of the file", _DAMAGED)
-        self._stream.seek(at)
-
-    def tell(self) -> int:
-        """Where it is."""
-        return self._stream.tell()
 
 
 @dataclass
@@ -86,7 +34,7 @@ class Buffer:
         name: of the instance; empty for the top-level one.
         clock: its name in the file; empty: it has none.
         page_size: bytes.
-        cpus: number, offset and size of each CPU's data, as far as it has any.
+        cpus: number, offset and size of the data of each CPU that has any.
         compressed: whether they are chunks.
         latency: whether it is the text of a latency tracer.
     """
@@ -104,7 +52,7 @@ class TraceDat:
     """What a trace.dat says, apart from its pages."""
 
     version: int = 6
-    order: str = "little"
+    order: Order = "little"
     compression: str = "none"
     header_page: dict[str, Field] = field(default_factory=dict)
     formats: list[EventFormat] = field(default_factory=list)
@@ -147,10 +95,8 @@ def read_trace_dat(stream: BinaryIO, path: Path) -> TraceDat:
     Raises:
         UsageError: the file is cut off, damaged, or of another version.
     """
-    end = stream.seek(0, os.SEEK_END)
-    stream.seek(0)
-    cursor = Cursor(stream, end, str(path), "little")
-    if cursor.bytes(min(end, 10)) != MAGIC:
+    cursor = Cursor(stream, str(path))
+    if cursor.bytes(min(cursor.end, 10)) != MAGIC:
         raise UsageError(f"{path}: no trace.dat", "for the formats that can be read: ptpool ingest formats")
     version = cursor.string()
     if version not in ("6", "7"):
@@ -186,7 +132,7 @@ def _read_6(trace: TraceDat, cursor: Cursor, page_size: int) -> None:
         while option := cursor.number(2):
             data = cursor.bytes(cursor.number(4))
             if option == 3:  # BUFFER
-                instance = _cursor_over(data, cursor, "option BUFFER")
+                instance = cursor.over(data, "option BUFFER")
                 instances.append((instance.number(8), instance.string()))
             else:
                 trace.options.read(option, data, trace.order, cursor.where)
@@ -202,7 +148,7 @@ def _buffer_6(cursor: Cursor, kind: bytes, name: str, page_size: int, cpus: int)
     if kind.startswith(b"latency"):
         return Buffer(name, "", page_size, [], latency=True)
     if not kind.startswith(b"flyrecord"):
-        raise UsageError(f"{cursor.where}: byte {cursor.tell():,}: no trace data where it should begin", _DAMAGED)
+        raise UsageError(f"{cursor.where}: byte {cursor.at:,}: no trace data where it should begin", _DAMAGED)
     if cpus > 1 << 16:
         raise UsageError(f"{cursor.where}: impossible number of {cpus} CPUs", _DAMAGED)
     places = [(cpu, cursor.number(8), cursor.number(8)) for cpu in range(cpus)]
@@ -224,12 +170,12 @@ def _read_7(trace: TraceDat, cursor: Cursor) -> None:
         offset = 0
         for option, data in _options_of(options):
             if option == 0:  # DONE
-                offset = _cursor_over(data, options, "option DONE").number(8) if len(data) >= 8 else 0
+                offset = options.over(data, "option DONE").number(8) if len(data) >= 8 else 0
                 break
             if option in (3, 22):  # BUFFER, BUFFER_TEXT
-                trace.buffers.append(_buffer_7(_cursor_over(data, options, "option BUFFER"), cursor, option == 22))
+                trace.buffers.append(_buffer_7(options.over(data, "option BUFFER"), cursor, option == 22))
             elif _HEADER_INFO <= option <= _CMDLINES:
-                sections[option] = _cursor_over(data, options, f"option {option}").number(8)
+                sections[option] = options.over(data, f"option {option}").number(8)
             else:
                 trace.options.read(option, data, trace.order, cursor.where)
     for section in sorted(sections):
@@ -252,12 +198,12 @@ def _section_at(trace: TraceDat, cursor: Cursor, offset: int, section: int) -> C
     size = cursor.number(8)
     place = f"section {section} at byte {offset:,}"
     if not flags & _COMPRESSED:
-        return _cursor_over(cursor.bytes(size), cursor, place)
+        return cursor.over(cursor.bytes(size), place)
     packed, plain = cursor.number(4), cursor.number(4)
     if plain > _LARGEST:
         raise UsageError(f"{cursor.where}: {place}: impossible size of {plain:,} bytes", _DAMAGED)
     data = decompress(cursor.bytes(packed), plain, trace.compression, f"{cursor.where}: {place}")
-    return _cursor_over(data, cursor, place)
+    return cursor.over(data, place)
 
 
 def _buffer_7(option: Cursor, cursor: Cursor, latency: bool) -> Buffer:
@@ -268,16 +214,12 @@ def _buffer_7(option: Cursor, cursor: Cursor, latency: bool) -> Buffer:
     places = [(option.number(4), option.number(8), option.number(8)) for _ in range(option.number(4))]
     compressed = False
     if offset:
-        back = cursor.tell()
+        back = cursor.at
         cursor.seek(offset)
         cursor.number(2)
         compressed = bool(cursor.number(2) & _COMPRESSED)
         cursor.seek(back)
     return Buffer(name, clock, page_size, [place for place in places if place[2]], compressed)
-
-
-def _cursor_over(data: bytes, cursor: Cursor, place: str) -> Cursor:
-    return Cursor(BytesIO(data), len(data), f"{cursor.where}: {place}", cursor.order)
 
 
 # -------------------------------------------------------------------------------------------------------- sections

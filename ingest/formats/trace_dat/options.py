@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from ingest.formats.cursor import Order
 from ingest.formats.ring_buffer.clock import Clock
 
 _DATE, _CPUSTAT, _TRACECLOCK, _UNAME, _OFFSET, _CPUCOUNT = 1, 2, 4, 5, 7, 8
@@ -33,8 +34,8 @@ class Options:
     lost: dict[str, dict[int, int]] = field(default_factory=dict)
     _buffer: str = ""  # the buffer whose statistics follow
 
-    def read(self, option: int, data: bytes, order: str, where: str) -> None:
-        """Take in one option; one that says nothing about the events is passed over.
+    def read(self, option: int, data: bytes, order: Order, where: str) -> None:
+        """Take in one option; one that does not concern the events is ignored.
 
         Raises:
             UsageError: it is damaged.
@@ -73,7 +74,7 @@ class Options:
                 lost[cpu] = lost.get(cpu, 0) + int(match[1])
 
 
-def time_shifts(data: bytes, order: str) -> dict[int, NDArray[np.int64]]:
+def time_shifts(data: bytes, order: Order) -> dict[int, NDArray[np.int64]]:
     """The samples of a TIME_SHIFT option by CPU: rows of time, offset, scaling and fraction bits, by rising time.
 
     A damaged or empty table shifts nothing.
@@ -101,5 +102,5 @@ def time_shifts(data: bytes, order: str) -> dict[int, NDArray[np.int64]]:
     return shifts
 
 
-def _number(data: bytes, at: int, size: int, order: str) -> int:
-    return int.from_bytes(data[at : at + size], order)  # type: ignore[arg-type]
+def _number(data: bytes, at: int, size: int, order: Order) -> int:
+    return int.from_bytes(data[at : at + size], order)

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from ingest.formats.cursor import Order
 from ingest.formats.trace_dat.file import decompress
 from ingest.trace import Findings
 from ptpool.errors import UsageError
@@ -56,7 +57,7 @@ class ChunkedPages(PlainPages):
     """
 
     def __init__(
-        self, file: int, cpu: int, offset: int, size: int, path: Path, found: Findings, order: str, compression: str
+        self, file: int, cpu: int, offset: int, size: int, path: Path, found: Findings, order: Order, compression: str
     ) -> None:
         super().__init__(file, cpu, offset, size, path, found)
         self._end = max(self._end, os.fstat(file).st_size)  # the size leaves out the number of chunks
@@ -113,4 +114,4 @@ class ChunkedPages(PlainPages):
         return bytes(self._window[self._used - size : self._used])
 
     def _number(self, data: bytes) -> int:
-        return int.from_bytes(data, self._order)  # type: ignore[arg-type]
+        return int.from_bytes(data, self._order)
