@@ -26,7 +26,7 @@ def describe(
     """Collect what is known about the machine.
 
     Args:
-        files: text of uname, cpuinfo, trace_clock, by name, as far as they exist.
+        files: text of uname, cpuinfo, trace_clock, by name; missing files are left out.
         values: (source, name) to value of one moment's zoneinfo and meminfo.
         cpus: CPUs for which zoneinfo has a pageset; None where it has none.
         comments: comment lines of the trace itself (``perf script --header``, ftrace's ``#P:``).

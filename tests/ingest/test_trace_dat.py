@@ -39,7 +39,7 @@ def machines() -> st.SearchStrategy[Machine]:
 
 
 GFPS = {0: "none", 0xCC0: "GFP_KERNEL", 0xDC0: "GFP_KERNEL|__GFP_ZERO", 0x40CC1: "GFP_KERNEL|__GFP_COMP|0x1"}
-WHAT = [
+WHAT = (
     "alloc",
     "alloc",
     "alloc",
@@ -52,7 +52,7 @@ WHAT = [
     "discarded",
     "page",
     "lost",
-]
+)
 ENTRIES = st.lists(
     st.builds(
         Entry,

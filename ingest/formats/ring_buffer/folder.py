@@ -1,6 +1,6 @@
 """A folder of ``per_cpu/cpuN/trace_pipe_raw`` with the files of tracefs that describe them, as a `Trace`.
 
-Names are those of tracefs: ``events/header_page``, ``events/*/*/format`` and, as far as they are there,
+Names are those of tracefs: ``events/header_page``, ``events/*/*/format`` and, where they exist,
 ``saved_cmdlines``, ``trace_clock``; ``kallsyms`` next to them. ``ptpool ingest capture`` makes such folders.
 """
 

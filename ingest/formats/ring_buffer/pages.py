@@ -54,7 +54,7 @@ _COLUMNS = 14
 # The state of one CPU.
 (
     ROWS,  # rows written
-    LOST,  # events lost, as far as the pages count them
+    LOST,  # events lost, by the counts in the pages
     GAPS,  # places where events were lost and not counted
     FIRST_TS,  # time of the first entry; -1: none yet
     LAST_TS,  # time of the last entry
@@ -247,7 +247,7 @@ def damage(state: Any, at: int) -> None:
 
 @compiled
 def read_page(layout: Layout, tables: SharedTables, rows: Any, state: Any, cpu: int, text: int, page: int) -> None:
-    """Read the page at `page`; the rest of a damaged page is passed over."""
+    """Read the page at `page`; the rest of a damaged page is skipped."""
     big = layout.page[BIG_ENDIAN]
     long = layout.page[LONG]
     data = page + layout.page[DATA]

@@ -34,7 +34,7 @@ class Buffer:
         name: of the instance; empty for the top-level one.
         clock: its name in the file; empty: it has none.
         page_size: bytes.
-        cpus: number, offset and size of each CPU's data, as far as it has any.
+        cpus: number, offset and size of the data of each CPU that has any.
         compressed: whether they are chunks.
         latency: whether it is the text of a latency tracer.
     """

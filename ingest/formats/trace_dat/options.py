@@ -35,7 +35,7 @@ class Options:
     _buffer: str = ""  # the buffer whose statistics follow
 
     def read(self, option: int, data: bytes, order: Order, where: str) -> None:
-        """Take in one option; one that says nothing about the events is passed over.
+        """Take in one option; one that does not concern the events is ignored.
 
         Raises:
             UsageError: it is damaged.
