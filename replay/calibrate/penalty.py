@@ -107,7 +107,7 @@ def measure(memory: int, step: Callable[[float], None]) -> Measured:
 def curve(
     pages: Sequence[int], sizes: Sequence[Sequence[int]], take: Take, step: Callable[[float], None]
 ) -> list[Penalty]:
-    """Repeat the whole list of measurements, so that disturbances spread over all; compare neighbours in time.
+    """Repeat the whole list of measurements, so a disturbance affects all alike; compare neighbours in time.
 
     A repetition of a working set is the fastest of some bursts in each kind of page, the kinds in turn.
 

@@ -60,8 +60,8 @@ def open_shards(folder: Path, sweep: str, wanted: Iterable[Run]) -> Iterator["Sh
         yield Shards(folder, sweep, wanted)
 
 
-class Found(NamedTuple):
-    """Shards in a folder."""
+class Finished(NamedTuple):
+    """The shards of finished runs."""
 
     whole: dict[str, Path]
     """By run_id."""
@@ -113,10 +113,10 @@ class Shards:
         path = self.folder / f"capture_id={run.capture['capture_id']}" / f"{run.run_id}.{_checksum(content)}.parquet"
         write_whole(path, content, _REMEDY)
 
-    def finished(self, wanted: Iterable[Run]) -> Found:
+    def finished(self, wanted: Iterable[Run]) -> Finished:
         """The shards of these runs."""
         run_ids = {run.run_id for run in wanted}
-        found = Found({}, [])
+        found = Finished({}, [])
         for path in sorted(self.folder.glob("*/*.parquet")):
             run_id, _, checksum = path.stem.partition(".")
             if run_id in run_ids:

@@ -242,7 +242,7 @@ static void small_ranges(const char *mix)
 	unsigned long edges[64], hot[5];
 	int edge_count = boundaries(edges, BLOCK, BLOCK), hot_count = 2 + below(4);
 
-	for (int i = 0; i < hot_count; i++) /* a few places, so that changes meet earlier ones */
+	for (int i = 0; i < hot_count; i++) /* a few places: changes then meet earlier ones */
 		hot[i] = edge_count && one_in(3) ? edges[below(edge_count)] - M2 * below(2) : somewhere();
 	while (op_count < op_limit) {
 		const char *call = !strcmp(mix, "valid") ? PICK(arm64) : PICK(x86);
