@@ -1,48 +1,24 @@
-"""The contents of a capture's page, in order. A new section needs a template, its place here, and perhaps a module."""
+"""The contents of a capture's page, in order. A new section is a template and its name here.
+
+If it has values or figures, it is also a module of that name in ``reports.sections``.
+"""
+
+from importlib import import_module
+from importlib.util import find_spec
 
 from reports.section import Section
-from reports.sections import (
-    agreement,
-    answer,
-    assumptions,
-    contention,
-    conversion,
-    coverage,
-    differences,
-    latency,
-    mapping_cost,
-    mosaic,
-    pool,
-    quality,
-    risk,
-    run_order,
-    splits,
-    sweeps,
-    trade_offs,
-    verdict,
-)
 
-CONTENTS = (
-    answer.SECTION,
-    verdict.SECTION,
-    quality.SECTION,
-    Section("summary"),
-    differences.SECTION,
-    trade_offs.SECTION,
-    splits.SECTION,
-    coverage.SECTION,
-    mosaic.SECTION,
-    pool.SECTION,
-    agreement.SECTION,
-    run_order.SECTION,
-    risk.SECTION,
-    mapping_cost.SECTION,
-    conversion.SECTION,
-    latency.SECTION,
-    contention.SECTION,
-    sweeps.SECTION,
-    Section("incidents"),
-    assumptions.SECTION,
-    Section("provenance"),
-    Section("glossary"),
-)
+_NAMES = (
+    "answer", "verdict", "quality", "summary", "differences", "trade_offs", "splits", "coverage", "mosaic", "pool",
+    "agreement", "run_order", "risk", "mapping_cost", "conversion", "latency", "contention", "sweeps", "incidents",
+    "assumptions", "provenance", "glossary",
+)  # fmt: skip
+
+
+def _section(name: str) -> Section:
+    module = f"reports.sections.{name}"
+    found: Section = import_module(module).SECTION if find_spec(module) else Section(name)
+    return found
+
+
+CONTENTS = tuple(_section(name) for name in _NAMES)

@@ -1,1 +1,1 @@
-"""Sections that need more than their template: figures with captions, and values. ``contents.py`` has their order."""
+"""Sections with values or figures of their own; ``contents.py`` has the order of all."""

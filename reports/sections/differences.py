@@ -58,7 +58,7 @@ def _per_table(case: Case, name: str) -> list[str]:
             f"Its cost is the mapping itself{at_4k}.",
         ]
     how = ": one to key each table when it is allocated, and one when it is freed" if changes else ""
-    return parts if changes is None else [*parts, f"This takes {count(changes, 'permission change')}{how}."]
+    return parts if changes is None else [*parts, f"It makes {count(changes, 'permission change')}{how}."]
 
 
 def _refills(case: Case, name: str) -> str:

@@ -132,10 +132,13 @@ def _risk(case: Case) -> str:
     measured = {row["strategy"]: row["fails_at_headroom"] for row in rows if row["fails_at_headroom"] is not None}
     if not measured:
         return "Memory pressure: **not measured**; run `ptpool replay risk`."
-    failing = [f"{name} fails up to a headroom of {headroom:.3g}" for name, headroom in measured.items() if headroom]
+    failing = [f"{headroom:.3g} ({name})" for name, headroom in measured.items() if headroom]
     if not failing:
         return "Not memory pressure, as far as it was raised: none failed where `unprotected` did not."
-    return f"Memory pressure: {'; '.join(failing)} (in the worst reclaim variant; see the section on risk)."
+    return (
+        f"Memory pressure: some fail up to a headroom of {listed(failing)}, in the worst reclaim variant (see the "
+        "section on risk)."
+    )
 
 
 def _cpus(case: Case) -> str:

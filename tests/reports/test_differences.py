@@ -34,7 +34,7 @@ def test_pte_mapped_pays_with_the_mapping() -> None:
     assert text.startswith("The direct map is made of 4K pages at boot, so there is no large page to split.")
     assert "2,000 permission changes: one to key each table when it is allocated" in text
     idle = dict(differences(facts(pte_mapped={"pte_share_mean": 1.0, "permission_changes": 0})))["pte-mapped"]
-    assert idle.endswith("This takes no permission changes.")
+    assert idle.endswith("It makes no permission changes.")
 
 
 def test_refills_of_one_kind_are_said_once() -> None:

@@ -134,7 +134,7 @@ def test_risk_decides_where_it_was_measured(tmp_path: Path) -> None:
         )  # with other parameters it is another pool
         case = load_case(connection, "name")
         assert standings(case)["pba"] == ("beaten", "reserve-block")
-        assert "Memory pressure: pba fails up to a headroom of 1.5" in " ".join(verdict.would_change(case))
+        assert "Memory pressure: some fail up to a headroom of 1.5 (pba)" in " ".join(verdict.would_change(case))
 
 
 def test_prices_that_matter_are_named(case: Case) -> None:
