@@ -39,9 +39,9 @@ def setting(case: Case) -> str:
     rate, basis = number(round(rows[0]["tables_per_s"], -2)), rows[0]["basis"]
     return (
         f"Each CPU asks for {rate} page tables per second ({basis}), and every table stays in use: the hardest case, "
-        "in which every table has to come from a refill; a pool that gets tables back refills less. The lock of the list "
-        f"is held for {duration(held['typical'])} per table when it comes from another CPU ({duration(held['low'])} to "
-        f"{duration(held['high'])}: an assumption). Half the rate, or half that time, allows twice as many CPUs."
+        "in which every table has to come from a refill; a pool that gets tables back refills less. The lock of the "
+        f"list is held for {duration(held['typical'])} per table when it comes from another CPU ("
+        f"{duration(held['low'])} to {duration(held['high'])}: an assumption). Half the rate, or half that time, allows twice as many CPUs."
     )
 
 
