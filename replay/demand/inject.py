@@ -3,12 +3,13 @@
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ptpool.errors import UsageError
 from replay.demand.demand import Demand
 from replay.demand.others import Asked, Place, with_changes
 from replay.kernel.direct_map import READ_ONLY
-from replay.start.recorded_machine import InitialState
+from replay.kernel.geometry import Geometry
 
 LONGEST = 2
 """Leaves of the middle size (2M) that the longest range is as long as; ours."""
@@ -17,19 +18,23 @@ MOST = 10_000_000
 """Changes in one replay."""
 
 
-def injected(demand: Demand, rate: float, machine: InitialState, seed: int) -> Demand:
-    """A demand with changes by others put in, as `set_memory_ro()` of anybody would be.
+def injected(
+    demand: Demand, rate: float, mapped: NDArray[np.bool_], cpus: int, geometry: Geometry, seed: int
+) -> Demand:
+    """A demand with permission changes by others injected, like calls of `set_memory_ro()` by some module.
 
-    They are a Poisson process in simulated time. A range begins at any mapped page; its length is drawn uniformly in
-    the logarithm, from a page to `LONGEST` leaves, so it mostly has two ends inside large leaves, and takes up to 4
-    tables where it crosses a border of the largest. Each is made on a drawn CPU, by a task of that CPU that does
-    nothing else. Ranges are cut to the longest piece without page tables. Nothing is made writable again, as nothing
-    that was split is joined again (x86 but for set_memory_rox()).
+    They are a Poisson process in simulated time. A range begins at any mapped page. Its length is drawn uniformly on a
+    logarithmic scale, from a page to `LONGEST` leaves: it mostly has two ends inside large leaves, and takes up to 4
+    tables where it crosses a border of the largest. Each change is made on a drawn CPU, by a task of that CPU that
+    does nothing else. Ranges are cut to the longest piece without page tables. Nothing is made writable again, because
+    nothing that was split is joined again (on x86, except by set_memory_rox()).
 
     Args:
         demand: of the recording, copies included.
         rate: changes per second, on average.
-        machine: that they are made on.
+        mapped: (P,) pages in the direct map.
+        cpus: of the machine.
+        geometry: of the machine.
         seed: of times, CPUs and ranges.
 
     Raises:
@@ -46,19 +51,19 @@ def injected(demand: Demand, rate: float, machine: InitialState, seed: int) -> D
     random = np.random.default_rng([seed, 1])
     many = int(random.poisson(rate * duration / 1e9))
     ts = np.sort(random.integers(demand.first_ns, demand.last_ns + 1, many))
-    longest = LONGEST * machine.geometry.pmd_pages
+    longest = LONGEST * geometry.pmd_pages
     pages = np.minimum(2 ** random.uniform(0, np.log2(longest + 1), many), longest).astype(np.int64)
-    first = random.choice(np.flatnonzero(machine.mapped), many)
-    cpu = random.integers(0, machine.cpus, many)
+    first = random.choice(np.flatnonzero(mapped), many)
+    cpu = random.integers(0, cpus, many)
     lengths, which = np.unique(pages, return_inverse=True)
     added = (
-        f"Injected: {{}} permission changes by others that were not recorded ({rate:g} a second on average, of 1 to "
+        f"Injected: {{}} permission changes by others that were not recorded ({rate:g} per second on average, of 1 to "
         f"{longest:,} pages; times and places drawn by seed)."
     )
     return replace(
         demand,
         program=with_changes(demand.program, ts, cpu, demand.tasks + cpu, first, len(demand.changes) + which),
-        tasks=demand.tasks + machine.cpus,
+        tasks=demand.tasks + cpus,
         changes=(*demand.changes, *(Asked(Place.DRAWN, int(length), READ_ONLY, 0) for length in lengths)),
         changed=demand.changed | {added: many},
     )

@@ -39,7 +39,8 @@ class Scenes:
             check_memory(profile, recorded.state.geometry.page_shift, min(self._at_a_time, len(group)))
             machine = other_machine(profile, recorded.state, demand, settings.seed)
         demand = scaled(demand, settings.copies, settings.seed, len(machine.mapped))
-        return injected(demand, settings.inject, machine, settings.seed), machine
+        place = (machine.mapped, machine.cpus, machine.geometry)
+        return injected(demand, settings.inject, *place, settings.seed), machine
 
     def _recorded(self, run: Run) -> tuple[Demand, Recorded]:
         capture_id, seed, last = run.capture["capture_id"], run.settings.seed, self._last

@@ -14,12 +14,13 @@ from replay.demand.others import Place
 from replay.demand.program import OUTSIDE_CHANGE
 
 START = machine_of(4096, cpus=4)
+PLACE = (START.mapped, START.cpus, START.geometry)
 DEMAND = demand_of([("alloc", page, 0, PGTABLE) for page in range(300)])
 RATE = 1e5
 
 
 def test_changes_come_at_the_rate_and_leave_the_recording_as_it_is():
-    many = [injected(DEMAND, RATE, START, seed) for seed in range(40)]
+    many = [injected(DEMAND, RATE, *PLACE, seed) for seed in range(40)]
     changes = [whole.program.op == OUTSIDE_CHANGE for whole in many]
     mean = RATE * (DEMAND.last_ns - DEMAND.first_ns + 1) / 1e9
     counts = np.array([mask.sum() for mask in changes])
@@ -37,15 +38,15 @@ def test_changes_come_at_the_rate_and_leave_the_recording_as_it_is():
 
 
 def test_the_seed_draws_and_no_rate_is_no_change():
-    first, again, other = (injected(DEMAND, RATE, START, seed).program for seed in (1, 1, 2))
+    first, again, other = (injected(DEMAND, RATE, *PLACE, seed).program for seed in (1, 1, 2))
     assert all((one == two).all() for one, two in zip(first, again, strict=True))
     assert len(first.op) != len(other.op) or (first.pfn != other.pfn).any()
-    assert injected(DEMAND, 0, START, 0) is DEMAND
+    assert injected(DEMAND, 0, *PLACE, 0) is DEMAND
 
 
 def test_more_than_fits_is_refused():
     with pytest.raises(UsageError, match="--inject 1e\\+12"):
-        injected(DEMAND, 1e12, START, 0)
+        injected(DEMAND, 1e12, *PLACE, 0)
 
 
 def test_two_ends_in_two_of_the_largest_leaves_take_all_that_pba_reserves():
@@ -56,7 +57,7 @@ def test_two_ends_in_two_of_the_largest_leaves_take_all_that_pba_reserves():
     for strategy, starves in ((TOY_PBA, [False, True, False]), (BLOCK, [False, False, False])):
         alone = metrics(finished(START, DEMAND, strategy))
         assert alone["split_starvations"] == 0
-        loaded = [metrics(finished(START, injected(DEMAND, RATE, START, seed), strategy)) for seed in range(3)]
+        loaded = [metrics(finished(START, injected(DEMAND, RATE, *PLACE, seed), strategy)) for seed in range(3)]
         assert [values["split_starvations"] > 0 for values in loaded] == starves
         assert [values["ptp_nulls"] > 0 for values in loaded] == starves
         assert max(values["decisions_at_once"] for values in loaded) > 1

@@ -272,7 +272,7 @@ def test_what_compiled_code_is_given_has_the_declared_types(warehouse):
         once = load_demand(connection, capture)
         start = recorded_machine(connection, capture, once)
     machine = State(start, once, strategies()["buddy-reserve"].factory(), "moderate")
-    more = injected(scaled(once, 2, 0, len(start.mapped)), 10, start, 0)
+    more = injected(scaled(once, 2, 0, len(start.mapped)), 10, start.mapped, start.cpus, start.geometry, 0)
     state = machine.allocator, machine.direct_map, machine.pool, machine.tally
     for given in (once.program, more.program, *state):
         declared = get_type_hints(type(given))
