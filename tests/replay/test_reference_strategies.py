@@ -32,7 +32,8 @@ from replay.contract.permissions import NOBODY, SHARED
 from replay.contract.registry import strategies
 from replay.kernel import direct_map as maps
 from replay.kernel import mmzone as kinds
-from replay.machine.machine import Machine, state, stretch
+from replay.machine import state, stretch
+from replay.machine.machine import Machine
 from replay.machine.schedule import FOREVER
 
 
