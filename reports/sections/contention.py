@@ -37,11 +37,12 @@ def setting(case: Case) -> str:
         for end in ("low", "typical", "high")
     }
     rate, basis = number(round(rows[0]["tables_per_s"], -2)), rows[0]["basis"]
+    typical, low, high = (duration(held[end]) for end in ("typical", "low", "high"))
     return (
         f"Each CPU asks for {rate} page tables per second ({basis}), and every table stays in use: the hardest case, "
-        "in which every table has to come from a refill; a pool that gets tables back refills less. The lock of the "
-        f"list is held for {duration(held['typical'])} per table when it comes from another CPU ("
-        f"{duration(held['low'])} to {duration(held['high'])}: an assumption). Half the rate, or half that time, allows twice as many CPUs."
+        "in which every table has to come from a refill; a pool that gets tables back refills less. The list's lock is "
+        f"held for {typical} per table when it comes from another CPU ({low} to {high}: an assumption). Half the rate, "
+        "or half that time, allows twice as many CPUs."
     )
 
 
