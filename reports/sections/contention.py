@@ -37,6 +37,7 @@ def setting(case: Case) -> str:
         for end in ("low", "typical", "high")
     }
     rate, basis = number(round(rows[0]["tables_per_s"], -2)), rows[0]["basis"]
+    typical, low, high = (duration(held[end]) for end in ("typical", "low", "high"))
     return (
         f"Each CPU asks for {rate} page tables per second ({basis}), and every table stays in use: the hardest case, "
         "in which every table has to come from a refill; a pool that gets tables back refills less. The list is locked "
