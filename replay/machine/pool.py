@@ -56,340 +56,344 @@ class Pool(NamedTuple):
     block_shift: int
 
 
-def empty_pool(a: PageAllocator, *, merges: bool = False, users: bool = False) -> tuple[PageAllocator, Pool]:
+def empty_pool(allocator: PageAllocator, *, merges: bool = False, users: bool = False) -> tuple[PageAllocator, Pool]:
     """A pool without pages, and a copy of the allocator that has its lists.
 
     Args:
-        a: of this machine.
+        allocator: of this machine.
         merges: the shared list is a private buddy.
         users: kinds of user have lists.
     """
-    blocks, shared, own = len(a.block_type), a.pageblock_order + 1, max(len(a.node_of_cpu), len(USERS))
+    blocks, shared, own = (
+        len(allocator.block_type),
+        allocator.pageblock_order + 1,
+        max(len(allocator.node_of_cpu), len(USERS)),
+    )
     pool = Pool(
-        head=len(a.link),
-        own_head=len(a.link) + shared,
+        head=len(allocator.link),
+        own_head=len(allocator.link) + shared,
         counts=np.zeros(10, np.int64),
         idle=np.zeros(blocks, np.int32),
         used=np.zeros(blocks, np.int32),
         whole=np.zeros(blocks, np.bool_),
         marked=np.zeros(blocks, np.bool_),
         on_own=np.zeros(own, np.int32),
-        order=np.full(len(a.kind), -1, np.int8),
+        order=np.full(len(allocator.kind), -1, np.int8),
         users=users,
-        most=a.pageblock_order if merges else 0,
-        block_shift=a.pageblock_order,
+        most=allocator.pageblock_order if merges else 0,
+        block_shift=allocator.pageblock_order,
     )
-    return with_lists(a, shared + own), pool
+    return with_lists(allocator, shared + own), pool
 
 
 @compiled
-def _unlink(a, p, page):
-    list_del(a.link, page)
-    p.counts[WHOLE] -= p.order[page] == p.block_shift
-    p.order[page] = -1
+def _unlink(allocator, pool, page):
+    list_del(allocator.link, page)
+    pool.counts[WHOLE] -= pool.order[page] == pool.block_shift
+    pool.order[page] = -1
 
 
 @compiled
-def _link(a, p, page, order):
+def _link(allocator, pool, page, order):
     """Put an idle chunk at the head of its list, merged with its buddies as far as chunks merge."""
-    while order < p.most:
+    while order < pool.most:
         buddy = page ^ (1 << order)
-        if buddy >= len(p.order) or p.order[buddy] != order:
+        if buddy >= len(pool.order) or pool.order[buddy] != order:
             break
-        _unlink(a, p, buddy)
+        _unlink(allocator, pool, buddy)
         page &= buddy
         order += 1
-    p.order[page] = order
-    p.counts[WHOLE] += order == p.block_shift
-    list_add(a.link, p.head + order, page)
+    pool.order[page] = order
+    pool.counts[WHOLE] += order == pool.block_shift
+    list_add(allocator.link, pool.head + order, page)
 
 
 @compiled
-def _take_chunk(a, p, order):
+def _take_chunk(allocator, pool, order):
     """Take 2^order pages off the smallest chunk that has them; -1 when there is none. The rest stays."""
-    for current in range(order, p.most + 1):
-        page = list_first(a.link, p.head + current)
+    for current in range(order, pool.most + 1):
+        page = list_first(allocator.link, pool.head + current)
         if page >= 0:
-            _unlink(a, p, page)
+            _unlink(allocator, pool, page)
             for upper in range(current - 1, order - 1, -1):
-                _link(a, p, page + (1 << upper), upper)
+                _link(allocator, pool, page + (1 << upper), upper)
             return page
     return np.int64(-1)
 
 
 @compiled
-def _carve(a, p, pfn):
+def _carve(allocator, pool, pfn):
     """Take one page out of whichever idle chunk it is in."""
     order = np.int64(0)
-    while p.order[pfn >> order << order] != order:
+    while pool.order[pfn >> order << order] != order:
         order += 1
-    _unlink(a, p, pfn >> order << order)
+    _unlink(allocator, pool, pfn >> order << order)
     while order > 0:
         order -= 1
-        _link(a, p, (pfn >> order << order) ^ (1 << order), order)
+        _link(allocator, pool, (pfn >> order << order) ^ (1 << order), order)
 
 
 @compiled
-def tables_cached(p):
+def tables_cached(pool):
     """Pages that splits can have as tables: of what was set aside for them, if anything was; else of a list."""
-    if p.counts[SET_ASIDE]:
-        return p.counts[ASIDE]
-    return np.int64(p.on_own[TABLES]) if p.users else p.counts[CACHED]
+    if pool.counts[SET_ASIDE]:
+        return pool.counts[ASIDE]
+    return np.int64(pool.on_own[TABLES]) if pool.users else pool.counts[CACHED]
 
 
-def take_aside(p: Pool, pages: int) -> None:
+def take_aside(pool: Pool, pages: int) -> None:
     """Spend pages that are set aside as tables of the direct map."""
-    p.counts[ASIDE] -= pages
-    p.counts[LOW] = min(p.counts[LOW], p.counts[ASIDE])
+    pool.counts[ASIDE] -= pages
+    pool.counts[LOW] = min(pool.counts[LOW], pool.counts[ASIDE])
 
 
 @compiled
-def _account_new(a, p, page, kind):
+def _account_new(allocator, pool, page, kind):
     """Account for a page that is new in the pool: idle, or spent as a table already. Returns whether it is idle."""
-    block = page >> p.block_shift
-    p.counts[HELD] += 1
-    p.counts[HELD_PEAK] = max(p.counts[HELD_PEAK], p.counts[HELD])
-    if a.kind[page] == SPLIT_TABLE:
-        p.counts[STRANDED] += p.idle[block] if p.used[block] == 0 else 0
-        p.used[block] += 1
+    block = page >> pool.block_shift
+    pool.counts[HELD] += 1
+    pool.counts[HELD_PEAK] = max(pool.counts[HELD_PEAK], pool.counts[HELD])
+    if allocator.kind[page] == SPLIT_TABLE:
+        pool.counts[STRANDED] += pool.idle[block] if pool.used[block] == 0 else 0
+        pool.used[block] += 1
         return False
-    a.kind[page] = kind
-    p.idle[block] += 1
-    p.counts[STRANDED] += p.used[block] > 0
+    allocator.kind[page] = kind
+    pool.idle[block] += 1
+    pool.counts[STRANDED] += pool.used[block] > 0
     return True
 
 
 @compiled
-def give(a, p, pfn, pages):
+def give(allocator, pool, pfn, pages):
     """Add new pages to the pool, but for those spent as tables; the first of them becomes the head of the list."""
     for page in range(pfn + pages - 1, pfn - 1, -1):
-        if _account_new(a, p, page, POOL_IDLE):
-            _link(a, p, page, np.int64(0))
-            p.counts[CACHED] += 1
+        if _account_new(allocator, pool, page, POOL_IDLE):
+            _link(allocator, pool, page, np.int64(0))
+            pool.counts[CACHED] += 1
 
 
 @compiled
-def give_to_user(a, p, user, pfn, pages):
+def give_to_user(allocator, pool, user, pfn, pages):
     """Put pages at the head of a user's list: new ones but for those spent as tables, or some of the shared list."""
     for page in range(pfn + pages - 1, pfn - 1, -1):
-        if a.kind[page] == POOL_USED:
-            _disuse(a, p, page, POOL_OWN)
-        elif not _account_new(a, p, page, POOL_OWN):
+        if allocator.kind[page] == POOL_USED:
+            _disuse(allocator, pool, page, POOL_OWN)
+        elif not _account_new(allocator, pool, page, POOL_OWN):
             continue
-        list_add(a.link, p.own_head + user, page)
-        p.on_own[user] += 1
-        p.counts[ON_OWN] += 1
+        list_add(allocator.link, pool.own_head + user, page)
+        pool.on_own[user] += 1
+        pool.counts[ON_OWN] += 1
 
 
 @compiled
-def give_block(a, p, pfn):
+def give_block(allocator, pool, pfn):
     """Add the free pages of a pageblock to the pool; a page of it is not free, so no free block is larger."""
-    page = pfn >> p.block_shift << p.block_shift
-    migratetype = block_type_of(a, page)
-    end = min(page + (1 << p.block_shift), np.int64(len(a.order))) if migratetype < PCPTYPES else page
+    page = pfn >> pool.block_shift << pool.block_shift
+    migratetype = block_type_of(allocator, page)
+    end = min(page + (1 << pool.block_shift), np.int64(len(allocator.order))) if migratetype < PCPTYPES else page
     while page < end:
-        order = np.int64(a.order[page])
+        order = np.int64(allocator.order[page])
         if order >= 0:
-            zone = zone_of(a, page)
-            del_from_free_list(a, zone, page, order)
-            account_freepages(a, zone, -(1 << order), migratetype)
-            give(a, p, page, 1 << order)
+            zone = zone_of(allocator, page)
+            del_from_free_list(allocator, zone, page, order)
+            account_freepages(allocator, zone, -(1 << order), migratetype)
+            give(allocator, pool, page, 1 << order)
         page += 1 << order if order >= 0 else 1
 
 
 @compiled
-def _fewer_cached(p, pages):
-    p.counts[CACHED] -= pages
-    p.counts[LOW] = min(p.counts[LOW], tables_cached(p))
+def _fewer_cached(pool, pages):
+    pool.counts[CACHED] -= pages
+    pool.counts[LOW] = min(pool.counts[LOW], tables_cached(pool))
 
 
 @compiled
-def _fewer_own(p, number, pages):
-    p.on_own[number] -= pages
-    p.counts[ON_OWN] -= pages
-    p.counts[LOW] = min(p.counts[LOW], tables_cached(p))
+def _fewer_own(pool, number, pages):
+    pool.on_own[number] -= pages
+    pool.counts[ON_OWN] -= pages
+    pool.counts[LOW] = min(pool.counts[LOW], tables_cached(pool))
 
 
 @compiled
-def remove(a, p, pfn):
+def remove(allocator, pool, pfn):
     """Take an idle page out of the pool for good (a shrinker gives it back)."""
-    _carve(a, p, pfn)
-    a.kind[pfn] = USED + UNMOVABLE  # until it is freed: nobody else may find it idle meanwhile
-    block = pfn >> p.block_shift
-    p.idle[block] -= 1
-    p.counts[STRANDED] -= p.used[block] > 0
-    p.counts[HELD] -= 1
-    _fewer_cached(p, 1)
+    _carve(allocator, pool, pfn)
+    allocator.kind[pfn] = USED + UNMOVABLE  # until it is freed: nobody else may find it idle meanwhile
+    block = pfn >> pool.block_shift
+    pool.idle[block] -= 1
+    pool.counts[STRANDED] -= pool.used[block] > 0
+    pool.counts[HELD] -= 1
+    _fewer_cached(pool, 1)
 
 
 @compiled
-def _use(a, p, pfn, kind):
+def _use(allocator, pool, pfn, kind):
     """Account for an idle page that is used from now on."""
-    a.kind[pfn] = kind
-    block = pfn >> p.block_shift
-    p.idle[block] -= 1
-    if p.used[block] > 0:
-        p.counts[STRANDED] -= 1
+    allocator.kind[pfn] = kind
+    block = pfn >> pool.block_shift
+    pool.idle[block] -= 1
+    if pool.used[block] > 0:
+        pool.counts[STRANDED] -= 1
     else:
-        p.counts[STRANDED] += p.idle[block]
-    p.used[block] += 1
+        pool.counts[STRANDED] += pool.idle[block]
+    pool.used[block] += 1
 
 
 @compiled
-def _disuse(a, p, pfn, kind):
+def _disuse(allocator, pool, pfn, kind):
     """Account for a used page that is idle from now on."""
-    a.kind[pfn] = kind
-    block = pfn >> p.block_shift
-    p.used[block] -= 1
-    if p.used[block] > 0:
-        p.counts[STRANDED] += 1
+    allocator.kind[pfn] = kind
+    block = pfn >> pool.block_shift
+    pool.used[block] -= 1
+    if pool.used[block] > 0:
+        pool.counts[STRANDED] += 1
     else:
-        p.counts[STRANDED] -= p.idle[block]
-    p.idle[block] += 1
+        pool.counts[STRANDED] -= pool.idle[block]
+    pool.idle[block] += 1
 
 
 @compiled
-def _pair(a, p, head, kind):
+def _pair(allocator, pool, head, kind):
     """Unlink two adjacent single pages, naturally aligned, from a list that does not merge; -1 when there are none."""
-    pfn = list_first(a.link, head)
+    pfn = list_first(allocator.link, head)
     if pfn < 0:
         return pfn
-    while a.kind[pfn ^ 1] != kind:
-        pfn = np.int64(a.link[pfn, NEXT])
+    while allocator.kind[pfn ^ 1] != kind:
+        pfn = np.int64(allocator.link[pfn, NEXT])
         if pfn == head:
             return np.int64(-1)
     pfn &= ~1
-    _unlink(a, p, pfn)
-    _unlink(a, p, pfn + 1)
+    _unlink(allocator, pool, pfn)
+    _unlink(allocator, pool, pfn + 1)
     return pfn
 
 
 @compiled
-def take(a, p, order):
+def take(allocator, pool, order):
     """Hand out one page (order 0), or two adjacent ones, naturally aligned (order 1).
 
     Returns:
         First page frame number, -1 when the shared list has none that fits.
     """
-    p.counts[LOCKED] += 1
-    pfn = _pair(a, p, p.head, POOL_IDLE) if order > p.most else _take_chunk(a, p, order)
+    pool.counts[LOCKED] += 1
+    pfn = _pair(allocator, pool, pool.head, POOL_IDLE) if order > pool.most else _take_chunk(allocator, pool, order)
     if pfn >= 0:
         for page in range(pfn, pfn + (1 << order)):
-            _use(a, p, page, POOL_USED)
-        _fewer_cached(p, 1 << order)
+            _use(allocator, pool, page, POOL_USED)
+        _fewer_cached(pool, 1 << order)
     return pfn
 
 
 @compiled
-def take_split_table(a, p):
+def take_split_table(allocator, pool):
     """Spend a page as a page table of the direct map. The list that has page tables must not be empty."""
-    if p.users:
-        pfn = list_first(a.link, p.own_head + TABLES)
-        list_del(a.link, pfn)
-        _use(a, p, pfn, SPLIT_TABLE)
-        _fewer_own(p, TABLES, 1)
+    if pool.users:
+        pfn = list_first(allocator.link, pool.own_head + TABLES)
+        list_del(allocator.link, pfn)
+        _use(allocator, pool, pfn, SPLIT_TABLE)
+        _fewer_own(pool, TABLES, 1)
         return pfn
-    pfn = _take_chunk(a, p, np.int64(0))
-    _use(a, p, pfn, SPLIT_TABLE)
-    _fewer_cached(p, 1)
+    pfn = _take_chunk(allocator, pool, np.int64(0))
+    _use(allocator, pool, pfn, SPLIT_TABLE)
+    _fewer_cached(pool, 1)
     return pfn
 
 
 @compiled
-def put(a, p, pfn, pages):
+def put(allocator, pool, pfn, pages):
     """Take a page table back: head of the shared list, the key stays."""
-    p.counts[LOCKED] += 1
+    pool.counts[LOCKED] += 1
     for page in range(pfn + pages - 1, pfn - 1, -1):
-        _link(a, p, page, np.int64(0))
-        _disuse(a, p, page, POOL_IDLE)
-    p.counts[CACHED] += pages
+        _link(allocator, pool, page, np.int64(0))
+        _disuse(allocator, pool, page, POOL_IDLE)
+    pool.counts[CACHED] += pages
 
 
 @compiled
-def _to_cpu(p, cpu, pages):
+def _to_cpu(pool, cpu, pages):
     """Account for pages that moved from the shared list to a CPU's (or back, if negative)."""
-    p.on_own[cpu] += pages
-    p.counts[ON_OWN] += pages
-    _fewer_cached(p, pages)
+    pool.on_own[cpu] += pages
+    pool.counts[ON_OWN] += pages
+    _fewer_cached(pool, pages)
 
 
 @compiled
-def take_on_cpu(a, p, cpu, batch, reserve):
+def take_on_cpu(allocator, pool, cpu, batch, reserve):
     """Hand out the head of a CPU's list; when that is empty, up to `batch` pages come from the shared list first.
 
     Returns:
         Page frame number, -1 when the shared list has no more than its reserve either.
     """
-    head = p.own_head + cpu
-    if p.on_own[cpu] == 0:
-        p.counts[LOCKED] += 1
-        moved = max(min(batch, p.counts[CACHED] - reserve), 0)
+    head = pool.own_head + cpu
+    if pool.on_own[cpu] == 0:
+        pool.counts[LOCKED] += 1
+        moved = max(min(batch, pool.counts[CACHED] - reserve), 0)
         for _ in range(moved):
-            page = _take_chunk(a, p, np.int64(0))
-            list_add_tail(a.link, head, page)
-            a.kind[page] = POOL_OWN
-        _to_cpu(p, cpu, moved)
-    pfn = list_first(a.link, head)
+            page = _take_chunk(allocator, pool, np.int64(0))
+            list_add_tail(allocator.link, head, page)
+            allocator.kind[page] = POOL_OWN
+        _to_cpu(pool, cpu, moved)
+    pfn = list_first(allocator.link, head)
     if pfn >= 0:
-        list_del(a.link, pfn)
-        _use(a, p, pfn, POOL_USED)
-        p.on_own[cpu] -= 1
-        p.counts[ON_OWN] -= 1
+        list_del(allocator.link, pfn)
+        _use(allocator, pool, pfn, POOL_USED)
+        pool.on_own[cpu] -= 1
+        pool.counts[ON_OWN] -= 1
     return pfn
 
 
 @compiled
-def put_on_cpu(a, p, cpu, pfn, batch):
+def put_on_cpu(allocator, pool, cpu, pfn, batch):
     """Take a page table back: head of the CPU's list. Of two full batches the one longer unused goes back."""
-    head = p.own_head + cpu
-    list_add(a.link, head, pfn)
-    _disuse(a, p, pfn, POOL_OWN)
-    p.on_own[cpu] += 1
-    p.counts[ON_OWN] += 1
-    if p.on_own[cpu] > 2 * batch:
-        p.counts[LOCKED] += 1
+    head = pool.own_head + cpu
+    list_add(allocator.link, head, pfn)
+    _disuse(allocator, pool, pfn, POOL_OWN)
+    pool.on_own[cpu] += 1
+    pool.counts[ON_OWN] += 1
+    if pool.on_own[cpu] > 2 * batch:
+        pool.counts[LOCKED] += 1
         for _ in range(batch):
-            page = list_last(a.link, head)
-            list_del(a.link, page)
-            _link(a, p, page, np.int64(0))
-            a.kind[page] = POOL_IDLE
-        _to_cpu(p, cpu, -batch)
+            page = list_last(allocator.link, head)
+            list_del(allocator.link, page)
+            _link(allocator, pool, page, np.int64(0))
+            allocator.kind[page] = POOL_IDLE
+        _to_cpu(pool, cpu, -batch)
 
 
 @compiled
-def take_of_user(a, p, user, order, reserve):
+def take_of_user(allocator, pool, user, order, reserve):
     """Hand out one page (order 0) of a user's list, or two adjacent ones, naturally aligned (order 1).
 
     Returns:
         First page frame number, -1 when fewer than the reserve would be left, or none fits.
     """
-    head = p.own_head + user
-    if p.on_own[user] - (1 << order) < reserve:
+    head = pool.own_head + user
+    if pool.on_own[user] - (1 << order) < reserve:
         return np.int64(-1)
     if order > 0:
-        pfn = _pair(a, p, head, POOL_OWN)
+        pfn = _pair(allocator, pool, head, POOL_OWN)
         if pfn < 0:
             return pfn
     else:
-        pfn = list_first(a.link, head)
-        list_del(a.link, pfn)
+        pfn = list_first(allocator.link, head)
+        list_del(allocator.link, pfn)
     for page in range(pfn, pfn + (1 << order)):
-        _use(a, p, page, POOL_USED)
-    _fewer_own(p, user, 1 << order)
+        _use(allocator, pool, page, POOL_USED)
+    _fewer_own(pool, user, 1 << order)
     return pfn
 
 
 @compiled
-def least_recent(a, p, user):
+def least_recent(allocator, pool, user):
     """The page of a user's list that has been unused for longest; -1 when there is none."""
-    return list_last(a.link, p.own_head + user)
+    return list_last(allocator.link, pool.own_head + user)
 
 
 @compiled
-def to_shared(a, p, user, page):
+def to_shared(allocator, pool, user, page):
     """Move a page of a user's list to the shared one."""
-    list_del(a.link, page)
-    _fewer_own(p, user, 1)
-    _link(a, p, page, np.int64(0))
-    a.kind[page] = POOL_IDLE
-    p.counts[CACHED] += 1
+    list_del(allocator.link, page)
+    _fewer_own(pool, user, 1)
+    _link(allocator, pool, page, np.int64(0))
+    allocator.kind[page] = POOL_IDLE
+    pool.counts[CACHED] += 1
