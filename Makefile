@@ -59,13 +59,13 @@ docs: $(READY) ## the generated pages of docs/ and, from the last make report, t
 bench: $(READY) ## throughput of ingest and replay beside what one would otherwise run, as ratios
 	@$(BIN)/python tests/bench/run.py
 
-lab: ## kernels, an emulator and guests, unpacked in LAB=.lab from Debian packages (data/lab/README.md)
+lab: ## kernels, an emulator and guests from Debian packages, unpacked in LAB=.lab (data/lab/README.md)
 	@LAB=$(LAB) data/lab/setup.sh
 
-record: ## a bundle recorded on a real kernel under emulation: WORKLOAD=fork SEED=1, into LAB=.lab
+record: ## record a bundle on a real kernel under emulation: WORKLOAD=fork SEED=1, into LAB=.lab
 	@LAB=$(LAB) data/lab/record.sh "$(WORKLOAD)" "$(LAB)/captures/$(WORKLOAD)-$(SEED)" $(SEED)
 
-oracle: $(READY) ## random permission changes on real kernels, each compared with the model: SEED=1
+oracle: $(READY) ## compare random permission changes on real kernels with the model: SEED=1
 	@LAB=$(LAB) data/lab/oracle.sh "$(LAB)/sequences" $(SEED)
 	@$(BIN)/ptpool replay validate --db $(DB) --sequence $(LAB)/sequences/*.jsonl
 

@@ -1,4 +1,4 @@
-"""What belongs to a capture: the trace files, the snapshots before and after, and what describes the machine."""
+"""The files of a capture: its trace, the snapshots before and after, and those that describe the machine."""
 
 import re
 import unicodedata
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ingest.formats import FORMATS, Format, called, known, refusal, sniff
+from ingest.formats import FORMATS, Format, called, known, sniff
 from ingest.source import read_head
 from ptpool.errors import UsageError
 
@@ -29,7 +29,7 @@ class Bundle:
     format: Format
     snapshots: dict[tuple[str, str], Path] = field(default_factory=dict)  # (moment, buddyinfo or ...)
     machine: dict[str, Path] = field(default_factory=dict)
-    described: list[Path] = field(default_factory=list)  # formats of events, where the trace does not hold them
+    described: list[Path] = field(default_factory=list)  # formats of events, where they are not in the trace
     kallsyms: Path | None = None
 
     @property
@@ -41,17 +41,35 @@ class Bundle:
 
 
 def find_bundle(paths: Sequence[Path], name: str | None, snapshots: Path | None, wanted: str = "auto") -> Bundle:
-    """Find what belongs to a capture.
+    """Find the files of a capture.
 
     Args:
         paths: trace files that are parts of one capture, or one folder.
         name: what to call it; None: after the folder or the first file.
-        snapshots: where before/ and after/ are; None: beside the trace.
+        snapshots: where before/ and after/ are; None: next to the trace.
         wanted: the format, or auto.
 
     Raises:
-        UsageError: something is missing, or is no trace that can be read.
+        UsageError: a file is missing, or is not a trace that can be read.
     """
+    _check_arguments(paths, name, snapshots)
+    forced = next((form for form in FORMATS if form.name == wanted), None)
+    if paths[0].is_dir():
+        folder, traces = paths[0], _traces_in(paths[0], forced)
+    else:
+        folder, traces = paths[0].absolute().parents[2 if called(paths[0]) else 0], list(paths)
+    heads = {path: read_head(path) for path in traces}
+    traces = [path for path in traces if heads[path]] or traces[:1]  # a CPU on which nothing happened
+    found = [(forced if heads[path] else None) or called(path) or sniff(heads[path], str(path)) for path in traces]
+    if len(set(found)) > 1:
+        formats = ", ".join(dict.fromkeys(form.name for form in found))
+        raise UsageError(f"{paths[0]}: parts in different formats ({formats})", "import them one by one")
+    bundle = Bundle(name or _name_of(paths[0]), traces, found[0])
+    _add_neighbours(bundle, folder, snapshots or folder)
+    return bundle
+
+
+def _check_arguments(paths: Sequence[Path], name: str | None, snapshots: Path | None) -> None:
     if name is not None and not is_name(name):
         raise UsageError(
             f"--name {name!r}: not a name for a capture",
@@ -61,53 +79,34 @@ def find_bundle(paths: Sequence[Path], name: str | None, snapshots: Path | None,
         if not path.exists():
             raise UsageError(f"{path}: no such file or folder", "name a trace file, or a folder that holds one")
         if not path.is_file() and not path.is_dir():
-            raise UsageError(f"{path}: a pipe or device", "write it to a file first: it is read more than once")
+            raise UsageError(f"{path}: a pipe or device", "write it to a file first: a trace is read more than once")
     if snapshots is not None and not snapshots.is_dir():
         raise UsageError(f"{snapshots}: no such folder", "--snapshots names the folder that holds before/ and after/")
-    folders = [path for path in paths if path.is_dir()]
-    if folders and len(paths) > 1:
+    folder = next((path for path in paths if path.is_dir()), None)
+    if folder is not None and len(paths) > 1:
         raise UsageError(
-            f"{folders[0]}: a folder among several paths",
+            f"{folder}: a folder among several paths",
             "import a bundle on its own; several paths are parts of one trace",
         )
     if len({path.resolve() for path in paths}) < len(paths):
         raise UsageError("the same file is named twice", "name each part of a trace once")
-    forced = next((form for form in FORMATS if form.name == wanted), None)
-    if forced is not None and not forced.readable:
-        raise refusal(forced, str(paths[0]))
-    if folders:
-        folder = folders[0]
-        traces = _traces_in(folder, forced)
-    else:
-        folder = paths[0].absolute().parents[2 if called(paths[0]) else 0]
-        traces = list(paths)
-    heads = {path: read_head(path) for path in traces}
-    traces = [path for path in traces if heads[path]] or traces[:1]  # a CPU on which nothing happened
-    forms = {
-        form.name: form
-        for form in (
-            (forced if heads[path] else None) or called(path) or sniff(heads[path], str(path)) for path in traces
-        )
-    }
-    if len(forms) > 1:
-        raise UsageError(f"{paths[0]}: parts in different formats ({', '.join(forms)})", "import them one by one")
-    bundle = Bundle(name or _name_of(paths[0]), traces, next(iter(forms.values())))
-    beside = snapshots or folder
+
+
+def _add_neighbours(bundle: Bundle, folder: Path, snapshots: Path) -> None:
+    """Add the snapshots, and the files of both folders that describe the machine."""
     for moment in MOMENTS:
         for source in SNAPSHOTS:
-            if (path := beside / moment / source).is_file():
+            if (path := snapshots / moment / source).is_file():
                 bundle.snapshots[moment, source] = path
         for source, pattern in (("kpageflags", "kpageflags*"), ("page_tables", "*page_tables")):
-            if found := sorted((beside / moment).glob(pattern)):
+            if found := sorted((snapshots / moment).glob(pattern)):
                 bundle.snapshots[moment, source] = found[0]
-    for source in MACHINE_FILES:
-        for place in dict.fromkeys((folder, beside)):
-            if source not in bundle.machine and (place / source).is_file():
-                bundle.machine[source] = place / source
-    bundle.described = [path for path in sorted(folder.glob("events/**/*")) if bundle.format.files and path.is_file()]
-    symbols = [path for place in (folder, beside) for path in sorted(place.glob("kallsyms*")) if path.is_file()]
-    bundle.kallsyms = symbols[0] if symbols else None
-    return bundle
+    for place in (snapshots, folder):  # where both have a file, the one next to the trace counts
+        bundle.machine |= {name: place / name for name in MACHINE_FILES if (place / name).is_file()}
+        if symbols := [path for path in sorted(place.glob("kallsyms*")) if path.is_file()]:
+            bundle.kallsyms = symbols[0]
+    if bundle.format.files:
+        bundle.described = [path for path in sorted(folder.glob("events/**/*")) if path.is_file()]
 
 
 def _traces_in(folder: Path, forced: Format | None) -> list[Path]:
@@ -115,17 +114,10 @@ def _traces_in(folder: Path, forced: Format | None) -> list[Path]:
     for place in (form for form in FORMATS if form.files and forced in (None, form)):
         if found := sorted(folder.glob(place.files)):
             return found
-    unreadable = None
     for named in (_BINARY_NAMES, _TEXT_NAMES):
         for path in sorted(path for path in folder.iterdir() if path.is_file() and named.match(path.name)):
-            form = known(read_head(path))
-            if form is None or (forced is not None and form != forced):
-                continue
-            if form.readable:
+            if (form := known(read_head(path))) is not None and forced in (None, form):
                 return _of_all_cpus(path)
-            unreadable = unreadable or (form, path)
-    if unreadable is not None:
-        raise refusal(unreadable[0], str(unreadable[1]))
     raise UsageError(
         f"{folder}: no trace in this folder",
         "a bundle holds trace.dat, perf.data, trace.txt, report.txt or perf.script.txt (or .gz, .xz, .zst)",
@@ -133,7 +125,7 @@ def _traces_in(folder: Path, forced: Format | None) -> list[Path]:
 
 
 def _of_all_cpus(path: Path) -> list[Path]:
-    """A trace and, where its name tells a CPU (``trace.cpu0.txt``), those of the other CPUs beside it."""
+    """A trace and, where its name has a CPU (``trace.cpu0.txt``), those of the other CPUs in its folder."""
     named = re.fullmatch(r"(.*cpu)\d+(.*)", path.name)
     if named is None:
         return [path]
@@ -142,7 +134,7 @@ def _of_all_cpus(path: Path) -> list[Path]:
 
 
 def is_name(name: str) -> bool:
-    """Whether a capture can be called so: reports make a folder of it, and commands take several joined by commas."""
+    """Whether a capture can have this name: reports name folders after it, and commands take names joined by commas."""
     return (
         all(map(_may_be_in_name, name)) and name[:1].isalnum() and name != "all" and len(name.encode()) <= _LONGEST_NAME
     )
@@ -153,7 +145,7 @@ def _may_be_in_name(character: str) -> bool:
 
 
 def _name_of(path: Path) -> str:
-    """What to call a capture after its folder or first file."""
+    """The name of a capture, after its folder or first file."""
     name = path.name if path.name not in ("", "..") else path.resolve().name
     if not path.is_dir():
         while name.endswith(_ENDINGS):

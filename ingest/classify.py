@@ -1,4 +1,4 @@
-"""Stacks: from the text of a trace to frames, and from frames to who asked for the page, by ingest/rules.toml."""
+"""Stacks: from the text of a trace to frames, and from frames to the consumer of the page, by ingest/rules.toml."""
 
 import re
 import tomllib
@@ -31,7 +31,7 @@ _SUFFIX = re.compile(r"\.(constprop|isra|part|cold|llvm)\b.*$")
 def frames_of(text: str) -> tuple[str, ...]:
     """Function names of a stack as ftrace or perf script prints it, innermost first.
 
-    The tracer's own frames, offsets and modules are dropped; what has no symbol stays an address.
+    The tracer's own frames, offsets and modules are dropped; a frame without a symbol stays an address.
     """
     if text.startswith("["):  # trace-cmd report -R: the bytes of the first addresses
         words = bytes(int(byte, 16) for byte in _BYTE.findall(text))
@@ -58,13 +58,13 @@ def is_address(frame: str) -> bool:
 
 
 def without_tracer(frames: Sequence[str]) -> tuple[str, ...]:
-    """The frames, innermost first, from the first on that is not the tracer's own."""
+    """The frames, innermost first, without the tracer's own at their start."""
     first = next((i for i, frame in enumerate(frames) if not frame.startswith(_TRACER)), len(frames))
     return tuple(frames[first:])
 
 
 @dataclass(frozen=True)
-class Rule:
+class StackRule:
     """One rule of ingest/rules.toml."""
 
     symbols: tuple[str, ...]
@@ -88,12 +88,12 @@ def _any_matches(frames: Sequence[str], patterns: Sequence[str]) -> bool:
 
 
 @cache
-def rules() -> dict[str, list[Rule]]:
+def rules() -> dict[str, list[StackRule]]:
     """The rules by symbol, in the order of the file."""
     document: dict[str, Any] = tomllib.loads(files("ingest").joinpath("rules.toml").read_text(encoding="utf-8"))
-    by_symbol: dict[str, list[Rule]] = {}
+    by_symbol: dict[str, list[StackRule]] = {}
     for entry in document["rule"]:
-        rule = Rule(
+        rule = StackRule(
             tuple(entry["symbols"]),
             (entry["consumer"], entry.get("level"), entry.get("role")),
             tuple(entry.get("caller", ())),
@@ -106,7 +106,7 @@ def rules() -> dict[str, list[Rule]]:
 
 
 def classify(frames: Sequence[str]) -> Class:
-    """Who asked for the page: the first rule that holds, from the innermost frame outward."""
+    """The consumer of the page: by the first rule that holds, from the innermost frame outward."""
     bare = [_SUFFIX.sub("", frame) for frame in frames]
     for place, frame in enumerate(bare):
         for rule in rules().get(frame, ()):

@@ -13,7 +13,7 @@ from ptpool.options import DEFAULT_DB, Db, Json, Quiet, say, say_rows
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Import page-allocation traces and the snapshots beside them.",
+    help="Import page-allocation traces and the snapshots next to them.",
     epilog="Typical use: ptpool ingest trace trace.txt.zst --name boot; ptpool ingest list",
 )
 
@@ -26,33 +26,27 @@ def trace(
             metavar="PATH...", help="Files of one trace (rotated, or one for each CPU), or one bundle folder."
         ),
     ],
-    name: Annotated[
-        str | None, typer.Option(help="What to call the capture [default: after the folder or file].")
-    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the capture [default: after the folder or file].")] = None,
     snapshots: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder with before/ and after/ [default: beside the trace].")
+        Path | None, typer.Option(metavar="DIR", help="Folder with before/ and after/ [default: next to the trace].")
     ] = None,
-    format_: Annotated[
-        str, typer.Option("--format", help="auto, ftrace, perf-script, perf-data, trace-dat or trace-pipe-raw.")
-    ] = "auto",
+    format_: Annotated[str, typer.Option("--format", help="auto, or a format of ptpool ingest formats.")] = "auto",
     from_: Annotated[
         str,
-        typer.Option(
-            "--from", metavar="T", help="Keep events from T after the first entry of the trace on: 12.5s, 900ms."
-        ),
+        typer.Option("--from", metavar="T", help="Keep events from T on, counted from the first entry: 12.5s, 900ms."),
     ] = "",
     to: Annotated[
-        str, typer.Option("--to", metavar="T", help="Keep events up to T after the first entry of the trace.")
+        str, typer.Option("--to", metavar="T", help="Keep events up to T, counted from the first entry.")
     ] = "",
     best_effort: Annotated[
-        bool, typer.Option("--best-effort/--strict", help="Count damaged lines and use the rest, or refuse the file.")
+        bool, typer.Option("--best-effort/--strict", help="Count damage and use the rest, or refuse the file.")
     ] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Replace another capture of this name.")] = False,
     db: Db = DEFAULT_DB,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Import a trace: ftrace or perf script text, plain or compressed, with the snapshots that lie beside it."""
+    """Import a trace, plain or compressed, with the snapshots next to it; ptpool ingest formats lists the formats."""
     window = _window(from_, to)
     from ingest.formats import NAMES
 
@@ -76,30 +70,28 @@ def trace(
 def capture(
     command: Annotated[
         list[str] | None,
-        typer.Argument(metavar="COMMAND", help="What to run meanwhile, after --; none: record until Ctrl-C."),
+        typer.Argument(metavar="COMMAND", help="Command to record, after --; without it, record until Ctrl-C."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="The bundle to make [default: capture-DATE-TIME].")
+        Path | None, typer.Option(metavar="DIR", help="Folder for the bundle [default: capture-DATE-TIME].")
     ] = None,
     backend: Annotated[
         str | None, typer.Option(help="tracefs or perf [default: the first that works, tracefs first].")
     ] = None,
-    seconds: Annotated[
-        float | None, typer.Option(metavar="S", min=0.1, help="End after S seconds at the latest.")
-    ] = None,
+    seconds: Annotated[float | None, typer.Option(metavar="S", min=0.1, help="Stop after S seconds.")] = None,
     buffer: Annotated[
         str, typer.Option(metavar="SIZE", help="Buffer per CPU: 64M [default: by memory and CPUs].")
     ] = "",
     redact: Annotated[
-        bool, typer.Option("--redact", help="No names of tasks, no user frames, no command lines, no host name.")
+        bool, typer.Option("--redact", help="Leave out names of tasks, user frames, command lines and the host name.")
     ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Record every page allocation and free of this machine, while COMMAND runs or for some time (as root).
+    """Record every page allocation and free of this machine while COMMAND runs, or for some time (as root).
 
-    Makes a folder that ingest trace takes as it is: the events with kernel stacks, /proc's snapshots before and after,
-    and what describes the machine. Records all processes, not only COMMAND. Ctrl-C ends the recording and keeps it.
+    Makes a folder that ingest trace can import: the events with kernel stacks, /proc snapshots before and after, and
+    files that describe the machine. Records all processes, not only COMMAND. Ctrl-C ends the recording and keeps it.
     """
     from ingest.recorder.cli import capture_command
 
@@ -124,7 +116,7 @@ def list_(db: Db = DEFAULT_DB, as_json: Json = False) -> None:
 def remove(
     name: Annotated[str, typer.Argument(help="Name of the capture.")], db: Db = DEFAULT_DB, quiet: Quiet = False
 ) -> None:
-    """Remove a capture and everything that was computed from it."""
+    """Remove a capture and everything computed from it."""
     from ptpool.warehouse import capture_row, delete_capture, open_warehouse, transaction
 
     with open_warehouse(db, write=True, create=False) as connection:
@@ -137,13 +129,13 @@ def remove(
 
 @app.command(epilog="Example: ptpool ingest export fleet/host=web1 --capture boot")
 def export(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the folders capture=NAME go.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for the folders capture=NAME.")],
     capture: Annotated[str, typer.Option(help="NAME,... or all.")] = "all",
-    replace: Annotated[bool, typer.Option("--replace", help="Write again what is there.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Overwrite folders that exist.")] = False,
     db: Db = DEFAULT_DB,
     quiet: Quiet = False,
 ) -> None:
-    """Write captures as Parquet, a folder capture=NAME each, a file for each table; ingest fleet reads them.
+    """Write captures as Parquet: one folder capture=NAME each, one file per table; ingest fleet reads them.
 
     DIR may name the machine, as hive partitions do: fleet/host=web1. Any tool that reads Parquet can read the files.
     """
@@ -169,14 +161,14 @@ def fleet(
 ) -> None:
     """Import the captures of many machines, as ingest export wrote them: hive-partitioned Parquet.
 
-    A capture is called after its keys' values: host=web1/capture=boot is web1-boot.
+    A capture is named after the values of its keys: host=web1/capture=boot becomes web1-boot.
     """
     from ingest.fleet import find_captures, import_fleet
     from ptpool.progress import progress
     from ptpool.warehouse import open_warehouse
 
     if not folder.is_dir():
-        raise UsageError(f"{folder}: no such folder", "ptpool ingest export writes captures into one")
+        raise UsageError(f"{folder}: no such folder", "write captures into one with ptpool ingest export")
     with open_warehouse(db, write=True) as connection:
         found = find_captures(connection, folder)
         with progress(f"reading {folder.name}", len(found), quiet=quiet, unit="captures") as meter:
@@ -190,8 +182,7 @@ def formats(as_json: Json = False) -> None:
     """List the trace formats."""
     from ingest.formats import FORMATS
 
-    rows = [(form.name, "yes" if form.readable else "no", form.about) for form in FORMATS]
-    say_rows(["format", "read", "what it is"], rows, as_json=as_json)
+    say_rows(["format", "what it is"], [(form.name, form.about) for form in FORMATS], as_json=as_json)
 
 
 _UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
@@ -210,12 +201,12 @@ def _window(since: str, until: str) -> tuple[int | None, int | None]:
 def _duration(option: str, text: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|ms|us|ns)", text)
     if match is None:
-        raise UsageError(f"{option} {text}: not a time", "write it like 12.5s or 900ms after the first entry")
+        raise UsageError(f"{option} {text}: not a time", "write it like 12.5s or 900ms, counted from the first entry")
     return round(float(match[1]) * _UNITS[match[2]])
 
 
 def _report(connection: Any, name: str, *, unchanged: bool, as_json: bool) -> None:
-    """What is in the warehouse now, and what to know about it."""
+    """Print what was imported, and its findings."""
     events, tables, lost = connection.execute(
         """SELECT events, count(*) FILTER (kind = 'alloc' AND consumer IN
                ('pgtable_user', 'pgtable_kernel', 'direct_map_split', 'kvm', 'iommu')), any_value(lost_events)

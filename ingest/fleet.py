@@ -1,7 +1,7 @@
 """Captures of many machines as hive-partitioned Parquet: out of a warehouse, and into one.
 
-A capture is a folder ``[KEY=VALUE/...]capture=NAME`` with a file for each table that an import fills. The keys above it
-are the user's own (``host=web1/date=2026-11-22``); their values are put in front of the name on the way in.
+A capture is a folder ``[KEY=VALUE/...]capture=NAME`` with one file for each table that an import fills. The keys are
+the user's choice (``host=web1/date=2026-11-22``); an import puts their values in front of the name.
 """
 
 import re
@@ -24,21 +24,21 @@ _AGAIN = "export it again: ptpool ingest export"
 def export_captures(
     connection: duckdb.DuckDBPyConnection, names: Iterable[str], folder: Path, *, replace: bool = False
 ) -> list[Path]:
-    """Write captures into folders ``capture=NAME``, each of which is there whole or not at all.
+    """Write captures into folders ``capture=NAME``, each of them whole or not at all.
 
     Args:
         connection: a warehouse.
         names: of the captures.
-        folder: where the folders go; made where it is not there.
-        replace: write again what is there.
+        folder: where the folders go; made where it does not exist.
+        replace: overwrite folders that exist.
 
     Raises:
-        UsageError: there is no such capture, a folder is there already, or it cannot be written.
+        UsageError: there is no such capture, a folder exists already, or it cannot be written.
     """
     ids = {folder / f"capture={name}": capture_row(connection, name)["capture_id"] for name in names}
     for target, capture_id in ids.items():
         if target.exists() and not replace:
-            raise UsageError(f"{target}: there already", "write it again with --replace, or name another folder")
+            raise UsageError(f"{target}: it exists already", "overwrite it with --replace, or name another folder")
         part = target.with_name(f".{target.name}.part")
         try:
             shutil.rmtree(part, ignore_errors=True)
@@ -56,8 +56,8 @@ def export_captures(
     return list(ids)
 
 
-class Found(NamedTuple):
-    """A capture in a fleet."""
+class ExportedCapture(NamedTuple):
+    """A capture in a folder that `export_captures` wrote."""
 
     folder: Path
     name: str
@@ -65,13 +65,13 @@ class Found(NamedTuple):
     events: int
 
 
-def find_captures(connection: duckdb.DuckDBPyConnection, root: Path) -> list[Found]:
+def find_captures(connection: duckdb.DuckDBPyConnection, root: Path) -> list[ExportedCapture]:
     """The captures below a folder, by path.
 
     Raises:
-        UsageError: there are none, a file is no whole Parquet file, or folders and files contradict each other.
+        UsageError: there are none, a Parquet file is damaged, or folders and files contradict each other.
     """
-    found: list[Found] = []
+    found: list[ExportedCapture] = []
     for path in sorted(root.rglob("capture=*/capture.parquet")) or sorted(root.glob("capture.parquet")):
         name = _name_of(path.parent, root)
         _check_columns(connection, path, "capture")
@@ -80,36 +80,39 @@ def find_captures(connection: duckdb.DuckDBPyConnection, root: Path) -> list[Fou
             raise UsageError(f"{path}: {len(rows)} captures instead of one", _AGAIN)
         capture_id, own, events = rows[0]
         if f"capture={own}" != path.parent.name:
-            raise UsageError(f"{path}: is of the capture {own}, its folder says {path.parent.name}", _AGAIN)
+            raise UsageError(f"{path}: it holds the capture {own}, but its folder is {path.parent.name}", _AGAIN)
         for other in found:
-            if name == other.name or capture_id == other.capture_id:
-                same = f"called {name}, too" if name == other.name else "the same capture"
-                raise UsageError(f"{path.parent}: {same}, as {other.folder}", "a key such as host= tells them apart")
-        found.append(Found(path.parent, name, capture_id, events))
+            if capture_id == other.capture_id:
+                raise UsageError(f"{path.parent}: the same capture as {other.folder}", "remove one of the two")
+            if name == other.name:
+                raise UsageError(
+                    f"{path.parent}: its name is {name}, like that of {other.folder}", "add a key such as host=NAME"
+                )
+        found.append(ExportedCapture(path.parent, name, capture_id, events))
     if not found:
         raise UsageError(
-            f"{root}: no captures in it", "ptpool ingest export writes folders [KEY=VALUE/...]capture=NAME"
+            f"{root}: it holds no captures", "write them with ptpool ingest export: folders [KEY=VALUE/...]capture=NAME"
         )
     return found
 
 
 def import_fleet(
     connection: duckdb.DuckDBPyConnection,
-    fleet: Iterable[Found],
+    fleet: Iterable[ExportedCapture],
     *,
     replace: bool = False,
     on_done: Callable[[int], None] = lambda _: None,
 ) -> list[Imported]:
-    """Read captures into an open warehouse, each in a transaction of its own; those that are there stay as they are.
+    """Read captures into an open warehouse, each in a transaction of its own; captures that are in it stay as they are.
 
     Args:
         connection: a warehouse open for writing.
         fleet: from `find_captures`.
         replace: drop another capture of the same name, with everything computed from it.
-        on_done: told how many captures are settled, after each.
+        on_done: called after each capture with the number of those done.
 
     Raises:
-        UsageError: a file is missing, torn, or of another ptpool, or another capture has the name.
+        UsageError: a file is missing, damaged, or of another ptpool, or another capture has the name.
     """
     done: list[Imported] = []
     for capture in fleet:
@@ -122,7 +125,7 @@ def import_fleet(
         else:
             if known and not replace:
                 raise UsageError(
-                    f"{capture.folder}: another capture is called {capture.name}",
+                    f"{capture.folder}: another capture has the name {capture.name}",
                     "replace it and its replays with --replace, or remove it: ptpool ingest remove",
                 )
             with transaction(connection):
@@ -136,41 +139,42 @@ def import_fleet(
 
 
 def _name_of(folder: Path, root: Path) -> str:
-    """What a capture is called: the values of all keys of its path."""
+    """The name of a capture: the values of all keys of its path."""
     parts = folder.relative_to(root).parts or (folder.name,)
     keys: dict[str, str] = {}
     for key, value in (match.groups() for part in parts if (match := re.fullmatch(r"(\w+)=(.+)", part))):
         if keys.setdefault(key, value) != value:
-            raise UsageError(f"{folder}: {key} is {keys[key]} and {value}", "a path has each key once")
+            raise UsageError(f"{folder}: {key} is both {keys[key]} and {value}", "use each key once in a path")
     name = "-".join(keys.values())
     if not is_name(name):
         raise UsageError(
-            f"{folder}: {name!r} is no name for a capture", "use letters, digits and . _ + - in keys' values"
+            f"{folder}: {name!r} cannot be the name of a capture",
+            "use letters, digits and . _ + - in the values of keys",
         )
     return name
 
 
-def _insert(connection: duckdb.DuckDBPyConnection, capture: Found, table: str) -> None:
+def _insert(connection: duckdb.DuckDBPyConnection, capture: ExportedCapture, table: str) -> None:
     path = capture.folder / f"{table}.parquet"
     _check_columns(connection, path, table)
     connection.execute("SET VARIABLE called = ?", [capture.name])
     columns = "* REPLACE (getvariable('called') AS name)" if table == "capture" else "*"
     others = _read(connection, path, "SELECT count(*) FILTER (capture_id <> ?)", capture.capture_id).fetchall()
     if others != [(0,)]:
-        raise UsageError(f"{path}: {others[0][0]:,} of its rows are of another capture", _AGAIN)
+        raise UsageError(f"{path}: {others[0][0]:,} of its rows belong to another capture", _AGAIN)
     if table == "page_event":
         events, impossible = _read(connection, path, f"SELECT count(*), count(*) FILTER ({_IMPOSSIBLE})").fetchall()[0]
         if events != capture.events:
             raise UsageError(f"{path}: {events:,} events, but capture.parquet says {capture.events:,}", _AGAIN)
         if impossible:
-            raise UsageError(f"{path}: {impossible:,} events of impossible pages, orders or CPUs", _AGAIN)
+            raise UsageError(f"{path}: {impossible:,} events have impossible pages, orders or CPUs", _AGAIN)
     _read(connection, path, f"INSERT INTO {table} BY NAME SELECT {columns}")
 
 
 def _check_columns(connection: duckdb.DuckDBPyConnection, path: Path, table: str) -> None:
-    """Columns of the table, all and no others, with their types; an ENUM is a text in Parquet."""
+    """Refuse a file whose columns are not exactly those of the table; an ENUM is a text in Parquet."""
     if not path.is_file():
-        raise UsageError(f"{path}: missing", _AGAIN)
+        raise UsageError(f"{path}: no such file", _AGAIN)
     wanted = {name: "VARCHAR" if of.startswith("ENUM") else of for name, of, *_ in _described(connection, table)}
     there = {name: of for name, of, *_ in _read(connection, path, "DESCRIBE SELECT *").fetchall()}
     for name in [*wanted, *there]:

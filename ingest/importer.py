@@ -1,4 +1,4 @@
-"""Import of one capture: the trace, its snapshots, its stacks and what was found, in one transaction."""
+"""Import of one capture: its trace, snapshots, stacks and data quality, in one transaction."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -12,12 +12,12 @@ import pyarrow as pa
 
 from ingest.bundle import MOMENTS, Bundle
 from ingest.load import EventStream, Window
-from ingest.ownership import Pages, class_code
+from ingest.ownership import PageOwners, class_code
 from ingest.quality import Stat, stat
 from ingest.snapshots import machine, proc
 from ingest.snapshots.page_tables import page_tables
-from ingest.snapshots.permission_changes import Changes, read_changes
-from ingest.trace import ALWAYS_COUNTED, Context, Found
+from ingest.snapshots.permission_changes import PermissionChanges, read_changes
+from ingest.trace import ALWAYS_COUNTED, Context, Findings
 from ptpool.errors import UsageError
 from ptpool.progress import progress
 from ptpool.provenance import code_version, identity, sha256_of, source_hash
@@ -27,7 +27,7 @@ from ptpool.warehouse import delete_capture, transaction
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import did."""
+    """The result of an import."""
 
     capture_id: str
     name: str
@@ -49,7 +49,7 @@ def import_capture(
         connection: a warehouse open for writing.
         bundle: the files.
         window: which part of the trace to keep.
-        best_effort: count what is damaged and use the rest, instead of refusing the file.
+        best_effort: count damage and use the rest, instead of refusing the file.
         replace: drop another capture of the same name, with everything computed from it.
         quiet: no progress.
 
@@ -57,7 +57,7 @@ def import_capture(
         UsageError: the input cannot be used, or another capture has its name. The warehouse is unchanged.
     """
     existing = connection.execute("SELECT capture_id FROM capture WHERE name = ?", [bundle.name]).fetchone()
-    with ThreadPoolExecutor(1) as pool:  # hashing takes as long as reading: both at once
+    with ThreadPoolExecutor(1) as pool:  # hashing takes as long as reading: do both at once
         digest = pool.submit(sha256_of, bundle.files)
 
         def capture_id() -> str:
@@ -90,9 +90,10 @@ class _Import:
         self, connection: duckdb.DuckDBPyConnection, bundle: Bundle, capture_id: "Future[str]", best_effort: bool
     ) -> None:
         self._connection, self._bundle, self._named, self._best_effort = connection, bundle, capture_id, best_effort
-        self._pages = Pages()
+        self._pages = PageOwners()
         self._damaged_snapshots = 0
         self._values: dict[tuple[str, str], int] = {}  # (source, name) to value of the first moment there is
+        self._cpus: int | None = None  # that have a pageset
 
     def run(self, window: Window, digest: "Future[str]", quiet: bool) -> None:
         bundle = self._bundle
@@ -113,7 +114,7 @@ class _Import:
             other = trace.found.counts["other_events"]
             held = "none in the window" if sum(stream.outside.values()) else f"{other:,} other events"
             raise UsageError(
-                f"{self._bundle.traces[0]}: no page-allocation events ({held})",
+                f"{self._bundle.traces[0]}: it has no page-allocation events ({held})",
                 "record kmem:mm_page_alloc and kmem:mm_page_free, with stacks; check --from and --to",
             )
         for moment in MOMENTS:
@@ -123,7 +124,7 @@ class _Import:
         changes = read_changes(files.get("permission_changes", ""), self._memory_end() or 0)
         self._store_permission_changes(stream, changes)
         self._store_stacks(stream)
-        recorded = machine.describe(files, self._values, trace.found.comments)
+        recorded = machine.describe(files, self._values, self._cpus, trace.found.comments)
         self._insert("snapshot_value", [("before", "cpuinfo", *row) for row in machine.midr(files.get("cpuinfo", ""))])
         self._store_iomem(recorded.page_size)
         for moment in MOMENTS:
@@ -175,7 +176,7 @@ class _Import:
         return self._read(moment, "kpageflags", proc.page_flag_runs)
 
     def _seed(self, runs: Any) -> None:
-        """Page tables alive before the recording own their pages."""
+        """Give the pages of page tables that were alive before the recording their owner."""
         if runs is not None:
             first, last, flags = runs
             tables = flags & np.uint64(1 << KPF_PGTABLE) != 0
@@ -199,15 +200,14 @@ class _Import:
             free, blocks = found
             self._insert("free_blocks", [(moment, *row) for row in free])
             self._insert("pageblocks", [(moment, *row) for row in blocks])
-        for source, parse in (
-            ("zoneinfo", proc.zoneinfo),
-            ("vmstat", proc.name_value),
-            ("meminfo", proc.name_value),
-        ):
-            if (rows := self._read(moment, source, text(parse))) is not None:
-                self._insert("snapshot_value", [(moment, source, *row) for row in rows])
-                for name, value in rows:
-                    self._values.setdefault((source, name), value)
+        zones, pagesets = self._read(moment, "zoneinfo", text(proc.zoneinfo)) or ([], [])
+        self._insert("pageset", [(moment, *row) for row in pagesets])
+        self._cpus = max([self._cpus or 0, *(row[2] + 1 for row in pagesets)]) or None
+        vmstat, meminfo = (self._read(moment, name, text(proc.name_value)) or [] for name in ("vmstat", "meminfo"))
+        for source, rows in (("zoneinfo", zones), ("vmstat", vmstat), ("meminfo", meminfo)):
+            self._insert("snapshot_value", [(moment, source, *row) for row in rows])
+            for name, value in rows:
+                self._values.setdefault((source, name), value)
 
     def _store_iomem(self, page_size: int) -> None:
         if path := self._bundle.machine.get("iomem"):
@@ -239,7 +239,7 @@ class _Import:
         rows = [(number, list(frames), *stream.classes[number]) for number, frames in enumerate(stream.frames)]
         self._insert("stack", rows)
 
-    def _store_permission_changes(self, stream: EventStream, found: Changes) -> None:
+    def _store_permission_changes(self, stream: EventStream, found: PermissionChanges) -> None:
         since, until = stream.edges
         rows = [
             (*astuple(change)[:-1], stream.stack_id(change.frames) if change.frames else None)
@@ -248,7 +248,9 @@ class _Import:
         ]
         self._insert("permission_change", rows)
 
-    def _store_stats(self, stream: EventStream, found: Found, losses: dict[int | None, int], changes: Changes) -> None:
+    def _store_stats(
+        self, stream: EventStream, found: Findings, losses: dict[int | None, int], changes: PermissionChanges
+    ) -> None:
         totals = stream.totals
         values = {
             **dict.fromkeys(ALWAYS_COUNTED, 0),
@@ -283,21 +285,13 @@ class _Import:
         self._insert("import_stat", rows)
 
     def _snapshots_outside(self, stream: EventStream) -> int:
-        """How many moments have snapshots of another time than the window's edge; page flags are rolled forward."""
+        """How many moments have snapshots of another time than the window's edge; page flags are brought forward."""
         kept_up = {("before", "kpageflags")} if stream.page_flags is not None else set()
         return len({moment for moment, _ in self._bundle.snapshots.keys() - kept_up if stream.outside[moment]})
 
     def _memory_end(self) -> int | None:
-        """The page after the machine's last one, by zoneinfo; None where no snapshot says it."""
-        starts = {
-            name.removesuffix("start_pfn"): value
-            for (source, name), value in self._values.items()
-            if source == "zoneinfo" and name.endswith(", start_pfn")
-        }
-        return max(
-            (first + self._values.get(("zoneinfo", f"{zone}spanned"), 0) for zone, first in starts.items()),
-            default=None,
-        )
+        """The page after the machine's last one; None where no snapshot says it."""
+        return proc.memory_end({name: n for (source, name), n in self._values.items() if source == "zoneinfo"})
 
     def _events_from(self, pfn: int) -> int:
         found = self._connection.execute(
@@ -316,10 +310,10 @@ class _Import:
         )
 
 
-def _losses(found: Found, ring: dict[int, int]) -> dict[int | None, int]:
-    """Events lost by CPU: what the text says, what ring_stats say, or what the header leaves unexplained."""
+def _losses(found: Findings, ring: dict[int, int]) -> dict[int | None, int]:
+    """Events lost by CPU: by the trace, by ring_stats, or by what its header leaves unexplained."""
     lost: dict[int | None, int] = {cpu: n for cpu, n in found.lost.items() if n}
-    for cpu, n in ring.items():  # the same losses, seen from the other side: the larger count
+    for cpu, n in ring.items():  # the same losses, counted by the kernel: the larger count holds
         if n > lost.get(cpu, 0):
             lost[cpu] = n
     if found.overwritten > sum(lost.values()):

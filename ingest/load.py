@@ -1,4 +1,4 @@
-"""A trace into the warehouse: batches of rows past the classifier, the page owners and the window."""
+"""A trace into the warehouse: batches of rows are classified, their pages followed, the window cut out, and stored."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from ingest.bundle import MOMENTS
 from ingest.classify import BY_FLAGS, TABLE_FLAGS, UNCLASSIFIED, Class, classify
-from ingest.formats.text.scan import ROW, raw
-from ingest.ownership import NO_CLASS, OUTCOMES, Pages, class_code, class_names, roll_forward
-from ingest.trace import ROW_GROUP, Trace
+from ingest.ownership import NO_CLASS, OUTCOMES, PageOwners, class_code, class_names, roll_forward
+from ingest.trace import ROW, ROW_GROUP, Trace, raw
 from ptpool.progress import Meter
 from ptpool.vocabulary import KIND_ALLOC, KIND_ALLOC_FAILED, KIND_FREE, KINDS, gfp_flags
 
@@ -27,7 +26,7 @@ Window = tuple[int | None, int | None]
 
 
 class _Known(NamedTuple):
-    """What is known of the names of a trace, by its numbers; the last entry is for -1, which is none."""
+    """What is known about the names of a trace, by number; the last entry is for -1, which is none."""
 
     gfp_bits: NDArray[np.uint32]
     stack_numbers: NDArray[np.int32]  # in the warehouse
@@ -38,10 +37,10 @@ class EventStream:
     """Inserts the events of a trace."""
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, trace: Trace, capture_id: "Future[str]", pages: Pages
+        self, connection: duckdb.DuckDBPyConnection, trace: Trace, capture_id: "Future[str]", pages: PageOwners
     ) -> None:
         self._connection, self._trace, self._capture_id, self._pages = connection, trace, capture_id, pages
-        self.page_flags: NDArray[np.uint64] | None = None  # by pfn: to be rolled forward to the start of the window
+        self.page_flags: NDArray[np.uint64] | None = None  # by pfn: to be brought forward to the start of the window
         self.outside = dict.fromkeys(MOMENTS, 0)  # events before and after the window
         self.stored = self.back_in_time = 0
         self.without_stack = self.by_flags = self.stacks_freed = 0
@@ -60,7 +59,7 @@ class EventStream:
         """Read the trace to its end and keep the events in the window.
 
         Raises:
-            UsageError: something is damaged (and it is not --best-effort).
+            UsageError: the trace is damaged (without --best-effort).
         """
         self._window = window
         read = 0
@@ -85,7 +84,7 @@ class EventStream:
         return None if since is None else origin + since, None if until is None else origin + until
 
     def _learn(self) -> None:
-        """Bring what is known of the trace's names up to date."""
+        """Take in the new names of the trace."""
         bits, numbers, codes = [], [], []
         for words in self._trace.gfps[len(self._known.gfp_bits) - 1 :]:
             mask, unknown = gfp_flags(words)
@@ -189,7 +188,7 @@ class EventStream:
 
     @property
     def totals(self) -> dict[str, int]:
-        """What shares are taken of."""
+        """Totals that shares are taken of (ingest/quality.toml)."""
         return {
             "allocations": int(self.kinds[KIND_ALLOC] + self.kinds[KIND_ALLOC_FAILED]),
             "frees": int(self.kinds[KIND_FREE]),
@@ -210,7 +209,7 @@ def _before_last(known: NDArray[Any], more: list[int]) -> NDArray[Any]:
 
 
 def _texts(codes: NDArray[Any], values: Sequence[str | None]) -> pa.Array:
-    """Texts by number (-1: none); of the values only those that occur, for a trace may name a million tasks."""
+    """Texts by number (-1: none), with the values that occur only: a trace may name a million tasks."""
     occurs = np.zeros(len(values) + 1, np.bool_)  # the last for -1
     occurs[codes] = True
     occurs[-1] = False

@@ -1,7 +1,7 @@
 """Streams of rows merged by time: the CPUs of one recording, or the files that it was written to.
 
-Memory holds one batch of each stream. Rows of a stream stay in its own order, even where its time stamps go back; of
-equal time stamps, those of the stream that was opened first come first.
+Memory holds one batch of each stream. Rows of one stream keep their order, even where time stamps go back; among equal
+time stamps, the stream that was opened first comes first.
 """
 
 from collections import deque
@@ -11,8 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.formats.text.scan import ROW, raw
-from ingest.trace import BATCH
+from ingest.trace import BATCH, ROW, raw
 
 Rows = NDArray[Any]
 Source = TypeVar("Source")
@@ -24,13 +23,13 @@ def merged(waiting: deque[tuple[int, Source]], read: Callable[[Source], Iterator
     """Merge streams by the field ``ts`` of their rows.
 
     Args:
-        waiting: when each stream begins at the earliest (ns), and what it is; by that time. A stream is taken off and
-            opened when everything before it was given out, so streams that follow each other are open one by one.
-            A stream may take off what follows it and go on with that.
-        read: opens a stream; its batches may be used again after the next one was asked for.
+        waiting: the earliest time of each stream (ns), and the stream; in order of that time. A stream is removed and
+            opened when everything before it was yielded: streams that follow each other are open one by one. A stream
+            may remove its successor and go on with it.
+        read: opens a stream; a batch is overwritten when the next one is asked for.
 
     Yields:
-        Batches of about `BATCH` rows, or those of the only stream as they are; empty ones, so that progress is seen.
+        Batches of about `BATCH` rows, or those of the only stream as they are; empty ones, to show progress.
     """
     streams: list[_Stream] = []
     ready: list[Rows] = []
@@ -56,7 +55,7 @@ def merged(waiting: deque[tuple[int, Source]], read: Callable[[Source], Iterator
 
 
 class _Stream:
-    """What was read of a stream and not yet given out."""
+    """The rows of a stream that were read and not yet yielded."""
 
     def __init__(self, batches: Iterator[Rows]) -> None:
         self._batches = batches
@@ -65,7 +64,7 @@ class _Stream:
         self._last = np.iinfo(np.int64).min
 
     def more(self) -> bool:
-        """Read a batch; whether there was one."""
+        """Read a batch; False: there is none."""
         rows = next(self._batches, None)
         if rows is None:
             return False
@@ -82,7 +81,7 @@ class _Stream:
 
 
 def _earliest(streams: list[_Stream], before: int | None) -> Rows | None:
-    """Take the rows that nothing still to come can precede, in order of time; None: there are none.
+    """Take the rows that no later row can precede, in order of time; None: there are none.
 
     Args:
         streams: each holds at least one row.
@@ -92,7 +91,7 @@ def _earliest(streams: list[_Stream], before: int | None) -> Rows | None:
         return None
     ends = [int(stream.times[-1]) for stream in streams]
     end = min(ends)
-    limiting = ends.index(end)  # of its time, a later stream's rows have to wait for those that it may still bring
+    limiting = ends.index(end)  # it may bring more rows of this time, which come before those of later streams
     if before is not None and before <= end:
         end, limiting = before, -1
     counts = [
@@ -105,5 +104,5 @@ def _earliest(streams: list[_Stream], before: int | None) -> Rows | None:
     rows = [stream.take(count) for stream, count in zip(streams, counts, strict=True) if count]
     if len(rows) == 1:
         return rows[0]
-    order = np.argsort(np.concatenate(times), kind="stable")  # which merges runs that are in order already
+    order = np.argsort(np.concatenate(times), kind="stable")  # merges sorted runs quickly
     return np.concatenate([raw(piece) for piece in rows])[order].view(ROW)

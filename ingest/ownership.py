@@ -1,8 +1,8 @@
-"""Who owns a page: a free inherits the class of what was allocated there.
+"""Who owns a page: a free inherits the class of the allocation of its page.
 
-The page, not the stack of the free, says what is freed: tables are freed in batches from RCU callbacks, in pieces, or
-by another CPU (kernel.md: __tlb_remove_table, free_pages_and_swap_cache). State is one uint16 a page, held in chunks,
-so that memory follows the pages touched and not the highest page number.
+The page, not the stack of the free, shows what is freed: tables are freed in batches from RCU callbacks, in pieces, or
+by another CPU (mm/mmu_gather.c:tlb_remove_table, mm/swap_state.c:free_pages_and_swap_cache). State is one uint16 per
+page, in chunks: memory grows with the pages touched, not with the highest page number.
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.formats.text.scan import MAX_ORDER, MAX_PFN
+from ingest.trace import MAX_ORDER, MAX_PFN
 from ptpool.compiled import compiled
 from ptpool.vocabulary import (
     CONSUMERS,
@@ -55,7 +55,7 @@ def class_code(consumer: str, level: str | None, role: str | None) -> int:
 
 
 def class_names() -> list[tuple[str | None, str | None, str | None]]:
-    """Consumer, level and role by class code; code 0 is nobody known."""
+    """Consumer, level and role by class code; code 0: unknown."""
     names: list[tuple[str | None, str | None, str | None]] = [(None, None, None)]
     names += [(consumer, level, role) for consumer in CONSUMERS for level in (*LEVELS, None) for role in (*ROLES, None)]
     return names
@@ -65,7 +65,7 @@ _TABLE_CODES = np.array([consumer in ("pgtable_user", "pgtable_kernel") for cons
 
 
 def roll_forward(page_flags: NDArray[np.uint64], rows: NDArray[np.void], classes: NDArray[np.uint8]) -> None:
-    """Bring the page flags of a snapshot, by pfn, forward over events; pages beyond the snapshot are passed over.
+    """Bring the page flags of a snapshot, by pfn, forward over events; pages beyond the snapshot are left out.
 
     An allocation makes its pages page tables, LRU where movable, or neither; a free makes them free.
     """
@@ -75,7 +75,7 @@ def roll_forward(page_flags: NDArray[np.uint64], rows: NDArray[np.void], classes
     _roll_forward(page_flags, rows, flags)
 
 
-class Pages:
+class PageOwners:
     """The live owner of every page seen."""
 
     def __init__(self) -> None:
@@ -101,10 +101,10 @@ class Pages:
         """Follow a batch of events.
 
         Args:
-            rows: events in order (ingest.formats.text.scan.ROW).
+            rows: events in order (ingest.trace.ROW).
             classes: class of each event by its stack, used for allocations.
-            since: events before this time (ns) are followed and not counted.
-            until: events after it neither.
+            since: events before this time (ns) are followed but not counted.
+            until: so are events after this one.
 
         Returns:
             The class of each event: an allocation's own, a free's by its page, 0 for other kinds.
@@ -124,7 +124,7 @@ def _slot(directory: Any, pfn: int) -> Any:
 
 @compiled
 def _number(directory: Any, first: Any, last: Any, chunks: int) -> int:
-    """Give chunks that have no number yet the next ones; how many there are then."""
+    """Number the chunks that have no number yet; returns how many there are then."""
     for run in range(first.shape[0]):
         for chunk in range(first[run] >> _CHUNK_SHIFT, (last[run] >> _CHUNK_SHIFT) + 1):
             if directory[chunk] == 0:
@@ -179,7 +179,7 @@ def _follow(
 
 @compiled
 def _free(directory: Any, states: Any, first: int, order: int) -> tuple[int, int]:
-    """Free a block: class of its (first known) owner, and how it met what was live there."""
+    """Free a block; returns the class of its (first known) owner, and the outcome."""
     head: Any = np.int64(states[_slot(directory, first)])
     pages = 1 << order
     live, heads, known_before, before = 0, 0, 0, 0
@@ -203,7 +203,7 @@ def _free(directory: Any, states: Any, first: int, order: int) -> tuple[int, int
     if live == pages and heads == 1 and head & _HEAD == (order + 1) << _HEAD_SHIFT:
         return owner, EXACT
     if live == pages and (heads == 0 or (heads == 1 and head & _HEAD > (order + 1) << _HEAD_SHIFT)):
-        for larger in range(order + 1, MAX_ORDER + 1):  # the rest of the block is no block any more
+        for larger in range(order + 1, MAX_ORDER + 1):  # the rest of the larger block is not a whole block any more
             slot = _slot(directory, (first >> larger) << larger)
             if states[slot] & _HEAD == (larger + 1) << _HEAD_SHIFT:
                 states[slot] &= ~_HEAD & 0xFFFF

@@ -1,4 +1,4 @@
-"""What reading a capture found, as rows of import_stat."""
+"""Counts of an import, with their severity and meaning, as rows of import_stat."""
 
 import tomllib
 from collections.abc import Mapping

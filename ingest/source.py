@@ -1,7 +1,7 @@
-"""Files as a stream of blocks of text: plain, gzip, xz or zstd, told apart by their first bytes.
+"""Files as a stream of blocks of text: plain, gzip, xz or zstd, recognised by their first bytes.
 
-A thread of its own reads and decompresses ahead of the scanner. What a record leaves unread at the end of a block is
-carried in front of the next one, so memory does not depend on the size of the file.
+A thread reads and decompresses ahead of the scanner. The unread start of a record at the end of a block moves in front
+of the next block, so memory does not depend on the size of the file.
 """
 
 import lzma
@@ -20,12 +20,12 @@ LONGEST_RECORD = 1 << 20  # bytes; an event with its stack has a few KiB
 PADDING = 64  # bytes after the text that the scanner may look at
 
 _AHEAD = 2  # blocks read ahead
-_STEP = 64 << 10  # bytes decompressed at a time: what damage costs before the place that is damaged
+_STEP = 64 << 10  # bytes decompressed at a time: at most so many are lost before a damaged place
 _MAGICS = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
 DAMAGE = (OSError, EOFError, lzma.LZMAError)
-"""What reading damaged compressed data raises."""
+"""Errors that reading damaged compressed data raises."""
 
 
 class Bytes:
@@ -109,7 +109,7 @@ class Text:
         self._thread.start()
 
     def _read_ahead(self) -> None:
-        """Queue full blocks, and at last a text: what was wrong with the compressed data, empty if nothing."""
+        """Queue full blocks, and finally a text: what was wrong with the compressed data, empty if nothing."""
         damage, filled = "", self._block
         while filled == self._block and not damage:
             buffer = np.empty(LONGEST_RECORD + self._block + PADDING, np.uint8)
@@ -133,7 +133,7 @@ class Text:
         return False
 
     def more(self) -> None:
-        """Get the next block behind what was left unread; sets `final` at the end of the file.
+        """Get the next block, after the unread rest of this one; sets `final` at the end of the file.
 
         Raises:
             UsageError: a record is longer than any trace has.
@@ -142,7 +142,7 @@ class Text:
         if rest > LONGEST_RECORD:
             raise UsageError(
                 f"{self.path}: no end of line within {LONGEST_RECORD >> 20} MiB at byte {self.offset + self.at}",
-                "this is no trace text; formats that are known: ptpool ingest formats",
+                "this is not trace text; for the formats that can be read: ptpool ingest formats",
             )
         item = self._full.get()
         if isinstance(item, str):

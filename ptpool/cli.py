@@ -56,7 +56,7 @@ _interrupts: list[int] = []
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status: 0 done, 1 does not hold, 2 unusable input or arguments.
 
-    An interrupt ends with 130, whatever exception the library that was interrupted makes of it.
+    An interrupt ends with 130, whichever exception the interrupted library raises.
     """
     try:
         status = app(list(arguments) if arguments is not None else None, standalone_mode=False)
@@ -67,12 +67,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _refuse(f"{error.format_message()}\nptpool --help lists commands and options")
     except typer.Exit as stop:
         status = stop.exit_code
-    except SystemExit:  # what typer makes of a closed pipe: nobody reads on, which is not our failure
+    except SystemExit:  # typer raises it for a closed pipe: the reader has stopped, which is no failure of ours
         status = 0
     except MemoryError as error:
         return _refuse(f"not enough memory: {error}\nreplay a smaller machine, or fewer at a time with --jobs 1")
     except PermissionError as error:
-        return _refuse(f"{error.filename}: permission denied\nread it as its owner, or copy what is needed")
+        return _refuse(f"{error.filename}: permission denied\nread it as its owner, or copy it")
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
@@ -86,9 +86,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _watch_interrupts() -> None:
-    """Note every Ctrl-C; should a library swallow it, end the process a few seconds later all the same.
+    """Note every Ctrl-C; if a library swallows it, end the process a few seconds later.
 
-    Transactions that were not committed are undone by the database when it is next opened.
+    The database undoes uncommitted transactions when it is next opened.
     """
 
     def note(number: int, _frame: object) -> None:

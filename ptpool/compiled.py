@@ -1,8 +1,8 @@
-"""The one door to numba.
+"""The only import of numba: use ``compiled`` from here, and never ``njit`` from numba.
 
-Numba's on-disk cache looks only at the file that defines a function: an edit of a helper or a constant in another file
-would leave a stale loop in use. So the functions of a stage are cached in a folder named by a hash of all sources they
-can see, those of the stage and of the spine. Import ``compiled`` from here and never ``njit`` from numba.
+Numba's on-disk cache looks only at the file that defines a function: after an edit of a helper or a constant in another
+file, a stale loop would stay in use. So the functions of a stage are cached in a folder that is named by a hash of all
+sources they can see: those of the stage and of the spine.
 """
 
 import os
@@ -19,7 +19,7 @@ from numpy import ndarray
 from ptpool.options import note
 from ptpool.provenance import source_hash
 
-_KEEP = 6  # folders kept, so that switching between two checkouts does not recompile
+_KEEP = 6  # folders kept: switching between checkouts does not recompile
 
 
 @cache
@@ -34,23 +34,23 @@ def _cache_folder(stage: str) -> str:
         newest_first = sorted(base.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
         for stale in newest_first[_KEEP:]:
             shutil.rmtree(stale, ignore_errors=True)
-    except OSError:  # a home that cannot be written: compile into a private folder of this process
+    except OSError:  # the home folder cannot be written: compile into a private folder of this process
         return tempfile.mkdtemp(prefix="ptpool-compiled-")
     return str(folder)
 
 
 def announce_compiling(stage: str, *, quiet: bool = False) -> None:
-    """Say that a command will begin with compiling, unless something of the stage has been compiled before."""
+    """Say that the command starts with compiling, unless the stage has been compiled before."""
     if not any(Path(_cache_folder(stage)).rglob("*.nbi")):
         note(f"compiling the {stage} loops: up to two minutes, once for each version", quiet=quiet)
 
 
 class Compiled:
-    """A function in machine code. Compiled code calls it as it is; Python by an entry for what it is given.
+    """A function in machine code. Compiled code calls it directly; Python by an entry for the arguments' classes.
 
-    Numba finds out at every call from Python what the types of all arguments are: 10 of 11 µs, with the 67 arrays of a
-    simulated machine. Here an argument's class tells it, which holds as the fields of a named tuple are always of the
-    types that it declares. Numba itself is asked once for each combination of classes.
+    At every call from Python, numba determines the types of all arguments: 10 of 11 µs with the 67 arrays of a
+    simulated machine. Here the class of an argument is enough, as the fields of a named tuple always have their
+    declared types. Numba itself is asked once for each combination of classes.
     """
 
     def __init__(self, dispatcher: Any) -> None:
@@ -73,16 +73,16 @@ class Compiled:
 
 
 def compiled(function: Callable[..., Any]) -> Compiled:
-    """Compile a function of flat arrays to machine code: cached on disk, inlined into its callers, free of the GIL.
+    """Compile a function of flat arrays to machine code: cached on disk, inlined into its callers, without the GIL.
 
-    Reference counting is off (measured: it made the page allocator ten times slower), so the function may read and
-    write the arrays it is given, alone or in named tuples, but not make new ones.
+    Reference counting is off (measured: it made the page allocator ten times slower). The function may read and write
+    arrays that it is given, alone or in named tuples, but must not create any.
     """
     return _compiled(function, inline=True)
 
 
 def compiled_apart(function: Callable[..., Any]) -> Compiled:
-    """The same for what is called rarely: a function of its own, so that its callers stay small and compile quickly."""
+    """The same without inlining, for functions that are called rarely: their callers stay small and compile quickly."""
     return _compiled(function, inline=False)
 
 

@@ -14,10 +14,10 @@ class Entry:
     """A table, view or table macro.
 
     Attributes:
-        name: its name; of a macro, with its parameters.
+        name: its name, with the parameters of a macro.
         kind: table, view or macro.
         meaning: its comment.
-        columns: name, type and comment of each (macros: none).
+        columns: name, type and comment of each; none for macros.
     """
 
     name: str
@@ -27,7 +27,7 @@ class Entry:
 
 
 def dictionary() -> list[Entry]:
-    """Everything that a new warehouse holds: views first, which is what users ask, then macros, then tables."""
+    """Everything in a new warehouse: first the views, which users query most, then macros, then tables."""
     with duckdb.connect() as connection:
         create_schema(connection)
         columns: dict[str, list[tuple[str, str, str]]] = {}
@@ -49,7 +49,7 @@ def dictionary() -> list[Entry]:
 
 
 def _kind(data_type: str) -> str:
-    """A type in one word: enumerations by what they are, not by their values."""
+    """A type in one word: ENUM without its values."""
     return "ENUM" if data_type.startswith("ENUM") else data_type
 
 
@@ -72,12 +72,12 @@ def markdown() -> str:
         "",
         "Generated from the comments in the schema (`make docs`). `ptpool tables NAME` prints one of them, and DuckDB "
         "knows them as well: `FROM duckdb_columns()`. Times are nanoseconds on the capture's own clock. "
-        "[cookbook.md](cookbook.md) shows what to ask.",
+        "[cookbook.md](cookbook.md) has example queries.",
         "",
     ]
     entries = dictionary()
     for kind, title, about in (
-        ("view", "Views", "What to query first."),
+        ("view", "Views", "Query these first."),
         ("macro", "Macros", "Questions with parameters: `FROM timeline_of('server-16g', 'pba', 'ptp_live')`."),
         ("table", "Tables", "What the stages write."),
     ):

@@ -1,4 +1,4 @@
-"""What a user did that cannot work, said in at most three plain lines."""
+"""Errors that a user can correct, reported in at most three plain lines."""
 
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -8,7 +8,7 @@ class UsageError(Exception):
     """Unusable input or arguments: exit status 2.
 
     Args:
-        what: what is wrong, naming the file and the place in it.
+        what: what is wrong, with the file and the place in it.
         remedy: what to do about it.
     """
 
@@ -24,6 +24,6 @@ class UsageError(Exception):
 
 
 def named(name: str, known: Sequence[str]) -> str:
-    """The remedy for a name that does not exist: the nearest that does, and all there are."""
+    """The remedy for a name that does not exist: the closest one, and the list of all."""
     near = get_close_matches(name, known, n=1)
     return (f"did you mean {near[0]}? " if near else "") + f"there are: {', '.join(known) or 'none yet'}"

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and the memory of this machine."""
+"""Files that appear complete or not at all, and the memory of this machine."""
 
 import os
 from contextlib import suppress
@@ -8,14 +8,14 @@ from typing import Any
 from ptpool.errors import UsageError
 
 PART = ".part"
-"""Ending of a file that is being written. One that is found later was left by a process that was killed."""
+"""Suffix of a file that is being written. If one is found later, the process that wrote it was killed."""
 
 
 def write_whole(path: Path, content: Any, remedy: str = "make room, or name another folder") -> None:
-    """Write bytes under another name next to `path`, and give the file its own name when it is whole.
+    """Write bytes under a temporary name next to `path`, then rename the file.
 
     Raises:
-        UsageError: it cannot be written; what was there before is still there.
+        UsageError: it cannot be written; an older file of this name is unchanged.
     """
     part = path.with_name(f"{path.name}.{os.getpid()}{PART}")
     try:
@@ -29,5 +29,5 @@ def write_whole(path: Path, content: Any, remedy: str = "make room, or name anot
 
 
 def physical_memory() -> int:
-    """Bytes of memory that this machine has."""
+    """Memory of this machine, bytes."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

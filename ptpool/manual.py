@@ -1,4 +1,4 @@
-"""The manual of the command line, from the commands' own help: every command, its options, defaults, examples."""
+"""The manual of the command line, from the help of the commands: every command, its options, defaults, examples."""
 
 from enum import Enum
 from typing import Any
@@ -19,13 +19,13 @@ def manual(app: typer.Typer) -> str:
         "# Commands",
         "",
         "Generated from the help of each command (`make docs`). Results go to standard output, progress and remarks "
-        "to standard error; `--json` prints results for machines. Exit status: 0 done, 1 a prediction or property does "
-        "not hold, 2 unusable input or arguments, 130 interrupted. `ptpool --install-completion` makes the shell "
-        "complete commands and options (bash, zsh, fish, PowerShell).",
+        "to standard error; `--json` prints results for programs. Exit status: 0 done, 1 a prediction or property does "
+        "not hold, 2 unusable input or arguments, 130 interrupted. `ptpool --install-completion` adds completion of "
+        "commands and options to the shell (bash, zsh, fish, PowerShell).",
         "",
     ]
     for path, command in commands(root, "ptpool"):
-        lines += [f"## `{path}`", "", _told(f"{command.help}\n\n{command.epilog or ''}"), ""]
+        lines += [f"## `{path}`", "", _as_markdown(f"{command.help}\n\n{command.epilog or ''}"), ""]
         rows = [row for parameter in command.params if (row := _row(parameter))]
         if rows:
             lines += [markdown_table(("argument or option", "default", "meaning"), rows), ""]
@@ -33,15 +33,15 @@ def manual(app: typer.Typer) -> str:
 
 
 def commands(command: Any, path: str) -> list[tuple[str, Any]]:
-    """Every command below `command` that does something, with the words that call it, in order of name."""
+    """Every command below `command` with the words that call it, sorted by name; groups are left out."""
     below = getattr(command, "commands", None)
     if below is None:
         return [(path, command)]
     return [found for name in sorted(below) for found in commands(below[name], f"{path} {name}")]
 
 
-def _told(text: str | None) -> str:
-    """A docstring as Markdown: the example as code."""
+def _as_markdown(text: str | None) -> str:
+    """A docstring as Markdown, with its example as code."""
     paragraphs = (text or "").replace("\f", "").strip().split("\n\n")
     return "\n\n".join(
         "```\n" + _example(paragraph) + "\n```" if paragraph.startswith("Example:") else paragraph
@@ -63,10 +63,10 @@ def _row(parameter: Any) -> tuple[str, str, str] | None:
         name = ", ".join([*parameter.opts, *parameter.secondary_opts]) + value
     default = parameter.default
     shown = "" if default in (None, False, (), "") or callable(default) else f"`{getattr(default, 'value', default)}`"
-    told = " ".join((parameter.help or "").split())
+    meaning = " ".join((parameter.help or "").split())
     if getattr(parameter, "envvar", None):
-        told += f" (environment: `{parameter.envvar}`)"
-    return f"`{name}`", "required" if parameter.required else shown, told
+        meaning += f" (environment: `{parameter.envvar}`)"
+    return f"`{name}`", "required" if parameter.required else shown, meaning
 
 
 _NAMES = {"str": "TEXT", "int": "INTEGER", "float": "FLOAT"}

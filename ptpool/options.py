@@ -12,19 +12,19 @@ import typer
 from ptpool.text import aligned
 
 Db = Annotated[Path, typer.Option("--db", envvar="PTPOOL_DB", metavar="FILE", help="The warehouse, a DuckDB file.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
-Json = Annotated[bool, typer.Option("--json", help="Print results as JSON, for machines.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress on standard error.")]
+Json = Annotated[bool, typer.Option("--json", help="Print results as JSON.")]
 
 DEFAULT_DB = Path("ptpool.duckdb")
 
 
 def say(text: str) -> None:
-    """One line of result on standard output."""
+    """Print one line of a result to standard output."""
     sys.stdout.write(text + "\n")
 
 
 def note(text: str, *, quiet: bool = False) -> None:
-    """One line about the work on standard error."""
+    """Print one line about the work to standard error."""
     if not quiet:
         sys.stderr.write(text + "\n")
 

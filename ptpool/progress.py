@@ -1,4 +1,4 @@
-"""Progress on standard error: a bar on a terminal, a plain line every few seconds elsewhere, nothing when quiet."""
+"""Progress on standard error: a bar on a terminal, otherwise a plain line every few seconds; nothing when quiet."""
 
 import sys
 import time
@@ -10,10 +10,10 @@ _EVERY_S = 3.0
 
 
 class Meter(Protocol):
-    """Something that is told how far the work has come."""
+    """Takes reports of how far the work has come."""
 
     def __call__(self, done: float, note: str = "") -> None:
-        """Report `done` units of the total, with a word on what is being done now."""
+        """Report `done` units of the total, and what is being done now."""
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def _bar(title: str, total: float) -> Iterator[Meter]:
 
 
 class _Lines:
-    """The plain form, for logs and pipes: nothing before a few seconds; the time left is at the rate so far."""
+    """The plain form, for logs and pipes: silent for the first seconds; the time left assumes the rate so far."""
 
     def __init__(self, title: str, total: float, unit: str) -> None:
         self._title, self._total, self._unit = title, total, unit

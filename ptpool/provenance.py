@@ -1,4 +1,4 @@
-"""Where a number comes from: the version of the code and the bytes that went in."""
+"""Where a number comes from: the version of the code and the bytes of its input."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ _SUFFIXES = {".py", ".sql", ".toml", ".csv"}
 def source_hash(*packages: str) -> str:
     """Hash of the sources and rule files of the named top-level packages (default: all that compute results).
 
-    Reports are left out of the default: how a result is drawn does not change it.
+    The default leaves out the reports, which do not change results.
     """
     digest = hashlib.sha256()
     for package in packages or ("ptpool", "ingest", "replay"):

@@ -1,4 +1,4 @@
-"""``ptpool sql``: questions to the warehouse."""
+"""``ptpool sql`` and ``ptpool tables``: query the warehouse."""
 
 import re
 import sys
@@ -23,13 +23,17 @@ class Format(StrEnum):
 
 
 def sql(
-    query: Annotated[str | None, typer.Argument(help="One or more SQL statements; - reads standard input.")] = None,
-    file: Annotated[Path | None, typer.Option("--file", "-f", help="Read the query from a file; - as above.")] = None,
+    query: Annotated[
+        str | None, typer.Argument(help="One or more SQL statements; - reads them from standard input.")
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", help="Read the query from a file; - is standard input.")
+    ] = None,
     output: Annotated[Format, typer.Option("--format", help="How to print the rows.")] = Format.table,
     db: Db = DEFAULT_DB,
     as_json: Json = False,
 ) -> None:
-    """Ask the warehouse in SQL; it is opened read-only.
+    """Query the warehouse in SQL; it is opened read-only.
 
     Example: ptpool sql "SELECT capture, strategy, refills, splits_2m FROM strategy_summary"
     """
@@ -55,7 +59,7 @@ def tables(
     name: Annotated[str | None, typer.Argument(help="One table, view or macro, with its columns.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List the tables, views and macros that ptpool sql can ask, and what their columns mean.
+    """List the tables, views and macros that ptpool sql can query, and what their columns mean.
 
     Example: ptpool tables strategy_summary
     """
@@ -72,7 +76,7 @@ def tables(
 
 
 def _answer(connection: Any, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Columns, made unique, and rows of the last statement."""
+    """Columns (made unique) and rows of the last statement."""
     import duckdb
 
     try:
@@ -84,10 +88,10 @@ def _answer(connection: Any, text: str) -> tuple[list[str], list[tuple[Any, ...]
         first, *rest = str(error).splitlines()
         hint = next((line for line in rest if line.startswith(("Did you mean", "Candidate"))), "")
         if (word := re.search(r'Referenced column "([^"]+)" not found', first)) and _is_a_value(connection, word[1]):
-            hint = f"a name of something, as text is, stands in single quotes: '{word[1]}'"
+            hint = f"text goes in single quotes: '{word[1]}'"
         if "read-only" in first:
             hint = "ptpool sql only reads; ptpool ingest and ptpool replay write"
-        hint = hint or "ptpool tables lists what there is; ptpool tables NAME its columns"
+        hint = hint or "ptpool tables lists tables and views; ptpool tables NAME lists the columns of one"
         raise UsageError(first, hint) from error
     columns: list[str] = []
     for name in table.column_names:
@@ -97,7 +101,7 @@ def _answer(connection: Any, text: str) -> tuple[list[str], list[tuple[Any, ...]
 
 
 def _is_a_value(connection: Any, word: str) -> bool:
-    """Whether a word that is no column is the name of a metric, a strategy or a capture."""
+    """Whether a word is the name of a metric, a strategy or a capture."""
     known = "SELECT metric FROM metric_glossary UNION SELECT strategy FROM run UNION SELECT name FROM capture"
     return (word,) in connection.execute(known).fetchall()
 
@@ -105,7 +109,7 @@ def _is_a_value(connection: Any, word: str) -> bool:
 def _read(query: str | None, file: Path | None) -> str:
     if (query is None) == (file is None):
         raise UsageError(
-            "ptpool sql needs a query or -f FILE, one of the two", 'example: ptpool sql "FROM strategy_summary"'
+            "ptpool sql needs a query: an argument or -f FILE", 'example: ptpool sql "FROM strategy_summary"'
         )
     if query == "-" or (file is not None and str(file) == "-"):
         text = sys.stdin.read()
@@ -113,7 +117,7 @@ def _read(query: str | None, file: Path | None) -> str:
         try:
             text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{file}: {error}", "name a readable file with SQL in it") from error
+            raise UsageError(f"{file}: {error}", "name a readable file that contains SQL") from error
     else:
         text = str(query)
     if not text.strip():

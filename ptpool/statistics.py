@@ -1,4 +1,4 @@
-"""What few draws can say, and how surely: intervals and a paired test that assume nothing about a distribution."""
+"""Statistics of few draws: intervals and a paired test that assume nothing about the distribution."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -21,7 +21,7 @@ class Median(NamedTuple):
 
     value: float
     low: float | None
-    """None: too few values for an end (fewer than 6)."""
+    """None: fewer than 6 values, too few for an interval."""
     high: float | None
 
 
@@ -44,7 +44,7 @@ def median(values: Sequence[float]) -> Median:
 
 
 def sign_test(changes: Iterable[float]) -> float:
-    """Two-sided p of so many ups and downs, were both equally likely; pairs without a change say nothing."""
+    """Two-sided p-value of these ups and downs if both were equally likely; pairs without a change are left out."""
     signs = [change > 0 for change in changes if change]
     tail = min(sum(signs), len(signs) - sum(signs))
     one_sided = sum(math.comb(len(signs), k) for k in range(tail + 1)) / float(2 ** len(signs))

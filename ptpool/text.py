@@ -8,12 +8,12 @@ _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool] = ()) -> str:
-    """A Markdown table without a line end. A `|` or a line end in a cell cannot break it; other markup is kept.
+    """A Markdown table without a final newline. A `|` or newline in a cell cannot break it; other markup is kept.
 
     Args:
         columns: headings.
         rows: cells, already formatted.
-        right: of each column, whether it is aligned to the right; none is where this is left out.
+        right: for each column, whether it is aligned to the right; by default none is.
     """
     rule = ["---:" if at_right else "---" for at_right in right] or ["---"] * len(columns)
     lines = [[_cell(cell) for cell in columns], rule, *([_cell(cell) for cell in row] for row in rows)]
@@ -25,12 +25,12 @@ def _cell(text: str) -> str:
 
 
 def plain_markdown(text: object) -> str:
-    """Text from a recording or a user as it stands: nothing in it is read as Markdown or HTML."""
+    """Text from a recording or a user, escaped: no part of it is read as Markdown or HTML."""
     return str(text).replace("\\", "\\\\").replace("<", "&lt;").replace("_", "\\_")
 
 
 def aligned(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A plain table: text to the left, numbers to the right, no trailing blanks."""
+    """A plain table: text on the left, numbers on the right, no trailing blanks."""
     cells = [[_shown(cell) for cell in row] for row in rows]
     widths = [max([len(name), *(len(row[i]) for row in cells)]) for i, name in enumerate(columns)]
     right = [
@@ -61,12 +61,12 @@ def _shown(cell: Any) -> str:
 
 
 def size(count: int) -> str:
-    """Bytes the way page sizes are written, in the largest binary unit that leaves at least one: 4K, 2M, 1G."""
+    """A size as page sizes are written, in the largest binary unit that gives at least one: 4K, 2M, 1G."""
     unit, shift = [(unit, shift) for unit, shift in _UNITS.items() if count >> shift or not shift][-1]
     return f"{count >> shift}{unit}"
 
 
 def bytes_of(text: str) -> int | None:
-    """The bytes that a size like ``64M`` or ``4KiB`` stands for; None: it is not a size."""
+    """Bytes of a size like ``64M`` or ``4KiB``; None: it is not a size."""
     match = re.fullmatch(r"(\d+)([KMGT]?)(?:i?B)?", text)
     return int(match[1]) << _UNITS[match[2]] if match else None

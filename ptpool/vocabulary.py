@@ -1,7 +1,7 @@
 """The kernel's words as ptpool stores them.
 
-Numbers are those of Linux 6.12 (``include/linux/gfp_types.h``, ``include/linux/mmzone.h``); names are stable across
-versions, so a trace that prints names is decoded exactly, and a bare hexadecimal mask is read with these bits.
+Numbers are those of Linux 6.12 (``include/linux/gfp_types.h``, ``include/linux/mmzone.h``). Names are the same in all
+versions: a trace that prints names is decoded exactly. A bare mask is read with the bits of 6.12.
 """
 
 MIGRATETYPES = ("Unmovable", "Movable", "Reclaimable", "HighAtomic", "CMA", "Isolate")
@@ -25,19 +25,19 @@ CONSUMERS = (
     "exec",
     "secret",
 )
-"""Who asked for the memory; a consumer's place in this tuple is its code in the flat arrays."""
+"""What the memory is for; a consumer's place in this tuple is its code in the flat arrays."""
 
 LEVELS = ("pte", "pmd", "pud", "p4d", "pgd")
 """Level of a page table, lowest first."""
 
 ROLES = ("linked", "deposited", "preallocated")
-"""What became of a page table: linked at once, deposited beside a huge page, or allocated ahead of a fault."""
+"""What became of a page table: linked at once, deposited with a huge page, or allocated ahead of a fault."""
 
 SPLIT_CAUSES = ("ptp", "refill", "shrink", "outside", "warm_up")
 """Why a replay split the direct map; a cause's place in this tuple is its code in the log of splits."""
 
 SLOW_PATH_STEPS = ("kswapd", "compact_async", "reclaim", "compact_sync", "oom_kill", "null")
-"""What an allocation can have gone through: columns of table run_order."""
+"""Steps that an allocation may have gone through: columns of table run_order."""
 
 BUILT_IN = "built-in"
 """Name of the cost profile that comes with ptpool."""
@@ -110,10 +110,10 @@ def gfp_flags(text: str) -> tuple[int, list[str]]:
     """Decode what a trace prints after ``gfp_flags=``.
 
     Args:
-        text: names joined by ``|`` (any order: they are a set), or a mask (hexadecimal with 0x, else decimal).
+        text: names joined by ``|`` in any order, or a mask (hexadecimal with 0x, else decimal).
 
     Returns:
-        The bits, and the names that no table knows (their bits are missing).
+        The bits, and the unknown names, whose bits are missing.
     """
     bits, unknown = 0, []
     for name in text.split("|"):

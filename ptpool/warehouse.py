@@ -1,7 +1,7 @@
 """The warehouse: one DuckDB file in which the stages meet.
 
 Schema and views are the ``.sql`` and ``.csv`` files of ``ptpool/schema``. Every write is one transaction: a capture or
-a run is there whole, or not at all.
+a run is stored completely or not at all.
 """
 
 import re
@@ -14,6 +14,7 @@ from typing import Any
 import duckdb
 
 from ptpool.errors import UsageError, named
+from ptpool.run_settings import FIELDS
 
 SCHEMA_VERSION = 6
 
@@ -25,18 +26,18 @@ IMPORTED_TABLES = (
     "free_blocks",
     "pageblocks",
     "snapshot_value",
+    "pageset",
     "page_flags",
     "memory_range",
     "direct_map_recorded",
     "permission_change",
 )
-"""What an import fills."""
+"""Tables that an import fills."""
 
 _CAPTURE_TABLES = (
     "contention",
     "risk",
     "risk_threshold",
-    "exhaustion",
     "validation",
     "contradiction",
     *reversed(IMPORTED_TABLES),
@@ -65,19 +66,41 @@ _SUMMARY_COLUMNS = {
     "capture": "Its name",
     "strategy": "Strategy, at default parameters",
     "run_id": "Run that the row was taken from",
-    "block_failures": "Allocations of a whole block (2M with 4K pages) that got nothing, the recorded workload's too",
-    "huge_blocks_free_delta_vs_unprotected": "Free 2M blocks after the last event, less those of the unprotected run",
+    "block_failures": "Failed allocations of a whole block (2M with 4K pages), also those of the recorded workload",
+    "huge_blocks_free_delta_vs_unprotected": "Free 2M blocks after the last event, minus those of the unprotected run",
     "mapping_cost_pct_low": "Mapping cost: pte_share_mean times the smallest published figure of mapping_cost_basis; "
-    "NULL below a share of 1 %, where nobody has measured",
+    "NULL below a share of 1 %, for which nothing is published",
     "mapping_cost_pct_median": "The same with the median published figure",
     "mapping_cost_pct_high": "The same with the largest published figure",
     "mapping_cost_basis": "Architecture and metric of those figures: "
-    "the capture's own architecture if anything was published for it",
+    "the capture's own architecture, if figures are published for it",
 }
 
 
+_WITH_SETTINGS = ("run", "provenance", "design_point", "pareto_front")
+"""Tables and views that have a column for each setting of a run."""
+
+
 def _sql(name: str) -> str:
-    return files("ptpool").joinpath("schema", name).read_text(encoding="utf-8")
+    """SQL of the schema, with what follows from `RunSettings` filled in."""
+    text = files("ptpool").joinpath("schema", name).read_text(encoding="utf-8")
+    columns, values, words = [], [], ["machine"]
+    for field in FIELDS:
+        kind = field.metadata["sql"]
+        columns.append(f"{field.name} {kind} NOT NULL DEFAULT '{field.default}'")
+        default = f"'{field.default}'::{kind}::VARCHAR"
+        if field.name not in ("machine", "seed"):
+            words.append(f"CASE WHEN {field.name} <> '{field.default}' THEN '{field.name} ' || {field.name} END")
+        values.append(f"{{setting: '{field.name}', value: {field.name}::VARCHAR, default_value: {default}}}")
+    text = text.replace("/* columns of the settings */", ", ".join(columns))
+    text = text.replace("/* values of the settings */", ", ".join(values))
+    text = text.replace("/* settings in words */", f"concat_ws(', ', {', '.join(words)})")
+    return re.sub(r"/\* (\w+\.)?settings \*/", lambda match: settings_but_seed(match[1] or ""), text)
+
+
+def settings_but_seed(prefix: str = "") -> str:
+    """Names of the columns that have a run's settings, without its seed, each with `prefix` before it."""
+    return ", ".join(f"{prefix}{field.name}" for field in FIELDS if field.name != "seed")
 
 
 def metrics(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
@@ -91,7 +114,7 @@ def _known_metrics() -> set[str]:
 
 
 def create_schema(connection: duckdb.DuckDBPyConnection) -> None:
-    """Everything that a new warehouse holds: tables, views, macros, and the data that comes with ptpool."""
+    """Create everything in a new warehouse: tables, views, macros, and the data that comes with ptpool."""
     connection.execute(_sql("tables.sql"))
     for table, source in _DATA.items():
         path = str(files("ptpool").joinpath("schema", source))
@@ -100,19 +123,30 @@ def create_schema(connection: duckdb.DuckDBPyConnection) -> None:
         )
     connection.execute(_sql("views.sql"))
     connection.execute(_sql("sweeps.sql"))
+    connection.execute(_sql("answers.sql"))
     _create_strategy_summary(connection)
     connection.execute(_sql("macros.sql"))
+    _comment_settings(connection)
     connection.execute("INSERT INTO meta VALUES ('schema_version', ?)", [str(SCHEMA_VERSION)])
 
 
+def _comment_settings(connection: duckdb.DuckDBPyConnection) -> None:
+    comments = {field.name: field.metadata["comment"].replace("'", "''") for field in FIELDS}
+    for table, column in connection.execute(
+        "SELECT table_name, column_name FROM duckdb_columns() WHERE list_contains(?, table_name)", [_WITH_SETTINGS]
+    ).fetchall():
+        if column in comments:
+            connection.execute(f"COMMENT ON COLUMN {table}.{column} IS '{comments[column]}'")
+
+
 def _create_strategy_summary(connection: duckdb.DuckDBPyConnection) -> None:
-    """One row per capture and strategy at default parameters, one column per metric, and what other rows add to it."""
+    """One row per capture and strategy at default parameters, with a column per metric and some derived ones."""
     glossary = connection.execute("SELECT metric, meaning FROM metric_glossary ORDER BY rowid").fetchall()
     pivot = ",\n".join(f"max(value) FILTER (metric = '{metric}') AS {metric}" for metric, _ in glossary)
     columns = ", ".join(metric for metric, _ in glossary)
     connection.execute(f"""
         CREATE VIEW strategy_summary AS
-        WITH default_run AS (SELECT * FROM run WHERE is_default AND mode = 'policy'),
+        WITH default_run AS (SELECT * FROM run WHERE is_default),
         pivoted AS (SELECT run_id, {pivot} FROM run_metric GROUP BY run_id),
         huge AS (SELECT run_id, sum(failures) AS block_failures
                  FROM run_order JOIN run USING (run_id) JOIN capture USING (capture_id)
@@ -130,7 +164,7 @@ def _create_strategy_summary(connection: duckdb.DuckDBPyConnection) -> None:
         ORDER BY capture, strategy""")
     connection.execute(
         "COMMENT ON VIEW strategy_summary IS "
-        "'One row per capture and strategy at default parameters; a column per metric'"
+        "'One row per capture and strategy at default parameters; one column per metric'"
     )
     for column, meaning in {**_SUMMARY_COLUMNS, **dict(glossary)}.items():
         quoted = meaning.replace("'", "''")
@@ -141,11 +175,11 @@ def _create_strategy_summary(connection: duckdb.DuckDBPyConnection) -> None:
 def open_warehouse(path: Path, *, write: bool = False, create: bool = True) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open a warehouse.
 
-    A writer creates it where there is none, unless told not to, and removes it again if nothing was committed to it.
+    With `write`, a missing one is created unless `create` is False; it is removed again if nothing was committed.
 
     Raises:
-        UsageError: no such file, not a DuckDB file, not a warehouse, of another schema version, locked by
-            another process, or the disk is full.
+        UsageError: no such file, not a DuckDB file, not a warehouse, another schema version, locked by another
+            process, or the disk is full.
     """
     fresh = not path.exists()
     if fresh and not (write and create):
@@ -175,7 +209,7 @@ def open_warehouse(path: Path, *, write: bool = False, create: bool = True) -> I
 
 
 def _is_empty(path: Path) -> bool:
-    """Whether a new file holds no capture, or could not even be created whole."""
+    """Whether a new file holds no capture, or was not created completely."""
     try:
         with duckdb.connect(str(path), read_only=True) as connection:
             return connection.execute("SELECT count(*) FROM capture").fetchall() == [(0,)]
@@ -205,13 +239,13 @@ def _check_schema(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     if version < SCHEMA_VERSION or not _known_metrics() <= {metric for metric, _ in metrics(connection)}:
         raise UsageError(
             f"{path}: written by an older ptpool (schema {version}, this one needs {SCHEMA_VERSION} and its metrics)",
-            "import its traces again into a new file with --db",
+            "make it again: import its traces into a new file (ptpool ingest trace PATH --db FILE)",
         )
 
 
 @contextmanager
 def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """All of the block, or nothing of it."""
+    """Commit what the block does, or undo all of it if it raises."""
     connection.begin()
     try:
         yield
@@ -222,7 +256,7 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
 
 
 def _explain(error: duckdb.Error, path: Path) -> UsageError | None:
-    """What a user did or can mend; None: a mistake of ours, which deserves its traceback."""
+    """The error as one that a user can correct; None: it is a bug, and its traceback is shown."""
     text = str(error)
     if "lock" in text and (holder := re.search(r"PID (\d+)", text)):
         return UsageError(
@@ -248,7 +282,7 @@ def capture_row(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, A
     """The row of ``capture`` with this name.
 
     Raises:
-        UsageError: there is none; the message lists those there are.
+        UsageError: there is none; the message lists all names.
     """
     cursor = connection.execute("SELECT * FROM capture WHERE name = ?", [name])
     columns = [column[0] for column in cursor.description]
@@ -267,7 +301,7 @@ def capture_names(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
 
 def delete_capture(connection: duckdb.DuckDBPyConnection, capture_id: str) -> None:
-    """Remove a capture with everything that was computed from it."""
+    """Remove a capture and everything that was computed from it."""
     runs = connection.execute("SELECT run_id FROM run WHERE capture_id = ?", [capture_id]).fetchall()
     run_ids = [run_id for (run_id,) in runs]
     delete_runs(connection, run_ids)
@@ -277,6 +311,6 @@ def delete_capture(connection: duckdb.DuckDBPyConnection, capture_id: str) -> No
 
 
 def delete_runs(connection: duckdb.DuckDBPyConnection, run_ids: list[str]) -> None:
-    """Remove runs from every result table; a sweep they belong to keeps their names."""
+    """Remove runs from every result table; a sweep keeps the names of its runs."""
     for table in _RUN_TABLES if run_ids else ():
         connection.execute(f"DELETE FROM {table} WHERE run_id IN (SELECT unnest(?::VARCHAR[]))", [run_ids])

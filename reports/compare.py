@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ptpool.errors import UsageError
+from ptpool.run_settings import DEFAULTS
 from ptpool.statistics import sign_test
-from ptpool.vocabulary import BUILT_IN
 from ptpool.warehouse import capture_row, open_warehouse
 from reports.questions import ask
 
 _RESAMPLES = 2_000
-_USUAL = {"machine": "recorded", "reclaim": "none", "costs": BUILT_IN, "copies": 1, "inject": 0, "rcu": "recorded"}
+_USUAL = {name: default for name, default in DEFAULTS.items() if name != "seed"}
 
 Values = dict[str, float | None]
 
@@ -32,7 +32,7 @@ class Difference:
 
     Attributes:
         capture: the recording.
-        setting: strategy, and those of machine, reclaim, costs, copies, inject and rcu that are not the default.
+        setting: strategy, and the settings that are not the default.
         metric: its name.
         unit: its unit.
         before: its mean over seeds; None: not applicable.

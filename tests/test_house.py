@@ -61,8 +61,8 @@ def test_numba_is_reached_through_one_door():
     users = {path for path in SOURCES for name in imported(path) if name.partition(".")[0] == "numba"}
     assert users <= {
         ROOT / "ptpool" / "compiled.py",
-        ROOT / "ingest" / "formats" / "text" / "scan.py",
-    }  # scan.py: intrinsics
+        ROOT / "ingest" / "spans.py",
+    }  # spans.py: intrinsics
 
 
 def test_help_is_light():

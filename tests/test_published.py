@@ -1,4 +1,4 @@
-"""What was published: every row says what, where, how sure, and which way is better; every source is listed."""
+"""Published measurements: every row says what, where, how sure, and which way is better; every source is listed."""
 
 from collections import Counter
 
@@ -55,7 +55,7 @@ def test_every_source_is_listed_and_used(rows):
         assert message_id is None or "@" in message_id
 
 
-def test_also_what_speaks_for_small_pages_is_there(rows):
+def test_results_in_favour_of_small_pages_are_there(rows):
     measured, _, _ = rows
     for benchmark in ("kbuild", "memtier", "netperf"):
         assert any(r["benchmark"] == benchmark and "4K pages were best" in r["note"] for r in measured)

@@ -1,5 +1,5 @@
--- The model's error beside the spread of the machine itself: over recordings of one workload (names WORKLOAD-1,
--- WORKLOAD-2, ...), after `ptpool replay validate`. Blocks and pages that differ by no more than 32 count as agreeing.
+-- The model's error compared with the spread of the machine itself, over recordings of one workload (named WORKLOAD-1,
+-- WORKLOAD-2, ...), after `ptpool replay validate`. Counts that differ by at most 32 agree.
 WITH compared AS (
     SELECT regexp_extract(name, '(.*)-\d+$', 1) AS workload, validation.*
     FROM validation JOIN capture USING (capture_id)

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # guest.sh KERNEL MEMORY_MIB CPUS FOLDER JOB [NAME=VALUE...]: boots one guest, which does a job and switches itself off.
 #
-# What the guest left in /out is unpacked into FOLDER; its console is FOLDER/console. NAME=VALUE pairs go to the job (and
-# to the kernel: its command line is where they travel). From the environment: TIMEOUT (s), PERF=1 (perf is
-# there), DETERMINISTIC=1 (amd64: time is counted in instructions, so that the same files give the same bytes).
+# The guest's /out is unpacked into FOLDER; its console is FOLDER/console. NAME=VALUE pairs go to the job on the kernel's
+# command line. From the environment: TIMEOUT (s), PERF=1 (add perf to the guest), DETERMINISTIC=1 (amd64: time is counted
+# in instructions, and the same files give the same bytes).
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -41,10 +41,10 @@ inside nice timeout -k 5 "${TIMEOUT:-600}" "${machine[@]}" -cpu "$cpu" -accel tc
     -display none -vga none -nic none -no-reboot -monitor none \
     -serial "file:$work/console" -serial "file:$work/out" 2> "$DEBIAN$work/errors" \
     || fail "the guest did not end by itself: $(tail -n 1 "$DEBIAN$work/errors")" \
-        "look at its last words: $(tail -n 1 "$DEBIAN$work/console" | tr -d '\r')"
+        "the end of its console: $(tail -n 1 "$DEBIAN$work/console" | tr -d '\r')"
 
 mkdir -p "$folder"
 tr -d '\r' < "$DEBIAN$work/console" > "$folder/console"
 tar -xz -C "$folder" --no-same-owner --warning=no-timestamp -f "$DEBIAN$work/out" \
-    || fail "the guest sent nothing that can be read" "look at $folder/console"
+    || fail "the output of the guest cannot be read" "look at $folder/console"
 ! grep -q LAB-FAILED "$folder/console" || fail "$(grep LAB-FAILED "$folder/console")" "look at $folder/console"

@@ -1,10 +1,10 @@
 # shellcheck shell=bash
-# What the lab's scripts share: where things are, how to fail, how to run something inside the unpacked Debian.
+# Shared by the lab's scripts: paths, error messages, and how to run a command in the unpacked Debian.
 set -euo pipefail
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 LAB=$(realpath -m "${LAB:-$HERE/../../.lab}")
-DEBIAN=$LAB/debian # a Debian of its own: compilers, emulator, perf; what the guests get is made below its /lab
+DEBIAN=$LAB/debian # a Debian of its own: compilers, emulator, perf; files for the guests are made below its /lab
 
 say() { printf 'lab: %s\n' "$*" >&2; }
 
@@ -13,7 +13,7 @@ fail() { # what, remedy
     exit 2
 }
 
-need() { # tools that have to be on this machine
+need() { # tools that this machine must have
     local tool
     for tool; do
         command -v "$tool" > /dev/null || fail "$tool is not on this machine" \
@@ -21,7 +21,7 @@ need() { # tools that have to be on this machine
     done
 }
 
-inside() { # run a command in the unpacked Debian; nothing outside $LAB can be written through it but /dev
+inside() { # run a command in the unpacked Debian; outside $LAB it can write only to /dev
     local user=()
     [ "$(id -u)" = 0 ] || user=(--map-root-user)
     # shellcheck disable=SC2016 # expanded by the inner shell

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# oracle.sh FOLDER [FIRST_SEED]: random permission changes on every kernel of kernels.csv, one guest for each mix of
-# mixes.csv; FOLDER/KERNEL-SEED.jsonl is what the kernel did. The mixes take the seeds from FIRST_SEED on (default: the
-# time, so that no two calls make the same changes); what is there already is not made again.
+# oracle.sh FOLDER [FIRST_SEED]: makes random permission changes on every kernel of kernels.csv, one guest for each mix
+# of mixes.csv, and records what the kernel did in FOLDER/KERNEL-SEED.jsonl. Seeds count up from FIRST_SEED (default: the
+# time, so every call makes other changes). Existing files are kept.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -16,7 +16,7 @@ for kernel in $(kernels); do
         to=$folder/${kernel//[.-]/}-$seed.jsonl
         if [ ! -e "$to" ]; then
             "$HERE/guest.sh" "$kernel" "$memory" 1 "$folder/guest.$$" changes "seed=$seed" "mix=$mix" "cases=$cases" \
-                init_on_alloc=0 < /dev/null # memory that is only taken, never read
+                init_on_alloc=0 < /dev/null # most memory is only allocated, never read
             mv "$folder/guest.$$/changes.jsonl" "$to"
             rm -r "$folder/guest.$$"
             say "$kernel, mix $mix, seed $seed: $(grep -c '"t":"op"' "$to") changes"

@@ -2,7 +2,7 @@
 # record.sh WORKLOAD FOLDER [SEED]: records a workload of workloads.csv as a bundle in the layout of data/captures.
 #
 # DETERMINISTIC=1 counts time in instructions: the same lab and the same seed give the same bytes. Without it two
-# recordings differ as two runs on a machine do (the gaps between CPUs mean nothing either way: see README.md).
+# recordings differ as two runs on a machine do. Either way the gaps between CPUs mean nothing: see README.md.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -10,8 +10,8 @@
 workload=$1 folder=$2 seed=${3:-1}
 of() { field "$HERE/workloads.csv" "$workload" "$1"; }
 [ -n "$(of kernel)" ] || fail "no workload '$workload'" \
-    "there are (data/lab/workloads.csv): $(tail -n +2 "$HERE/workloads.csv" | cut -d, -f1 | paste -sd ' ')"
-[ ! -e "$folder" ] || fail "$folder is there already" "name a folder that is not"
+    "data/lab/workloads.csv has: $(tail -n +2 "$HERE/workloads.csv" | cut -d, -f1 | paste -sd ' ')"
+[ ! -e "$folder" ] || fail "$folder exists" "name a new folder"
 
 recorder=$(of recorder) arguments=()
 case $recorder in

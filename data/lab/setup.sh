@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# make lab: everything that record.sh and oracle.sh need, unpacked below $LAB; nothing is installed on this machine.
+# make lab: unpacks everything that record.sh and oracle.sh need below $LAB; installs nothing on this machine.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-private_apt() { # an apt of our own: its lists, its cache and no installed package
+private_apt() { # an apt of our own: its lists, its cache, and no installed packages
     local keyring mirror security suite
     mirror=${DEBIAN_MIRROR:-$(apt_mirror Debian)}
     security=${DEBIAN_SECURITY_MIRROR:-$(apt_mirror Debian-Security)}
     if [ -z "$mirror" ] || [ -z "$security" ]; then
-        fail "this machine's apt knows no Debian mirror" \
-            "name them: DEBIAN_MIRROR=... DEBIAN_SECURITY_MIRROR=... make lab"
+        fail "the apt of this machine has no Debian mirror" \
+            "name two: DEBIAN_MIRROR=... DEBIAN_SECURITY_MIRROR=... make lab"
     fi
     keyring=$(compgen -G '/usr/share/keyrings/debian-archive-keyring.[gp][pg][gp]' | head -n 1) \
         || fail "Debian's keys are not on this machine" "install debian-archive-keyring"
@@ -67,7 +67,7 @@ tools() { # compilers, emulator, perf: the packages of packages.txt and what the
     fi
 }
 
-download() { # package...: into $LAB/packages, unless it is there
+download() { # package...: into $LAB/packages, unless they are there
     local package
     mkdir -p "$LAB/packages"
     for package; do
@@ -78,7 +78,7 @@ download() { # package...: into $LAB/packages, unless it is there
 
 known() { apt-cache show "$1" > /dev/null 2>&1; }
 
-release_of() { # kernel: the pinned release, or the newest of its kind where Debian has dropped it
+release_of() { # kernel: the pinned release, or the newest of its kind if Debian has dropped that
     local kernel=$1 pinned newest
     pinned=$(field "$HERE/kernels.csv" "$kernel" release)
     if known "linux-headers-$pinned:$(field "$HERE/kernels.csv" "$kernel" architecture)"; then
@@ -92,7 +92,7 @@ release_of() { # kernel: the pinned release, or the newest of its kind where Deb
     echo "$newest"
 }
 
-kernel() { # kernel: its image, and the headers that modules are built against
+kernel() { # kernel: its image, and the headers to build modules against
     local kernel=$1 to=$DEBIAN/lab/$1 architecture release headers image more
     architecture=$(field "$HERE/kernels.csv" "$kernel" architecture)
     release=$(release_of "$kernel")
@@ -112,21 +112,21 @@ kernel() { # kernel: its image, and the headers that modules are built against
     echo "$release" > "$to/release"
 }
 
-programs() { # kernel: the modules and the guest's programs
+programs() { # kernel: the module and the guest's programs
     local kernel=$1 to=$DEBIAN/lab/$1 release cross='' make=()
     release=$(< "$to/release")
     if [ "$(field "$HERE/kernels.csv" "$kernel" architecture)" = arm64 ]; then
         cross=aarch64-linux-gnu-
         make=(ARCH=arm64 "CROSS_COMPILE=$cross")
     fi
-    say "$kernel: building the modules and the guest's programs"
+    say "$kernel: building the module and the guest's programs"
     rm -rf "${to:?}/module" "${to:?}/bin"
     cp -r "$HERE/module" "$to/module"
     mkdir "$to/bin"
     cp "$HERE"/guest/*.c "$to/bin"
     inside make -s -C "/usr/src/linux-headers-$release" M="/lab/$kernel/module" CC="${cross}gcc-14" \
         "${make[@]}" CONFIG_DEBUG_INFO_BTF_MODULES= modules > "$to/build.log" 2>&1 \
-        || fail "the modules do not build for $release: $(tail -3 "$to/build.log")" "see $to/build.log"
+        || fail "the module does not build for $release: $(tail -3 "$to/build.log")" "see $to/build.log"
     for source in "$to"/bin/*.c; do
         inside "${cross}gcc-14" -O1 -Wall -Werror -static -o "/lab/$kernel/bin/$(basename "$source" .c)" \
             "/lab/$kernel/bin/$(basename "$source")"
@@ -167,7 +167,7 @@ perf_initramfs() { # perf with the libraries it needs, as a second archive after
 archive() { # folder, file (both inside)
     chmod -R u=rwX,go=rX "$DEBIAN$1"
     chmod 755 "$DEBIAN$1"/bin/* "$DEBIAN$1"/init 2> /dev/null || true
-    find "$DEBIAN$1" -exec touch -h -d @0 {} + # what the archive says of them
+    find "$DEBIAN$1" -exec touch -h -d @0 {} + # the times in the archive
     # shellcheck disable=SC2016 # expanded by the inner shell
     inside sh -c 'cd "$0" && find . | LC_ALL=C sort | busybox cpio -o -H newc -R 0:0 --renumber-inodes 2> /dev/null > "$1"' "$1" "$2"
 }

@@ -1,5 +1,5 @@
--- How far recordings of one workload lie apart: what /proc said before and after each, by the quantities of table
--- validation. For a warehouse of bundles WORKLOAD-1, WORKLOAD-2, ... from record.sh.
+-- How much recordings of one workload differ: what /proc showed before and after each, by the quantities of table
+-- validation. For a warehouse with the bundles WORKLOAD-1, WORKLOAD-2, ... of record.sh.
 WITH value AS (
     SELECT capture_id, moment, 'free_blocks' AS quantity, zone, page_order, blocks AS value
     FROM free_blocks WHERE migratetype IS NULL
@@ -8,8 +8,7 @@ WITH value AS (
     UNION ALL SELECT capture_id, moment, 'huge_blocks_free', zone, NULL, blocks << (page_order - 9)
     FROM free_blocks WHERE migratetype IS NULL AND page_order >= 9
     UNION ALL SELECT capture_id, moment, lower(migratetype::VARCHAR) || '_pageblocks', zone, NULL, blocks FROM pageblocks
-    UNION ALL SELECT capture_id, moment, 'pcp_pages', regexp_extract(name, 'zone (\w+)', 1), NULL, value
-    FROM snapshot_value WHERE source = 'zoneinfo' AND name SIMILAR TO '.*, cpu \d+ count'
+    UNION ALL SELECT capture_id, moment, 'pcp_pages', zone, NULL, value FROM pageset WHERE name = 'count'
     UNION ALL SELECT capture_id, moment, 'page_table_pages', NULL, NULL, value
     FROM snapshot_value WHERE source = 'vmstat' AND name = 'nr_page_table_pages'
 )

@@ -1,7 +1,7 @@
-"""The trace formats: what they are, and how to tell which one a file is.
+"""The trace formats: what they are, and how to recognise which one a file is in.
 
-A format that can be read is a module with ``open_trace(paths, context)``, which gives a ``Trace`` (ingest/trace.py). A
-text format's is a compiled ``scan_block`` under formats/text/reader.py; see formats/text/scan.py for what it fills.
+A format is a module with ``open_trace(paths, context)``, which gives a ``Trace`` (ingest/trace.py). A
+text format is a compiled ``scan_block`` that formats/text/reader.py drives; formats/text/scan.py says what it fills.
 """
 
 import re
@@ -20,24 +20,19 @@ class Format:
 
     Args:
         name: what ``--format`` calls it.
-        about: what writes it, and for one that cannot be read what to do instead.
-        module: where its ``open_trace`` is; empty: it cannot be read yet.
+        about: what writes it.
+        module: where its ``open_trace`` is.
         line: what one of its lines looks like (text formats).
         magic: what such a file begins with (binary formats).
-        files: what its files are called within a bundle, where nothing in them tells the format.
+        files: what its files are called within a bundle, where their contents do not show the format.
     """
 
     name: str
     about: str
-    module: str = ""
+    module: str
     line: re.Pattern[bytes] | None = None
     magic: tuple[bytes, ...] = ()
     files: str = ""
-
-    @property
-    def readable(self) -> bool:
-        """Whether it can be imported."""
-        return bool(self.module)
 
     def open_trace(self, paths: Sequence[Path], context: Context) -> Trace:
         """Open the parts of one trace.
@@ -94,12 +89,12 @@ NAMES = tuple(form.name for form in FORMATS)
 
 
 def called(path: Path) -> Format | None:
-    """The format of a file by its place in a bundle; None: nothing follows from it."""
+    """The format of a file by its place in a bundle; None: the place does not say it."""
     return next((form for form in FORMATS if form.files and path.absolute().match(form.files)), None)
 
 
 def known(head: bytes) -> Format | None:
-    """The format of a file that begins with these bytes; None: not one that ptpool knows."""
+    """The format of a file that begins with these bytes; None: an unknown one."""
     for form in FORMATS:
         if head.startswith(form.magic):
             return form
@@ -113,22 +108,12 @@ def sniff(head: bytes, where: str) -> Format:
     """The format of a file that begins with these bytes.
 
     Raises:
-        UsageError: it is in none, or in one that cannot be read yet.
+        UsageError: it is of none.
     """
     form = known(head)
-    if form is not None and form.readable:
-        return form
     if form is not None:
-        raise refusal(form, where)
+        return form
     if not head:
-        raise UsageError(
-            f"{where}: the file is empty", "record again; a trace of mm_page_alloc and mm_page_free is needed"
-        )
+        raise UsageError(f"{where}: the file is empty", "record mm_page_alloc and mm_page_free again")
     kind = "binary data" if b"\0" in head else "text without a trace line"
-    raise UsageError(f"{where}: not a trace ({kind})", "formats that are known: ptpool ingest formats")
-
-
-def refusal(form: Format, where: str) -> UsageError:
-    """Why a format that is known cannot be imported."""
-    written_by, remedy = form.about.split("; ", 1)
-    return UsageError(f"{where}: {written_by} is not read yet", remedy)
+    raise UsageError(f"{where}: not a trace ({kind})", "for the formats that can be read: ptpool ingest formats")

@@ -1,19 +1,18 @@
-"""The command `ptpool ingest capture`: from options to a plan, from a recording to words."""
+"""The command `ptpool ingest capture`: options become a plan, and what was recorded is printed."""
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ingest.recorder.plan import BACKENDS, Plan
-from ingest.recorder.recording import Recording, record
+from ingest.recorder.recording import RecordingSummary, record
 from ptpool.errors import UsageError
 from ptpool.options import note, say
+from ptpool.text import bytes_of
 
 _STANDARD_ERROR = 2
-_UNITS = {"K": 10, "M": 20, "G": 30}
 
 
 def capture_command(
@@ -27,10 +26,10 @@ def capture_command(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Record a bundle and say what is in it.
+    """Record a bundle and print what is in it.
 
     Raises:
-        UsageError: the options make no plan, or nothing can be recorded.
+        UsageError: an option is wrong, or nothing can be recorded.
     """
     if backend is not None and backend not in BACKENDS:
         raise UsageError(f"--backend {backend}: no such backend", f"there are: {', '.join(BACKENDS)}")
@@ -46,23 +45,26 @@ def capture_command(
 
 
 def _size(text: str) -> int:
-    match = re.fullmatch(r"(\d+)([KMG])i?B?", text)
-    size = int(match[1]) << _UNITS[match[2]] if match else 0
+    size = bytes_of(text) or 0
     if not 1 << 16 <= size < 1 << 40:
-        raise UsageError(f"--buffer {text}: not a size", "write it like 64M: bytes per CPU, at least 64K")
+        raise UsageError(f"--buffer {text}: not a size of 64K to 1T", "write it like 64M: bytes per CPU")
     return size
 
 
-def _said(out: Path, done: Recording) -> list[str]:
+def _said(out: Path, done: RecordingSummary) -> list[str]:
     lost = f"{done.lost_events:,} lost" if done.lost_events else "none lost"
     lines = [f"{out}: {done.events:,} events, {lost}, {done.bytes / 1e6:,.1f} MB, {done.seconds:.1f} s"]
     if done.exit_status is not None:
         how = f"status {done.exit_status}" if done.exit_status >= 0 else f"signal {-done.exit_status}"
-        lines.append(f"  the command ended with {how}{'' if done.ended_by == 'command' else ', told to by us'}")
+        lines.append(
+            f"  the command ended with {how}{'' if done.ended_by == 'command' else ' when the recording stopped it'}"
+        )
     if done.lost_events:
         lines.append(f"  events were lost: --buffer {max(done.buffer_bytes_per_cpu >> 18, 1)}M may hold them")
     if done.missing:
-        lines.append(f"  not there, or not readable: {', '.join(done.missing)}")
+        lines.append(f"  missing or not readable: {', '.join(done.missing)}")
     if not done.redacted:
-        lines.append("  holds names of tasks, the host's name, command lines and swap files; --redact leaves them out")
+        lines.append(
+            "  the bundle has names of tasks and of the host, command lines and swap files; --redact leaves them out"
+        )
     return lines

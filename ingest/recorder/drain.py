@@ -6,14 +6,14 @@ import select
 import threading
 from pathlib import Path
 
-_IDLE_S = 0.05  # how long a reader rests where poll() returns though there is no full page: without buffer_percent
+_IDLE_S = 0.05  # rest of a reader after poll() returned without a full page: on kernels without buffer_percent
 _POLL_MS = 200
 
 
 class Drain:
     """Copies per_cpu/cpuN/trace_pipe_raw of a tracefs instance.
 
-    While the kernel records, whole pages are taken only: the page that is being filled would be copied half empty.
+    While the kernel records, only full pages are copied: the page being filled would be copied half empty.
 
     Args:
         cpus: folders cpuN of the instance.
@@ -59,14 +59,14 @@ class Drain:
         """Bytes written so far.
 
         Raises:
-            OSError: a reader could not go on.
+            OSError: a reader failed.
         """
         if self._failure is not None:
             raise self._failure
         return sum(reader.written for reader in self._readers)
 
     def finish(self) -> None:
-        """Write everything that is left, once nothing is recorded any more.
+        """Write the rest, after recording has stopped.
 
         Raises:
             OSError: it cannot be written.
@@ -94,11 +94,11 @@ class _Reader:
         self._poll.register(self._source, select.POLLIN)
 
     def wait(self) -> bool:
-        """Until the kernel says that enough is there, or for a moment; whether it did."""
+        """Wait briefly until the kernel reports enough data; False: it did not."""
         return bool(self._poll.poll(_POLL_MS))
 
     def take_full_pages(self) -> bool:
-        """Copy the pages that are full by the kernel's own count of bytes; whether there was any."""
+        """Copy the pages that are full by the kernel's count of bytes; False: there was none."""
         held = re.search(r"^bytes: (\d+)", self._stats.read_text(), re.MULTILINE)
         full = int(held[1]) // len(self._buffer) if held else 0
         for _ in range(full):

@@ -20,21 +20,21 @@ _LOST, _SAMPLE, _LOST_SAMPLES = 2, 9, 13  # enum perf_event_type (include/uapi/l
 
 
 def missing(tracefs: Tracefs) -> tuple[str, str] | None:
-    """What keeps perf from recording here, and the remedy; None: nothing."""
+    """What prevents perf from recording here, and the remedy; None: nothing."""
     perf = shutil.which("perf")
     if perf is None:
-        return "there is no perf", "install it (Debian: linux-perf, Fedora: perf)"
+        return "perf is not installed", "install it (Debian: linux-perf, Fedora: perf)"
     try:
-        told = subprocess.run([perf, "record", "-h"], capture_output=True, text=True, check=False, timeout=20)
+        answer = subprocess.run([perf, "record", "-h"], capture_output=True, text=True, check=False, timeout=20)
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"{perf} does not run ({error})", "install the perf of this kernel"
-    if "--control" not in told.stdout + told.stderr:
-        said = (told.stderr.strip() or "no --control").splitlines()[0]
+    if "--control" not in answer.stdout + answer.stderr:
+        said = (answer.stderr.strip() or "no --control").splitlines()[0]
         return f"{perf} does not work here ({said})", "install perf 5.10 or newer"
     if (reason := tracefs.missing()) is not None:
         return reason
     if os.geteuid() != 0:  # raw tracepoints of all CPUs: kernel.perf_event_paranoid=-1, or root
-        return "the whole machine may be recorded by root only", "run it as root (sudo)"
+        return "only root may record the whole machine", "run it as root (sudo)"
     return None
 
 
@@ -42,7 +42,7 @@ class PerfRecorder:
     """Records with `perf record -a -g`.
 
     Args:
-        tracefs: of this machine, which says what events there are.
+        tracefs: of this machine; it has the list of events.
         folder: of the bundle.
         buffer: bytes of buffer per CPU; perf takes a power of two.
     """
@@ -66,22 +66,22 @@ class PerfRecorder:
         with (self._folder / "perf_record.log").open("wb") as log:
             self._perf = subprocess.Popen(
                 [*self._arguments, f"--control=fd:{commands},{answers}", "--", "cat"],
-                stdin=subprocess.PIPE,  # cat ends, and perf with it, when this is closed: also if we are killed
+                stdin=subprocess.PIPE,  # cat, and perf with it, ends when this is closed, even by a kill of ptpool
                 stdout=log,
                 stderr=log,
                 pass_fds=(commands, answers),
-                start_new_session=True,  # Ctrl-C is for us to hear
+                start_new_session=True,  # Ctrl-C is for ptpool only
             )
         os.close(commands)
         os.close(answers)
         try:
-            self._tell("disable")  # as it is: the answer says that perf is ready
+            self._send("disable")  # it is disabled already: the answer shows that perf is ready
         except BaseException:
             self.__exit__(None, None, None)
             raise
         return self
 
-    def _tell(self, command: str) -> None:
+    def _send(self, command: str) -> None:
         with suppress(BrokenPipeError):
             os.write(self._commands, command.encode() + b"\n")
         ready, _, _ = select.select([self._answers], [], [], _READY_S)
@@ -90,19 +90,19 @@ class PerfRecorder:
 
     def _broken(self, what: str) -> UsageError:
         said = (self._folder / "perf_record.log").read_text(errors="replace").split("\n")
-        words = next((line.strip() for line in said if line.strip()), "it says nothing")
+        words = next((line.strip() for line in said if line.strip()), "it printed nothing")
         return UsageError(f"perf record {what}: {words[:200]}", "record with --backend tracefs, or a smaller --buffer")
 
     def start(self) -> None:
         """Begin to record."""
-        self._tell("enable")
+        self._send("enable")
 
     def stop(self) -> None:
         """Stop recording."""
-        self._tell("disable")
+        self._send("disable")
 
     def status(self) -> Status:
-        """How far the recording is.
+        """Counts so far.
 
         Raises:
             UsageError: perf has ended.
@@ -112,7 +112,7 @@ class PerfRecorder:
         return self._progress.status()
 
     def finish(self, pseudonyms: Pseudonyms | None) -> Status:
-        """Let perf write what is left; perf.data holds names in many places, so redacted it is perf script's text.
+        """Let perf write the rest; perf.data has names in many places, so a redacted recording is perf script's text.
 
         Raises:
             UsageError: perf script fails.
@@ -153,10 +153,10 @@ class _Progress:
     def __init__(self, path: Path) -> None:
         self._path, self._at = path, 0
         self._status = Status()
-        self._lost = {_LOST: 0, _LOST_SAMPLES: 0}  # the same losses: as they happen, and perf's own count of them
+        self._lost = {_LOST: 0, _LOST_SAMPLES: 0}  # the same losses: as they happen, and by perf's own count
 
     def status(self) -> Status:
-        """What is in the file by now."""
+        """Counts of what is in the file so far."""
         with self._path.open("rb") as file:
             if not self._at:
                 file.seek(_DATA_OFFSET)

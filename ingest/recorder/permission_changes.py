@@ -1,8 +1,8 @@
-"""Permission changes of the direct map, by a kernel probe: those that split no leaf show in no page event.
+"""Permission changes of the direct map, by a kernel probe: a change that splits no leaf causes no page event.
 
-The probed function makes all of them: what set_memory_*() was called for, the alias of a vmalloc or module page in the
-direct map, and set_direct_map_*() (arch/x86/mm/pat/set_memory.c, seen on 6.1, 6.12 and 7.3). Other architectures have
-none, and neither have kernels without kprobes. There are few: they have an instance of their own, written as text.
+The probed function makes all of them: those of set_memory_*(), of the alias of a vmalloc or module page in the direct
+map, and of set_direct_map_*() (arch/x86/mm/pat/set_memory.c, seen on 6.1, 6.12 and 7.3). Other architectures and
+kernels without kprobes have no such probe. The events are few: they have an instance of their own, written as text.
 """
 
 import os
@@ -21,12 +21,12 @@ _FUNCTION = "__change_page_attr_set_clr"
 _ARGUMENTS = (
     "address=+0(+0($arg1)):x64 set=+16($arg1):x64 clear=+24($arg1):x64 pages=+32($arg1):u64 flags=+56($arg1):x32"
 )
-_WHERE_THE_MAP_BEGINS = "page_offset_base=@page_offset_base:x64"  # moved by KASLR (arch/x86/mm/kaslr.c)
+_MAP_BASE = "page_offset_base=@page_offset_base:x64"  # moved by KASLR (arch/x86/mm/kaslr.c)
 _EVENT = re.compile(r"^p\S*:(ptpool_(\d+)/permission_change) ", re.MULTILINE)
 
 
-class PermissionChanges:
-    """Records them while entered, where this kernel can.
+class PermissionChangeRecorder:
+    """Records permission changes while entered, where this kernel can.
 
     Args:
         tracefs: of this machine.
@@ -40,12 +40,12 @@ class PermissionChanges:
 
     @property
     def recorded(self) -> bool:
-        """Whether they are."""
+        """Whether they are recorded."""
         return self._instance is not None
 
-    def __enter__(self) -> "PermissionChanges":
-        arguments = (f"{_ARGUMENTS} {_WHERE_THE_MAP_BEGINS}", _ARGUMENTS)
-        if any(_tell(self._tracefs, f"p:{self._event} {_FUNCTION} {words}") for words in arguments):
+    def __enter__(self) -> "PermissionChangeRecorder":
+        arguments = (f"{_ARGUMENTS} {_MAP_BASE}", _ARGUMENTS)
+        if any(_set_probe(self._tracefs, f"p:{self._event} {_FUNCTION} {words}") for words in arguments):
             try:
                 self._set_up(self._tracefs.create(self._name))
             except OSError:
@@ -67,7 +67,7 @@ class PermissionChanges:
         self._instance = instance
 
     def switch(self, on: bool) -> None:
-        """Begin to record, or record no more."""
+        """Start or stop recording."""
         if self._instance is not None:
             write_setting(self._instance / "tracing_on", "1" if on else "0")
 
@@ -83,20 +83,20 @@ class PermissionChanges:
         self._instance = None
         with suppress(OSError):
             self._tracefs.remove(self._name)
-        _tell(self._tracefs, f"-:{self._event}")
+        _set_probe(self._tracefs, f"-:{self._event}")
 
 
 def sweep(tracefs: Tracefs) -> list[str]:
-    """Remove the probes that crashed captures left behind, once no instance uses them; their names."""
+    """Remove the probes that crashed captures left behind, once no instance uses them; returns their names."""
     try:
         found = _EVENT.findall((tracefs.path / "kprobe_events").read_text())
     except OSError:
         return []
-    return [event for event, pid in found if tracefs.is_gone(pid) and _tell(tracefs, f"-:{event}")]
+    return [event for event, pid in found if tracefs.is_gone(pid) and _set_probe(tracefs, f"-:{event}")]
 
 
-def _tell(tracefs: Tracefs, command: str) -> bool:
-    """Add or remove a probe; whether the kernel did."""
+def _set_probe(tracefs: Tracefs, command: str) -> bool:
+    """Add or remove a probe; False: the kernel refused."""
     try:
         file = os.open(tracefs.path / "kprobe_events", os.O_WRONLY | os.O_APPEND)  # to truncate would remove all probes
     except OSError:

@@ -7,6 +7,7 @@ from pathlib import Path
 from ingest.recorder import perf
 from ingest.recorder.tracefs import Tracefs
 from ptpool.errors import UsageError
+from ptpool.text import size
 
 BACKENDS = ("tracefs", "perf")
 
@@ -19,12 +20,12 @@ class Plan:
     """What to record.
 
     Args:
-        out: the bundle to make.
-        command: what to run meanwhile; empty: nothing.
-        seconds: when to end at the latest; None: when COMMAND ends, or at an interrupt.
+        out: folder of the bundle.
+        command: the command to record; empty: none.
+        seconds: the longest time; None: until COMMAND ends, or an interrupt.
         backend: tracefs or perf; None: the first that works.
         buffer: bytes per CPU; None: by memory and CPUs.
-        redact: leave out what tells about people.
+        redact: leave out names of people, programs and files.
     """
 
     out: Path
@@ -36,10 +37,10 @@ class Plan:
 
 
 def choose(wanted: str | None, tracefs: Tracefs) -> str:
-    """The backend that works here; where one is asked for, that one.
+    """The backend to record with: the one asked for, or the first that works here.
 
     Raises:
-        UsageError: none does, with what is missing and the remedy.
+        UsageError: none works; the message has what is missing and the remedy.
     """
     reasons = {}
     for name in [wanted] if wanted else BACKENDS:
@@ -53,15 +54,15 @@ def choose(wanted: str | None, tracefs: Tracefs) -> str:
 
 
 def buffer_size(wanted: int | None, available: int, cpus: int) -> int:
-    """Bytes of buffer per CPU, a power of two: 64 MiB if all take a sixteenth of the available memory at most.
+    """Bytes of buffer per CPU, a power of two: 64M, or less where all would take more than 1/16 of available memory.
 
     Raises:
-        UsageError: those asked for would take more than half of it.
+        UsageError: the buffers asked for would take more than half of it.
     """
     if wanted is not None and wanted * cpus > available // 2:
         raise UsageError(
-            f"--buffer: {wanted >> 20} MiB for each of {cpus} CPUs is more than half of the available memory",
-            f"ask for at most {available // 2 // cpus >> 20}M",
+            f"--buffer: {wanted >> 20}M for each of {cpus} CPUs is more than half of the available memory",
+            f"ask for at most {size(available // 2 // cpus)}",
         )
     fair = wanted or min(max(available // _SHARE_OF_MEMORY // cpus, _SMALLEST_BUFFER), _LARGEST_BUFFER)
     return 1 << fair.bit_length() - 1

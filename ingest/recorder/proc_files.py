@@ -1,4 +1,4 @@
-"""What /proc and /sys say: snapshots before and after a recording, and files that describe the machine."""
+"""Copies of /proc and /sys: snapshots before and after a recording, and files that describe the machine."""
 
 import mmap
 import os
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ingest.bundle import SNAPSHOTS
-from ingest.snapshots.proc import MalformedError, zoneinfo
+from ingest.snapshots.proc import MalformedError, memory_end, read_text, zoneinfo
 
 KPAGEFLAGS = "kpageflags.u64le.zst"
 MACHINE = {
@@ -20,7 +20,7 @@ MACHINE = {
     "modules": "proc/modules",
     "thp_enabled": "sys/kernel/mm/transparent_hugepage/enabled",
 }
-PERSONAL = ("cmdline", "version", "swaps")  # hold names of hosts, users and paths: not stored by --redact
+PERSONAL = ("cmdline", "version", "swaps")  # names of hosts, users and paths: left out by --redact
 
 _PAGE_TABLES = ("sys/kernel/debug/page_tables/kernel", "sys/kernel/debug/kernel_page_tables")  # CONFIG_PTDUMP_DEBUGFS
 _STEP = 4 << 20
@@ -28,7 +28,7 @@ _USERS_SYMBOL = re.compile(rb"([0-9a-f]+ \w )\S+\s+\[(bpf|__builtin__\w+)\]$")
 
 
 class PageFlags:
-    """Room for /proc/kpageflags, taken before the recording so that reading it allocates nothing."""
+    """Memory for /proc/kpageflags, allocated before the recording: reading it then allocates nothing."""
 
     def __init__(self, root: Path) -> None:
         self._path = root / "proc/kpageflags"
@@ -38,10 +38,10 @@ class PageFlags:
         self._bytes = 0
 
     def read(self) -> None:
-        """Read the file, as far as it may be read.
+        """Read the file.
 
         Raises:
-            OSError: it may not be read.
+            OSError: it cannot be read.
         """
         if self._room is None:
             return
@@ -58,7 +58,7 @@ class PageFlags:
             os.close(source)
 
     def write(self, path: Path) -> None:
-        """Write what was read, compressed, and give the room back."""
+        """Write what was read, compressed, and release the memory."""
         if self._room is None:
             return
         if self._bytes:
@@ -68,7 +68,7 @@ class PageFlags:
 
 @dataclass
 class Moment:
-    """The snapshots of one moment, kept in memory until nothing is recorded any more."""
+    """The snapshots of one moment, kept in memory until recording has stopped."""
 
     root: Path
     files: dict[str, bytes] = field(default_factory=dict)
@@ -78,7 +78,7 @@ class Moment:
         self._flags = PageFlags(self.root)
 
     def take(self, *, flags_first: bool) -> None:
-        """Read everything: page flags take longest (0.3 s for 24 GiB), so they are farthest from the recording."""
+        """Read everything. Page flags take longest (0.3 s for 24 GiB), so they are read farthest from the recording."""
         if flags_first:
             self._take_flags()
         for name in SNAPSHOTS:
@@ -107,7 +107,7 @@ class Moment:
 
 
 def write_machine(root: Path, folder: Path, *, redact: bool) -> list[str]:
-    """Write the files that describe the machine; the names of those that cannot be read."""
+    """Write the files that describe the machine; returns the names of those that cannot be read."""
     missing = []
     kernel = root / "proc/sys/kernel"
     for name, source in MACHINE.items():
@@ -150,7 +150,7 @@ def kernel_threads(root: Path) -> set[int]:
 
 
 def available_memory(root: Path) -> int:
-    """Bytes of MemAvailable; 0 where it is not said."""
+    """Bytes of MemAvailable; 0 where /proc/meminfo has none."""
     match = re.search(r"^MemAvailable: +(\d+) kB", (root / "proc/meminfo").read_text(), re.MULTILINE)
     return int(match[1]) << 10 if match else 0
 
@@ -165,7 +165,7 @@ def write_zst(path: Path, data: bytes | memoryview) -> None:
 
 def _sysctls(root: Path) -> Iterator[str]:
     for path in sorted((root / "proc/sys/vm").glob("*")):
-        if path.name == "stat_refresh":  # reading it is an order
+        if path.name == "stat_refresh":  # reading it triggers an update
             continue
         try:
             yield f"/proc/sys/vm/{path.name}:{path.read_text().strip()}\n"
@@ -174,7 +174,7 @@ def _sysctls(root: Path) -> Iterator[str]:
 
 
 def _symbols(root: Path, *, redact: bool) -> Iterator[bytes]:
-    """Lines of kallsyms; redacted, BPF programs and trampolines are called after their kind: users name them."""
+    """Lines of kallsyms; redacted, BPF programs and trampolines, which users name, are named after their kind."""
     with (root / "proc/kallsyms").open("rb") as file:
         for line in file:
             if redact and (match := _USERS_SYMBOL.match(line)):
@@ -184,10 +184,9 @@ def _symbols(root: Path, *, redact: bool) -> Iterator[bytes]:
 
 
 def _highest_page(root: Path) -> int:
-    """The page after the last one of any zone."""
+    """The page after the last one of any zone; 0 where no file says it."""
     try:
-        rows: dict[str, int] = dict(zoneinfo((root / "proc/zoneinfo").read_text().splitlines()))
+        values, _ = zoneinfo(read_text(root / "proc/zoneinfo"))
     except (OSError, MalformedError):
         return 0
-    starts = {name.removesuffix("start_pfn"): first for name, first in rows.items() if name.endswith(", start_pfn")}
-    return max((first + rows.get(f"{zone}spanned", 0) for zone, first in starts.items()), default=0)
+    return memory_end(dict(values)) or 0

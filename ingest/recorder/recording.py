@@ -1,4 +1,4 @@
-"""One recording from start to finish: the bundle is written under another name and renamed when it is whole."""
+"""One recording from start to finish: the bundle is written under another name and renamed when it is complete."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from types import FrameType, TracebackType
 from typing import Protocol
 
 from ingest.recorder.perf import PerfRecorder
-from ingest.recorder.permission_changes import PermissionChanges, sweep
+from ingest.recorder.permission_changes import PermissionChangeRecorder, sweep
 from ingest.recorder.plan import Plan, buffer_size, choose
 from ingest.recorder.proc_files import Moment, available_memory, kernel_threads, write_machine
 from ingest.recorder.redact import Pseudonyms
@@ -24,6 +24,7 @@ from ptpool import __version__
 from ptpool.errors import UsageError
 from ptpool.options import note
 from ptpool.progress import Meter, progress
+from ptpool.text import size
 
 _BACKENDS: dict[str, tuple[type[TracefsRecorder] | type[PerfRecorder], str]] = {
     "tracefs": (TracefsRecorder, "mono"),
@@ -32,12 +33,12 @@ _BACKENDS: dict[str, tuple[type[TracefsRecorder] | type[PerfRecorder], str]] = {
 """With the clock of each, as tracefs names it."""
 
 _TICK_S = 0.25
-_PATIENCE_S = 5.0  # how long a COMMAND that is told to end may take
+_PATIENCE_S = 5.0  # time that COMMAND has to end after SIGTERM
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Recorder(Protocol):
-    """A backend: entering it prepares everything, leaving it restores everything."""
+    """A backend: entering it prepares the recording, leaving it restores the machine."""
 
     def __enter__(self) -> "Recorder":
         """Prepare, not yet recording."""
@@ -51,18 +52,18 @@ class Recorder(Protocol):
         """Begin to record."""
 
     def stop(self) -> None:
-        """Record no more."""
+        """Stop recording."""
 
     def status(self) -> Status:
-        """How far the recording is."""
+        """Counts so far."""
 
     def finish(self, pseudonyms: Pseudonyms | None) -> Status:
-        """Write what is left, redacted if there are pseudonyms; what there is in all."""
+        """Write the rest, redacted if there are pseudonyms; returns the final counts."""
 
 
 @dataclass
-class Recording:
-    """What was recorded; the bundle's recording.json."""
+class RecordingSummary:
+    """What was recorded: the bundle's recording.json."""
 
     backend: str
     buffer_bytes_per_cpu: int
@@ -75,29 +76,29 @@ class Recording:
     exit_status: int | None = None  # of the command; -15: ended by signal 15
     bytes: int = 0
     events: int = 0
-    lost_events: int = 0  # as the kernel counts them: in tracefs, a stack is another one
+    lost_events: int = 0  # by the kernel's count: in tracefs, a stack is an event of its own
     lost_by_cpu: dict[str, int] = field(default_factory=dict)
-    permission_changes: bool = False  # whether those of the direct map are recorded, by a kprobe
+    permission_changes: bool = False  # of the direct map: whether a kprobe records them
     missing: list[str] = field(default_factory=list)  # files that could not be read
 
 
-def record(plan: Plan, *, root: Path = Path("/"), quiet: bool = False, output: int | None = None) -> Recording:
+def record(plan: Plan, *, root: Path = Path("/"), quiet: bool = False, output: int | None = None) -> RecordingSummary:
     """Record a bundle.
 
     Args:
         plan: what, and where to.
-        root: where the file system of the machine begins.
+        root: root directory of the machine.
         quiet: no progress.
         output: file descriptor for what COMMAND prints; None: ours.
 
     Raises:
-        UsageError: something is missing that recording needs, or the backend fails. No bundle is left behind.
+        UsageError: the machine cannot be recorded, or the backend fails. No bundle is left behind.
     """
     partial = plan.out.with_name(plan.out.name + ".partial")
     if plan.out.exists():
-        raise UsageError(f"{plan.out}: exists already", "name another folder with --out")
+        raise UsageError(f"{plan.out}: it exists already", "name another folder with --out")
     if partial.exists():
-        raise UsageError(f"{partial}: left by a capture that did not finish", f"remove it: rm -r {partial}")
+        raise UsageError(f"{partial}: it was left by a capture that did not finish", f"remove it: rm -r {partial}")
     if plan.command and shutil.which(plan.command[0]) is None:
         raise UsageError(f"{plan.command[0]}: no such command", "name a program after --, with its arguments")
     tracefs = Tracefs(root)
@@ -110,12 +111,12 @@ def record(plan: Plan, *, root: Path = Path("/"), quiet: bool = False, output: i
             partial.mkdir(parents=True)
         except OSError as error:
             raise UsageError(f"{partial}: {error.strerror}", "name another folder with --out") from error
-        note(f"recording with {backend}, {_size(buffer)} of buffer per CPU; Ctrl-C ends it and keeps it", quiet=quiet)
+        note(f"recording with {backend}, {size(buffer)} of buffer per CPU; Ctrl-C ends it and keeps it", quiet=quiet)
         try:
-            done = Recording(backend, buffer, plan.redact, command=[] if plan.redact else list(plan.command))
+            done = RecordingSummary(backend, buffer, plan.redact, command=[] if plan.redact else list(plan.command))
             made, clock = _BACKENDS[backend]
             recorder: Recorder = made(tracefs, partial, buffer)
-            changes = PermissionChanges(tracefs, clock)
+            changes = PermissionChangeRecorder(tracefs, clock)
             _Session(plan, partial, root, interrupts, done).run(recorder, changes, quiet, output)
             partial.rename(plan.out)
         except BaseException:
@@ -124,18 +125,14 @@ def record(plan: Plan, *, root: Path = Path("/"), quiet: bool = False, output: i
     return done
 
 
-def _size(bytes_: int) -> str:
-    return f"{bytes_ >> 20} MiB" if bytes_ >> 20 else f"{bytes_ >> 10} KiB"
-
-
 class _Interrupts:
-    """The first Ctrl-C (or SIGTERM, SIGHUP) ends the recording and keeps it, the second one drops it."""
+    """The first Ctrl-C (or SIGTERM, SIGHUP) ends the recording and keeps it, the second one discards it."""
 
     def __init__(self) -> None:
         self.seen = False
 
     def __enter__(self) -> "_Interrupts":
-        self._wakeup = signal.set_wakeup_fd(-1)  # the command line's own watch would end the process
+        self._wakeup = signal.set_wakeup_fd(-1)  # else the handler of ptpool's command line would end the process
         self._handlers = {number: signal.signal(number, self._note) for number in _ENDING_SIGNALS}
         return self
 
@@ -153,12 +150,12 @@ class _Interrupts:
 
 
 class _Session:
-    def __init__(self, plan: Plan, folder: Path, root: Path, interrupts: _Interrupts, done: Recording) -> None:
+    def __init__(self, plan: Plan, folder: Path, root: Path, interrupts: _Interrupts, done: RecordingSummary) -> None:
         self._plan, self._folder, self._root, self._interrupts, self._done = plan, folder, root, interrupts, done
         self._said_lost = 0
 
-    def run(self, recorder: Recorder, changes: PermissionChanges, quiet: bool, output: int | None) -> None:
-        """The order of things: docs/recording.md."""
+    def run(self, recorder: Recorder, changes: PermissionChangeRecorder, quiet: bool, output: int | None) -> None:
+        """Record; docs/recording.md explains the order of the steps."""
         plan, done = self._plan, self._done
         done.missing = write_machine(self._root, self._folder, redact=plan.redact)
         threads = kernel_threads(self._root)
@@ -195,16 +192,16 @@ class _Session:
     def _wait(
         self, recorder: Recorder, child: "subprocess.Popen[bytes] | None", began: float, meter: Meter, quiet: bool
     ) -> str:
-        """Until the recording is to end; why."""
+        """Wait for the end of the recording; returns its reason."""
         seconds = self._plan.seconds
         while True:
             status = recorder.status()
             elapsed = time.monotonic() - began
             lost = f", {status.lost:,} lost" if status.lost else ""
             meter(elapsed, f"{elapsed:.0f} s, {status.events:,} events{lost}, {status.bytes / 1e6:,.0f} MB")
-            if status.lost > 2 * self._said_lost:  # the first ones, and then each time there are twice as many
+            if status.lost > 2 * self._said_lost:  # at the first loss, and whenever the number has doubled
                 self._said_lost = status.lost
-                note(f"{status.lost:,} events lost so far: a larger --buffer or a faster disk is needed", quiet=quiet)
+                note(f"{status.lost:,} events lost so far: use a larger --buffer or a faster disk", quiet=quiet)
             if child is not None and child.poll() is not None:
                 return "command"
             if seconds is not None and elapsed >= seconds:
@@ -220,7 +217,7 @@ class _Session:
 
 
 def _end(child: "subprocess.Popen[bytes] | None") -> int | None:
-    """Exit status of COMMAND, which is ended if it still runs."""
+    """Exit status of COMMAND, which is terminated if it still runs."""
     if child is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Removes what tells about people from a recording: names of tasks become task-1, task-2, ...; user frames go."""
+"""Removes personal data from a recording: names of tasks become task-1, task-2, ...; user frames are dropped."""
 
 import re
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ _KERNEL_HALF = 1 << 63  # kernel addresses are in the upper half on every 64-bit
 
 
 class Pseudonyms:
-    """Names for tasks: the same for the same task name; kernel threads keep theirs.
+    """Pseudonyms of tasks: equal names get equal pseudonyms; kernel threads keep their names.
 
     Args:
         kernel_threads: their pids.
@@ -22,7 +22,7 @@ class Pseudonyms:
         self._names: dict[str, str] = {}
 
     def of(self, pid: int, comm: str) -> str:
-        """What to call a task."""
+        """The pseudonym of a task."""
         if pid in self._kernel_threads:
             return comm
         return self._names.setdefault(comm, f"task-{len(self._names) + 1}")
@@ -31,7 +31,7 @@ class Pseudonyms:
 def redact_perf_script(lines: Iterable[bytes], path: Path, pseudonyms: Pseudonyms) -> None:
     """Write the text of perf script (-F comm,tid,cpu,time,event,trace,ip,sym) without names and user frames, as zstd.
 
-    A line that is neither an event nor a kernel frame nor empty is left out: it may hold anything.
+    A line that is neither an event, a kernel frame nor empty is left out: it may hold anything.
     """
     import pyarrow as pa
 

@@ -1,11 +1,11 @@
-"""What a recorder tells while it records."""
+"""What a recorder reports while it records."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass
 class Status:
-    """Bytes written, events recorded and events lost by CPU (None: not said which), so far."""
+    """Bytes written, events recorded and events lost by CPU (None: on an unknown one), so far."""
 
     bytes: int = 0
     events: int = 0

@@ -1,6 +1,6 @@
-"""Recording with a tracefs instance of our own: nothing outside it is changed, and removing it restores everything.
+"""Recording with an own tracefs instance: nothing outside it is changed, and removing it restores everything.
 
-An instance is called ptpool-PID. One whose process is gone was left by a crash; the next capture removes it.
+An instance has the name ptpool-PID. If its process is gone, a crash left it; the next capture removes it.
 """
 
 import errno
@@ -17,7 +17,7 @@ from ingest.recorder.status import Status
 from ptpool.errors import UsageError
 
 EVENTS = ("kmem/mm_page_alloc", "kmem/mm_page_free")
-RARE_EVENTS = ("kmem/mm_page_alloc_extfrag",)  # where it exists: few, and tell when the allocator fell back
+RARE_EVENTS = ("kmem/mm_page_alloc_extfrag",)  # where it exists: few events, which show when the allocator fell back
 _FORMATS = ("header_page", "header_event", "ftrace/kernel_stack/format")
 
 _MOUNTS = ("sys/kernel/tracing", "sys/kernel/debug/tracing")
@@ -52,7 +52,7 @@ class Tracefs:
         (self.path / "instances" / name).rmdir()
 
     def sweep(self) -> list[str]:
-        """Remove instances that crashed captures left behind; their names."""
+        """Remove instances that crashed captures left behind; returns their names."""
         removed = []
         for name in self._stale():
             with suppress(OSError):
@@ -70,18 +70,18 @@ class Tracefs:
                 yield name
 
     def is_gone(self, pid: str) -> bool:
-        """Whether what carries this process number was left behind by a crash."""
+        """Whether an instance or probe with this process number was left behind by a crash."""
         return pid == str(os.getpid()) or not (self._root / "proc" / pid).exists()
 
     def missing(self) -> tuple[str, str] | None:
-        """What keeps us from recording here, and the remedy; None: nothing."""
+        """What prevents recording here, and the remedy; None: nothing."""
         lockdown = _text(self._root / "sys/kernel/security/lockdown")
         if "[confidentiality]" in lockdown:
             return "the kernel is locked down (confidentiality)", "boot with lockdown=integrity or none"
         try:
             mounted = any(self.path.iterdir())
         except PermissionError:
-            return f"{self.path} may be read by root only", "run it as root (sudo)"
+            return f"only root may read {self.path}", "run it as root (sudo)"
         except OSError:
             mounted = False
         if not mounted:
@@ -90,12 +90,12 @@ class Tracefs:
             present = {event: (self.path / "events" / event / "format").is_file() for event in EVENTS}
             instances = (self.path / "instances").is_dir()
         except PermissionError:
-            return f"{self.path} may be read by root only", "run it as root (sudo)"
+            return f"only root may read {self.path}", "run it as root (sudo)"
         for event, there in present.items():
             if not there:
                 return f"this kernel has no event {event}", "use a kernel with CONFIG_EVENT_TRACING"
         if not instances or not os.access(self.path / "instances", os.W_OK):
-            return f"{self.path}/instances may be written by root only", "run it as root (sudo)"
+            return f"only root may write {self.path}/instances", "run it as root (sudo)"
         if not any(line[:16].strip("0 ") for line in _head(self._root / "proc/kallsyms")):
             return "addresses in /proc/kallsyms are hidden", "sysctl kernel.kptr_restrict=1 (as root)"
         return None
@@ -125,7 +125,8 @@ class TracefsRecorder:
             self._instance = self._tracefs.create(self._name)
         except OSError as error:
             raise UsageError(
-                f"tracefs: no instance in {self._tracefs.path}/instances: {error.strerror}", "run it as root (sudo)"
+                f"tracefs: no instance can be made in {self._tracefs.path}/instances: {error.strerror}",
+                "run it as root (sudo)",
             ) from error
         try:
             self._set_up()
@@ -139,7 +140,7 @@ class TracefsRecorder:
         self._set("buffer_size_kb", str(self._buffer >> 10))
         self._set("options/stacktrace", "1")
         for option, value in (("trace_clock", "mono"), ("buffer_percent", str(_WAKE_AT_PERCENT))):
-            with suppress(UsageError):  # not on old kernels: their defaults do
+            with suppress(UsageError):  # old kernels lack them: their defaults will do
                 self._set(option, value)
         self._events = list(EVENTS)
         self._events += [event for event in RARE_EVENTS if (self._instance / "events" / event / "enable").exists()]
@@ -148,7 +149,7 @@ class TracefsRecorder:
         self._cpus = sorted((self._instance / "per_cpu").glob("cpu*"), key=lambda path: int(path.name[3:]))
         page = re.search(r"char data;\s*offset:(\d+);\s*size:(\d+);", self._get("events/header_page"))
         if page is None:
-            raise UsageError("tracefs: events/header_page says no page size", "record with --backend perf")
+            raise UsageError("tracefs: events/header_page has no page size", "record with --backend perf")
         self._drain = Drain(self._cpus, self._folder / "per_cpu", int(page[1]) + int(page[2]))
 
     def _set(self, name: str, value: str) -> None:
@@ -167,13 +168,13 @@ class TracefsRecorder:
         self._set("tracing_on", "1")
 
     def stop(self) -> None:
-        """Stop recording; what is still in the buffers stays there, and nothing is written until finish()."""
+        """Stop recording; the buffers keep their contents, and nothing is written until finish()."""
         self._set("tracing_on", "0")
         self._drain.pause()
         self._note_comms()
 
     def status(self) -> Status:
-        """How far the recording is; also the moment to learn the names of tasks.
+        """Counts so far; names of tasks are noted as well.
 
         Raises:
             OSError: the bundle cannot be written.
@@ -191,14 +192,14 @@ class TracefsRecorder:
             yield int(cpu.name[3:]), (cpu / "stats").read_text()
 
     def _note_comms(self) -> None:
-        """The kernel keeps the names of a few thousand tasks (old ones 128): ask often, the latest name counts."""
+        """Read the names of tasks; the kernel keeps a few thousand (old kernels 128). The latest name counts."""
         for line in _text(self._tracefs.path / "saved_cmdlines").splitlines():
             pid, _, comm = line.strip().partition(" ")
             if pid.isdigit() and comm != "<...>":
                 self._comms[int(pid)] = comm
 
     def finish(self, pseudonyms: Pseudonyms | None) -> Status:
-        """Write what is still in the buffers and what describes them; only saved_cmdlines holds names of tasks.
+        """Write the rest of the buffers and the files that describe them; only saved_cmdlines has names of tasks.
 
         Raises:
             OSError: the bundle cannot be written.
@@ -223,10 +224,10 @@ class TracefsRecorder:
 
 
 def write_setting(path: Path, value: str) -> None:
-    """Write a file of tracefs that is there.
+    """Write an existing file of tracefs.
 
     Raises:
-        OSError: it is not, or the kernel does not take the value.
+        OSError: it does not exist, or the kernel refuses the value.
     """
     file = os.open(path, os.O_WRONLY | os.O_TRUNC)
     try:

@@ -1,1 +1,1 @@
-"""What lies next to a trace: /proc files, page tables, symbols, and what they tell of the recorded machine."""
+"""The files next to a trace: /proc snapshots, page tables, symbols, and what they say about the recorded machine."""

@@ -1,13 +1,15 @@
-"""Kernel symbols: /proc/kallsyms, and from addresses of stacks to the names of functions."""
+"""Kernel symbols: from /proc/kallsyms, and from the addresses of stacks to the names of functions."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ingest.classify import without_tracer
 from ingest.source import DAMAGE, Bytes
 from ptpool.errors import UsageError
 
@@ -35,7 +37,7 @@ class Symbols:
     def moved(self, symbol: str, address: int) -> "Symbols":
         """The symbols of the same kernel booted so that one of `bounds` lies at an address (KASLR).
 
-        Where the kernel has moved, its modules lie elsewhere, too, by amounts that nobody knows: without them.
+        Its modules move by unknown amounts; they are left out where the kernel has moved.
         """
         there = self.bounds.get(symbol, address)
         if there == address:
@@ -54,6 +56,18 @@ class Symbols:
             self.names[place] if good else hex(address)
             for place, good, address in zip(places.tolist(), known.tolist(), addresses.tolist(), strict=True)
         ]
+
+    def stacks(self, chains: Sequence[bytes], address: str) -> Iterator[tuple[str, ...]]:
+        """Stacks of names, innermost first, without the tracer's own frames.
+
+        Args:
+            chains: the addresses of each stack.
+            address: their numpy type, with its byte order.
+        """
+        size = np.dtype(address).itemsize
+        names = iter(self.resolve(np.frombuffer(b"".join(chains), address).astype(np.uint64)))
+        for chain in chains:
+            yield without_tracer(list(islice(names, len(chain) // size)))
 
 
 NONE = Symbols(np.zeros(0, np.uint64), [])
@@ -87,5 +101,5 @@ def read_symbols(path: Path) -> Symbols:
     finally:
         data.close()
     if len(text) > LONGEST or not re.match(rb"[0-9a-f]+ \S \S", text):
-        raise UsageError(f"{path}: no kernel symbols", "copy /proc/kallsyms of the recorded machine, as root")
+        raise UsageError(f"{path}: it holds no kernel symbols", "copy /proc/kallsyms of the recorded machine, as root")
     return parse_symbols(bytes(text))

@@ -1,4 +1,4 @@
-"""What the files beside a trace say about the machine that was recorded."""
+"""What the files next to a trace say about the recorded machine."""
 
 import re
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ DEFAULT_PAGE = 4096
 
 
 @dataclass
-class Machine:
+class MachineFacts:
     """The recorded machine; None where no file says it."""
 
     kernel_release: str | None = None
@@ -20,15 +20,18 @@ class Machine:
     timing: str = "unknown"
 
 
-def describe(files: Mapping[str, str], values: Mapping[tuple[str, str], int], comments: list[str]) -> Machine:
-    """Put the machine together.
+def describe(
+    files: Mapping[str, str], values: Mapping[tuple[str, str], int], cpus: int | None, comments: list[str]
+) -> MachineFacts:
+    """Collect what is known about the machine.
 
     Args:
-        files: text of uname, cpuinfo, trace_clock, by name, as far as they exist.
+        files: text of uname, cpuinfo, trace_clock, by name; missing files are left out.
         values: (source, name) to value of one moment's zoneinfo and meminfo.
+        cpus: CPUs for which zoneinfo has a pageset; None where it has none.
         comments: comment lines of the trace itself (``perf script --header``, ftrace's ``#P:``).
     """
-    machine = Machine()
+    machine = MachineFacts()
     text = "\n".join(comments)
     if match := re.match(
         r"Linux (?:\(none\)|\S+) (\S+) .* (\w+) \S+$|Linux (?:\(none\)|\S+) (\S+)", files.get("uname", "").strip()
@@ -45,7 +48,7 @@ def describe(files: Mapping[str, str], values: Mapping[tuple[str, str], int], co
     if match := re.search(r"^# clockid: (\w+)", text, re.MULTILINE):
         machine.clock = machine.clock or match[1]
     machine.page_size = _page_size(machine.arch, values)
-    machine.cpus = _cpus(values, text)
+    machine.cpus = cpus or _cpus(text)
     present = [
         n for (source, name), n in values.items() if source == "zoneinfo" and re.search(r"zone \w+, present$", name)
     ]
@@ -60,27 +63,20 @@ def describe(files: Mapping[str, str], values: Mapping[tuple[str, str], int], co
 
 
 def _page_size(arch: str | None, values: Mapping[tuple[str, str], int]) -> int:
-    """4K but on arm64 with huge pages of another size: 2M, 32M and 512M belong to granules of 4K, 16K and 64K."""
+    """4K, except on arm64 by the size of huge pages: 2M, 32M and 512M belong to granules of 4K, 16K and 64K."""
     if arch == "aarch64":
         return {32768: 16384, 524288: 65536}.get(values.get(("meminfo", "Hugepagesize"), 0), DEFAULT_PAGE)
     return DEFAULT_PAGE
 
 
-def _cpus(values: Mapping[tuple[str, str], int], comments: str) -> int | None:
-    numbers = [
-        int(match[1])
-        for source, name in values
-        if source == "zoneinfo" and (match := re.search(r", cpu (\d+) count$", name))
-    ]
-    if numbers:
-        return max(numbers) + 1
+def _cpus(comments: str) -> int | None:
     if match := re.search(r"#P:(\d+)", comments) or re.search(r"^# nrcpus online : (\d+)", comments, re.MULTILINE):
         return int(match[1])
     return None
 
 
 def _timing(cpuinfo: str) -> str:
-    """Emulated under QEMU's TCG, real on a CPU that says it is no guest (x86 only), else unknown."""
+    """Emulated under QEMU's TCG, real on a CPU without the flag hypervisor (x86 only), else unknown."""
     if "QEMU TCG" in cpuinfo:
         return "emulated"
     flags = re.search(r"^flags\s*:(.*)$", cpuinfo, re.MULTILINE)
@@ -90,7 +86,7 @@ def _timing(cpuinfo: str) -> str:
 
 
 def midr(cpuinfo: str) -> list[tuple[str, int]]:
-    """Rows (name, value) of each arm64 CPU's main ID register, from the fields that /proc/cpuinfo makes of it."""
+    """Rows (name, value) of each arm64 CPU's main ID register, put together from its fields in /proc/cpuinfo."""
     rows = []
     for text in cpuinfo.split("\n\n"):
         fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())}

@@ -1,4 +1,4 @@
-"""The kernel's own page tables as debugfs shows them, cut down to the leaves of its direct map.
+"""The kernel's own page tables as debugfs shows them, reduced to the leaves of its direct map.
 
 Three texts are read: x86's ``page_tables/kernel`` (arch/x86/mm/dump_pagetables.c), arm64's ``kernel_page_tables``
 (arch/arm64/mm/ptdump.c), both of 6.18, and the walk that the lab's kernel module prints (pfn 0..97 608 KiB L1 ...).
@@ -36,7 +36,7 @@ def page_tables(lines: list[str], page_size: int, first_ram_pfn: int | None) -> 
             continue  # a table, or nothing
         else:
             if first_ram_pfn is None:
-                raise MalformedError(number, "the linear map has no addresses without iomem beside it")
+                raise MalformedError(number, "the address of the linear map needs iomem, which is not in the bundle")
             base = first - first_ram_pfn * page_size if base is None else base
             level = words[0].lower()
         if not {"RW", "ro"} & set(words):

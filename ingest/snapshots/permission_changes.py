@@ -19,8 +19,8 @@ _PAGE = 4096
 
 
 @dataclass(frozen=True)
-class Change:
-    """One change of pages of the direct map: page-table bits set and cleared, and by whom."""
+class PermissionChange:
+    """One change of pages of the direct map: the page-table bits it set and cleared, and its stack."""
 
     ts_ns: int
     cpu: int
@@ -33,28 +33,28 @@ class Change:
 
 
 @dataclass
-class Changes:
-    """What a recording holds.
+class PermissionChanges:
+    """The permission changes of a recording.
 
     Args:
         changes: in order of time.
-        unplaced: changes of pages that are not said.
+        unplaced: changes whose pages the recording does not say.
         lost: entries that were overwritten.
     """
 
-    changes: list[Change] = field(default_factory=list)
+    changes: list[PermissionChange] = field(default_factory=list)
     unplaced: int = 0
     lost: int = 0
 
 
-def read_changes(text: str, memory_end: int) -> Changes:
-    """Read the text; what lies outside the direct map or changes no bit is left out.
+def read_changes(text: str, memory_end: int) -> PermissionChanges:
+    """Read the text; changes outside the direct map, or of no bit, are left out.
 
     Args:
         text: of tracefs's trace, kernel/trace/trace_kprobe.c:print_kprobe_event.
         memory_end: the page after the machine's last one.
     """
-    found = Changes()
+    found = PermissionChanges()
     if match := _ANNOUNCED.search(text):
         found.lost = int(match[2]) - int(match[1])
     for entry, frames in _entries(text.splitlines()):
@@ -69,7 +69,7 @@ def read_changes(text: str, memory_end: int) -> Changes:
         if any(bits) and 0 <= pfn < memory_end:
             time = int(entry["s"]) * 10**9 + int(entry["us"]) * 1000
             found.changes.append(
-                Change(time, int(entry["cpu"]), int(entry["pid"]), pfn, int(change["pages"]), *bits, frames)
+                PermissionChange(time, int(entry["cpu"]), int(entry["pid"]), pfn, int(change["pages"]), *bits, frames)
             )
     return found
 

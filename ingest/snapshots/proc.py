@@ -1,11 +1,11 @@
-"""The /proc snapshots beside a capture, as rows of the warehouse's tables.
+"""The /proc snapshots of a capture, as rows of the warehouse's tables.
 
 Formats are those of mm/vmstat.c (buddyinfo, pagetypeinfo, zoneinfo, vmstat), fs/proc/meminfo.c, fs/proc/page.c
 (kpageflags) and kernel/resource.c (iomem), Linux 4.14 to 7.0.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ Runs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]
 
 
 class MalformedError(Exception):
-    """A line that is not what the file should hold."""
+    """A line that cannot be in such a file."""
 
     def __init__(self, line: int, text: str) -> None:
         shown = text.strip()[:60]
@@ -88,35 +88,45 @@ def pagetypeinfo(lines: list[str]) -> tuple[Rows, Rows]:
     return free, blocks
 
 
-def zoneinfo(lines: list[str]) -> Rows:
-    """Rows (name, value) such as ('Node 0, zone DMA32, present', 520150).
+def zoneinfo(lines: list[str]) -> tuple[Rows, Rows]:
+    """Rows (name, value) such as ('Node 0, zone DMA32, present', 520150), and pagesets (node, zone, cpu, name, value).
 
-    What the file says of the whole node, under its first zone, is left out: vmstat and meminfo have the sums.
+    Statistics of a whole node, which the file has under its first zone, are left out: vmstat and meminfo have the sums.
     """
     rows: Rows = []
-    place, cpu, per_node = "", "", False
+    pagesets: Rows = []
+    node, zone, cpu, per_node = -1, "", -1, False
     for number, line in enumerate(lines, 1):
         text = line.strip()
         if match := re.fullmatch(r"Node (\d+), zone +(\S+)", text):
-            place, cpu, per_node = f"Node {match[1]}, zone {match[2]}", "", False
-        elif not place:
+            node, zone, cpu, per_node = int(match[1]), match[2], -1, False
+        elif not zone:
             raise MalformedError(number, line)
         elif text == "per-node stats":
             per_node = True
         elif match := re.fullmatch(r"cpu: +(\d+)", text):
-            cpu = f"cpu {match[1]} "
+            cpu = int(match[1])
         elif match := re.fullmatch(r"protection: \(([\d, ]*)\)", text):
-            rows += [(f"{place}, protection[{i}]", int(n)) for i, n in enumerate(match[1].split(",")) if n.strip()]
+            values = [int(n) for n in match[1].split(",") if n.strip()]
+            rows += [(f"Node {node}, zone {zone}, protection[{i}]", value) for i, value in enumerate(values)]
         elif match := re.fullmatch(r"(pages free|[\w ]+?):? +(-?\d+)", text):
             name = match[1]
-            if name in ("vm stats threshold", "start_pfn", "node_unreclaimable", "all_unreclaimable"):
-                cpu = cpu if name == "vm stats threshold" else ""
+            if name in ("start_pfn", "node_unreclaimable", "all_unreclaimable"):
+                cpu = -1
             per_node = per_node and name != "pages free"
-            if not per_node:
-                rows.append((f"{place}, {cpu}{name}", int(match[2])))
+            if not per_node and cpu >= 0:
+                pagesets.append((node, zone, cpu, name, int(match[2])))
+            elif not per_node:
+                rows.append((f"Node {node}, zone {zone}, {name}", int(match[2])))
         elif text and text not in ("pagesets", "page_table_check") and not text.endswith("is not populated"):
             raise MalformedError(number, line)
-    return rows
+    return rows, pagesets
+
+
+def memory_end(zone_values: Mapping[str, int]) -> int | None:
+    """The page after the machine's last one, by what `zoneinfo` says of the zones; None where it says nothing."""
+    starts = {name.removesuffix("start_pfn"): n for name, n in zone_values.items() if name.endswith(", start_pfn")}
+    return max((first + zone_values.get(f"{zone}spanned", 0) for zone, first in starts.items()), default=None)
 
 
 def name_value(lines: list[str]) -> Rows:
@@ -187,7 +197,7 @@ def parse(path: Path, reader: Callable[[], Any]) -> Any:
     """Run a reader of one snapshot file.
 
     Raises:
-        UsageError: the file is not what its name says, with the line.
+        UsageError: the file is not what its name says; the message has the line.
     """
     try:
         return reader()

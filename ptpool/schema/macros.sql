@@ -7,11 +7,11 @@ COMMENT ON MACRO TABLE summary_of IS 'strategy_summary of one capture';
 CREATE MACRO metric_of(a_metric) AS TABLE
 SELECT capture.name AS capture, strategy, value, unit
 FROM run_metric JOIN run USING (run_id) JOIN capture USING (capture_id)
-WHERE is_default AND mode = 'policy' AND metric = a_metric ORDER BY capture, strategy;
+WHERE is_default AND metric = a_metric ORDER BY capture, strategy;
 COMMENT ON MACRO TABLE metric_of IS 'One metric of every strategy on every capture, at default parameters: capture, strategy, value, unit';
 
 CREATE MACRO runs_of(a_capture) AS TABLE
-SELECT strategy, run_id, is_default, mode, machine, reclaim, costs, copies, inject, rcu, seed, params
+SELECT strategy, run_id, is_default, /* settings */, seed, params
 FROM run JOIN capture USING (capture_id) WHERE capture.name = a_capture ORDER BY strategy, is_default DESC, run_id;
 COMMENT ON MACRO TABLE runs_of IS 'Every run of a capture, those with other parameters, machines and seeds included';
 
@@ -52,6 +52,6 @@ FROM (
     SELECT metric, any_value(unit) AS unit, max(value) FILTER (strategy = a_strategy) AS one,
            max(value) FILTER (strategy = another) AS other
     FROM run_metric JOIN run USING (run_id) JOIN capture USING (capture_id)
-    WHERE capture.name = a_capture AND is_default AND mode = 'policy' GROUP BY metric)
+    WHERE capture.name = a_capture AND is_default GROUP BY metric)
 WHERE one IS DISTINCT FROM other ORDER BY metric;
 COMMENT ON MACRO TABLE compare_strategies IS 'The metrics in which two strategies differ on a capture: metric, one, other, difference, unit';

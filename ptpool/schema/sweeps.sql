@@ -2,13 +2,7 @@
 
 CREATE VIEW sweep_setting AS
 WITH member AS (SELECT sweep, run.* FROM sweep JOIN run USING (run_id)), given AS (
-    SELECT sweep, run_id, capture_id, strategy, key AS setting, value ->> '$' AS value FROM member, json_each(params)
-    UNION ALL BY NAME
-    SELECT sweep, run_id, capture_id, strategy, unnest([
-        {setting: 'machine', value: machine}, {setting: 'reclaim', value: reclaim}, {setting: 'costs', value: costs},
-        {setting: 'copies', value: copies::VARCHAR}, {setting: 'inject', value: inject::VARCHAR}, {setting: 'rcu', value: rcu},
-        {setting: 'seed', value: seed::VARCHAR}], recursive := true)
-    FROM member
+    SELECT sweep, run_id, capture_id, strategy, is_parameter, setting, value FROM member JOIN run_setting USING (run_id)
 )
 SELECT * FROM given QUALIFY count(DISTINCT value) OVER (PARTITION BY sweep, strategy, setting) > 1;
 COMMENT ON VIEW sweep_setting IS 'What differs between the runs of a sweep: a row for each run and setting that has more than one value';
@@ -16,7 +10,8 @@ COMMENT ON COLUMN sweep_setting.sweep IS 'Sweep';
 COMMENT ON COLUMN sweep_setting.run_id IS 'Run';
 COMMENT ON COLUMN sweep_setting.capture_id IS 'Capture';
 COMMENT ON COLUMN sweep_setting.strategy IS 'Strategy';
-COMMENT ON COLUMN sweep_setting.setting IS 'A parameter of the strategy, or machine, reclaim, costs, copies, inject, rcu, seed';
+COMMENT ON COLUMN sweep_setting.is_parameter IS 'Whether it is a parameter of the strategy';
+COMMENT ON COLUMN sweep_setting.setting IS 'A parameter of the strategy, or a setting of the run';
 COMMENT ON COLUMN sweep_setting.value IS 'Its value in this run';
 
 CREATE VIEW sweep_effect AS
@@ -62,7 +57,7 @@ COMMENT ON COLUMN sweep_sensitivity.share IS 'Share of the metric''s variance th
 
 CREATE VIEW design_point AS
 WITH compared AS (
-    SELECT sweep, run_id FROM sweep UNION ALL SELECT 'replay run', run_id FROM run WHERE is_default AND mode = 'policy'
+    SELECT sweep, run_id FROM sweep UNION ALL SELECT 'replay run', run_id FROM run WHERE is_default
 ), measured AS (
     SELECT run_id, coalesce(max(value) FILTER (metric = 'pool_idle_pages_mean'), 0) + max(value) FILTER (metric = 'table_pages_direct_map') AS pages_held,
            coalesce(max(value) FILTER (metric = 'splits_1g') + max(value) FILTER (metric = 'splits_2m') + max(value) FILTER (metric = 'splits_warm_up'),
@@ -71,19 +66,14 @@ WITH compared AS (
            sum(value) FILTER (metric IN ('ptp_nulls', 'split_starvations', 'deadlocks', 'unkeyed_page_seconds')) AS failures
     FROM run_metric GROUP BY run_id
 )
-SELECT sweep, capture.name AS capture, machine, reclaim, costs, copies, inject, rcu, strategy, params, count(*) AS runs, avg(pages_held) AS pages_held,
+SELECT sweep, capture.name AS capture, /* settings */, /* settings in words */ AS replayed_on, strategy, params, count(*) AS runs, avg(pages_held) AS pages_held,
        avg(splits) AS splits, avg(stalls) AS stalls, avg(conversion_ns) AS conversion_ns, max(failures) = 0 AS protects
 FROM compared JOIN run USING (run_id) JOIN capture USING (capture_id) JOIN measured USING (run_id)
 WHERE pages_held IS NOT NULL GROUP BY ALL;
 COMMENT ON VIEW design_point IS 'What a strategy with its parameters costs on a machine: the mean over seeds, by sweep; sweep ''replay run'' are the runs at default parameters';
 COMMENT ON COLUMN design_point.sweep IS 'Sweep, or ''replay run''';
 COMMENT ON COLUMN design_point.capture IS 'Capture';
-COMMENT ON COLUMN design_point.machine IS 'Machine';
-COMMENT ON COLUMN design_point.reclaim IS 'Reclaim variant';
-COMMENT ON COLUMN design_point.costs IS 'Cost profile';
-COMMENT ON COLUMN design_point.copies IS 'Copies of the recorded processes';
-COMMENT ON COLUMN design_point.inject IS 'Permission changes by others put in, a second';
-COMMENT ON COLUMN design_point.rcu IS 'When page tables are freed';
+COMMENT ON COLUMN design_point.replayed_on IS 'The machine, and the settings that are not the default';
 COMMENT ON COLUMN design_point.strategy IS 'Strategy';
 COMMENT ON COLUMN design_point.params IS 'Its parameters';
 COMMENT ON COLUMN design_point.runs IS 'Runs, one for each seed';
@@ -97,8 +87,7 @@ CREATE VIEW pareto_front AS
 SELECT * FROM design_point AS mine
 WHERE protects AND NOT EXISTS (
     FROM design_point AS other
-    WHERE other.protects AND (other.sweep, other.capture, other.machine, other.reclaim, other.costs, other.copies, other.inject, other.rcu)
-          = (mine.sweep, mine.capture, mine.machine, mine.reclaim, mine.costs, mine.copies, mine.inject, mine.rcu)
+    WHERE other.protects AND (other.sweep, other.capture, /* other.settings */) = (mine.sweep, mine.capture, /* mine.settings */)
       AND other.pages_held <= mine.pages_held AND other.splits <= mine.splits AND other.stalls <= mine.stalls
       AND other.conversion_ns <= mine.conversion_ns
       AND (other.pages_held < mine.pages_held OR other.splits < mine.splits OR other.stalls < mine.stalls
@@ -106,12 +95,7 @@ WHERE protects AND NOT EXISTS (
 COMMENT ON VIEW pareto_front IS 'Points of design_point that protect and that no other of the same sweep, capture and machine beats: none is better in memory held, splits, stalls or conversion time without being worse in another';
 COMMENT ON COLUMN pareto_front.sweep IS 'Sweep, or ''replay run''';
 COMMENT ON COLUMN pareto_front.capture IS 'Capture';
-COMMENT ON COLUMN pareto_front.machine IS 'Machine';
-COMMENT ON COLUMN pareto_front.reclaim IS 'Reclaim variant';
-COMMENT ON COLUMN pareto_front.costs IS 'Cost profile';
-COMMENT ON COLUMN pareto_front.copies IS 'Copies of the recorded processes';
-COMMENT ON COLUMN pareto_front.inject IS 'Permission changes by others put in, a second';
-COMMENT ON COLUMN pareto_front.rcu IS 'When page tables are freed';
+COMMENT ON COLUMN pareto_front.replayed_on IS 'The machine, and the settings that are not the default';
 COMMENT ON COLUMN pareto_front.strategy IS 'Strategy';
 COMMENT ON COLUMN pareto_front.params IS 'Its parameters';
 COMMENT ON COLUMN pareto_front.runs IS 'Runs, one for each seed';
@@ -123,15 +107,15 @@ COMMENT ON COLUMN pareto_front.protects IS 'Always true';
 
 CREATE VIEW fleet_wins AS
 WITH quantity AS (
-    SELECT sweep, capture, machine, reclaim, costs, copies, inject, rcu, strategy, unnest([
+    SELECT sweep, capture, /* settings */, strategy, unnest([
         {metric: 'pages_held', value: pages_held}, {metric: 'splits', value: splits}, {metric: 'stalls', value: stalls},
         {metric: 'conversion_ns', value: conversion_ns}], recursive := true)
     FROM design_point WHERE protects
 ), best AS (
-    SELECT sweep, capture, machine, reclaim, costs, copies, inject, rcu, strategy, metric, min(value) AS value FROM quantity GROUP BY ALL
+    SELECT sweep, capture, /* settings */, strategy, metric, min(value) AS value FROM quantity GROUP BY ALL
 ), ranked AS (
     SELECT *, rank() OVER contest AS place, count(*) OVER (contest RANGE BETWEEN CURRENT ROW AND CURRENT ROW) AS ties
-    FROM best WINDOW contest AS (PARTITION BY sweep, capture, machine, reclaim, costs, copies, inject, rcu, metric ORDER BY value)
+    FROM best WINDOW contest AS (PARTITION BY sweep, capture, /* settings */, metric ORDER BY value)
 )
 SELECT sweep, metric, strategy, count(*) FILTER (place = 1) AS wins, count(*) FILTER (place = 1 AND ties = 1) AS wins_alone,
        count(*) AS machines, avg(place) AS mean_place
@@ -149,15 +133,15 @@ CREATE MACRO fleet(folder, a_metric) AS TABLE
 WITH shard AS (
     SELECT * FROM read_parquet(folder || '/**/*.parquet', hive_partitioning = true, union_by_name = true)
 ), measured AS (
-    SELECT capture_id, machine, reclaim, costs, copies, inject, rcu, strategy, params,
+    SELECT capture_id, /* settings */, strategy, params,
            avg(list_filter(metrics, lambda m: m.metric = a_metric)[1].value) AS value
     FROM shard GROUP BY ALL
     HAVING sum(list_sum(list_transform(list_filter(metrics, lambda m: m.metric IN ('ptp_nulls', 'split_starvations', 'deadlocks', 'unkeyed_page_seconds')),
                                        lambda m: m.value))) = 0
 ), best AS (
-    SELECT capture_id, machine, reclaim, costs, copies, inject, rcu, strategy, min(value) AS value FROM measured WHERE value IS NOT NULL GROUP BY ALL
+    SELECT capture_id, /* settings */, strategy, min(value) AS value FROM measured WHERE value IS NOT NULL GROUP BY ALL
 ), ranked AS (
-    SELECT strategy, value, rank() OVER (PARTITION BY capture_id, machine, reclaim, costs, copies, inject, rcu ORDER BY value) AS place FROM best
+    SELECT strategy, value, rank() OVER (PARTITION BY capture_id, /* settings */ ORDER BY value) AS place FROM best
 )
 SELECT strategy, count(*) FILTER (place = 1) AS wins, count(*) AS machines, avg(place) AS mean_place, median(value) AS median_value
 FROM ranked GROUP BY strategy ORDER BY wins DESC, mean_place, strategy;

@@ -22,26 +22,26 @@ CREATE TABLE capture (
     events BIGINT NOT NULL, lost_events BIGINT NOT NULL, has_stacks BOOLEAN NOT NULL,
     window_from_ns BIGINT, window_to_ns BIGINT, code_version VARCHAR NOT NULL
 );
-COMMENT ON TABLE capture IS 'One recording: a trace and the snapshots beside it';
+COMMENT ON TABLE capture IS 'One recording: a trace and its snapshots';
 COMMENT ON COLUMN capture.capture_id IS 'Hash of name, input bytes, time window and the code that read them';
-COMMENT ON COLUMN capture.name IS 'Name given on import; unique';
+COMMENT ON COLUMN capture.name IS 'Unique name, given on import';
 COMMENT ON COLUMN capture.source IS 'File names that were read, without their folders';
 COMMENT ON COLUMN capture.sha256 IS 'SHA-256 over names and bytes of the trace and its snapshots';
-COMMENT ON COLUMN capture.format IS 'Trace format: ftrace, perf-script';
-COMMENT ON COLUMN capture.kernel_release IS 'uname -r of the recorded machine, if a file says it';
+COMMENT ON COLUMN capture.format IS 'Trace format: see ptpool ingest formats';
+COMMENT ON COLUMN capture.kernel_release IS 'uname -r of the recorded machine; NULL when unknown';
 COMMENT ON COLUMN capture.arch IS 'uname -m of the recorded machine; NULL when unknown';
 COMMENT ON COLUMN capture.page_size IS 'Bytes per base page';
 COMMENT ON COLUMN capture.cpus IS 'CPUs of the recorded machine: from snapshots, else the highest CPU seen in the trace plus one';
-COMMENT ON COLUMN capture.total_pages IS 'Base pages present, from zoneinfo or MemTotal; NULL when no snapshot says it';
-COMMENT ON COLUMN capture.clock IS 'Trace clock, if a file says it';
-COMMENT ON COLUMN capture.timing IS 'real, emulated (no rate or wait taken from it is a finding) or unknown';
+COMMENT ON COLUMN capture.total_pages IS 'Base pages present, from zoneinfo or MemTotal; NULL when unknown';
+COMMENT ON COLUMN capture.clock IS 'Trace clock; NULL when unknown';
+COMMENT ON COLUMN capture.timing IS 'real, emulated (its rates and waits are not findings) or unknown';
 COMMENT ON COLUMN capture.first_ns IS 'Time of the first event kept';
 COMMENT ON COLUMN capture.last_ns IS 'Time of the last event kept';
 COMMENT ON COLUMN capture.events IS 'Rows in page_event';
 COMMENT ON COLUMN capture.lost_events IS 'Events that the recorder says it lost';
 COMMENT ON COLUMN capture.has_stacks IS 'Whether any event carries a kernel stack';
-COMMENT ON COLUMN capture.window_from_ns IS 'Start of the part that was kept (--from): page_flags before are those of this time, other snapshots before are older; NULL: from the start of the recording';
-COMMENT ON COLUMN capture.window_to_ns IS 'End of the part that was kept (--to): snapshots after are of a later time; NULL: to the end of the recording';
+COMMENT ON COLUMN capture.window_from_ns IS 'Start of the part that was kept (--from): page_flags before the recording are brought forward to this time, other snapshots before it are not; NULL: start of the recording';
+COMMENT ON COLUMN capture.window_to_ns IS 'End of the part that was kept (--to); snapshots after the recording are of a later time; NULL: end of the recording';
 COMMENT ON COLUMN capture.code_version IS 'Version and source hash of the ptpool that imported it';
 
 CREATE TABLE page_event (
@@ -63,15 +63,15 @@ COMMENT ON COLUMN page_event.migratetype IS 'Requested migratetype (0 Unmovable,
 COMMENT ON COLUMN page_event.gfp_flags IS 'GFP bits as numbered by Linux 6.12; NULL where the event has none';
 COMMENT ON COLUMN page_event.gfp_text IS 'GFP flags as printed in the trace';
 COMMENT ON COLUMN page_event.stack_id IS 'Kernel stack, see stack; NULL when none was recorded';
-COMMENT ON COLUMN page_event.consumer IS 'Who asked for the memory, by stack; a free inherits it from the page (one of a kernel stack never seen allocated has it by its own stack); NULL: never seen allocated';
-COMMENT ON COLUMN page_event.level IS 'Level of the page table; NULL when it is none, or unknown';
-COMMENT ON COLUMN page_event.role IS 'Whether the table was linked at once, deposited beside a huge page or preallocated; NULL when unknown';
+COMMENT ON COLUMN page_event.consumer IS 'Consumer of the memory, by stack; a free inherits it from its page (that of a kernel stack never seen allocated has it by its own stack); NULL: never seen allocated';
+COMMENT ON COLUMN page_event.level IS 'Level of the page table; NULL where the page is no table, or unknown';
+COMMENT ON COLUMN page_event.role IS 'Whether the table was linked at once, deposited for a huge page or preallocated; NULL when unknown';
 
 CREATE TABLE stack (
     capture_id VARCHAR NOT NULL, stack_id INTEGER NOT NULL, frames VARCHAR[] NOT NULL, consumer consumer NOT NULL,
     level table_level, role table_role
 );
-COMMENT ON TABLE stack IS 'Distinct kernel call stacks of a capture, and what the classification rules make of them';
+COMMENT ON TABLE stack IS 'Distinct kernel call stacks of a capture, and their class by ingest/rules.toml';
 COMMENT ON COLUMN stack.capture_id IS 'Capture it belongs to';
 COMMENT ON COLUMN stack.stack_id IS 'Number within the capture, from 0 in order of first appearance';
 COMMENT ON COLUMN stack.frames IS 'Function names, innermost first; unresolved addresses stay addresses';
@@ -83,7 +83,7 @@ CREATE TABLE import_stat (
     capture_id VARCHAR NOT NULL, name VARCHAR NOT NULL, severity severity NOT NULL, cpu SMALLINT, value BIGINT NOT NULL,
     explanation VARCHAR NOT NULL
 );
-COMMENT ON TABLE import_stat IS 'What reading a capture found: losses, oddities, and what was left out, each with what it means';
+COMMENT ON TABLE import_stat IS 'Data quality of a capture: losses, oddities and what was left out, each with its meaning';
 COMMENT ON COLUMN import_stat.capture_id IS 'Capture it belongs to';
 COMMENT ON COLUMN import_stat.name IS 'Name of the count';
 COMMENT ON COLUMN import_stat.severity IS 'info, notice, error, or data_loss';
@@ -119,12 +119,25 @@ COMMENT ON COLUMN pageblocks.blocks IS 'Number of pageblocks';
 CREATE TABLE snapshot_value (
     capture_id VARCHAR NOT NULL, moment moment NOT NULL, source VARCHAR NOT NULL, name VARCHAR NOT NULL, value BIGINT NOT NULL
 );
-COMMENT ON TABLE snapshot_value IS 'Single values of /proc snapshots';
+COMMENT ON TABLE snapshot_value IS 'Single values of /proc snapshots; zoneinfo''s per-CPU values are in pageset';
 COMMENT ON COLUMN snapshot_value.capture_id IS 'Capture it belongs to';
 COMMENT ON COLUMN snapshot_value.moment IS 'before or after the recording';
 COMMENT ON COLUMN snapshot_value.source IS 'vmstat, meminfo (values in kB as printed), zoneinfo; cpuinfo (the MIDR of arm64 CPUs)';
 COMMENT ON COLUMN snapshot_value.name IS 'Name as in the file; for zoneinfo: Node 0, zone DMA32, present';
 COMMENT ON COLUMN snapshot_value.value IS 'The value';
+
+CREATE TABLE pageset (
+    capture_id VARCHAR NOT NULL, moment moment NOT NULL, node SMALLINT NOT NULL, zone VARCHAR NOT NULL, cpu SMALLINT NOT NULL,
+    name VARCHAR NOT NULL, value BIGINT NOT NULL
+);
+COMMENT ON TABLE pageset IS 'The per-CPU page lists of every zone, from /proc/zoneinfo';
+COMMENT ON COLUMN pageset.capture_id IS 'Capture it belongs to';
+COMMENT ON COLUMN pageset.moment IS 'before or after the recording';
+COMMENT ON COLUMN pageset.node IS 'NUMA node';
+COMMENT ON COLUMN pageset.zone IS 'Zone name';
+COMMENT ON COLUMN pageset.cpu IS 'CPU';
+COMMENT ON COLUMN pageset.name IS 'Name as in the file: count (pages on the lists), high, batch; high_min and high_max from Linux 6.7 on; vm stats threshold';
+COMMENT ON COLUMN pageset.value IS 'The value';
 
 CREATE TABLE page_flags (
     capture_id VARCHAR NOT NULL, moment moment NOT NULL, first_pfn BIGINT NOT NULL, last_pfn BIGINT NOT NULL, flags UBIGINT NOT NULL
@@ -149,21 +162,21 @@ CREATE TABLE permission_change (
     capture_id VARCHAR NOT NULL, ts_ns BIGINT NOT NULL, cpu SMALLINT NOT NULL, pid INTEGER NOT NULL, first_pfn BIGINT NOT NULL,
     pages BIGINT NOT NULL, set_bits UBIGINT NOT NULL, clear_bits UBIGINT NOT NULL, stack_id INTEGER
 );
-COMMENT ON TABLE permission_change IS 'Permission changes of the direct map that were recorded by a kernel probe (ptpool ingest capture, x86); those of aliases, too';
+COMMENT ON TABLE permission_change IS 'Permission changes of the direct map, including those of aliases, that a kernel probe recorded (ptpool ingest capture, x86)';
 COMMENT ON COLUMN permission_change.capture_id IS 'Capture it belongs to';
 COMMENT ON COLUMN permission_change.ts_ns IS 'Time on the capture''s clock, ns';
 COMMENT ON COLUMN permission_change.cpu IS 'CPU';
 COMMENT ON COLUMN permission_change.pid IS 'Thread id of the task';
 COMMENT ON COLUMN permission_change.first_pfn IS 'First page';
-COMMENT ON COLUMN permission_change.pages IS 'How many pages of 4K';
+COMMENT ON COLUMN permission_change.pages IS 'Number of pages of 4K';
 COMMENT ON COLUMN permission_change.set_bits IS 'Bits of the page-table entry that are set (arch/x86/include/asm/pgtable_types.h): PRESENT 0, RW 1, NX 63, ...';
 COMMENT ON COLUMN permission_change.clear_bits IS 'Bits of the page-table entry that are cleared';
-COMMENT ON COLUMN permission_change.stack_id IS 'Who made it: stack.stack_id';
+COMMENT ON COLUMN permission_change.stack_id IS 'Stack of the change: stack.stack_id';
 
 CREATE TABLE direct_map_recorded (
     capture_id VARCHAR NOT NULL, moment moment NOT NULL, first_pfn BIGINT NOT NULL, last_pfn BIGINT NOT NULL, level table_level NOT NULL
 );
-COMMENT ON TABLE direct_map_recorded IS 'The direct map of the recorded machine, from its debugfs page tables or a walk of them; holes have no row';
+COMMENT ON TABLE direct_map_recorded IS 'The direct map of the recorded machine, from the page tables in debugfs or a walk of them; holes have no row';
 COMMENT ON COLUMN direct_map_recorded.capture_id IS 'Capture it belongs to';
 COMMENT ON COLUMN direct_map_recorded.moment IS 'before or after the recording';
 COMMENT ON COLUMN direct_map_recorded.first_pfn IS 'First page of the run';
@@ -188,24 +201,14 @@ COMMENT ON COLUMN strategy.marker IS 'Marker in figures, by its letter in matplo
 
 CREATE TABLE run (
     run_id VARCHAR NOT NULL, capture_id VARCHAR NOT NULL, strategy VARCHAR NOT NULL, params JSON NOT NULL, is_default BOOLEAN NOT NULL,
-    machine VARCHAR NOT NULL, mode VARCHAR NOT NULL, reclaim VARCHAR NOT NULL, costs VARCHAR NOT NULL, copies INTEGER NOT NULL, seed BIGINT NOT NULL, code_version VARCHAR NOT NULL,
-    assumptions VARCHAR[] NOT NULL, metrics_only BOOLEAN NOT NULL DEFAULT false,
-    inject DOUBLE NOT NULL DEFAULT 0, rcu VARCHAR NOT NULL DEFAULT 'recorded'
+    /* columns of the settings */, code_version VARCHAR NOT NULL, assumptions VARCHAR[] NOT NULL, metrics_only BOOLEAN NOT NULL DEFAULT false
 );
 COMMENT ON TABLE run IS 'One replay of one capture through one strategy';
-COMMENT ON COLUMN run.run_id IS 'Hash of capture, strategy, parameters, machine, mode, reclaim variant, cost profile, copies, injected load, delay of frees, seed and code version';
+COMMENT ON COLUMN run.run_id IS 'Hash of capture, strategy, parameters, settings and code version';
 COMMENT ON COLUMN run.capture_id IS 'Capture that was replayed';
 COMMENT ON COLUMN run.strategy IS 'Strategy';
 COMMENT ON COLUMN run.params IS 'All parameters, defaults included';
-COMMENT ON COLUMN run.is_default IS 'Whether every parameter, the machine, reclaim variant, cost profile, copies, injected load, delay of frees and seed have their default value, and all tables of the run were kept';
-COMMENT ON COLUMN run.machine IS 'Machine: recorded (as the snapshots show it), a size such as 8G (new), or the name of an aged one';
-COMMENT ON COLUMN run.mode IS 'policy: the simulated allocator places everything; placement: every event at its recorded place';
-COMMENT ON COLUMN run.reclaim IS 'What direct reclaim, kswapd and compaction can free: none (only what a strategy''s shrinker gives back), moderate, optimistic';
-COMMENT ON COLUMN run.costs IS 'Cost profile: built-in, or the stem of a file and a hash of its constants; see cost_constant';
-COMMENT ON COLUMN run.copies IS 'Copies of the recorded processes replayed at once';
-COMMENT ON COLUMN run.inject IS 'Permission changes by others put in, a second of simulated time on average; 0: none but those of the recording';
-COMMENT ON COLUMN run.rcu IS 'When page tables are freed: recorded; or delayed (after an RCU grace period, in bursts, as x86 does since 6.15)';
-COMMENT ON COLUMN run.seed IS 'Seed of everything drawn at random';
+COMMENT ON COLUMN run.is_default IS 'Whether every parameter and every setting has its default value, and all tables of the run were kept';
 COMMENT ON COLUMN run.code_version IS 'Version and source hash of the ptpool that ran it';
 COMMENT ON COLUMN run.assumptions IS 'What had to be assumed about this capture: initial state, direct map, placement of outside changes';
 COMMENT ON COLUMN run.metrics_only IS 'Whether only metrics and orders were kept (a sweep): no timeline, splits, direct map, incidents, latencies';
@@ -313,11 +316,11 @@ CREATE TABLE risk (
     headroom DOUBLE NOT NULL, unusable_index_2 DOUBLE, unusable_index_4 DOUBLE, unusable_index_9 DOUBLE, seeds INTEGER NOT NULL, failures INTEGER NOT NULL,
     failures_unprotected INTEGER NOT NULL, p_low DOUBLE, p_high DOUBLE, excess_stalls_per_million DOUBLE
 );
-COMMENT ON TABLE risk IS 'OOM risk under pressure (ptpool replay risk): how often a strategy fails where the paired unprotected run does not, by headroom; from the thresholds in risk_threshold, taking it that more headroom never hurts';
+COMMENT ON TABLE risk IS 'OOM risk under pressure (ptpool replay risk): how often a strategy fails where the paired unprotected run does not, by headroom; from the thresholds in risk_threshold, assuming that more headroom never hurts';
 COMMENT ON COLUMN risk.capture_id IS 'Capture that was replayed';
 COMMENT ON COLUMN risk.strategy IS 'Strategy';
 COMMENT ON COLUMN risk.params IS 'All parameters, defaults included';
-COMMENT ON COLUMN risk.machine IS 'Machine: recorded, a size such as 8G, or the name of an aged one; its memory is filled anew';
+COMMENT ON COLUMN risk.machine IS 'Machine: recorded, a size such as 8G, or the name of an aged one; its memory is filled before the first event';
 COMMENT ON COLUMN risk.reclaim IS 'Reclaim variant: optimistic, moderate, none';
 COMMENT ON COLUMN risk.fragmentation IS 'How the free memory lies: a name in replay/profiles/pressure.toml';
 COMMENT ON COLUMN risk.headroom IS 'Usable memory for UNMOVABLE above the min watermark (free and reclaimable, without CMA and ZONE_MOVABLE) over the trace''s own peak net demand';
@@ -340,34 +343,18 @@ COMMENT ON TABLE risk_threshold IS 'Where failures begin, one machine drawn by s
 COMMENT ON COLUMN risk_threshold.capture_id IS 'Capture that was replayed';
 COMMENT ON COLUMN risk_threshold.strategy IS 'Strategy';
 COMMENT ON COLUMN risk_threshold.params IS 'All parameters, defaults included';
-COMMENT ON COLUMN risk_threshold.machine IS 'Machine whose memory is filled anew';
+COMMENT ON COLUMN risk_threshold.machine IS 'Machine whose memory is filled';
 COMMENT ON COLUMN risk_threshold.reclaim IS 'Reclaim variant: optimistic, moderate, none';
 COMMENT ON COLUMN risk_threshold.fragmentation IS 'How the free memory lies: a name in replay/profiles/pressure.toml';
 COMMENT ON COLUMN risk_threshold.seed IS 'Seed of everything drawn: the same machine for all strategies';
-COMMENT ON COLUMN risk_threshold.headroom IS 'The least headroom (see table risk) at which the strategy does not fail, in steps of 6 %; where censored, one step above the largest tried';
-COMMENT ON COLUMN risk_threshold.censored IS 'It fails at the largest headroom that was tried, too';
+COMMENT ON COLUMN risk_threshold.headroom IS 'The smallest headroom (see table risk) at which the strategy does not fail, in steps of 6 %; where censored, one step above the largest tried';
+COMMENT ON COLUMN risk_threshold.censored IS 'It still fails at the largest headroom that was tried';
 COMMENT ON COLUMN risk_threshold.failure IS 'What fails one step below: oom_kill, ptp_null, livelock, null';
 COMMENT ON COLUMN risk_threshold.page_order IS 'Order of the request that fails there';
 COMMENT ON COLUMN risk_threshold.excess_stalls_per_million IS 'Stalls over the unprotected run at this headroom, per million allocations; NULL where one of the two fails';
 COMMENT ON COLUMN risk_threshold.runs IS 'Runs that the search took';
-COMMENT ON COLUMN risk_threshold.checked IS 'Further runs, to see whether more headroom never hurts';
+COMMENT ON COLUMN risk_threshold.checked IS 'Further runs that test whether more headroom never hurts';
 COMMENT ON COLUMN risk_threshold.contradicted IS 'Those in which it did: a failure above the threshold, or none below';
-
-CREATE TABLE exhaustion (
-    capture_id VARCHAR NOT NULL, strategy VARCHAR NOT NULL, params JSON NOT NULL, machine VARCHAR NOT NULL, reclaim VARCHAR NOT NULL, seed BIGINT NOT NULL,
-    copies INTEGER NOT NULL, failure VARCHAR, page_order TINYINT, t_ns BIGINT
-);
-COMMENT ON TABLE exhaustion IS 'Copies of the recorded processes until a strategy fails (ptpool replay exhaust): every number of copies that was tried';
-COMMENT ON COLUMN exhaustion.capture_id IS 'Capture that was replayed';
-COMMENT ON COLUMN exhaustion.strategy IS 'Strategy';
-COMMENT ON COLUMN exhaustion.params IS 'All parameters, defaults included';
-COMMENT ON COLUMN exhaustion.machine IS 'Machine: recorded, a size such as 8G, or the name of an aged one';
-COMMENT ON COLUMN exhaustion.reclaim IS 'Reclaim variant: optimistic, moderate, none';
-COMMENT ON COLUMN exhaustion.seed IS 'Seed of everything drawn';
-COMMENT ON COLUMN exhaustion.copies IS 'Copies of the recorded processes at once';
-COMMENT ON COLUMN exhaustion.failure IS 'What fails first: oom_kill, ptp_null, livelock, null (see risk.failures and incident.kind); NULL: nothing does';
-COMMENT ON COLUMN exhaustion.page_order IS 'Order of the request that fails';
-COMMENT ON COLUMN exhaustion.t_ns IS 'When, from the first event of the recording, ns; NULL: nothing fails';
 
 CREATE TABLE contention (
     capture_id VARCHAR NOT NULL, strategy VARCHAR NOT NULL, params JSON NOT NULL, free_order TINYINT NOT NULL, cpus INTEGER NOT NULL,
@@ -382,7 +369,7 @@ COMMENT ON COLUMN contention.params IS 'All parameters';
 COMMENT ON COLUMN contention.free_order IS 'Largest order that the page allocator has for refills: 9 (2M blocks) or 2 (four pages)';
 COMMENT ON COLUMN contention.cpus IS 'CPUs, each with one task';
 COMMENT ON COLUMN contention.change_ns IS 'What one key change takes, with all that it splits and flushes';
-COMMENT ON COLUMN contention.tables_per_s IS 'Page tables that a CPU would ask for in a second if each took no time';
+COMMENT ON COLUMN contention.tables_per_s IS 'Page tables per second that a CPU would ask for if each took no time';
 COMMENT ON COLUMN contention.basis IS 'Where that rate comes from';
 COMMENT ON COLUMN contention.costs IS 'Cost profile of everything else: see cost_constant';
 COMMENT ON COLUMN contention.tables IS 'Page tables counted';
@@ -409,7 +396,7 @@ COMMENT ON COLUMN validation.predicted_low IS 'Smallest prediction of all seeds 
 COMMENT ON COLUMN validation.predicted_high IS 'Largest prediction of all seeds tried';
 COMMENT ON COLUMN validation.null_error IS 'Error of predicting that nothing changes';
 COMMENT ON COLUMN validation.model_error IS 'Error of the model';
-COMMENT ON COLUMN validation.allowed_error IS 'Largest error at which the prediction holds: a quarter of the recorded change, or 32; NULL: shown, not judged';
+COMMENT ON COLUMN validation.allowed_error IS 'Largest error at which the prediction holds: a quarter of the recorded change, or 32; NULL: the quantity has no target';
 
 CREATE TABLE contradiction (
     capture_id VARCHAR NOT NULL, what VARCHAR NOT NULL, cause VARCHAR NOT NULL, pages BIGINT NOT NULL, explained BOOLEAN NOT NULL, explanation VARCHAR NOT NULL
@@ -468,11 +455,11 @@ COMMENT ON COLUMN calibration.facts IS 'The rest of what is known: command, vers
 
 CREATE TABLE calibration_value (
     calibration_id VARCHAR NOT NULL, quantity VARCHAR NOT NULL, unit VARCHAR NOT NULL, low DOUBLE NOT NULL, median DOUBLE NOT NULL,
-    high DOUBLE NOT NULL, page_bytes BIGINT, working_set_bytes BIGINT, busy_cpus INTEGER, workload VARCHAR
+    high DOUBLE NOT NULL, page_bytes BIGINT, working_set_bytes BIGINT, busy_cpus INTEGER
 );
 COMMENT ON TABLE calibration_value IS 'What was measured on them: medians with 95 % intervals by order statistics';
 COMMENT ON COLUMN calibration_value.calibration_id IS 'Machine';
-COMMENT ON COLUMN calibration_value.quantity IS 'load (a random dependent load), penalty (how much longer it takes in small pages than in these), secret_fault and plain_fault (a page fault of memfd_secret and of memfd memory), permission_change (the difference of those two), workload (kernel-heavy work with the direct map in pages of this size: 4K, or large ones; in % how much longer with 4K)';
+COMMENT ON COLUMN calibration_value.quantity IS 'load (a random dependent load), penalty (how much longer it takes in small pages than in these), secret_fault and plain_fault (a page fault of memfd_secret and of memfd memory), permission_change (the difference of those two)';
 COMMENT ON COLUMN calibration_value.unit IS 'ns or %';
 COMMENT ON COLUMN calibration_value.low IS 'Lower end of the interval';
 COMMENT ON COLUMN calibration_value.median IS 'The number';
@@ -480,4 +467,3 @@ COMMENT ON COLUMN calibration_value.high IS 'Upper end of the interval';
 COMMENT ON COLUMN calibration_value.page_bytes IS 'Size of the pages that memory was mapped in; NULL: does not matter';
 COMMENT ON COLUMN calibration_value.working_set_bytes IS 'Memory that the loads went over; NULL: no loads';
 COMMENT ON COLUMN calibration_value.busy_cpus IS 'Other CPUs that were busy; NULL: not counted';
-COMMENT ON COLUMN calibration_value.workload IS 'What was run; NULL: loads or faults';

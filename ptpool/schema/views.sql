@@ -106,7 +106,7 @@ SELECT capture.name AS capture, severity, import_stat.name AS what, cpu, value,
        ) THEN round(100.0 * value / nullif(events, 0), 3) END AS pct_of_events, explanation
 FROM import_stat JOIN capture USING (capture_id)
 ORDER BY capture, severity DESC, what, cpu;
-COMMENT ON VIEW data_quality IS 'What was lost, odd or left out in each capture, worst first';
+COMMENT ON VIEW data_quality IS 'What was lost, unusual or left out in each capture, worst first';
 COMMENT ON COLUMN data_quality.capture IS 'Name of the capture';
 COMMENT ON COLUMN data_quality.severity IS 'info, notice, error, or data_loss';
 COMMENT ON COLUMN data_quality.what IS 'Name of the count';
@@ -117,7 +117,7 @@ COMMENT ON COLUMN data_quality.explanation IS 'What it means and what to do abou
 
 CREATE VIEW provenance AS
 SELECT run_id, capture.name AS capture, capture.source, capture.sha256, kernel_release, arch, timing, strategy, params,
-       is_default, machine, mode, reclaim, costs, copies, inject, rcu, seed, run.code_version AS replayed_by, capture.code_version AS imported_by,
+       is_default, /* settings */, seed, run.code_version AS replayed_by, capture.code_version AS imported_by,
        assumptions
 FROM run JOIN capture USING (capture_id);
 COMMENT ON VIEW provenance IS 'Everything needed to make a run again';
@@ -131,17 +131,21 @@ COMMENT ON COLUMN provenance.timing IS 'real, emulated or unknown';
 COMMENT ON COLUMN provenance.strategy IS 'Strategy';
 COMMENT ON COLUMN provenance.params IS 'All parameters';
 COMMENT ON COLUMN provenance.is_default IS 'Whether everything has its default value';
-COMMENT ON COLUMN provenance.machine IS 'Machine profile';
-COMMENT ON COLUMN provenance.mode IS 'Replay mode';
-COMMENT ON COLUMN provenance.reclaim IS 'What reclaim and compaction can free';
-COMMENT ON COLUMN provenance.costs IS 'Cost profile';
-COMMENT ON COLUMN provenance.copies IS 'Copies of the recorded processes';
-COMMENT ON COLUMN provenance.inject IS 'Injected permission changes a second';
-COMMENT ON COLUMN provenance.rcu IS 'When page tables are freed: recorded or delayed';
-COMMENT ON COLUMN provenance.seed IS 'Seed';
 COMMENT ON COLUMN provenance.replayed_by IS 'ptpool that replayed it';
 COMMENT ON COLUMN provenance.imported_by IS 'ptpool that imported the capture';
 COMMENT ON COLUMN provenance.assumptions IS 'What had to be assumed';
+
+CREATE VIEW run_setting AS
+SELECT run_id, true AS is_parameter, key AS setting, value ->> '$' AS value, json_extract_string(parameters, key) AS default_value
+FROM run LEFT JOIN strategy USING (strategy), json_each(params)
+UNION ALL BY NAME
+SELECT run_id, false AS is_parameter, unnest([/* values of the settings */], recursive := true) FROM run;
+COMMENT ON VIEW run_setting IS 'What each run was made with: one row per parameter of its strategy and per setting (machine, seed and so on)';
+COMMENT ON COLUMN run_setting.run_id IS 'Run';
+COMMENT ON COLUMN run_setting.is_parameter IS 'Whether it is a parameter of the strategy';
+COMMENT ON COLUMN run_setting.setting IS 'Parameter of the strategy, or setting';
+COMMENT ON COLUMN run_setting.value IS 'Its value in this run';
+COMMENT ON COLUMN run_setting.default_value IS 'Its default; NULL where the strategy is not known any more';
 
 CREATE VIEW conversion_price AS
 WITH price AS (
@@ -233,7 +237,7 @@ WITH priced AS (
            ns / nullif((last_ns - first_ns) * cpus, 0) AS spent
     FROM priced JOIN run USING (run_id) JOIN capture USING (capture_id) JOIN mapping_basis USING (capture_id)
     JOIN run_metric share ON share.run_id = run.run_id AND metric = 'pte_share_mean'
-    WHERE is_default AND mode = 'policy'
+    WHERE is_default
 ), against AS (
     SELECT own.*, other.pte_share AS pte_mapped_share, other.spent AS pte_mapped_spent, 100 * (other.spent - own.spent) AS saved_pct
     FROM spent own JOIN spent other USING (capture_id, costs, prices)

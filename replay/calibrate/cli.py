@@ -1,6 +1,5 @@
-"""``ptpool replay calibrate``."""
+"""The command ``replay calibrate``."""
 
-import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -9,8 +8,7 @@ import typer
 
 from ptpool.errors import UsageError
 from ptpool.options import DEFAULT_DB, Db, Json, Quiet, note, say_rows
-
-_UNITS = {"K": 10, "M": 20, "G": 30}
+from ptpool.text import bytes_of
 
 
 def calibrate(
@@ -22,32 +20,24 @@ def calibrate(
     ] = None,
     memory: Annotated[
         str,
-        typer.Option(metavar="SIZE", help="Largest working set, a power of two; at most a quarter of what is free."),
-    ] = "2G",
-    direct_map: Annotated[
-        bool,
         typer.Option(
-            "--direct-map",
-            help="Also the real thing: kernel-heavy work with the direct map in large pages and all in 4K ones, in "
-            "turn. Takes root and the module data/lab/module/direct_map.c.",
+            metavar="SIZE", help="Largest working set, a power of two. At most a quarter of the free memory is used."
         ),
-    ] = False,
+    ] = "2G",
     profile: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE", help="Measure nothing: put this profile, of whatever machine, into the warehouse."
-        ),
+        typer.Option(metavar="FILE", help="Measure nothing; put this profile of any machine into the warehouse."),
     ] = None,
     db: Db = DEFAULT_DB,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Measure what translation and permission changes cost on this machine; needs no root, and takes half a minute.
+    """Measure what translation and permission changes cost on this machine. It takes half a minute and needs no root.
 
-    Two things: how much longer random loads take in small pages than in huge ones (a proxy for the kernel's own
-    accesses to its direct map, not a measurement of them), and what one permission change of the direct map costs, by
-    faults of memfd_secret memory. The profile is for --costs of ptpool replay run; figures and a CSV are put beside it.
-    If the warehouse exists, the numbers go there too, and reports show them beside what was published.
+    Two things are measured: how much longer random loads take in small pages than in huge ones (a proxy for the
+    kernel's own accesses to its direct map), and what one permission change of the direct map costs, from page faults
+    of memfd_secret memory. Pass the profile to ptpool replay run --costs; figures and a CSV are written next to it. If
+    the warehouse exists, it gets the numbers as well, and reports compare them with published ones.
 
     Example: ptpool replay calibrate --out server.toml
     """
@@ -56,8 +46,8 @@ def calibrate(
     from replay.calibrate.profile import COLUMNS, load
 
     if not sys.platform.startswith("linux"):
-        raise UsageError("replay calibrate: measures Linux only", "run it on the machine in question")
-    if db.exists():  # said before half a minute is spent
+        raise UsageError("replay calibrate: runs on Linux only", "run it on the machine in question")
+    if db.exists():  # a file that is no warehouse is refused before anything is measured
         with open_warehouse(db):
             pass
     if profile:
@@ -65,13 +55,13 @@ def calibrate(
     else:
         wanted = _bytes(memory)
         target = store.target(out)
-        found = store.measured(wanted, direct_map=direct_map, quiet=quiet)
+        found = store.measured(wanted, quiet=quiet)
         for path in store.write(found, target):
             note(f"wrote {path}", quiet=quiet)
         note(f"use it: ptpool replay run --costs {target}", quiet=quiet)
     if profile or db.exists():
         store.into_warehouse(found, db)
-        note(f"{db}: reports show it from now on", quiet=quiet)
+        note(f"{db}: reports now show this calibration", quiet=quiet)
     for remark in found.remarks:
         note(remark, quiet=quiet)
     rows = [[getattr(value, column) for column in COLUMNS] for value in found.values]
@@ -82,8 +72,7 @@ def calibrate(
 
 
 def _bytes(text: str) -> int:
-    match = re.fullmatch(r"(\d+)([KMG])", text)
-    size = int(match[1]) << _UNITS[match[2]] if match else 0
+    size = bytes_of(text) or 0
     if size < 1 << 20 or size & (size - 1):
-        raise UsageError(f"--memory {text}: no size to measure", "a power of two, 1M or more: 512M, 2G, 8G")
+        raise UsageError(f"--memory {text}: no size to measure", "give a power of two, 1M or more: 512M, 2G, 8G")
     return size

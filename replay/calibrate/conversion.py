@@ -1,8 +1,8 @@
-"""What a permission change costs: a page fault that takes its page out of the direct map against one that does not.
+"""What a permission change costs: page faults that take their page out of the direct map, compared with others.
 
-A fault of ``memfd_secret`` memory does what one of ``memfd`` memory does, and then makes its page invalid in the direct
-map and flushes the TLBs of it (mm/secretmem.c:secretmem_fault, 6.18): the difference is one permission change with its
-flush, and with the split where the page's neighbours are still in one leaf.
+A fault of ``memfd_secret`` memory does what one of ``memfd`` memory does, then makes its page invalid in the direct map
+and flushes it from the TLBs (mm/secretmem.c:secretmem_fault, 6.18). The difference is one permission change with its
+flush, and with a split where the page is still mapped by a large leaf.
 """
 
 import ctypes
@@ -37,13 +37,13 @@ while os.getppid() == parent:
 
 @dataclass(frozen=True)
 class Price:
-    """With so many other CPUs busy, what a fault takes, ns.
+    """Duration of a fault with so many other CPUs busy, ns.
 
     Attributes:
         busy: CPUs that ran a loop meanwhile.
         secret_ns: a fault of memory that leaves the direct map.
         plain_ns: a fault of memory that stays in it.
-        change_ns: how much longer the first takes: one permission change.
+        change_ns: the difference, which is one permission change.
     """
 
     busy: int
@@ -64,16 +64,16 @@ def measure(step: Callable[[float], None]) -> Measured:
     """Measure with none to all of the other CPUs busy.
 
     Args:
-        step: told the share that is done.
+        step: called with the share that is done.
     """
     limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
     pages = PAGES if limit == resource.RLIM_INFINITY else min(PAGES, limit // mmap.PAGESIZE)
     if pages < 16:
-        return Measured([], [f"only {limit >> 10} KiB may be locked, and secret memory is: raise ulimit -l; {_NOT}"])
+        return Measured([], [f"only {limit >> 10} KiB may be locked, as secret memory is: raise ulimit -l; {_NOT}"])
     try:
         os.close(secret_memory())
     except OSError as error:
-        why = "this kernel has no memfd_secret, or has it switched off (secretmem.enable=1 at boot switches it on)"
+        why = "this kernel has no memfd_secret, or it is off (secretmem.enable=1 at boot switches it on)"
         said = why if error.errno == errno.ENOSYS else f"memfd_secret: {error.strerror}"
         return Measured([], [f"{said}; {_NOT}"])
     cpus = sorted(os.sched_getaffinity(0))
@@ -99,17 +99,17 @@ _NOT = "the price of a permission change was not measured"
 
 
 def counts(others: int) -> list[int]:
-    """How many CPUs to keep busy: none, then doubling, up to all others."""
+    """Numbers of CPUs to keep busy: none, then powers of two, then all others."""
     return sorted({0, others, *(1 << n for n in range(others.bit_length()))})
 
 
 def price(busy: Sequence[int], take: Callable[[int, bool], float], step: Callable[[float], None]) -> list[Price]:
-    """Repeat, all numbers of busy CPUs in turn, secret and plain memory next to each other and either first.
+    """Measure all numbers of busy CPUs in turn, again and again; secret and plain memory take turns to come first.
 
     Args:
         busy: numbers of busy CPUs.
         take: measures a fault, ns, with so many CPUs busy, of secret or of plain memory.
-        step: told the share that is done.
+        step: called with the share that is done.
     """
     taken: dict[tuple[int, bool], list[float]] = {(n, secret): [] for n in busy for secret in (False, True)}
     for repetition in range(REPETITIONS):
@@ -129,7 +129,7 @@ def secret_memory() -> int:
     """A file of secret memory.
 
     Raises:
-        OSError: the kernel gives none (ENOSYS: it has none, or has it switched off).
+        OSError: the kernel gives none (ENOSYS: it does not have the call, or it is off).
     """
     libc = ctypes.CDLL(None, use_errno=True)
     file = int(libc.syscall(_MEMFD_SECRET, 0))
@@ -140,10 +140,10 @@ def secret_memory() -> int:
 
 
 def fault_ns(file: int, pages: int) -> float:
-    """Touch `pages` fresh pages of a file, which is closed then.
+    """Touch `pages` new pages of a file and close it.
 
     Returns:
-        The median time of a touch, ns, less that of touching a page that is there.
+        The median time of a first touch, ns, less that of a second one.
     """
     try:
         os.ftruncate(file, pages * mmap.PAGESIZE)
@@ -176,7 +176,7 @@ def _pinned(cpu: int) -> Iterator[None]:
 
 @contextmanager
 def _spinners(cpus: Sequence[int]) -> Iterator[Callable[[int], None]]:
-    """A process for each CPU, stopped; what is yielded lets the first so many of them run."""
+    """Start a stopped process for each CPU; yields a function that lets a given number of them run."""
     spinners: list[subprocess.Popen[bytes]] = []
     running = 0
 
@@ -206,7 +206,7 @@ def _spinners(cpus: Sequence[int]) -> Iterator[Callable[[int], None]]:
 
 
 def _splits() -> int | None:
-    """Splits of the direct map since boot; None where the kernel does not count them."""
+    """Splits of the direct map since boot; None if the kernel does not count them."""
     lines = Path("/proc/vmstat").read_text(encoding="utf-8").splitlines()
     counted = [int(line.split()[1]) for line in lines if line.startswith("direct_map_level") and "splits" in line]
     return sum(counted) if counted else None

@@ -1,4 +1,4 @@
-"""The two curves of a calibration: loads by working set, and permission changes by number of busy CPUs."""
+"""The two figures of a calibration: loads by working set, and permission changes by number of busy CPUs."""
 
 import io
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ptpool.text import size
 from replay.calibrate.profile import Calibration, Value
 
 _STYLE = {
@@ -26,7 +27,7 @@ _MARKS = ("o", "s", "^", "D")
 
 
 def figures(found: Calibration) -> dict[str, dict[str, bytes]]:
-    """Bytes of each figure that there are numbers for, by name and file suffix."""
+    """The figures for which there are numbers: bytes by name and file suffix."""
     drawn = {}
     with mpl.style.context(["default", _STYLE]):
         if any(value.quantity == "penalty" for value in found.values):
@@ -44,7 +45,7 @@ def _penalty(found: Calibration) -> Figure:
         _line(left, [v for v in found.values if v.quantity == "load" and v.page_bytes == page], ink, mark, size(page))
         slower = [v for v in found.values if v.quantity == "penalty" and v.page_bytes == page]
         if slower:
-            _line(right, slower, ink, mark, f"against {size(page)}")
+            _line(right, slower, ink, mark, f"than in {size(page)}")
     left.set(yscale="log", ylabel="a dependent load, ns")
     right.set(ylabel=f"longer in {size(pages[0])} pages, %")
     right.axhline(0, color="#555555", linewidth=0.8)
@@ -91,12 +92,6 @@ def _conversion(found: Calibration) -> Figure:
 def _title(found: Calibration, what: str) -> str:
     where = " (virtual machine)" if found.machine.get("virtual") else ""
     return f"{what}: {str(found.machine['cpu']).partition(' (')[0]}, {found.machine['kernel']}{where}"
-
-
-def size(count: int) -> str:
-    """Bytes as pages and working sets are called: 4K, 2M, 1G."""
-    power = min((count.bit_length() - 1) // 10, 3)
-    return f"{count >> 10 * power}{' KMG'[power].strip()}"
 
 
 def _written(figure: Figure) -> dict[str, bytes]:

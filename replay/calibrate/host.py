@@ -1,4 +1,4 @@
-"""What machine this is, and whether its memory is translated twice."""
+"""Facts about this machine, among them whether it is a virtual one, whose memory is translated twice."""
 
 import os
 import platform
@@ -8,18 +8,18 @@ _VENDORS = (
     "QEMU", "KVM", "VMware", "VirtualBox", "innotek", "Xen", "Microsoft Corporation", "Amazon EC2", "Google", "Bochs",
     "Parallels", "Nutanix", "OpenStack", "Alibaba", "DigitalOcean", "Hetzner",
 )  # fmt: skip
-"""What DMI tables of virtual machines begin with; bare metal of clouds says so in the product's name."""
+"""How the vendor in the DMI tables of a virtual machine begins; bare-metal clouds say so in the product name."""
 
 
 _OPTIONS = (
     "mitigations=", "nopti", "pti=", "nokpti", "kpti=", "hugepages", "default_hugepagesz", "transparent_hugepage=",
     "rodata=", "nogbpages", "secretmem", "debug_pagealloc", "page_poison", "init_on", "nested",
 )  # fmt: skip
-"""Boot options that bear on what is measured; no other is written down."""
+"""Boot options that influence the measurement; no others are recorded."""
 
 
 def described(root: Path = Path("/")) -> dict[str, str | int]:
-    """Facts that a measurement is worth nothing without.
+    """Facts without which the numbers mean nothing.
 
     Args:
         root: where /proc and /sys are.
@@ -46,7 +46,7 @@ def described(root: Path = Path("/")) -> dict[str, str | int]:
 
 
 def available_bytes(root: Path = Path("/")) -> int:
-    """Memory that a new workload can have without swapping, and without being killed for it in a container."""
+    """Memory that a new workload can use without swapping, and within the limit of its container."""
     lines = _text(root / "proc/meminfo").splitlines()
     available = next((int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable")), 0)
     group = _text(root / "proc/self/cgroup").rpartition("0::")[2].partition("\n")[0].strip("/")
@@ -56,7 +56,7 @@ def available_bytes(root: Path = Path("/")) -> int:
 
 
 def virtual(root: Path = Path("/")) -> str:
-    """What says that this is a virtual machine; empty: nothing does."""
+    """How one can see that this is a virtual machine; empty: there is no sign of it."""
     flags = next((line for line in _text(root / "proc/cpuinfo").splitlines() if line.startswith("flags")), "")
     said = ["the CPU's flag hypervisor"] if "hypervisor" in flags.split() else []
     files = ("sys/hypervisor/type", "proc/device-tree/hypervisor/compatible")
@@ -71,7 +71,7 @@ def virtual(root: Path = Path("/")) -> str:
 
 
 def cpu_model(cpuinfo: str) -> str:
-    """The CPU's name, or on arm64 the numbers that identify it."""
+    """The name of the CPU, or on arm64 the numbers that identify it."""
     lines = [line.split(":", 1) for line in cpuinfo.splitlines() if ":" in line]
     fields = {name.strip(): value.strip() for name, value in reversed(lines)}
     for first, others in (("model name", ("cpu family", "model", "stepping")),
@@ -82,7 +82,7 @@ def cpu_model(cpuinfo: str) -> str:
 
 
 def _chosen(path: Path) -> str:
-    """The word in brackets of a file that lists what may be chosen."""
+    """The chosen word, in brackets, of a file that lists all choices."""
     return _text(path).partition("[")[2].partition("]")[0]
 
 

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ptpool.text import size as size_of
 from replay.calibrate.chase import LINE, chase
 from replay.calibrate.estimate import Estimate, estimate
-from replay.calibrate.regions import WHOLE, Kind, kinds, largest, region
+from replay.calibrate.regions import ENOUGH, Kind, kinds, largest, region
 
 REPETITIONS = 21
 SECONDS, FEWEST = 30, 9
-"""Where other work makes it slow, no further repetition begins after so many seconds, if there are so many."""
+"""No repetition starts after this many seconds once there are this many: other work on the machine slows them down."""
 
 BURSTS = 8
-"""Each repetition is the quickest of so many bursts: what else runs on the machine can only slow one down."""
+"""Each repetition is the fastest of so many bursts: other work on the machine can only slow a burst down."""
 
 LOADS = 1 << 14
 """Loads of a burst, about a millisecond: short enough to fall between two interruptions."""
@@ -25,7 +26,7 @@ SMALLEST = 1 << 17
 """Bytes of the smallest working set."""
 
 Take = Callable[[int, int], float]
-"""Nanoseconds a load took in one burst: of a working set (bytes), in the i-th kind of page."""
+"""Measures one burst: ns per load in a working set (bytes) of the i-th kind of page."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class Penalty:
         working_set: bytes.
         page: bytes of a page.
         load_ns: a load, ns.
-        slower_pct: how much longer a load takes in small pages than in these, per cent; None for small pages.
-        repetitions: how many there were.
+        slower_pct: how much longer a load takes in small pages than in these, percent; None for small pages.
+        repetitions: how many were made.
     """
 
     working_set: int
@@ -56,11 +57,11 @@ class Measured:
 
 
 def measure(memory: int, step: Callable[[float], None]) -> Measured:
-    """Measure all working sets up to `memory` bytes in every size of page that the machine gives.
+    """Measure all working sets up to `memory` bytes in every page size that the machine offers.
 
     Args:
         memory: bytes of the largest working set: a power of two.
-        step: told the share that is done.
+        step: called with the share that is done.
     """
     remarks: list[str] = []
     regions: list[tuple[Kind, NDArray[np.uint64]]] = []
@@ -71,15 +72,17 @@ def measure(memory: int, step: Callable[[float], None]) -> Measured:
         try:
             words, share = region(kind, size)
         except OSError as error:
-            remarks.append(f"pages of {_size(kind.page)} by {kind.how}: {error.strerror}")
+            remarks.append(f"pages of {size_of(kind.page)} by {kind.how}: {error.strerror}")
             continue
-        if share < WHOLE:
+        if share < ENOUGH:
             got = "in huge pages" if kind.how == "small" else "in smaller pages"
-            remarks.append(f"{1 - share:.0%} of what was to be in pages of {_size(kind.page)} came {got}: left out")
+            remarks.append(
+                f"{1 - share:.0%} of the memory wanted in pages of {size_of(kind.page)} came {got}: left out"
+            )
         else:
             regions.append((kind, words))
     if len(regions) < 2:
-        remarks.append("no two sizes of page to compare: the penalty of translation was not measured")
+        remarks.append("no two page sizes to compare: the penalty of translation was not measured")
         return Measured([], remarks)
     smallest = SMALLEST.bit_length() - 1
     sizes = [[1 << power for power in range(smallest, words.nbytes.bit_length())] for _, words in regions]
@@ -104,15 +107,15 @@ def measure(memory: int, step: Callable[[float], None]) -> Measured:
 def curve(
     pages: Sequence[int], sizes: Sequence[Sequence[int]], take: Take, step: Callable[[float], None]
 ) -> list[Penalty]:
-    """Repeat every measurement, all others between two of the same; compare what was measured next to each other.
+    """Repeat the whole list of measurements, so a disturbance affects all alike; compare neighbours in time.
 
-    A repetition of a working set is the quickest of some bursts in each kind of page, the kinds in turn.
+    A repetition of a working set is the fastest of some bursts in each kind of page, the kinds in turn.
 
     Args:
         pages: bytes of a page by kind, small pages first.
         sizes: working sets by kind.
         take: measures one burst.
-        step: told the share that is done.
+        step: called with the share that is done.
     """
     taken: dict[tuple[int, int], list[float]] = {(w, i): [] for i, own in enumerate(sizes) for w in own}
     end = time.monotonic() + SECONDS
@@ -131,7 +134,3 @@ def curve(
         slower = [100 * (s / n - 1) for s, n in zip(small, ns, strict=True)] if i and small else []
         points.append(Penalty(working_set, pages[i], estimate(ns), estimate(slower) if slower else None, len(ns)))
     return points
-
-
-def _size(count: int) -> str:
-    return f"{count >> 30}G" if count >= 1 << 30 else f"{count >> 20}M" if count >= 1 << 20 else f"{count >> 10}K"

@@ -1,16 +1,16 @@
-"""The profile that a calibration leaves: constants for ``replay run --costs``, and everything that was measured."""
+"""The profile that a calibration writes: constants for ``replay run --costs``, and everything that was measured."""
 
 import csv
 import io
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from ptpool.errors import UsageError
-from replay.calibrate import conversion, direct_map, penalty
+from replay.calibrate import conversion, penalty
 from replay.calibrate.estimate import METHOD, Estimate
 from replay.profiles.costs import built_in
 
@@ -20,15 +20,14 @@ class Value:
     """One measured number, with its interval.
 
     Attributes:
-        quantity: load, penalty, secret_fault, plain_fault, permission_change, or workload.
+        quantity: load, penalty, secret_fault, plain_fault or permission_change.
         unit: ns, or %.
         low: lower end of the interval.
         median: the number.
         high: upper end of the interval.
-        page_bytes: size of the pages; None where that does not matter.
-        working_set_bytes: memory that the loads went over; None where there were none.
-        busy_cpus: other CPUs that were busy; None where nobody counted.
-        workload: what was run; None where it was loads or faults.
+        page_bytes: size of the pages; None where it does not matter.
+        working_set_bytes: memory that the loads covered; None: no loads.
+        busy_cpus: other CPUs that were busy; None where that was not counted.
     """
 
     quantity: str
@@ -39,7 +38,6 @@ class Value:
     page_bytes: int | None = None
     working_set_bytes: int | None = None
     busy_cpus: int | None = None
-    workload: str | None = None
 
 
 COLUMNS = tuple(field.name for field in fields(Value))
@@ -47,12 +45,12 @@ COLUMNS = tuple(field.name for field in fields(Value))
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was found out about one machine.
+    """What was measured on one machine.
 
     Attributes:
         machine: facts of the machine, see `replay.calibrate.host.described`.
         made: when, by what and how.
-        remarks: what could not be measured, and what to mind.
+        remarks: what could not be measured, and what to keep in mind.
         values: everything measured.
     """
 
@@ -71,7 +69,7 @@ class Calibration:
 
 
 def of_penalty(points: Sequence[penalty.Penalty]) -> list[Value]:
-    """A row for each working set and page size, and one for each comparison with small pages."""
+    """One value per working set and page size, and one per comparison with small pages."""
     rows = []
     for point in points:
         rows.append(_value("load", "ns", point.load_ns, page=point.page, working_set=point.working_set))
@@ -81,7 +79,7 @@ def of_penalty(points: Sequence[penalty.Penalty]) -> list[Value]:
 
 
 def of_conversion(prices: Sequence[conversion.Price]) -> list[Value]:
-    """Three rows for each number of busy CPUs."""
+    """Three values per number of busy CPUs."""
     return [
         _value(quantity, "ns", found, busy=price.busy)
         for price in prices
@@ -89,19 +87,6 @@ def of_conversion(prices: Sequence[conversion.Price]) -> list[Value]:
             ("secret_fault", price.secret_ns),
             ("plain_fault", price.plain_ns),
             ("permission_change", price.change_ns),
-        )
-    ]
-
-
-def of_workloads(works: Sequence[direct_map.Workload]) -> list[Value]:
-    """For each workload: on either map, and how much longer on the one that is all in 4K pages."""
-    return [
-        replace(_value(quantity, unit, found, page=page), workload=work.name)
-        for work in works
-        for quantity, unit, found, page in (
-            ("workload", "ns", work.small_ns, 1 << 12),
-            ("workload", "ns", work.large_ns, 1 << 21),
-            ("workload", "%", work.slower_pct, 1 << 21),
         )
     ]
 
@@ -115,14 +100,14 @@ def _value(
 
 
 def flush_constant(values: Sequence[Value], arch: str, cpus: int) -> tuple[dict[str, float], str] | None:
-    """What a measured permission change says of a cost profile's constant ``flush_base_ns``.
+    """The constant ``flush_base_ns`` of a cost profile, from a measured permission change.
 
-    A fault tells the sum of the change, its flush and the interrupts of all other CPUs only: the change itself and each
-    interrupt are taken to be as built in, and the flush is what remains. `typical` is with all other CPUs busy; `low`
-    and `high` are the widest intervals over all numbers of busy CPUs.
+    A fault shows only the sum of the change, its flush and the interrupts of all other CPUs. The change and the
+    interrupts are taken from the built-in profile; what remains is the flush. `typical` is with all other CPUs busy;
+    `low` and `high` span the intervals of all numbers of busy CPUs.
 
     Returns:
-        The constant and where it comes from; None where no change was measured.
+        The constant and its source; None if no change was measured.
     """
     changes = [value for value in values if value.quantity == "permission_change"]
     own = built_in().constants.get(arch)
@@ -144,7 +129,7 @@ def text(found: Calibration) -> str:
     arch, cpus = str(found.machine["arch"]), int(found.machine["cpus"])
     lines = [
         "# What translation and permission changes cost on one machine, measured by ptpool replay calibrate.",
-        "# Use it: ptpool replay run --costs THIS-FILE. What the numbers mean, and what not: docs/calibration.md.",
+        "# Use it: ptpool replay run --costs THIS-FILE. What the numbers mean: docs/calibration.md.",
         "",
     ]
     if constant := flush_constant(found.values, arch, cpus):
@@ -161,12 +146,12 @@ def text(found: Calibration) -> str:
 
 
 def _toml(value: Any) -> str:
-    """A value as TOML writes it: its strings and arrays are JSON's."""
+    """A value in TOML, whose strings and arrays are those of JSON."""
     return json.dumps(value, ensure_ascii=False)
 
 
 def load(path: Path) -> Calibration:
-    """Read a profile that a calibration left.
+    """Read a profile that a calibration wrote.
 
     Raises:
         UsageError: it cannot be read, or holds no calibration.

@@ -1,4 +1,4 @@
-"""Memory that is mapped in pages of a wanted size, and what the kernel says it is really mapped in."""
+"""Memory mapped in pages of a given size, and the size in which the kernel says it really is mapped."""
 
 import mmap
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ _MAP_HUGE_SHIFT = 26
 _THP = Path("/sys/kernel/mm/transparent_hugepage")
 _HUGETLB = Path("/sys/kernel/mm/hugepages")
 
-WHOLE = 0.98
-"""Share of a region that has to be in the wanted pages."""
+ENOUGH = 0.98
+"""Share of a region that must be in pages of the given size."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Kind:
 
 
 def kinds() -> list[Kind]:
-    """Small pages, and the huge ones that this machine may give, the preferred way of each size first."""
+    """Small pages, and the huge ones that this machine may offer; of each size the preferred way comes first."""
     small = Kind(mmap.PAGESIZE, "small")
     huge = _number(_THP / "hpage_pmd_size")
     transparent = [Kind(huge, "madvise")] if huge and "[never]" not in _text(_THP / "enabled") else []
@@ -44,18 +44,18 @@ def kinds() -> list[Kind]:
 
 
 def largest(kind: Kind, wanted: int) -> int:
-    """Bytes to be had of a kind: all that is wanted, or as many reserved huge pages as are free."""
+    """Bytes available of a kind: all that is wanted, or the reserved huge pages that are free."""
     if kind.how != "hugetlb":
         return wanted
     return min(wanted, kind.page * _number(_HUGETLB / f"hugepages-{kind.page >> 10}kB" / "free_hugepages"))
 
 
 def region(kind: Kind, size: int) -> tuple[NDArray[np.uint64], float]:
-    """Map `size` bytes of zeros in pages of a kind, every page there.
+    """Map `size` bytes of zeros in pages of a kind, and touch every page.
 
     Returns:
-        The memory as words, unmapped with the last array that shows it, and the share of it that the kernel says is in
-        pages of that size.
+        The memory as words, unmapped when the last array that uses it is gone; and the share of it that the kernel
+        says is in pages of that size.
 
     Raises:
         OSError: there is no such memory.

@@ -1,4 +1,4 @@
-"""Measures, and where the results go: a profile with its figures, and the warehouse."""
+"""Run the measurements, and write the results: a profile with its figures, and rows of the warehouse."""
 
 import json
 import os
@@ -10,20 +10,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ptpool.errors import UsageError
+from ptpool.files import write_whole
 from ptpool.progress import progress
 from ptpool.provenance import code_version, identity
 from ptpool.warehouse import open_warehouse, transaction
 from replay.calibrate import conversion, host, penalty
-from replay.calibrate import direct_map as switched
 from replay.calibrate.figure import figures
-from replay.calibrate.profile import Calibration, of_conversion, of_penalty, of_workloads, text
+from replay.calibrate.profile import Calibration, of_conversion, of_penalty, text
 
 
 def target(out: Path | None) -> Path:
-    """Where the profile goes, and that it can be written there.
+    """Where the profile goes.
 
     Raises:
-        UsageError: it cannot.
+        UsageError: it cannot be written there.
     """
     config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     path = out or config / "ptpool" / "calibration.toml"
@@ -42,19 +42,13 @@ def target(out: Path | None) -> Path:
     return path
 
 
-def measured(memory: int, *, direct_map: bool, quiet: bool) -> Calibration:
+def measured(memory: int, *, quiet: bool) -> Calibration:
     """Measure this machine, in about half a minute.
 
     Args:
         memory: bytes of the largest working set.
-        direct_map: whether to switch the direct map as well.
-        quiet: no progress.
-
-    Raises:
-        UsageError: the direct map cannot be switched here.
+        quiet: show no progress.
     """
-    if direct_map:
-        switched.check()
     machine = host.described()
     available = host.available_bytes()
     memory = min(memory, 1 << max((available // 4).bit_length() - 1, 0))
@@ -66,40 +60,33 @@ def measured(memory: int, *, direct_map: bool, quiet: bool) -> Calibration:
     with progress("calibrate", 1.0, quiet=quiet) as meter:
         loads = penalty.measure(memory, lambda share: meter(0.95 * share, "loads"))
         faults = conversion.measure(lambda share: meter(0.95 + 0.05 * share, "permission changes"))
-        works = switched.measure(memory // 4, lambda share: meter(share, "direct map")) if direct_map else []
     remarks = [*loads.remarks, *faults.remarks]
     if machine.get("virtual"):
         remarks.append(
-            f"a virtual machine ({machine['virtual']}): its memory is translated twice, its interrupts cost exits"
+            f"a virtual machine ({machine['virtual']}): its memory is translated twice, and its interrupts cost exits"
         )
     if float(machine.get("load_average", 0)) > 0.25 * int(machine["cpus"]):
         remarks.append(f"other work was running (load average {machine['load_average']}): repeat it on a quiet machine")
-    values = [*of_penalty(loads.points), *of_conversion(faults.prices), *of_workloads(works)]
+    values = [*of_penalty(loads.points), *of_conversion(faults.prices)]
     return Calibration(machine, made, remarks, values)
 
 
 def write(found: Calibration, path: Path) -> list[Path]:
-    """Write the profile, its CSV and its figures beside each other.
+    """Write the profile, and next to it its CSV and its figures.
 
     Raises:
-        UsageError: the disk is full, or the folder went away.
+        UsageError: the disk is full, or the folder is gone.
     """
     files = {path: text(found).encode(), path.with_suffix(".csv"): found.csv().encode()}
     for name, images in figures(found).items():
         files |= {path.with_name(f"{path.stem}-{name}.{suffix}"): data for suffix, data in images.items()}
     for file, data in files.items():
-        half = file.with_name(f".{file.name}.part")
-        try:
-            half.write_bytes(data)
-            half.replace(file)
-        except OSError as error:
-            half.unlink(missing_ok=True)
-            raise UsageError(f"{file}: {error.strerror}", "name another file with --out") from error
+        write_whole(file, data, "name another file with --out")
     return list(files)
 
 
 def into_warehouse(found: Calibration, db: Path) -> None:
-    """Put a calibration into the warehouse, in place of an older one of the same machine and kernel."""
+    """Put a calibration into the warehouse; it replaces an older one of the same machine and kernel."""
     machine = found.machine
     name = identity(
         8, cpu=machine["cpu"], cpus=machine["cpus"], kernel=machine["kernel"], memory=machine.get("memory_bytes")
@@ -114,5 +101,5 @@ def into_warehouse(found: Calibration, db: Path) -> None:
         )
         for value in found.values:
             connection.execute(
-                "INSERT INTO calibration_value VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", [name, *astuple(value)]
+                "INSERT INTO calibration_value VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", [name, *astuple(value)]
             )

@@ -1,4 +1,4 @@
-"""Locks by number of CPUs and price of a key change: the grid, its demand, and table contention."""
+"""The grid that fills table contention: numbers of CPUs, times of a key change, and the demand of a capture."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -10,14 +10,14 @@ import pyarrow as pa
 from ptpool.warehouse import transaction
 from replay.contention.simulate import simulate
 from replay.contention.steps import steps_of
-from replay.contract.registry import changed_parameters, configure, find, shown
+from replay.contract.registry import configure, find
 from replay.contract.strategy import Strategy, parameters_json
 from replay.profiles.costs import CostProfile, Costs
 
 CPUS = (2, 4, 8, 16, 32, 64, 128, 256)
 CHANGES_NS = (100, 300, 1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
 FREE_ORDERS = (9, 2)
-"""Largest order that the page allocator has: 2M blocks for every refill, or no more than four pages."""
+"""Largest order that the page allocator has free: a 2M block for every refill, or four pages at most."""
 
 VARIANTS: tuple[tuple[str, dict[str, str]], ...] = (
     ("reserve-block", {}),
@@ -26,14 +26,14 @@ VARIANTS: tuple[tuple[str, dict[str, str]], ...] = (
     ("reserve-block-percpu", {"magazine_order": "2"}),
     ("reserve-block-percpu", {"magazine_order": "9"}),
 )
-"""Strategies, and what is set: locks as posted, with the lock that the September mail leaves open, and per CPU."""
+"""Strategies and parameters: locks as posted, with the lock that the September mail leaves open, and per-CPU lists."""
 
 TABLES_OF_A_GIB = 515
 """Page tables that fork() makes for 1 GiB in 4K pages: 512 of PTEs, one each of PMDs and PUDs, a PGD."""
 
 _TABLES, _REFILLS, _DRAWN = 8192, 192, 256
 _CYCLES = 2
-"""Refills of every CPU that are simulated: CPUs that run out together refill together, so these make a cycle."""
+"""Refills of each CPU that are simulated: CPUs that run out together refill together, which makes a cycle."""
 
 
 class Demand(NamedTuple):
@@ -44,7 +44,7 @@ class Demand(NamedTuple):
 
 
 def demand_of(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any], costs: Costs) -> Demand:
-    """The busiest 10 ms of any CPU, where the recording's clock is real; otherwise a CPU that does nothing but fork."""
+    """The busiest 10 ms of any CPU if the recording's clock is real; otherwise a CPU that only forks."""
     if capture["timing"] == "real":
         row = connection.execute(
             """SELECT max(tables) * 100.0 FROM (
@@ -58,7 +58,7 @@ def demand_of(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any], co
 
 
 class Point(NamedTuple):
-    """One simulation: which, and what came of it. The columns of table contention, but for those of the capture."""
+    """One simulation and its result: the columns of table contention, except those of the capture."""
 
     strategy: str
     params: str
@@ -74,7 +74,7 @@ class Point(NamedTuple):
 
 
 def points(per_second: float, costs: Costs) -> Iterator[Point]:
-    """Every variant on every number of CPUs, for every price of a change, with and without free 2M blocks."""
+    """Every variant on every number of CPUs, for every time of a key change, with and without free 2M blocks."""
     for name, settings in VARIANTS:
         (entry,) = find([name])
         strategy = configure(entry, settings)
@@ -106,16 +106,16 @@ def contention(
     captures: list[dict[str, Any]],
     profile: CostProfile,
     per_second: float | None,
-    tell: Callable[[int], None],
+    on_done: Callable[[int], None],
 ) -> None:
-    """Fill table contention for captures; those with the same demand and the same constants share one simulation.
+    """Fill table contention for captures; those with the same demand and constants share one grid.
 
     Args:
         connection: a warehouse open for writing.
         captures: rows of table capture.
-        profile: what operations take.
-        per_second: page tables that a busy CPU asks for; None: see `demand_of`.
-        tell: is told how many simulations are done.
+        profile: how long operations take.
+        per_second: page tables per second that a busy CPU asks for; None: see `demand_of`.
+        on_done: called with the number of simulations done.
     """
     wanted: dict[tuple[Demand, Costs], list[str]] = {}
     for capture in captures:
@@ -128,7 +128,7 @@ def contention(
         for point in points(demand.per_second, costs):
             found.append(point)
             done += 1
-            tell(done)
+            on_done(done)
         rows = pa.Table.from_pylist([point._asdict() for point in found])  # noqa: F841 (DuckDB finds it by its name)
         with transaction(connection):
             connection.execute("DELETE FROM contention WHERE list_contains(?, capture_id)", [ids])
@@ -138,8 +138,3 @@ def contention(
                           unnest(?) AS capture_id FROM rows""",
                 [demand.per_second, demand.basis, profile.name, ids],
             )
-
-
-def variant(strategy: str, params: str) -> str:
-    """What is set, in words: the parameters that are not the strategy's defaults."""
-    return ", ".join(f"{name}={shown(value)}" for name, value in changed_parameters(strategy, params).items())

@@ -1,4 +1,4 @@
-"""A closed loop of CPUs that allocate page tables, each as fast as it can: the compiled simulation."""
+"""The compiled simulation: a closed loop of CPUs, each of which allocates page tables as fast as it can."""
 
 from typing import NamedTuple
 
@@ -30,50 +30,49 @@ CACHED, HELD, HELD_PEAK, DONE, TURN, WAITED, SPENT, REFILLS, NOW, READY = range(
 
 
 class _State(NamedTuple):
-    """Where each CPU and each lock is."""
+    """The state of each CPU and each lock."""
 
     at: NDArray[np.int64]  # (cpus,) step
-    due: NDArray[np.int64]  # (cpus,) when it goes on, unless it waits for a lock
-    turn: NDArray[np.int64]  # (cpus,) who was suspended first, of those that go on at once
+    due: NDArray[np.int64]  # (cpus,) when it continues, unless it waits for a lock
+    turn: NDArray[np.int64]  # (cpus,) order of suspension, for CPUs that continue at the same time
     own: NDArray[np.int64]  # (cpus,) pages on the CPU's own list
-    served: NDArray[np.int64]  # (cpus,)
-    began: NDArray[np.int64]  # (cpus,) when the page table was asked for
+    served: NDArray[np.int64]  # (cpus,) 1: it has its page table
+    began: NDArray[np.int64]  # (cpus,) when it asked for the page table
     since: NDArray[np.int64]  # (cpus,) when it began to wait for a lock
-    thought: NDArray[np.int64]  # (cpus,) how often
-    ready: NDArray[np.int64]  # (cpus,) those that do not wait for a lock, a heap
-    holder: NDArray[np.int64]  # (locks,) CPU, -1: free
-    last: NDArray[np.int64]  # (locks,) CPU that had it before
-    queue: NDArray[np.int64]  # (locks, cpus) who waits, a ring
-    head: NDArray[np.int64]  # (locks,)
-    length: NDArray[np.int64]  # (locks,)
+    thought: NDArray[np.int64]  # (cpus,) number of think times so far
+    ready: NDArray[np.int64]  # (cpus,) heap of the CPUs that do not wait for a lock
+    holder: NDArray[np.int64]  # (locks,) CPU that holds it, -1: free
+    last: NDArray[np.int64]  # (locks,) CPU that held it last
+    queue: NDArray[np.int64]  # (locks, cpus) ring of the CPUs that wait
+    head: NDArray[np.int64]  # (locks,) first entry of the ring
+    length: NDArray[np.int64]  # (locks,) entries of the ring
     counts: NDArray[np.int64]  # at the places above
     integral: NDArray[np.float64]  # (1,) pages held x time
 
 
 class Outcome(NamedTuple):
-    """What so many page tables took."""
+    """Cost of the page tables that were counted."""
 
     tables: int
     alloc_ns: float
-    """Mean time of a page-table allocation, waiting included."""
+    """Mean time of a page-table allocation, including waiting."""
     lock_wait_ns: float
-    """Mean of it spent waiting for locks."""
+    """Mean part of it spent waiting for locks."""
     held_pages_mean: float
-    """Pages that the strategy holds and nobody uses, on all lists and in refills under way, averaged over time."""
+    """Unused pages that the strategy holds, on all lists and in running refills, averaged over time."""
     held_pages_peak: int
     refills: int
-    elapsed_ns: int
 
 
 def simulate(steps: Steps, think: NDArray[np.int64], tables: int, costs: Costs, skipped: int = 0) -> Outcome:
-    """Let CPUs allocate page tables that all stay in use, until there are enough of them.
+    """Let CPUs allocate page tables, which all stay in use, until there are `tables` of them.
 
     Args:
-        steps: what each does.
-        think: (cpus, K) ns that each CPU's task spends elsewhere before its 1st, 2nd, ... table; then from the start.
-        tables: page tables in all.
+        steps: what each CPU does.
+        think: (cpus, K) ns that each CPU's task spends elsewhere before its 1st, 2nd, ... table; repeats after K.
+        tables: page tables in total.
         costs: what operations take.
-        skipped: page tables before anything is counted.
+        skipped: page tables at the start that are not counted.
     """
     cpus = len(think)
     own = lists_at_start(steps, cpus)
@@ -113,25 +112,24 @@ def simulate(steps: Steps, think: NDArray[np.int64], tables: int, costs: Costs, 
         float(s.integral[0]) / max(elapsed, 1),
         int(s.counts[HELD_PEAK]),
         int(s.counts[REFILLS]),
-        elapsed,
     )
 
 
 def lists_at_start(steps: Steps, cpus: int) -> NDArray[np.int64]:
-    """(cpus,) pages on each CPU's own list at first: drawn, so that not all run out at once."""
+    """(cpus,) pages on each CPU's own list at the start: random, as otherwise all would run out at once."""
     most = min(steps.batch, int(steps.arg[steps.code == GIVE].sum()))
     return np.random.default_rng(cpus).integers(0, max(most, 1), cpus)
 
 
 @compiled
 def _before(s, one, other):
-    """Whether a CPU goes on before another."""
+    """Whether a CPU continues before another."""
     return s.due[one] < s.due[other] or (s.due[one] == s.due[other] and s.turn[one] < s.turn[other])
 
 
 @compiled
-def _go_on_at(s, cpu, due):
-    """Suspend a CPU until then: into the heap."""
+def _suspend(s, cpu, due):
+    """Suspend a CPU until `due`: put it into the heap."""
     s.due[cpu], s.turn[cpu] = due, s.counts[TURN]
     s.counts[TURN] += 1
     at = s.counts[READY]
@@ -144,7 +142,7 @@ def _go_on_at(s, cpu, due):
 
 @compiled
 def _next(s):
-    """The CPU that goes on first, out of the heap."""
+    """Take the CPU that continues first out of the heap."""
     first = s.ready[0]
     s.counts[READY] -= 1
     size = s.counts[READY]
@@ -163,7 +161,7 @@ def _next(s):
 
 @compiled
 def _run(code, arg, s, think, until, batch, reserve, hit, page, handoff):
-    """Go on until so many page tables are done."""
+    """Run until `until` page tables are done."""
     count = s.counts
     while count[DONE] < until:
         cpu = _next(s)
@@ -205,7 +203,7 @@ def _run(code, arg, s, think, until, batch, reserve, hit, page, handoff):
                     s.length[value] -= 1
                     count[WAITED] += now - s.since[following]
                     s.holder[value] = s.last[value] = following
-                    _go_on_at(s, following, now + (handoff if value == LIST else 0))
+                    _suspend(s, following, now + (handoff if value == LIST else 0))
             elif step == WAIT:
                 took = value
             elif step == HOLD:
@@ -240,4 +238,4 @@ def _run(code, arg, s, think, until, batch, reserve, hit, page, handoff):
                 count[DONE] += 1
                 s.at[cpu] = 0
         else:
-            _go_on_at(s, cpu, now + took)
+            _suspend(s, cpu, now + took)

@@ -1,4 +1,4 @@
-"""What a CPU does for one page table, as steps: the fast path, and the refill as the strategy's decision makes it."""
+"""What a CPU does for one page table, as steps: the fast path, and the refill as the strategy's generator makes it."""
 
 from typing import NamedTuple, assert_never
 
@@ -31,40 +31,40 @@ from replay.contract.strategy import PoolView, Strategy
 from replay.profiles.costs import Costs
 
 THINK, BEGIN, OWN, LOCK, UNLOCK, WAIT, HOLD, GIVE, TRY, TAKE, IF_SERVED, AGAIN, END = range(13)
-"""THINK: whatever the task does between two page tables. OWN: a table off the CPU's own list. HOLD: so many pages
-are the strategy's from now on. TRY: a table off the shared list, or as many as the CPU's own list takes, while the
-reserve stays. TAKE: one of the reserve, too. IF_SERVED: go to the end."""
+"""THINK: the task works between two page tables. OWN: take a table from the CPU's own list. HOLD: the strategy holds so
+many more pages. TRY: take a table from the shared list, or a batch for the CPU's own list, but not the reserve. TAKE:
+take one even from the reserve. IF_SERVED: go to the end."""
 
 LIST = 0
-"""The lock of the shared list; those that the strategy names follow."""
+"""The lock of the shared list; the locks that the strategy names follow."""
 
 _TABLES = {9: 0}
-"""Page tables that keying a chunk takes by its order, in a direct map of 2M leaves: none for a leaf, else one."""
+"""Page tables needed to key a chunk of an order, in a direct map of 2M leaves: none for a whole leaf, otherwise one."""
 
 
 class Steps(NamedTuple):
-    """A page table's way, step by step: ``(S,)`` each."""
+    """The steps for one page table: ``(S,)`` each."""
 
     code: NDArray[np.int64]
     arg: NDArray[np.int64]
     batch: int
-    """Pages that a CPU's own list takes at a time; 0: it has none."""
+    """Pages that a CPU's own list takes at a time; 0: there are no such lists."""
     reserve: int
     locks: int
 
 
 def steps_of(strategy: Strategy, largest: int, change_ns: int, costs: Costs) -> Steps:
-    """The steps of a strategy whose page allocator has nothing larger than 2^largest pages, and always that.
+    """The steps of a strategy when the page allocator always has blocks of 2^largest pages, and never larger ones.
 
     Args:
         strategy: one with a pool that keeps its key.
         largest: largest order that is free.
-        change_ns: what one permission change takes, with all that it splits and flushes.
-        costs: everything else.
+        change_ns: duration of a permission change, with its splits and flushes.
+        costs: of all other operations.
     """
     fast = strategy.fast_path()
     if not fast.pooled or fast.key_each or fast.merges:
-        raise ValueError("steps are known for pools of keyed pages on one list")
+        raise ValueError("only pools of keyed pages on one list can be simulated")
     steps: list[tuple[int, int]] = [(THINK, 0), (BEGIN, 0)]
     again = len(steps)
     if fast.cpu_batch:
@@ -80,7 +80,7 @@ def steps_of(strategy: Strategy, largest: int, change_ns: int, costs: Costs) -> 
 def _refill(
     strategy: Strategy, largest: int, change_ns: int, costs: Costs, locks: dict[str, int]
 ) -> list[tuple[int, int]]:
-    """Run the strategy's refill once, and write down what it asks for."""
+    """Run the strategy's refill once, and record the actions that it asks for."""
     steps: list[tuple[int, int]] = []
     decision = strategy.refill(_Missing(strategy.fast_path().reserve), 0)
     result: object = None
@@ -130,7 +130,7 @@ def _refill(
 
 
 class _Missing(PoolView):
-    """The pool as the decision sees it that a miss begins."""
+    """The pool as the refill after a miss sees it."""
 
     def __init__(self, reserve: int) -> None:
         self._reserve = reserve

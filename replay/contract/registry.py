@@ -4,7 +4,6 @@ import colorsys
 import dataclasses
 import importlib
 import importlib.util
-import json
 import linecache
 import pkgutil
 import random
@@ -17,7 +16,7 @@ from typing import Any, TypeVar
 
 from ptpool.errors import UsageError, named
 from ptpool.options import note
-from replay.contract.strategy import Strategy, parameters_json
+from replay.contract.strategy import Strategy
 
 FAMILIES = ("baseline", "bound", "per table", "pool")
 """Nothing is keyed; a bound, not a strategy; the key is set for each page table; there is a pool."""
@@ -172,24 +171,6 @@ def parameters(entry: Entry) -> list[dict[str, Any]]:
         {"name": field.name, "default": field.default, **field.metadata}
         for field in own + [field for field in fields if field.name in common]
     ]
-
-
-def changed_parameters(name: str, params: str) -> dict[str, Any]:
-    """The parameters that differ from the strategy's defaults, by name; all of them when no strategy has this name.
-
-    Args:
-        name: of a strategy.
-        params: all its parameters as JSON.
-    """
-    entry = strategies().get(name)
-    defaults = json.loads(parameters_json(entry.factory())) if entry else {}
-    given = json.loads(params)
-    return {key: given[key] for key in sorted(given) if key not in defaults or defaults[key] != given[key]}
-
-
-def label(name: str, params: str) -> str:
-    """A strategy's name and the parameters that differ from its defaults: ``pba refill_orders=9+4 reserve=8``."""
-    return " ".join([name, *(f"{key}={shown(value)}" for key, value in changed_parameters(name, params).items())])
 
 
 def shown(value: Any) -> str:

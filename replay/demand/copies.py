@@ -6,7 +6,6 @@ alive before the first event. A copy shares no page with another: page cache and
 would share, count each time.
 """
 
-import os
 from dataclasses import replace
 
 import numpy as np
@@ -14,9 +13,10 @@ from numpy.typing import NDArray
 
 from ptpool.compiled import compiled
 from ptpool.errors import UsageError
+from ptpool.files import physical_memory
 from ptpool.vocabulary import CONSUMERS
 from replay.demand.demand import Demand
-from replay.machine.stretch import ALLOC, FREE_EVENT, MOVE, OUTSIDE_CHANGE, Program, first_seen
+from replay.demand.program import ALLOC, FREE_EVENT, MOVE, OUTSIDE_CHANGE, Program, first_seen
 
 SPREAD = 10
 """Copies start within the first this-many-th part of the recording, so that their peaks meet; ours."""
@@ -161,7 +161,7 @@ def _merged(parts: list[Program], nth_move: list[NDArray[np.int64]], first_moved
 
 
 def _check_memory(copies: int, events: int) -> None:
-    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    there = physical_memory()
     if events * _BYTES_AN_EVENT > there // 2:
         raise UsageError(
             f"--copies {copies}: {events:,} events would take {events * _BYTES_AN_EVENT / 2**30:.0f} GiB of memory",

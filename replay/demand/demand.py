@@ -1,12 +1,13 @@
 """What a recording asks for, without what the recorded kernel did because of its own state.
 
-Dropped and made anew by the replay: tables that split the direct map, by the permission change that they belong to (as
-recorded, or guessed: replay.demand.others). Dropped because nobody knows when they would have been freed: allocations
-that failed. Moves that change nothing: what compaction migrated (replay.demand.unseen). Marked: the frees of
-reclaim, which a replay makes anew where reclaim is modelled (replay.machine.reclaim).
+The replay drops the tables that split the recorded direct map and makes its own, for the permission changes that they
+belong to (recorded, or guessed: replay.demand.others). It drops allocations that failed, because when they would have
+been freed is unknown. What compaction migrated is a move that changes nothing (replay.demand.unseen). Frees by reclaim
+are marked: a replay that models reclaim makes its own (replay.machine.reclaim).
 """
 
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any
 
 import duckdb
@@ -15,12 +16,12 @@ from numpy.typing import NDArray
 
 from ptpool.vocabulary import CONSUMERS, KPF_BUDDY, MOVABLE, UNMOVABLE
 from replay.demand.events import Events, flagged, read_events
-from replay.demand.others import GUESS, Asked, Recorded, recorded_changes, with_changes
-from replay.demand.rcu import DELAYED, GRACE_NS, RECORDED, ends_of_grace, freed
-from replay.demand.unseen import LEAVE_OUT, MOVED, PUT_OFF, SEEN_LATE, Resolved, resolve
+from replay.demand.others import GUESS, Asked, RecordedChanges, recorded_changes, with_changes
+from replay.demand.program import ALLOC, FREE_EVENT, MOVE, OUTSIDE_CHANGE, RECLAIMED, Program, first_seen
+from replay.demand.table_frees import freed
+from replay.demand.unseen import LEAVE_OUT, MOVED, SEEN_LATE, Resolved, resolve
 from replay.kernel.geometry import X86_64
 from replay.kernel.gfp import GFP_KERNEL
-from replay.machine.stretch import ALLOC, FREE_EVENT, MOVE, OUTSIDE_CHANGE, RECLAIMED, Program, first_seen, with_events
 
 
 @dataclass(frozen=True)
@@ -41,29 +42,63 @@ class Demand:
     changed: dict[str, int] = field(default_factory=dict)
     """What is replayed otherwise than recorded."""
     moves: int = 0
-    """Pages that compaction moved, and tables whose free is put off: they go by the names ``pages + 1`` and up."""
+    """Pages that compaction moved: they go by the names ``pages + 1`` and up."""
     changes: tuple[Asked, ...] = (GUESS,)
     """What permission changes by others ask for: OUTSIDE_CHANGE events refer to it by place."""
     notes: tuple[str, ...] = ()
     """What else has to be known about the recording to judge a replay of it."""
 
 
-def load_demand(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any], rcu: str = RECORDED) -> Demand:
+class Fate(IntEnum):
+    """What becomes of a recorded event."""
+
+    AS_RECORDED = 0
+    FAILED = 1
+    TOO_LARGE = 2
+    SPLIT_TABLE = 3
+    UNKNOWN_CHANGE = 4
+    COLLAPSED = 5
+    ISOLATED = 6
+    MOVED = 7
+    SEEN_LATE = 8
+
+
+_LEFT_OUT = {
+    Fate.SPLIT_TABLE: "tables that split the recorded direct map: the replay makes its own for the permission change "
+    "that they belong to",
+    Fate.UNKNOWN_CHANGE: "tables that split the recorded direct map, replayed as a one-page change where the last "
+    "unmovable page was placed, because the trace does not say where",
+    Fate.COLLAPSED: "tables that a recorded collapse of the direct map gave back",
+    Fate.FAILED: "requests that failed on the recorded machine: when they would have been freed is unknown",
+    Fate.TOO_LARGE: "allocations above MAX_PAGE_ORDER, which are not the page allocator's",
+    Fate.ISOLATED: "frees of blocks that were free: compaction had isolated them and gave them back",
+}
+_CHANGED = {
+    Fate.MOVED: "Moved: {} pages that compaction migrated stay where they are; the free of their source is no free.",
+    Fate.SEEN_LATE: "Added: {} single-page allocations without an event (allocated in bulk, or as targets of "
+    "compaction), each put halfway between the page's last event and its free.",
+}
+_CHANGES = (
+    "Permission changes by others: {} recorded ones, each at its time, of the pages that it was about, wherever they "
+    "are now; pages that the replay does not know by name lie at their recorded place."
+)
+
+
+def load_demand(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any]) -> Demand:
     """What a capture's allocations and frees ask for, in the order of the trace.
 
     Args:
         connection: the warehouse.
         capture: row of table capture.
-        rcu: when page tables are freed: as recorded, or all after a grace period (`replay.demand.rcu`).
     """
     events = read_events(connection, capture)
     recorded = recorded_changes(connection, capture["capture_id"])
     free = flagged(connection, capture["capture_id"], events.pages + 1, 1 << KPF_BUDDY)
-    return demand_of(events, recorded, free, capture, rcu)
+    return demand_of(events, recorded, free, capture)
 
 
 def demand_of(
-    events: Events, recorded: Recorded, free_at_start: NDArray[np.bool_], capture: dict[str, Any], rcu: str
+    events: Events, recorded: RecordedChanges, free_at_start: NDArray[np.bool_], capture: dict[str, Any]
 ) -> Demand:
     """The same of what was read.
 
@@ -72,72 +107,23 @@ def demand_of(
         recorded: permission changes by others.
         free_at_start: (pages + 1,) pages known to have been free before the first event.
         capture: its `first_ns`, `last_ns` and `timing`.
-        rcu: when page tables are freed.
     """
-    is_free, failed, pages = events.is_free, events.failed, events.pages
-    splits = events.consumer == CONSUMERS.index("direct_map_split")
-    outside = splits & ~is_free & ~events.self_inflicted & ~recorded.explains(events.ts, events.pid)
-    too_large = ~is_free & (events.order > X86_64.max_order)
-    at_once, after_grace = freed(events.of_table, events.has_stack, events.by_gather, events.after_grace, events.pid)
+    pages = events.pages
     unseen = resolve(
-        is_free & ~failed,
-        np.where(failed, pages, events.pfn),
-        np.where(failed, 0, events.order).astype(np.int8),
+        events.is_free & ~events.failed,
+        np.where(events.failed, pages, events.pfn),
+        np.where(events.failed, 0, events.order).astype(np.int8),
         events.by_compaction,
         free_at_start,
-        at_once if rcu == DELAYED else np.zeros_like(at_once),
     )
-    isolated, moved, seen_late = ((unseen.fate == fate) & ~splits for fate in (LEAVE_OUT, MOVED, SEEN_LATE))
-    put_off = unseen.fate == PUT_OFF
-    dropped = {
-        "tables that split the recorded direct map, made anew by the permission change that they belong to": splits
-        & ~is_free
-        & ~outside,
-        "tables that split the recorded direct map, replayed as a one-page change where the last unmovable page was "
-        "placed, because the trace does not say where": outside,
-        "tables that a recorded collapse of the direct map gave back": splits & is_free,
-        "requests that failed on the recorded machine: nobody knows when they would have been freed": failed,
-        "allocations above MAX_PAGE_ORDER, which are not the page allocator's": too_large,
-        "frees of blocks that were free: compaction had isolated them and gave them back": isolated,
-    }
-    changed = {
-        "Moved: {} pages that compaction migrated stay where they are; their source's free is no free.": moved,
-        "Added: {} single-page allocations without an event (allocated in bulk, or as targets of compaction), each put "
-        "halfway between the page's last event and its free.": seen_late,
-        "Permission changes by others: {} recorded ones, each at its time, of the pages that it was about, wherever "
-        "they are now; pages that go by no name here lie at their recorded place.": np.ones(len(recorded.ts), np.bool_),
-    }
-    who = (_who(events.cpu, events.pid), _who(recorded.cpu, recorded.pid), _who(events.cpu[put_off], 0))
+    fate = _fates(events, recorded, unseen)
+    who = (_who(events.cpu, events.pid), _who(recorded.cpu, recorded.pid))
     tasks, task = np.unique(np.concatenate(who), return_inverse=True)
-    ends = np.cumsum([len(part) for part in who])
-    task_of_event, task_of_change, task_of_free = np.split(task.astype(np.int32), ends[:2])
-    op = np.where(events.by_reclaim, RECLAIMED, FREE_EVENT)
-    op = np.where(outside, OUTSIDE_CHANGE, np.where(moved | put_off, MOVE, np.where(is_free, op, ALLOC)))
-    goes_by = (unseen.name >= 0) & ~moved & ~put_off
-    program = Program(
-        op=op.astype(np.uint8),
-        ts=events.ts,
-        pfn=np.where(outside, 0, np.where(goes_by, unseen.name, events.pfn)),
-        order=events.order,
-        migratetype=events.migratetype,
-        context=np.where(outside, 0, events.context).astype(np.uint16),
-        consumer=events.consumer,
-        cpu=events.cpu,
-        task=task_of_event,
-    )
-    keep = ~failed & ~too_large & (~splits | outside) & ~isolated
-    program = _with_unseen(program, unseen, seen_late, events.by_kworker, keep)
+    task_of_event, task_of_change = np.split(task.astype(np.int32), [len(who[0])])
+    program = _program(events, unseen, fate, task_of_event)
     program = with_changes(program, recorded.ts, recorded.cpu, task_of_change, recorded.first, recorded.asked)
-    due = ends_of_grace(np.maximum.accumulate(events.ts)[put_off])
-    late = due > capture["last_ns"]
-    frees = {"cpu": events.cpu[put_off], "task": task_of_free, "pfn": unseen.name[put_off]}
-    program = with_events(program, due[~late], op=FREE_EVENT, **{name: column[~late] for name, column in frees.items()})
-    notes = _notes(capture, events.of_table, at_once, after_grace)
-    if rcu == DELAYED:
-        notes.append(
-            f"Delayed: {len(due):,} frees of page tables wait for an RCU grace period of {GRACE_NS / 1e6:g} ms, as on "
-            f"x86 since 6.15; {late.sum():,} of them beyond the end of the recording."
-        )
+    counts = {name: int((fate == name).sum()) for name in Fate}
+    changed = {words: counts[name] for name, words in _CHANGED.items()} | {_CHANGES: len(recorded.ts)}
     return Demand(
         program,
         capture["first_ns"],
@@ -145,29 +131,66 @@ def demand_of(
         pages,
         first_seen(program, np.full(pages, -1, np.int8)),
         len(tasks),
-        _counts(dropped),
-        _counts(changed),
-        int((moved | put_off).sum()),
+        {words: counts[name] for name, words in _LEFT_OUT.items() if counts[name]},
+        {words: count for words, count in changed.items() if count},
+        counts[Fate.MOVED],
         recorded.changes,
-        tuple(notes),
+        _notes(events, capture),
     )
 
 
-def _notes(
-    capture: dict[str, Any], tables: NDArray[np.bool_], at_once: NDArray[np.bool_], after_grace: NDArray[np.bool_]
-) -> list[str]:
+def _fates(events: Events, recorded: RecordedChanges, unseen: Resolved) -> NDArray[np.uint8]:
+    """(N,) what becomes of each event; the first that applies."""
+    splits = events.consumer == CONSUMERS.index("direct_map_split")
+    unknown = splits & ~events.is_free & ~events.self_inflicted & ~recorded.explains(events.ts, events.pid)
+    conditions = {
+        Fate.FAILED: events.failed,
+        Fate.TOO_LARGE: ~events.is_free & (events.order > X86_64.max_order),
+        Fate.UNKNOWN_CHANGE: unknown,
+        Fate.COLLAPSED: splits & events.is_free,
+        Fate.SPLIT_TABLE: splits,
+        Fate.ISOLATED: unseen.fate == LEAVE_OUT,
+        Fate.MOVED: unseen.fate == MOVED,
+        Fate.SEEN_LATE: unseen.fate == SEEN_LATE,
+    }
+    return np.select(list(conditions.values()), list(conditions), Fate.AS_RECORDED).astype(np.uint8)
+
+
+def _program(events: Events, unseen: Resolved, fate: NDArray[np.uint8], task: NDArray[np.int32]) -> Program:
+    """The events that are replayed, with an allocation put in for each page that was allocated unseen."""
+    change, moved = fate == Fate.UNKNOWN_CHANGE, fate == Fate.MOVED
+    op = np.where(events.is_free, np.where(events.by_reclaim, RECLAIMED, FREE_EVENT), ALLOC)
+    program = Program(
+        op=np.where(change, OUTSIDE_CHANGE, np.where(moved, MOVE, op)).astype(np.uint8),
+        ts=events.ts,
+        pfn=np.where(change, 0, np.where((unseen.name >= 0) & ~moved, unseen.name, events.pfn)),
+        order=events.order,
+        migratetype=events.migratetype,
+        context=np.where(change, 0, events.context).astype(np.uint16),
+        consumer=events.consumer,
+        cpu=events.cpu,
+        task=task,
+    )
+    left_out = [name for name in _LEFT_OUT if name != Fate.UNKNOWN_CHANGE]
+    return _with_unseen(program, unseen, fate == Fate.SEEN_LATE, events.by_kworker, ~np.isin(fate, left_out))
+
+
+def _notes(events: Events, capture: dict[str, Any]) -> tuple[str, ...]:
     notes = []
     if capture["timing"] == "emulated":
         notes.append(
             "Recorded under emulation: the order of events is real, the gaps between them are not. Rates, latencies "
             "and waiting for locks are sensitivity (what depends on what), not findings."
         )
-    if tables.any():
-        notes.append(
-            f"Page tables below the PGD: of {tables.sum():,} frees the recorded kernel made {at_once.sum():,} at once "
-            f"and {after_grace.sum():,} in bursts, after an RCU grace period; who made the others is not known."
+    if tables := int(events.of_table.sum()):
+        at_once, after_grace = freed(
+            events.of_table, events.has_stack, events.by_gather, events.after_grace, events.pid
         )
-    return notes
+        notes.append(
+            f"Page tables below the PGD: of {tables:,} frees the recorded kernel made {at_once.sum():,} at once and "
+            f"{after_grace.sum():,} in bursts, after an RCU grace period; who made the others is unknown."
+        )
+    return tuple(notes)
 
 
 def _with_unseen(
@@ -197,7 +220,3 @@ def _with_unseen(
 def _who(cpu: NDArray[Any], pid: NDArray[Any] | int) -> NDArray[np.int64]:
     """Tasks by number; the idle task of each CPU is one of its own."""
     return np.where(pid == 0, -1 - cpu, pid).astype(np.int64)
-
-
-def _counts(masks: dict[str, NDArray[np.bool_]]) -> dict[str, int]:
-    return {what: int(mask.sum()) for what, mask in masks.items() if mask.any()}

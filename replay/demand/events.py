@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ptpool.errors import UsageError
 from ptpool.vocabulary import CONSUMERS, KPF_PGTABLE
 from replay.demand.others import SELF_INFLICTED
-from replay.demand.rcu import AFTER_GRACE, GATHER
+from replay.demand.table_frees import AFTER_GRACE, GATHER
 from replay.kernel.gfp import contexts
 
 MOST_PAGES = 1 << 30
@@ -45,7 +45,7 @@ class Events(NamedTuple):
     by_kworker: NDArray[np.bool_]
     has_stack: NDArray[np.bool_]
     by_gather: NDArray[np.bool_]
-    """Under an mmu_gather, or (`after_grace`) in a softirq that interrupted one: see `replay.demand.rcu`."""
+    """Under an mmu_gather, or (`after_grace`) in a softirq that interrupted one: see `replay.demand.table_frees`."""
     after_grace: NDArray[np.bool_]
     of_table: NDArray[np.bool_]
     """A free of a user page table below the PGD that is not a deposited one."""

@@ -11,8 +11,8 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
+from replay.demand.program import OUTSIDE_CHANGE, Program, with_events
 from replay.kernel.direct_map import CLEAN, EXECUTABLE, NOT_GLOBAL, NOT_PRESENT, READ_ONLY, UNCACHED
-from replay.machine.stretch import OUTSIDE_CHANGE, Program, with_events
 
 SELF_INFLICTED = ("secretmem_fault", "secretmem_free_folio")
 """Functions whose permission changes the replay makes anew from the allocation they belong to (mm/secretmem.c)."""
@@ -42,7 +42,7 @@ GUESS = Asked(Place.UNKNOWN, 1, READ_ONLY, 0)
 """For a table that split the recorded direct map, where no change was recorded that it belongs to."""
 
 
-class Recorded(NamedTuple):
+class RecordedChanges(NamedTuple):
     """``K`` recorded changes that are replayed, in order of time."""
 
     ts: NDArray[np.int64]
@@ -74,7 +74,7 @@ _CACHE = 1 << 3 | 1 << 4 | 1 << 7
 """_PAGE_CACHE_MASK: PWT, PCD, PAT."""
 
 
-def recorded_changes(connection: duckdb.DuckDBPyConnection, capture_id: str) -> Recorded:
+def recorded_changes(connection: duckdb.DuckDBPyConnection, capture_id: str) -> RecordedChanges:
     """The changes of the direct map that a kernel probe saw; those of no attribute that the model has are left out."""
     rows = connection.execute(
         """SELECT ts_ns, cpu, pid, first_pfn, pages, set_bits, clear_bits,
@@ -92,7 +92,7 @@ def recorded_changes(connection: duckdb.DuckDBPyConnection, capture_id: str) -> 
         if not self_inflicted and (wanted.set_bits or wanted.clear_bits):
             kept.append((ts, cpu, pid, first, changes.setdefault(wanted, len(changes))))
     ts, cpu, pid, first, asked = np.array(kept, np.int64).reshape(-1, 5).T
-    return Recorded(ts, cpu.astype(np.int16), pid, first, asked, tuple(changes), tasks)
+    return RecordedChanges(ts, cpu.astype(np.int16), pid, first, asked, tuple(changes), tasks)
 
 
 def attributes(set_bits: int, clear_bits: int) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ptpool.vocabulary import CONSUMERS
 from replay.contract.permissions import SHADOW_STACK
 from replay.demand.demand import Demand
-from replay.machine.stretch import ALLOC, FREE_EVENT, RECLAIMED, Program
+from replay.demand.program import ALLOC, FREE_EVENT, RECLAIMED, Program
 
 THREAD_SIZE = 16384
 KSTACK = CONSUMERS.index("kstack")

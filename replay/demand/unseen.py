@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 
 from ptpool.compiled import compiled
 
-KEEP, LEAVE_OUT, MOVED, SEEN_LATE, PUT_OFF = range(5)
-"""What becomes of an event. SEEN_LATE: a free whose allocation has to be put in; PUT_OFF: one that happens later, of a
-page that others may get meanwhile in the recording: it goes by another name from here on, as a moved one does."""
+KEEP, LEAVE_OUT, MOVED, SEEN_LATE = range(4)
+"""What becomes of an event. SEEN_LATE: a free whose allocation has to be put in."""
 
 _USED, _FREE = 0, 1
 
@@ -29,9 +28,9 @@ class Resolved(NamedTuple):
     """What becomes of each of ``N`` events."""
 
     fate: NDArray[np.uint8]
-    """KEEP, LEAVE_OUT, MOVED, SEEN_LATE or PUT_OFF."""
+    """KEEP, LEAVE_OUT, MOVED or SEEN_LATE."""
     name: NDArray[np.int64]
-    """MOVED, PUT_OFF: the new name of the page, above all recorded pages. Free of a moved page: its name; else -1."""
+    """MOVED: the new name of the page, above all recorded pages. Free of a moved page: its name; else -1."""
     since: NDArray[np.int64]
     """SEEN_LATE: the page's last event before, -1 when it has none."""
 
@@ -42,7 +41,6 @@ def resolve(
     order: NDArray[np.int8],
     by_compaction: NDArray[np.bool_],
     free_at_start: NDArray[np.bool_],
-    put_off: NDArray[np.bool_],
 ) -> Resolved:
     """Find out what happened without an event.
 
@@ -52,33 +50,30 @@ def resolve(
         order: (N,) log2 of the pages.
         by_compaction: (N,) whether compaction did it.
         free_at_start: (P,) pages known to have been free before the first event; P bounds every event's pages.
-        put_off: (N,) frees of single pages that happen later.
     """
     events = len(is_free)
     resolved = Resolved(np.zeros(events, np.uint8), np.full(events, -1, np.int64), np.full(events, -1, np.int64))
     last = np.full(len(free_at_start), -1, np.int64)
     moves = np.zeros(int(by_compaction.sum()), np.int64)
-    _resolve(is_free, pfn, order, by_compaction, put_off, free_at_start.astype(np.uint8), last, moves, *resolved)
+    _resolve(is_free, pfn, order, by_compaction, free_at_start.astype(np.uint8), last, moves, *resolved)
     return resolved
 
 
 @compiled
-def _resolve(is_free, pfn, order, by_compaction, put_off, state, last, moves, fate, name, since):
+def _resolve(is_free, pfn, order, by_compaction, state, last, moves, fate, name, since):
     """Follow every page through the trace; pages that were moved wait in that order, their names in `moves`."""
-    named = moved = given = np.int64(0)
+    moved = given = np.int64(0)
     for i in range(len(is_free)):
         first, pages = pfn[i], 1 << np.int64(order[i])
         if is_free[i]:
             free = 0
             for page in range(first, first + pages):
                 free += state[page] == _FREE
-            if (by_compaction[i] or put_off[i]) and free == 0 and pages == 1:
-                fate[i] = MOVED if by_compaction[i] else PUT_OFF
-                name[i] = len(state) + named
-                named += 1
-                if by_compaction[i]:
-                    moves[moved] = name[i]
-                    moved += 1
+            if by_compaction[i] and free == 0 and pages == 1:
+                fate[i] = MOVED
+                name[i] = len(state) + moved
+                moves[moved] = name[i]
+                moved += 1
             elif free == pages:
                 if by_compaction[i] or pages > 1:
                     fate[i] = LEAVE_OUT

@@ -1,1 +1,1 @@
-"""The Linux side of a replay: page allocator and direct map, in the kernel's own words."""
+"""The Linux side of a replay: page allocator and direct map, with the kernel's own names."""

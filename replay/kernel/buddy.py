@@ -1,4 +1,4 @@
-"""Buddy lists: merging, splitting, and the type of the pageblock that says which list (mm/page_alloc.c, 6.12.95)."""
+"""Buddy lists: merge, split, and choose the list by the type of the pageblock (mm/page_alloc.c, 6.12.95)."""
 
 import numpy as np
 
@@ -34,7 +34,7 @@ def account_freepages(a, zone, pages, migratetype):
 
 @compiled
 def add_to_free_list(a, zone, pfn, order, migratetype, to_tail):
-    """__add_to_free_list(): the block becomes the head of a free block of this order; not accounted."""
+    """__add_to_free_list(): put a free block of this order on its list; not accounted."""
     if to_tail:
         list_add_tail(a.link, free_list(a, zone, order, migratetype), pfn)
     else:
@@ -45,7 +45,7 @@ def add_to_free_list(a, zone, pfn, order, migratetype, to_tail):
 
 @compiled
 def del_from_free_list(a, zone, pfn, order):
-    """__del_page_from_free_list(): whichever list the block is on; not accounted."""
+    """__del_page_from_free_list(): from any list; not accounted."""
     list_del(a.link, pfn)
     a.order[pfn] = -1
     a.nr_free[zone, order] -= 1
@@ -53,7 +53,7 @@ def del_from_free_list(a, zone, pfn, order):
 
 @compiled
 def change_pageblock_range(a, pfn, order, migratetype):
-    """All pageblocks of a block of at least their size."""
+    """Set the type of all pageblocks in a block of at least their size."""
     for block in range(pfn >> a.pageblock_order, (pfn + (1 << order)) >> a.pageblock_order):
         a.block_type[block] = migratetype
 
@@ -87,7 +87,7 @@ def free_block(a, zone, pfn, order, migratetype):
 
 @compiled
 def free_one_page(a, zone, pfn, order):
-    """What is larger than a pageblock goes in pieces, each of its own type (split_large_buddy())."""
+    """Free a block; one larger than a pageblock in pieces, each of its own type (split_large_buddy())."""
     piece = min(order, a.pageblock_order)
     for base in range(pfn, pfn + (1 << order), 1 << piece):
         free_block(a, zone, base, piece, block_type_of(a, base))
@@ -95,7 +95,7 @@ def free_one_page(a, zone, pfn, order):
 
 @compiled
 def expand(a, zone, pfn, low, high, migratetype):
-    """Keep the lower part of order `low`, put the upper halves at the head of their lists."""
+    """Keep the lowest 2^low pages of a block, and put the upper halves at the head of their lists."""
     while high > low:
         high -= 1
         add_to_free_list(a, zone, pfn + (1 << high), high, migratetype, False)
@@ -103,7 +103,7 @@ def expand(a, zone, pfn, low, high, migratetype):
 
 @compiled
 def page_del_and_expand(a, zone, pfn, low, high, migratetype):
-    """Take 2^low pages off a free block of order `high`; the rest goes to lists of this type."""
+    """Take 2^low pages from a free block of order `high`; the rest goes to lists of this type."""
     del_from_free_list(a, zone, pfn, high)
     expand(a, zone, pfn, low, high, migratetype)
     account_freepages(a, zone, -(1 << low), migratetype)
@@ -122,7 +122,7 @@ def rmqueue_smallest(a, zone, order, migratetype):
 
 @compiled
 def move_freepages_block(a, zone, pfn, from_type, to_type):
-    """__move_freepages_block(): every free block of the pageblock to the tail of other lists, in ascending order."""
+    """__move_freepages_block(): move the free blocks of a pageblock to the tails of other lists, in ascending order."""
     first = pfn >> a.pageblock_order << a.pageblock_order
     page = first
     while page < first + (1 << a.pageblock_order):
@@ -139,7 +139,7 @@ def move_freepages_block(a, zone, pfn, from_type, to_type):
 
 @compiled
 def spans_pageblock(a, zone, pfn):
-    """prep_move_freepages_block(): a pageblock that reaches into another zone is left alone."""
+    """prep_move_freepages_block(): False for a pageblock that reaches into another zone."""
     first = pfn >> a.pageblock_order << a.pageblock_order
     last = first + (1 << a.pageblock_order) - 1
     return a.zones[zone, FIRST_PFN] <= first and last <= a.zones[zone, LAST_PFN]
@@ -158,7 +158,7 @@ def build_free_lists(a, free):
     """Fill empty lists from a map of free pages, as at boot: largest aligned blocks, ascending addresses.
 
     Args:
-        a: PageAllocator with block types set and no free block yet.
+        a: PageAllocator with block types set and no free block.
         free: (P,) bool, True where the page is free.
     """
     for zone in range(len(a.zones)):

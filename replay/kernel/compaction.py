@@ -1,9 +1,11 @@
-"""Memory made free again, simply: movable pages dropped (mm/vmscan.c) or moved out of the way (mm/compaction.c, 6.12).
+"""Simple reclaim and compaction: movable pages are dropped (mm/vmscan.c) or moved away (mm/compaction.c, 6.12).
 
 Only pages in use by MOVABLE requests are touched. `page_of` says which simulated page stands for a recorded one,
-`name_of` the reverse; a name counts only if both agree. Of a page without a name that was moved, `name_of` says where
-it was first: -2 less its number.
+`name_of` the reverse; a name counts only if both agree. For a page without a name that was moved from page n,
+`name_of` holds -2 - n.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -32,8 +34,23 @@ from replay.kernel.page_alloc import free_pages
 from replay.kernel.watermark import ALLOC_CMA, above_mark
 
 IN_USE = USED + MOVABLE
-WHOLE = 1 << 16
-"""A share of 1, as `shrink_zone` takes shares."""
+SHARE_PARTS = 1 << 16
+"""A share of 1: `shrink_zone` takes shares in parts of this."""
+
+
+class Limits(NamedTuple):
+    """How far one attempt at compaction goes."""
+
+    movable: int
+    """Movable pages in a block that is worth emptying, at most."""
+    pageblocks: int
+    """Pageblocks that the attempt looks at; 0: all."""
+    same_type: bool
+    """Look only at pageblocks of the request's type."""
+    movable_targets: bool
+    """Move pages only to pageblocks that are MOVABLE or CMA."""
+    gap: int
+    """Pages that must be free above the min watermark."""
 
 
 @compiled
@@ -45,10 +62,10 @@ def _name(page_of, name_of, page):
 
 @compiled
 def _can_be_freed(name_of, page, share):
-    """Whether a movable page is among the share that can be: drawn by its name, or where it first was without one.
+    """Whether a movable page is in the share that can be freed: drawn by name, or by first place if it has no name.
 
-    So moving data in the model changes nothing about it: drawn by address, compaction would make ever more of it
-    reclaimable. A move that was recorded gives a new name, and is a new draw.
+    Moving data in the model does not change the result; if it were drawn by address, compaction would make ever more
+    of it reclaimable. A recorded move gives a new name, and so a new draw.
     """
     data = np.int64(name_of[page])
     if data < 0:
@@ -60,18 +77,18 @@ def _can_be_freed(name_of, page, share):
 def shrink_zone(a, page_of, name_of, hands, cpu, zone, wanted, share):
     """Free movable pages one by one, going round the zone from where the last call stopped.
 
-    The kernel takes the oldest of its LRU lists (shrink_lruvec()); which those are is not in a trace. A turn that finds
-    too few is not repeated before a movable page has come into use.
+    The kernel takes the oldest pages of its LRU lists (shrink_lruvec()); a trace does not show which those are. A round
+    that finds too few is not repeated until a movable page has come into use.
 
     Args:
         a: PageAllocator.
         page_of: (names,) the simulated page of each recorded one; -1 for those that are freed.
         name_of: (P,) the reverse.
-        hands: (Z,) where the next call goes on.
-        cpu: whose per-CPU lists the pages go to.
+        hands: (Z,) where the next call starts.
+        cpu: the pages go to its per-CPU lists.
         zone: index of the zone.
         wanted: pages.
-        share: of WHOLE, how many pages can be freed at all: spread evenly over their names.
+        share: of all pages, how many can be freed at all, in SHARE_PARTS; spread evenly over their names.
 
     Returns:
         Pages freed.
@@ -99,7 +116,7 @@ def shrink_zone(a, page_of, name_of, hands, cpu, zone, wanted, share):
 
 @compiled_apart
 def balance_node(a, page_of, name_of, hands, cpu, node, share):
-    """balance_pgdat(): while no zone of the node is above its high watermark, free pages up to it in each.
+    """balance_pgdat(): if no zone of the node is above its high watermark, free pages in each until it is.
 
     Returns:
         Pages freed.
@@ -119,7 +136,7 @@ def balance_node(a, page_of, name_of, hands, cpu, node, share):
 
 @compiled
 def _movable_in(a, base, order):
-    """Movable pages in a block that holds nothing else but free pages; -1 for another block."""
+    """Movable pages in a block; -1 if it holds anything else except free pages."""
     movable = np.int64(0)
     for page in range(base, base + (1 << order)):
         if a.kind[page] == IN_USE:
@@ -131,7 +148,7 @@ def _movable_in(a, base, order):
 
 @compiled
 def _next_free(a, zone, scan, base, order, movable_targets):
-    """isolate_freepages(): the next free block below `scan` that is smaller than `order` and outside ours; -1: none."""
+    """isolate_freepages(): the next free block below `scan`, smaller than `order` and not in ours; -1: none."""
     while scan >= a.zones[zone, FIRST_PFN]:
         if scan >> order == base >> order:
             scan = base - 1
@@ -146,7 +163,7 @@ def _next_free(a, zone, scan, base, order, movable_targets):
 
 @compiled
 def _empty(a, page_of, name_of, zone, base, order, movable_targets):
-    """Move every page out of a block, to free pages from the end of the zone down; False if those run out."""
+    """Move every page of a block to free pages, from the end of the zone downwards; False if those run out."""
     scan = a.zones[zone, LAST_PFN] + 0
     target = end = np.int64(0)
     done = True
@@ -177,52 +194,34 @@ def _empty(a, page_of, name_of, zone, base, order, movable_targets):
 
 
 @compiled_apart
-def compact_zone(
-    a,
-    page_of,
-    name_of,
-    scanners,
-    zone,
-    order,
-    migratetype,
-    zone_class,
-    most,
-    pageblocks,
-    same_type,
-    movable_targets,
-    gap,
-):
-    """Make one block of 2^order free, naturally aligned, of which all pages are movable or free.
+def compact_zone(a, page_of, name_of, scanners, zone, order, migratetype, zone_class, limits):
+    """Free one naturally aligned block of 2^order pages, all of which are movable or free.
 
-    A block with anything else in it is left alone from the start, as isolate_migratepages_block() gives up on it at the
-    first page that it cannot isolate.
+    A block with anything else in it is skipped, as isolate_migratepages_block() gives up on it at the first page that
+    it cannot isolate.
 
     Args:
         a: PageAllocator.
-        page_of: (names,) follows the pages.
+        page_of: (names,) updated as pages move.
         name_of: (P,) the reverse.
-        scanners: (Z,) where the next attempt goes on.
+        scanners: (Z,) where the next attempt starts.
         zone: index of the zone.
         order: log2 of the pages wanted, at least 1.
         migratetype: of the request.
         zone_class: of the request, for the lowmem reserve.
-        most: movable pages in a block that is worth emptying.
-        pageblocks: how many an attempt looks at; 0: all.
-        same_type: look only at pageblocks of the request's type.
-        movable_targets: move only to pageblocks that are MOVABLE or CMA.
-        gap: pages that have to be free above the min watermark.
+        limits: Limits.
 
     Returns:
         Pages moved; 0 if no block could be emptied, -1 if the zone has too little free memory (COMPACT_SKIPPED).
     """
-    mark = a.wmark[zone, WMARK_MIN] + gap
+    mark = a.wmark[zone, WMARK_MIN] + limits.gap
     if not above_mark(a, zone, np.int64(0), mark, zone_class, np.int64(ALLOC_CMA)):
         return np.int64(-1)
     first = (a.zones[zone, FIRST_PFN] + (1 << order) - 1) >> order
     blocks = ((a.zones[zone, LAST_PFN] + 1) >> order) - first
     looked_at = blocks
-    if pageblocks:
-        looked_at = min(blocks, max(pageblocks << a.pageblock_order >> order, 1))
+    if limits.pageblocks:
+        looked_at = min(blocks, max(limits.pageblocks << a.pageblock_order >> order, 1))
     at = max(scanners[zone] >> order, first)
     for _ in range(looked_at):
         if at >= first + blocks:
@@ -231,10 +230,10 @@ def compact_zone(
         at += 1
         block_type = block_type_of(a, base)
         usable = block_type < PCPTYPES or (block_type == CMA and migratetype == MOVABLE)
-        if not usable or (same_type and block_type not in (migratetype, CMA)):
+        if not usable or (limits.same_type and block_type not in (migratetype, CMA)):
             continue
         movable = _movable_in(a, base, order)
-        if 0 < movable <= most and _empty(a, page_of, name_of, zone, base, order, movable_targets):
+        if 0 < movable <= limits.movable and _empty(a, page_of, name_of, zone, base, order, limits.movable_targets):
             scanners[zone] = at << order
             return movable
     scanners[zone] = at << order
@@ -245,17 +244,17 @@ def compact_zone(
 def isolate_freepages_block(a, first, found):
     """Take the free blocks of a pageblock off the free lists, for unmovable use.
 
-    Each has to leave the zone above its min watermark, without a lowmem reserve (__isolate_free_page(), in
-    mm/page_alloc.c, which also makes a pageblock movable that it takes at least half of: not modelled). Pageblocks
-    that serve no fallback are left alone.
+    After each the zone must still be above its min watermark, not counting a lowmem reserve (__isolate_free_page() in
+    mm/page_alloc.c; it also turns a pageblock MOVABLE if it takes half of it or more, which is not modelled).
+    Pageblocks that serve no fallback are left alone.
 
     Args:
         a: PageAllocator.
         first: first page of the pageblock.
-        found: (pages of a pageblock, 2), filled with first page and order of each, ascending.
+        found: (pages of a pageblock, 2) filled with the first page and order of each block, ascending.
 
     Returns:
-        How many.
+        Number of blocks.
     """
     migratetype = block_type_of(a, first)
     count = np.int64(0)

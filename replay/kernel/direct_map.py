@@ -1,6 +1,6 @@
 """The kernel's direct map: its leaves, and what a permission change does to them.
 
-A change is planned before it is applied: `tables_needed` says how many page tables it takes, `apply` gets them.
+A change is planned before it is applied: `tables_needed` says how many page tables it takes, `apply` uses them.
 """
 
 from ptpool.compiled import compiled
@@ -78,7 +78,7 @@ def tables_needed(d, first, pages, set_bits, clear_bits):
 
 @compiled
 def apply(d, first, pages, set_bits, clear_bits, now, cause):
-    """Set and clear attributes of [first, first + pages), splitting what has to be split; the tables must be there.
+    """Set and clear attributes of [first, first + pages), and split leaves as needed; the tables must be there.
 
     Args:
         d: DirectMap.
@@ -99,5 +99,5 @@ def apply(d, first, pages, set_bits, clear_bits, now, cause):
 
 @compiled
 def flushes(d, splits, changed):
-    """TLB flushes of one change that split `splits` leaves: one for each on x86, none on arm64; and one at the end."""
+    """TLB flushes of one change that split `splits` leaves: one per split on x86, none on arm64, and one at the end."""
     return (0 if d.arm64 else splits) + (changed > 0)

@@ -1,12 +1,12 @@
 """Where a page comes from when the lists of its own type are empty: three generations of fallback, and the reserves.
 
-CLAIM_STEAL: take over a pageblock, largest block first, else steal a page, smallest block first, and remember in a bulk
-refill which of these worked. mm/page_alloc.c:__rmqueue() with `enum rmqueue_mode`, __rmqueue_claim() and
+CLAIM_STEAL: take over a pageblock, largest block first; else steal a page, smallest block first. A bulk refill
+remembers which of these worked. mm/page_alloc.c:__rmqueue() with `enum rmqueue_mode`, __rmqueue_claim() and
 __rmqueue_steal(); in 6.15, and in the 6.12.95 of Debian (there try_to_steal_block(), later try_to_claim_block()).
-STEAL_SUITABLE: one attempt, at the largest block; what cannot be claimed is split, and the rest stays on lists of the
-pageblock's type. __rmqueue_fallback() and steal_suitable_fallback() from 6.10 to early 6.12.
-MOVE_BLOCK: the same attempt, but free pages of the pageblock change lists even if its type does not, so that the list
-of a free block may differ from the type of its pageblock. The same functions up to 6.9 (read in 6.1.176).
+STEAL_SUITABLE: one attempt, at the largest block; a block that cannot be claimed is split, and the rest stays on lists
+of the pageblock's type. __rmqueue_fallback() and steal_suitable_fallback() from 6.10 to early 6.12.
+MOVE_BLOCK: the same attempt, but free pages of the pageblock change lists even if its type does not. The list of a free
+block may then differ from the type of its pageblock. The same functions up to 6.9 (read in 6.1.176).
 """
 
 import numpy as np
@@ -44,7 +44,7 @@ FALLBACKS = np.array(
 )  # mm/page_alloc.c:fallbacks
 
 NORMAL, FROM_CMA, CLAIM, STEAL = range(4)
-"""enum rmqueue_mode: where the search starts; kept over a bulk refill."""
+"""enum rmqueue_mode: where the search starts; kept during a bulk refill."""
 
 
 @compiled
@@ -65,7 +65,7 @@ def _may_claim(a, order, migratetype):
 
 @compiled
 def _enough_alike(a, pfn, migratetype):
-    """Whether half of a pageblock is free or of our kind: pages of MOVABLE requests count as movable (LRU)."""
+    """Whether half of a pageblock is free or of our type: pages of MOVABLE requests count as movable (LRU)."""
     first = pfn >> a.pageblock_order << a.pageblock_order
     size = 1 << a.pageblock_order
     free = movable = 0
@@ -82,7 +82,7 @@ def _enough_alike(a, pfn, migratetype):
 
 @compiled
 def _claim(a, zone, pfn, current, order, migratetype):
-    """try_to_claim_block(), after the boost: take the pageblock over if it is mostly free or of our kind, else -1."""
+    """try_to_claim_block(), after the boost: take the pageblock over if half of it is free or of our type, else -1."""
     from_type = block_type_of(a, pfn)
     if current >= a.pageblock_order:
         del_from_free_list(a, zone, pfn, current)
@@ -99,7 +99,7 @@ def _claim(a, zone, pfn, current, order, migratetype):
 
 @compiled_apart
 def _steal(a, zone, order, migratetype):
-    """__rmqueue_steal(): the smallest block that will do; the rest stays on the lists it came from."""
+    """__rmqueue_steal(): the smallest block that is large enough; the rest stays on the lists it came from."""
     for current in range(order, a.max_order + 1):
         pfn = _find_fallback(a, zone, current, migratetype)
         if pfn >= 0:
@@ -157,7 +157,7 @@ def _steal_suitable(a, zone, order, lowest, migratetype, flags):
 
 @compiled
 def _move_block(a, zone, pfn, current, order, migratetype, whole_block):
-    """steal_suitable_fallback() up to 6.9: move the block, or all free ones around it, to our lists and look again."""
+    """steal_suitable_fallback() up to 6.9: move the block, or all free blocks near it, to our lists and look again."""
     from_type = block_type_of(a, pfn)
     if whole_block and current < a.pageblock_order and spans_pageblock(a, zone, pfn):
         alike = _enough_alike(a, pfn, migratetype)
@@ -174,7 +174,7 @@ def _move_block(a, zone, pfn, current, order, migratetype, whole_block):
 
 @compiled_apart
 def rmqueue_any(a, zone, order, migratetype, flags, mode):
-    """__rmqueue(): smallest fit of our type, else CMA for movable pages, else the pageblocks of others.
+    """__rmqueue(): smallest fit of our type, else CMA for movable pages, else pageblocks of other types.
 
     Args:
         a: PageAllocator.
@@ -240,10 +240,10 @@ def reserve_highatomic(a, zone, pfn, order):
 
 @compiled_apart
 def unreserve_highatomic(a, migratetype, force):
-    """unreserve_highatomic_pageblock(): turn one reserved pageblock with free pages over to a failing request.
+    """unreserve_highatomic_pageblock(): give one reserved pageblock with free pages to the type of a failing request.
 
     Returns:
-        Whether there was one. Unless forced, each zone keeps a pageblock.
+        Whether there was one. Each zone keeps one pageblock, unless forced.
     """
     size = 1 << a.pageblock_order
     for zone in range(len(a.zones) - 1, -1, -1):

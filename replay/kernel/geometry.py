@@ -1,6 +1,8 @@
-"""Sizes that the kernel fixes at build time, by architecture and granule."""
+"""Sizes that are fixed when a kernel is built, by architecture and granule."""
 
 from typing import NamedTuple
+
+from ptpool.text import size
 
 
 class Geometry(NamedTuple):
@@ -23,7 +25,7 @@ class Geometry(NamedTuple):
     cont_pte_shift: int = 0
     """log2 of the PTEs that share a contiguous hint (CONT_PTES)."""
     cont_pmd_shift: int = 0
-    """log2 of the PMDs that do (CONT_PMDS)."""
+    """log2 of the PMDs that share one (CONT_PMDS)."""
 
     @property
     def pmd_pages(self) -> int:
@@ -37,23 +39,16 @@ class Geometry(NamedTuple):
 
     def leaf_name(self, level: int) -> str:
         """Size of a leaf as kernel developers write it: level 1 (PTE), 2 (PMD), 3 (PUD)."""
-        size = 1 << self.page_shift + (level - 1) * self.table_shift
-        for unit, shift in (("G", 30), ("M", 20), ("K", 10)):
-            if size >> shift:
-                return f"{size >> shift}{unit}"
-        raise ValueError(f"level {level} has no leaf")
+        return size(1 << self.page_shift + (level - 1) * self.table_shift)
 
 
 X86_64 = Geometry()
 ARM64_4K = Geometry(arm64=True, cont_pte_shift=4, cont_pmd_shift=4)
 ARM64_16K = Geometry(14, 11, 11, 11, pud_leaf=False, arm64=True, cont_pte_shift=7, cont_pmd_shift=5)
 ARM64_64K = Geometry(16, 13, 13, 13, pud_leaf=False, arm64=True, cont_pte_shift=5, cont_pmd_shift=5)
-TOY = Geometry(page_shift=12, table_shift=2, pageblock_order=2, max_order=3)
-"""Four entries per table: small enough to search exhaustively with the same strategy code."""
-TOY_ARM64 = TOY._replace(arm64=True, cont_pte_shift=1, cont_pmd_shift=1)
 
 
 def geometry_of(arch: str, page_size: int) -> Geometry | None:
-    """The geometry of a machine by ``uname -m`` and page size in bytes; None: no such machine."""
+    """The geometry of a machine by ``uname -m`` and page size in bytes; None: there is no such machine."""
     known = (X86_64, ARM64_4K, ARM64_16K, ARM64_64K)
     return next((g for g in known if g.arm64 == (arch == "aarch64") and 1 << g.page_shift == page_size), None)

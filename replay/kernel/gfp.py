@@ -1,8 +1,8 @@
 """What a request may use and do: GFP flags packed for the compiled loop (include/linux/gfp.h and gfp_types.h, 6.12).
 
-A context is the class of the highest zone allowed in its low two bits (gfp_zone()), and a bit for each flag that the
-page allocator looks at. What the task adds to its flags (PF_MEMALLOC, being an OOM victim, real-time priority) is not
-in a trace.
+The low two bits of a context are the class of the highest zone allowed (gfp_zone()); the others are the flags that the
+page allocator looks at. A trace does not show what the task adds to its flags (PF_MEMALLOC, being an OOM victim,
+real-time priority).
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ptpool.vocabulary import GFP_BITS
 from replay.kernel.mmzone import ZONE_DMA, ZONE_DMA32, ZONE_MOVABLE, ZONE_NORMAL
 
-ZONE_CLASS = 3
+ZONE_CLASS_MASK = 3
 MAY_RECLAIM, IS_HIGH, WAKES_KSWAPD = 4, 8, 16
 NOMEMALLOC, MEMALLOC, THISNODE = 32, 64, 128
 NORETRY, RETRY_MAYFAIL, MAY_IO, MAY_FS = 256, 512, 1024, 2048
@@ -39,7 +39,7 @@ def contexts(gfp: NDArray[np.int64], unknown: NDArray[np.bool_]) -> NDArray[np.u
 
     Args:
         gfp: (N,) GFP flags.
-        unknown: (N,) True where none were recorded: such a request counts as GFP_KERNEL.
+        unknown: (N,) True where no flags were recorded: such a request counts as GFP_KERNEL.
     """
 
     def has(name: str) -> NDArray[Any]:

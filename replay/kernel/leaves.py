@@ -1,6 +1,6 @@
-"""The leaves of the direct map: which one maps each page, with which attributes, and how one is split or put together.
+"""The leaves of the direct map: which leaf maps each page, its attributes, and how leaves are split and joined.
 
-The rules that decide when that happens are the architecture's: `replay.kernel.set_memory_x86`, `set_memory_arm64`.
+When that happens depends on the architecture: `replay.kernel.set_memory_x86`, `set_memory_arm64`.
 """
 
 from typing import NamedTuple
@@ -15,14 +15,15 @@ PTE, PMD, PUD = 1, 2, 3
 """Levels of a leaf: 4K, 2M, 1G on x86-64."""
 
 KEYED, NOT_PRESENT, READ_ONLY, CLEAN, EXECUTABLE, UNCACHED, NOT_GLOBAL, KERNEL_4K = (1 << bit for bit in range(8))
-"""Attributes in which a leaf can differ from ordinary memory (PAGE_KERNEL); an attribute of 0 is ordinary memory.
+"""Attributes in which a leaf can differ from ordinary memory (PAGE_KERNEL), whose attributes are 0.
 
-CLEAN: without _PAGE_DIRTY, which set_memory_ro() clears. KERNEL_4K: _PAGE_KERNEL_4K, to be mapped with small pages.
+CLEAN: without _PAGE_DIRTY, which set_memory_ro() clears. KERNEL_4K: _PAGE_KERNEL_4K, mapped with small pages on
+purpose.
 """
 
 PAGES, TABLES, SPLITS, COLLAPSES, REWRITES, HINTS = 0, 4, 5, 6, 7, 8
-"""Places in DirectMap.counts: PAGES + level is the pages mapped at that level; REWRITES of whole large leaves and
-contiguous HINTS cleared take no table."""
+"""Places in DirectMap.counts. PAGES + level: pages mapped at that level. REWRITES of whole large leaves and contiguous
+HINTS cleared: changes that need no table."""
 
 SPLIT, COLLAPSE = 0, 1
 """Actions in the log."""
@@ -49,8 +50,8 @@ class DirectMap(NamedTuple):
 def direct_map(mapped: NDArray[np.bool_], level: NDArray[np.uint8], geometry: Geometry) -> DirectMap:
     """A direct map with the given leaves and ordinary attributes everywhere.
 
-    On arm64 every aligned group of alike leaves carries the contiguous hint, unless all is mapped with pages: then boot
-    was told to use neither blocks nor hints (mmu.c:map_mem() of 6.18: NO_BLOCK_MAPPINGS with NO_CONT_MAPPINGS).
+    On arm64 every aligned group of alike leaves carries the contiguous hint. If all memory is mapped with pages, none
+    does: boot then used neither blocks nor hints (mmu.c:map_mem() of 6.18: NO_BLOCK_MAPPINGS with NO_CONT_MAPPINGS).
 
     Args:
         mapped: (P,) True where the page is mapped.
@@ -87,7 +88,7 @@ def direct_map(mapped: NDArray[np.bool_], level: NDArray[np.uint8], geometry: Ge
 
 
 def _whole_groups(entries: NDArray[np.bool_], shift: int) -> NDArray[np.bool_]:
-    """(groups of 2^shift,) whether all entries of the group are there."""
+    """(groups of 2^shift,) True where all entries of the group are set."""
     groups = np.zeros((-(-len(entries) >> shift), 1 << shift), np.bool_)
     groups.reshape(-1)[: len(entries)] = entries
     return np.asarray(groups.all(axis=1))
@@ -96,7 +97,7 @@ def _whole_groups(entries: NDArray[np.bool_], shift: int) -> NDArray[np.bool_]:
 def with_room(d: DirectMap, rows: int) -> DirectMap:
     """The same direct map with room in its log for that many more splits and collapses.
 
-    Without collapses every leaf splits once, and the log is long enough from the start.
+    The log of a new direct map is long enough unless leaves collapse: otherwise each can split only once.
     """
     used = int(d.counts[SPLITS] + d.counts[COLLAPSES])
     if used + rows <= len(d.log):
@@ -107,7 +108,7 @@ def with_room(d: DirectMap, rows: int) -> DirectMap:
 
 
 def logged(d: DirectMap) -> NDArray[np.int64]:
-    """(rows, 5) the log as far as it is written: time, first pfn, level of the large leaf, cause, action."""
+    """(rows, 5) the rows written so far: time, first pfn, level of the large leaf, cause, action."""
     return d.log[: d.counts[SPLITS] + d.counts[COLLAPSES]]
 
 
@@ -132,7 +133,7 @@ def _note(d, start, level, now, cause, action):
 
 @compiled
 def split_leaf(d, start, level, now, cause):
-    """Replace a leaf by a table of the next level whose entries inherit its attributes."""
+    """Replace a leaf by a table of the next lower level whose entries inherit its attributes."""
     shift = d.table_shift
     piece = start >> shift
     if level == PUD:
@@ -155,7 +156,7 @@ def split_leaf(d, start, level, now, cause):
 
 @compiled
 def rewrite_leaf(d, start, level, new):
-    """Give a large leaf other attributes, all of it; returns whether they were others before."""
+    """Change the attributes of a whole large leaf; returns whether they differed before."""
     piece = start >> d.table_shift
     if level == PUD:
         old = d.attr_pud[piece >> d.table_shift]
@@ -169,7 +170,7 @@ def rewrite_leaf(d, start, level, new):
 
 @compiled
 def join_leaves(d, start, level, now, cause):
-    """Replace a whole table by one leaf of `level` that starts at page `start`, with its first entry's attributes."""
+    """Replace a whole table by one leaf of `level` at page `start`, with the attributes of the first entry."""
     shift = d.table_shift
     piece = start >> shift
     if level == PUD:

@@ -1,6 +1,6 @@
 """Lists of pages as in include/linux/list.h: rings through a head, kept in one array of links for all lists.
 
-Entries ``0 .. P`` of the array belong to pages, those after them to the heads. An entry lies on one list at a time.
+Entries ``0 .. P`` of the array belong to pages, those after them to heads. A page is on one list at a time.
 """
 
 import numpy as np
@@ -11,14 +11,14 @@ from ptpool.compiled import compiled
 NEXT, PREV = 0, 1
 
 
-def new_links(pages: int, heads: int) -> NDArray[np.int32]:
-    """(pages + heads, 2) next and previous entries: every list is empty, its head points to itself."""
-    return np.repeat(np.arange(pages + heads, dtype=np.int32), 2).reshape(-1, 2)
+def new_links(first: int, last: int) -> NDArray[np.int32]:
+    """(last - first, 2) next and previous of the entries from `first` on: each points to itself, as an empty list."""
+    return np.repeat(np.arange(first, last, dtype=np.int32), 2).reshape(-1, 2)
 
 
 @compiled
 def list_add(link, head, page):
-    """Put a page behind the head: it becomes the first."""
+    """Insert a page after the head: it becomes the first."""
     first = np.int64(link[head, NEXT])
     link[page, NEXT] = first
     link[page, PREV] = head
@@ -28,7 +28,7 @@ def list_add(link, head, page):
 
 @compiled
 def list_add_tail(link, head, page):
-    """Put a page before the head: it becomes the last."""
+    """Insert a page before the head: it becomes the last."""
     last = np.int64(link[head, PREV])
     link[page, NEXT] = head
     link[page, PREV] = last
@@ -38,7 +38,7 @@ def list_add_tail(link, head, page):
 
 @compiled
 def list_del(link, page):
-    """Take a page off the list that it is on."""
+    """Remove a page from the list that it is on."""
     after, before = np.int64(link[page, NEXT]), np.int64(link[page, PREV])
     link[before, NEXT] = after
     link[after, PREV] = before

@@ -1,5 +1,6 @@
 """The memory of a machine as flat arrays: nodes, zones, free areas, per-CPU pagesets (include/linux/mmzone.h, 6.12)."""
 
+import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -14,16 +15,11 @@ TYPES = len(MIGRATETYPES)
 PCPTYPES = 3
 """MIGRATE_PCPTYPES: types below it have per-CPU lists and merge with each other."""
 
-# What a page is. The used kinds of the page allocator are USED + migratetype.
+# The kind of a page. A page in use has kind USED + migratetype.
 HOLE, FREE, ON_PCP = 0, 1, 2
 USED = 3
-POOL_IDLE, POOL_USED, SPLIT_TABLE = 8, 9, 10
-TABLE_PLAIN, TABLE_KEYED = 11, 12
-POOL_OWN = 13
-PAGE_TABLES = (POOL_IDLE, POOL_USED, SPLIT_TABLE, TABLE_PLAIN, TABLE_KEYED, POOL_OWN)
-"""In use as page tables, or kept for them."""
-POOL_USERS = 3
-"""Kinds of user of specially mapped memory that can have a list in the pool: replay.contract.permissions."""
+CALLER_KINDS = USED + TYPES
+"""Kinds from here on belong to the caller, for its own pages in use. The page allocator never sets them."""
 
 ZONE_DMA, ZONE_DMA32, ZONE_NORMAL, ZONE_MOVABLE = range(4)
 FIRST_PFN, LAST_PFN, CLASS, NODE = range(4)  # columns of PageAllocator.zones
@@ -32,9 +28,9 @@ WMARK_MIN, WMARK_LOW, WMARK_HIGH = range(3)
 # Columns of PageAllocator.zone_state.
 MANAGED, FREE_CMA, FREE_HIGHATOMIC, RESERVED_HIGHATOMIC, BOOST, BOOSTED, BELOW_HIGH, BARREN = range(8)
 ZONE_STATE = 8
-"""BARREN: the share of movable pages among which reclaim found none, since one last came into use (compaction.py)."""
+"""BARREN: the share of movable pages for which reclaim found too few, until another comes into use (compaction.py)."""
 
-# Columns of PageAllocator.pcp, one row a zone and CPU: struct per_cpu_pages.
+# Columns of PageAllocator.pcp, one row per zone and CPU: struct per_cpu_pages.
 PCP_COUNT, PCP_HIGH, PCP_HIGH_MIN, PCP_HIGH_MAX, PCP_BATCH, PCP_ALLOC_FACTOR, PCP_FREE_COUNT, PCP_FLAGS = range(8)
 
 EXTFRAG, REFILLED, DRAINED, KSWAPD = range(4)
@@ -48,12 +44,12 @@ CLAIM_STEAL, STEAL_SUITABLE, MOVE_BLOCK = range(3)
 
 
 class Features(NamedTuple):
-    """What differs between kernels: presence of code, not versions. Kernels that have it: ``profiles/kernels.toml``."""
+    """Differences between kernels, by feature and not by version. Which kernel has what: ``profiles/kernels.toml``."""
 
     fallback: int = CLAIM_STEAL
     """CLAIM_STEAL, STEAL_SUITABLE or MOVE_BLOCK."""
     pcp_auto: bool = True
-    """Per-CPU lists tune their own `high` and batch (pcp->high_min, high_max, alloc_factor, free_count)."""
+    """Per-CPU lists adjust their `high` and batch themselves (pcp->high_min, high_max, alloc_factor, free_count)."""
     pcp_order: int = 3
     """Orders up to this one have per-CPU lists: PAGE_ALLOC_COSTLY_ORDER."""
     pcp_thp: int = 2
@@ -61,7 +57,7 @@ class Features(NamedTuple):
     watermark_boost_factor: int = 15000
     """vm.watermark_boost_factor, of 10000; 0: no boost."""
     kswapd_ns: int = 10_000_000
-    """Time from a boost of the watermarks until kswapd takes it back, and from its being woken until it has run, ns."""
+    """Time from a boost of the watermarks until kswapd takes it back, and from a wake-up until kswapd has run, ns."""
 
 
 class PageAllocator(NamedTuple):
@@ -71,18 +67,18 @@ class PageAllocator(NamedTuple):
     ``O`` orders, ``T`` types.
     """
 
-    link: NDArray[np.int32]  # (P + heads, 2) see replay.kernel.lists; the pool's lists too
+    link: NDArray[np.int32]  # (P + heads, 2) see replay.kernel.lists; with the caller's lists at the end
     order: NDArray[np.int8]  # (P,) order of the free block that starts here, -1 elsewhere
-    kind: NDArray[np.uint8]  # (P,) what the page is
+    kind: NDArray[np.uint8]  # (P,) kind of the page
     block_type: NDArray[np.uint8]  # (B,) migratetype of the pageblock
     nr_free: NDArray[np.int64]  # (Z, O) free blocks of all types: free_area[].nr_free
     free_pages: NDArray[np.int64]  # (Z,) NR_FREE_PAGES
     zones: NDArray[np.int64]  # (Z, 4) FIRST_PFN, LAST_PFN, CLASS, NODE
     zone_state: NDArray[np.int64]  # (Z, ZONE_STATE)
     wmark: NDArray[np.int64]  # (Z, 3) min, low, high watermark, without boost
-    lowmem_reserve: NDArray[np.int64]  # (Z, 4) pages kept from requests by the class they could have used
+    lowmem_reserve: NDArray[np.int64]  # (Z, 4) pages withheld from requests of each zone class
     zonelist: NDArray[np.int64]  # (N, Z) zones in the order that requests from a node try them
-    nofragment: NDArray[np.bool_]  # (N,) a zone lies below NORMAL that requests rather use than mix pageblocks
+    nofragment: NDArray[np.bool_]  # (N,) requests use a zone below NORMAL before they mix pageblocks
     node_of_cpu: NDArray[np.int64]  # (C,)
     pcp: NDArray[np.int64]  # (Z * C, 8) struct per_cpu_pages, row zone * C + CPU
     counts: NDArray[np.int64]  # EXTFRAG, REFILLED, DRAINED, then KSWAPD by order
@@ -91,11 +87,6 @@ class PageAllocator(NamedTuple):
     pageblock_order: int
     max_order: int
     huge_order: int  # HPAGE_PMD_ORDER
-
-
-def own_lists(cpus: int) -> int:
-    """Lists of the pool beside the shared one: of CPUs, or of kinds of user."""
-    return max(cpus, POOL_USERS)
 
 
 def page_allocator(
@@ -119,13 +110,11 @@ def page_allocator(
     features = features or Features()
     orders = geometry.max_order + 1
     pcps = len(zones) * cpus
-    heads = (
-        len(zones) * orders * TYPES + pcps * pcp_lists(features) + geometry.pageblock_order + 1 + own_lists(cpus)
-    )  # the pool's: replay.machine.pool
+    heads = len(zones) * orders * TYPES + pcps * pcp_lists(features)
     pcp = np.zeros((pcps, 8), np.int64)
     pcp[:, PCP_BATCH] = 1
     return PageAllocator(
-        link=new_links(pages, heads),
+        link=new_links(0, pages + heads),
         order=np.full(pages, -1, np.int8),
         kind=np.zeros(pages, np.uint8),
         block_type=np.full((pages >> geometry.pageblock_order) + 1, MOVABLE, np.uint8),
@@ -148,6 +137,12 @@ def page_allocator(
     )
 
 
+def with_lists(a: PageAllocator, lists: int) -> PageAllocator:
+    """A copy of an allocator with more lists, empty ones for the caller; their heads are the last of its links."""
+    own = copy.deepcopy(a._replace(link=a.link[:0]))
+    return own._replace(link=np.concatenate([a.link, new_links(len(a.link), len(a.link) + lists)]))
+
+
 def pcp_lists(features: Features) -> int:
     """NR_PCP_LISTS."""
     return PCPTYPES * (features.pcp_order + 1) + features.pcp_thp
@@ -156,7 +151,7 @@ def pcp_lists(features: Features) -> int:
 def build_zonelists(zones: NDArray[np.int64]) -> NDArray[np.int64]:
     """mm/page_alloc.c:build_zonelists(): highest zone first; the own node, then those after it, then those before it.
 
-    Distances between nodes are taken as equal, as find_next_best_node() orders them then.
+    This is the order of find_next_best_node() when all distances between nodes are equal.
     """
     nodes = int(zones[:, NODE].max(initial=0)) + 1
     rows = []
@@ -167,7 +162,7 @@ def build_zonelists(zones: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _nofragment(zones: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """alloc_flags_nofragment(): on one node always, on several where the node has a DMA32 zone."""
+    """alloc_flags_nofragment(): always on one node; on several, where the node has a DMA32 zone."""
     nodes = int(zones[:, NODE].max(initial=0)) + 1
     with_dma32 = zones[zones[:, CLASS] == ZONE_DMA32, NODE]
     return np.array([nodes == 1 or node in with_dma32 for node in range(nodes)])
@@ -203,6 +198,6 @@ def block_type_of(a, pfn):
 
 @compiled
 def mark(a, pfn, order, kind):
-    """Say what 2^order pages are from now on."""
+    """Set the kind of 2^order pages."""
     for page in range(pfn, pfn + (1 << order)):
         a.kind[page] = kind

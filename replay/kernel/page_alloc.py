@@ -1,7 +1,7 @@
-"""The page allocator's doors: alloc_pages() up to direct reclaim, and free_pages() (mm/page_alloc.c, 6.12.95).
+"""Entry points of the page allocator: alloc_pages() up to direct reclaim, and free_pages() (mm/page_alloc.c, 6.12.95).
 
-Names are the kernel's. Where a page lies: replay.kernel.mmzone. Buddy lists: buddy; what happens when those of one type
-are empty: fallback; per-CPU lists: per_cpu; who may have a page: watermark and gfp.
+Names are the kernel's. mmzone: the data; buddy: buddy lists; fallback: what happens when the lists of one type are
+empty; per_cpu: per-CPU lists; watermark and gfp: whether a request may have a page.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ from ptpool.compiled import compiled
 from ptpool.vocabulary import HIGHATOMIC, MOVABLE
 from replay.kernel.buddy import free_one_page, rmqueue_smallest
 from replay.kernel.fallback import NORMAL, reserve_highatomic, rmqueue_any
-from replay.kernel.gfp import MEMALLOC, NOMEMALLOC, THISNODE, WAKES_KSWAPD, ZONE_CLASS
+from replay.kernel.gfp import MEMALLOC, NOMEMALLOC, THISNODE, WAKES_KSWAPD, ZONE_CLASS_MASK
 from replay.kernel.mmzone import (
     BALANCE_DUE,
     BARREN,
@@ -46,12 +46,12 @@ from replay.kernel.watermark import (
 )
 
 VMSTAT_NS = 1_000_000_000
-"""sysctl_stat_interval: how often each CPU looks after its lists."""
+"""sysctl_stat_interval: how often each CPU trims its lists."""
 
 
 @compiled
 def _rmqueue(a, cpu, zone, order, migratetype, flags):
-    """rmqueue(): from this CPU's lists, else from the buddy lists and, as a last chance, the HIGHATOMIC reserve."""
+    """rmqueue(): from this CPU's lists, else from the buddy lists and, as a last resort, the HIGHATOMIC reserve."""
     pfn = np.int64(-1)
     if pcp_allowed(a, order):
         pfn = rmqueue_pcplist(a, cpu, zone, order, migratetype, flags)
@@ -80,15 +80,15 @@ def _zone_has_room(a, zone, order, wmark, zone_class, flags):
 
 @compiled
 def _get_page_from_freelist(a, cpu, order, migratetype, context, wmark, flags):
-    """get_page_from_freelist(): zone by zone; all of them without mixing pageblocks first, if that is asked for."""
+    """get_page_from_freelist(): zone by zone; with ALLOC_NOFRAGMENT, first all zones without mixing pageblocks."""
     node = a.node_of_cpu[cpu]
-    zone_class = context & ZONE_CLASS
+    zone_class = context & ZONE_CLASS_MASK
     while True:
         for place in range(a.zonelist.shape[1]):
             zone = a.zonelist[node, place]
             away = a.zones[zone, NODE] != node
             if away and (context & THISNODE or flags & ALLOC_NOFRAGMENT):
-                break  # rather mix pageblocks than leave the node
+                break  # better to mix pageblocks than to leave the node
             if a.zones[zone, CLASS] > zone_class or not _zone_has_room(a, zone, order, wmark, zone_class, flags):
                 continue
             pfn = _rmqueue(a, cpu, zone, order, migratetype, flags)
@@ -106,11 +106,11 @@ def _get_page_from_freelist(a, cpu, order, migratetype, context, wmark, flags):
 
 @compiled
 def _nofragment(a, cpu, context):
-    """alloc_flags_nofragment(): requests that prefer ZONE_NORMAL rather use the zone below than mix pageblocks."""
+    """alloc_flags_nofragment(): requests that prefer ZONE_NORMAL use the zone below before they mix pageblocks."""
     node = a.node_of_cpu[cpu]
     for place in range(a.zonelist.shape[1]):
         zone = a.zonelist[node, place]
-        if a.zones[zone, CLASS] <= context & ZONE_CLASS:
+        if a.zones[zone, CLASS] <= context & ZONE_CLASS_MASK:
             return a.zones[zone, CLASS] == ZONE_NORMAL and a.nofragment[a.zones[zone, NODE]]
     return False
 
@@ -121,7 +121,7 @@ def alloc_pages(a, cpu, order, migratetype, context):
 
     Args:
         a: PageAllocator.
-        cpu: the CPU that asks; its node's zones come first.
+        cpu: the requesting CPU; its node's zones come first.
         order: log2 of the pages wanted.
         migratetype: UNMOVABLE, MOVABLE or RECLAIMABLE.
         context: see replay.kernel.gfp.
@@ -147,14 +147,14 @@ def alloc_pages(a, cpu, order, migratetype, context):
 
 @compiled
 def alloc_pages_after_reclaim(a, cpu, order, migratetype, context):
-    """get_page_from_freelist() at the min watermark, as the slow path tries it again after it has freed memory."""
+    """get_page_from_freelist() at the min watermark, as the slow path retries after it has freed memory."""
     flags = gfp_to_alloc_flags(order, migratetype, context)
     return _get_page_from_freelist(a, cpu, order, migratetype, context, np.int64(WMARK_MIN), flags)
 
 
 @compiled
 def free_pages(a, cpu, pfn, order):
-    """__free_pages(): give 2^order pages back, to this CPU's lists or to the buddy lists."""
+    """__free_pages(): free 2^order pages to this CPU's lists or to the buddy lists."""
     zone = zone_of(a, pfn)
     if pcp_allowed(a, order):
         free_unref_page(a, cpu, zone, pfn, order)
@@ -164,7 +164,7 @@ def free_pages(a, cpu, pfn, order):
 
 @compiled
 def start_timers(a, now):
-    """Start the clock of a replay: no boost is waiting, and the CPUs have just looked after their lists."""
+    """Start the clock of a replay: no boost is waiting, and the CPUs have just trimmed their lists."""
     a.clock[NOW] = now
     a.clock[VMSTAT_DUE] = now + VMSTAT_NS
     a.clock[KSWAPD_DUE] = a.clock[BALANCE_DUE] = NEVER
@@ -172,9 +172,9 @@ def start_timers(a, now):
 
 @compiled
 def run_timers(a, now):
-    """What the kernel does in the background up to `now`: kswapd takes boosts back, CPUs look after their lists.
+    """What the kernel does in the background up to `now`: kswapd takes boosts back, CPUs trim their lists.
 
-    All CPUs do so at the same moment, a second apart (vmstat_update()); the recording does not tell when.
+    All CPUs do so at the same moment, once a second (vmstat_update()); a recording does not show when.
     """
     a.clock[NOW] = now
     if now >= a.clock[KSWAPD_DUE]:

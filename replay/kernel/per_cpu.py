@@ -1,9 +1,9 @@
-"""Per-CPU page lists: what lies between callers and the buddy lists (mm/page_alloc.c, 6.12.95 and 6.1.176).
+"""Per-CPU page lists, between the callers and the buddy lists (mm/page_alloc.c, 6.12.95 and 6.1.176).
 
-Pages on them are neither free nor used. Every CPU of a zone has a list for each order up to PAGE_ALLOC_COSTLY_ORDER and
-type, and for huge pages. With Features.pcp_auto the lists tune themselves (6.7 and later); without, `high` is fixed and
-the columns PCP_FREE_COUNT and PCP_ALLOC_FACTOR hold free_factor and nothing (6.1; assumed for older kernels too).
-A row whose `high` is 0 and whose batch is 1 (the boot pageset) holds nothing back.
+Pages on them are neither free nor in use. Every CPU has lists in each zone: one per type and order up to
+PAGE_ALLOC_COSTLY_ORDER, and those for huge pages. With Features.pcp_auto (6.7 and later) the lists adjust themselves.
+Without it (6.1, assumed for older kernels) `high` is fixed, PCP_FREE_COUNT is free_factor and PCP_ALLOC_FACTOR is
+unused. A row whose `high` is 0 and whose batch is 1 (the boot pageset) keeps nothing.
 """
 
 import numpy as np
@@ -59,7 +59,7 @@ def _pindex(a, migratetype, order):
 
 @compiled_apart
 def free_pcppages_bulk(a, zone, row, count, pindex):
-    """At least `count` pages back to the buddy lists, coldest first, a list after the other."""
+    """Free at least `count` pages to the buddy lists, coldest first, one list after the other."""
     pcp = a.pcp[row]
     lists = PCPTYPES * (a.features.pcp_order + 1) + a.features.pcp_thp
     count = min(count, pcp[PCP_COUNT])
@@ -83,7 +83,7 @@ def free_pcppages_bulk(a, zone, row, count, pindex):
 
 @compiled
 def _nr_pcp_alloc(a, zone, row, order):
-    """nr_pcp_alloc(): blocks to refill a list with."""
+    """nr_pcp_alloc(): number of blocks for a refill."""
     pcp = a.pcp[row]
     base = pcp[PCP_BATCH]
     batch = base
@@ -109,7 +109,7 @@ def _nr_pcp_alloc(a, zone, row, order):
 
 @compiled
 def rmqueue_pcplist(a, cpu, zone, order, migratetype, flags):
-    """A page from this CPU's list, refilled when it is empty; -1 when the zone has none."""
+    """A page from this CPU's list, which is refilled if it is empty; -1 if the zone has none."""
     row = zone * len(a.node_of_cpu) + cpu
     pcp = a.pcp[row]
     pcp[PCP_FREE_COUNT] >>= 1
@@ -135,7 +135,7 @@ def rmqueue_pcplist(a, cpu, zone, order, migratetype, flags):
 
 @compiled
 def _free_high(a, row, order):
-    """The part of free_unref_page_commit() that notices runs of high-order frees."""
+    """The part of free_unref_page_commit() that detects runs of high-order frees."""
     pcp = a.pcp[row]
     small = 1 <= order <= a.features.pcp_order
     if not a.features.pcp_auto:
@@ -150,7 +150,7 @@ def _free_high(a, row, order):
 
 @compiled
 def _nr_pcp_high(a, zone, row, free_high):
-    """nr_pcp_high(): pages that may stay. That reclaim is active (ZONE_RECLAIM_ACTIVE) is not known from a trace."""
+    """nr_pcp_high(): pages that may stay. A trace does not show whether reclaim is active (ZONE_RECLAIM_ACTIVE)."""
     pcp = a.pcp[row]
     high = pcp[PCP_HIGH]
     if not a.features.pcp_auto:
@@ -194,7 +194,7 @@ def _nr_pcp_free(a, row, high, free_high):
 
 @compiled
 def free_unref_page(a, cpu, zone, pfn, order):
-    """Onto this CPU's list; when it holds too many, the coldest go back to the buddy lists."""
+    """Put a block on this CPU's list; if that holds too many, the coldest go to the buddy lists."""
     migratetype = block_type_of(a, pfn)
     if migratetype == ISOLATE:
         free_one_page(a, zone, pfn, order)
@@ -220,7 +220,7 @@ def free_unref_page(a, cpu, zone, pfn, order):
 
 @compiled_apart
 def drain_all_pages(a):
-    """Every page on a per-CPU list back to the buddy lists."""
+    """Move every page on a per-CPU list to the buddy lists."""
     cpus = len(a.node_of_cpu)
     for cpu in range(cpus):
         for zone in range(len(a.zones)):
@@ -231,7 +231,7 @@ def drain_all_pages(a):
 
 @compiled_apart
 def decay_pcp_high(a):
-    """What each CPU no longer needs goes back to the buddy lists, a batch at a time."""
+    """Move the pages that a CPU no longer needs to the buddy lists, one batch at a time."""
     cpus = len(a.node_of_cpu)
     for row in range(len(a.pcp)):
         pcp = a.pcp[row]
@@ -246,12 +246,12 @@ def decay_pcp_high(a):
 
 @compiled_apart
 def fill_pcp(a, cpu, pages):
-    """Put single pages that are neither free nor used onto a CPU's lists, for the start of a replay.
+    """Put single pages that are neither free nor in use on a CPU's lists, for the start of a replay.
 
     Args:
         a: PageAllocator with pageblock types set.
-        cpu: whose lists.
-        pages: (n,) page frame numbers; the first will be the first of its type to be allocated.
+        cpu: owner of the lists.
+        pages: (n,) page frame numbers; the first of each type is allocated first.
     """
     for pfn in pages:
         zone = zone_of(a, pfn)

@@ -1,11 +1,11 @@
 """Permission changes of the linear map on arm64, after arch/arm64/mm/mmu.c and pageattr.c (6.18).
 
-Held against set_memory_valid() of 7.3 with 4K pages, blocks and contiguous hints (data/splits/73arm64-*); 16K and 64K
-pages are unvalidated: no recorded sequence holds them to account.
+Validated against set_memory_valid() of 7.3 with 4K pages, blocks and contiguous hints (data/splits/73arm64-*). 16K and
+64K pages are not validated: there is no recorded sequence.
 
-A linear map of blocks exists only where the CPU can change a leaf's size while it is in use (BBML2 without conflict
-aborts); elsewhere boot maps it with pages, and nothing ever splits. Nothing is put together again. A split needs no
-flush of the TLB; the change itself ends in one flush_tlb_kernel_range(), which the hardware broadcasts.
+A linear map of blocks exists only where the CPU can change the size of a leaf in use (BBML2 without conflict aborts);
+elsewhere boot maps it with pages, and nothing ever splits. Leaves are never joined. A split needs no TLB flush; the
+change itself ends with one flush_tlb_kernel_range(), which the hardware broadcasts.
 """
 
 from ptpool.compiled import compiled
@@ -14,7 +14,7 @@ from replay.kernel.leaves import HINTS, PMD, PTE, PUD, rewrite_leaf, split_leaf
 
 @compiled
 def _boundaries(first, pages):
-    """split_kernel_leaf_mapping(): where leaves must end; for one page only the less aligned side, twice."""
+    """split_kernel_leaf_mapping(): the two ends of the range; for one page its less aligned end, twice."""
     end = first + pages
     if pages > 1:
         return first, end
@@ -24,7 +24,7 @@ def _boundaries(first, pages):
 
 @compiled
 def _tables_at(d, pfn):
-    """Whether it takes a PMD table, and whether a PTE table, that a leaf begins at `pfn`."""
+    """Whether a PMD table, and whether a PTE table is needed for a leaf to begin at `pfn`."""
     inside_pmd = pfn & ((1 << d.table_shift) - 1) != 0
     if pfn & ((1 << 2 * d.table_shift) - 1) == 0 or pfn >= len(d.mapped):
         return False, False
@@ -34,9 +34,9 @@ def _tables_at(d, pfn):
 
 @compiled
 def tables_needed(d, first, pages):
-    """How many page tables it takes to change attributes of [first, first + pages): at most 2 a side.
+    """How many page tables it takes to change attributes of [first, first + pages): at most 2 per end.
 
-    As the kernel, it splits at both ends of the range whether or not the change would change anything.
+    Like the kernel, it splits at both ends of the range even if the change has no effect.
     """
     low, high = _boundaries(first, pages)
     low_pmd, low_pte = _tables_at(d, low)
@@ -52,14 +52,14 @@ def tables_needed(d, first, pages):
 
 @compiled
 def _clear_hint(d, hints, group):
-    """split_contpmd(), split_contpte(): the entries of a group stay leaves, each on its own."""
+    """split_contpmd(), split_contpte(): the entries of a group stay leaves, but lose the hint."""
     d.counts[HINTS] += hints[group]
     hints[group] = False
 
 
 @compiled
 def _split_at(d, pfn, now, cause):
-    """split_kernel_leaf_mapping_locked(): make a leaf begin at `pfn`, and no smaller ones than that takes."""
+    """split_kernel_leaf_mapping_locked(): split until a leaf begins at `pfn`, and no further."""
     shift = d.table_shift
     piece = pfn >> shift
     if pfn & ((1 << 2 * shift) - 1) == 0 or pfn >= len(d.mapped):

@@ -1,9 +1,9 @@
 """Permission changes of the direct map on x86-64, after arch/x86/mm/pat/set_memory.c (6.18).
 
-What is done to the entries is the same from 6.1 to 7.3, as recorded sequences tell. What differs is the caller's to
-know: whether the kernel can collapse (CPA_COLLAPSE: /proc/vmstat has direct_map_level2_collapses), and whether
-set_memory_ro() clears the dirty bit (since 6.6). Flushes: flush_tlb_all() for each split, and cpa_flush() at the end,
-of the range (6.18) or, when it is long, of everything (6.12); either interrupts every CPU once.
+Recorded sequences show the same changes of entries from 6.1 to 7.3. Two things differ, and the caller has to know them:
+whether the kernel can collapse (CPA_COLLAPSE: /proc/vmstat has direct_map_level2_collapses), and whether
+set_memory_ro() clears the dirty bit (since 6.6). Flushes: flush_tlb_all() for each split, and at the end cpa_flush() of
+the range (6.18) or, for a long range, of everything (6.12). Either interrupts every CPU once.
 """
 
 from ptpool.compiled import compiled
@@ -22,14 +22,14 @@ from replay.kernel.leaves import (
 
 @compiled
 def _changed(old, set_bits, clear_bits):
-    """New attributes. pgprot_clear_protnone_bits(): an entry that is not present loses the global bit, for good."""
+    """New attributes. pgprot_clear_protnone_bits(): an entry that is not present loses the global bit permanently."""
     new = old & ~clear_bits | set_bits
     return new | NOT_GLOBAL if new & NOT_PRESENT else new
 
 
 @compiled
 def _splits(first, last, leaf_first, leaf_pages, old, new, force):
-    """should_split_large_page(): a leaf stays if nothing changes in it, or if the range covers it whole."""
+    """should_split_large_page(): a leaf stays if nothing in it changes, or if the range covers all of it."""
     return force or (old != new and not (first <= leaf_first and last >= leaf_first + leaf_pages - 1))
 
 
@@ -66,9 +66,9 @@ def tables_needed(d, first, pages, set_bits, clear_bits):
 
 @compiled
 def apply(d, first, pages, set_bits, clear_bits, now, cause):
-    """change_page_attr_set_clr(): set and clear attributes of [first, first + pages), splitting what has to be split.
+    """change_page_attr_set_clr(): set and clear attributes of [first, first + pages), and split leaves as needed.
 
-    Setting KERNEL_4K is set_memory_4k(), the one caller that splits whatever it finds (force_split).
+    Setting KERNEL_4K is set_memory_4k(), the only caller that splits every large leaf (force_split).
 
     Args:
         d: DirectMap.
@@ -102,7 +102,7 @@ def apply(d, first, pages, set_bits, clear_bits, now, cause):
         old = d.attr_pud[piece >> shift] if is_pud else d.attr_pmd[piece]
         new = _changed(old, set_bits, clear_bits)
         if _splits(first, last, start, size, old, new, force):
-            split_leaf(d, start, PUD if is_pud else PMD, now, cause)  # and look at the smaller leaf that is there now
+            split_leaf(d, start, PUD if is_pud else PMD, now, cause)  # then look at the smaller leaf
             continue
         changed += rewrite_leaf(d, start, PUD if is_pud else PMD, new)
         pfn = start + size
@@ -111,7 +111,7 @@ def apply(d, first, pages, set_bits, clear_bits, now, cause):
 
 @compiled
 def _may_join_ptes(d, piece):
-    """collapse_pmd_page(): small pages all present and alike, and not small on purpose."""
+    """collapse_pmd_page(): all small pages are present and alike, and none is small on purpose."""
     start = piece << d.table_shift
     end = start + (1 << d.table_shift)
     first = d.attr_pte[start]
@@ -125,7 +125,7 @@ def _may_join_ptes(d, piece):
 
 @compiled
 def _may_join_pmds(d, start):
-    """collapse_pud_page(): a whole table of large pages, present and alike."""
+    """collapse_pud_page(): all large pages of a table are present and alike."""
     end = start + (1 << d.table_shift)
     first = d.attr_pmd[start]
     if end > len(d.level) or first & NOT_PRESENT:
@@ -141,8 +141,8 @@ def collapse(d, first, pages, pud_leaves, now, cause):
     """cpa_collapse_large_pages() (6.15): join the small pages of every PMD-sized piece that the range touches.
 
     Only set_memory_rox() asks for it, after a change that wrote something. PMD leaves are joined to a PUD leaf only
-    right after one of them was made (large pages that are there already are not looked at), and only where the machine
-    maps with PUD leaves at all (`direct_gbpages`).
+    right after one of them was made (older ones are not looked at), and only on a machine that maps with PUD leaves
+    (`direct_gbpages`).
 
     Returns:
         Leaves made; if any, one flush_tlb_all() follows and their tables are freed.

@@ -25,7 +25,7 @@ ALLOC_RESERVES = ALLOC_NON_BLOCK | ALLOC_MIN_RESERVE | ALLOC_HIGHATOMIC
 
 @compiled
 def gfp_to_alloc_flags(order, migratetype, context):
-    """What a request may use once it is below the low watermark."""
+    """Flags of a request that did not succeed at the low watermark."""
     flags = 0
     if context & WAKES_KSWAPD:
         flags |= ALLOC_KSWAPD
@@ -53,7 +53,7 @@ def _unusable_free(a, zone, order, flags):
 
 @compiled
 def _has_block(a, zone, order, flags):
-    """Whether a free block of at least this order lies on a list that the request may use."""
+    """Whether a free block of at least this order is on a list that the request may use."""
     for current in range(order, a.max_order + 1):
         if a.nr_free[zone, current] == 0:
             continue
@@ -72,7 +72,7 @@ def _has_block(a, zone, order, flags):
 
 @compiled
 def above_mark(a, zone, order, mark, zone_class, flags):
-    """__zone_watermark_ok(): free pages above `mark` pages and the lowmem reserve, and a block that is large enough."""
+    """__zone_watermark_ok(): more free pages than `mark` and the lowmem reserve, and a block that is large enough."""
     limit = mark
     if flags & ALLOC_MIN_RESERVE:
         limit -= limit // 2
@@ -86,7 +86,7 @@ def above_mark(a, zone, order, mark, zone_class, flags):
 
 @compiled
 def zone_watermark_fast(a, zone, order, wmark, zone_class, flags):
-    """A boost counts, but not against __GFP_HIGH requests of order 0 at the min watermark."""
+    """A boost raises the mark, except for __GFP_HIGH requests of order 0 at the min watermark."""
     mark = a.wmark[zone, wmark]
     if order > 0 or wmark != WMARK_MIN or not flags & ALLOC_MIN_RESERVE:
         mark += a.zone_state[zone, BOOST]
@@ -95,7 +95,7 @@ def zone_watermark_fast(a, zone, order, wmark, zone_class, flags):
 
 @compiled
 def boost_watermark(a, zone, flags):
-    """A fallback mixes pageblocks, so have kswapd free more. It takes the boost back when done."""
+    """A fallback mixes pageblocks; make kswapd free more. It takes the boost back when done."""
     factor = a.features.watermark_boost_factor
     size = 1 << a.pageblock_order
     most = a.wmark[zone, WMARK_HIGH] * factor // 10000
@@ -109,9 +109,9 @@ def boost_watermark(a, zone, flags):
 
 @compiled
 def wake_boosted(a, zone):
-    """The end of rmqueue(): wake kswapd if a boost asks for it.
+    """The end of rmqueue(): wake kswapd for a boost.
 
-    kswapd takes the boost back after Features.kswapd_ns; what it freed on the recorded machine is in the trace.
+    It takes the boost back after Features.kswapd_ns; what it freed on the recorded machine is in the trace.
     """
     a.zone_state[zone, BOOSTED] = 0
     a.clock[KSWAPD_DUE] = min(a.clock[KSWAPD_DUE], a.clock[NOW] + a.features.kswapd_ns)

@@ -31,11 +31,11 @@ from replay.contract.actions import (
 )
 from replay.kernel import direct_map as maps
 from replay.kernel.compaction import isolate_freepages_block
-from replay.kernel.mmzone import POOL_IDLE, POOL_USED, SPLIT_TABLE
 from replay.kernel.page_alloc import free_pages
 from replay.machine import pool as pools
-from replay.machine import requests, stretch
+from replay.machine.slow_path import allocate
 from replay.machine.state import State
+from replay.machine.tally import FLUSHES, change_key
 
 
 def perform(state: State, action: Action) -> tuple[Any, int]:
@@ -78,7 +78,7 @@ def perform(state: State, action: Action) -> tuple[Any, int]:
             pfn = int(pools.take(allocator, pool, order))
             return (Chunk(pfn, order) if pfn >= 0 else None), state.costs.page_ns
         case Withdraw(chunk):
-            if not all(allocator.kind[page] == POOL_IDLE for page in range(chunk.pfn, chunk.pfn + chunk.pages)):
+            if not all(allocator.kind[page] == pools.POOL_IDLE for page in range(chunk.pfn, chunk.pfn + chunk.pages)):
                 return False, state.costs.page_ns
             for page in range(chunk.pfn, chunk.pfn + chunk.pages):
                 pools.remove(allocator, pool, page)
@@ -101,7 +101,7 @@ def _chunk(state: State, order: int) -> Decision:
     if order > most:
         raise ValueError(f"order {order} is above this machine's MAX_PAGE_ORDER, {most}")
     state.refill_attempts[order, 0] += 1
-    pfn = yield from requests.pages(state, order)
+    pfn = yield from allocate(state, order)
     if pfn < 0:
         state.refill_attempts[order, 1] += 1
         return None
@@ -124,12 +124,12 @@ def _set_aside(state: State, pages: int) -> Decision:
     """Take whole 2M chunks and key them page by page, with tables out of what is set aside."""
     pool, order = state.pool, state.allocator.pageblock_order
     for _ in range(-(-pages >> order)):
-        first = yield from requests.pages(state, order)
+        first = yield from allocate(state, order)
         if first < 0:
             state.incident("split_starvation", order, "no 2M block to set aside at boot")
             return
         chunk = Chunk(first, order)
-        state.allocator.kind[first : first + chunk.pages] = SPLIT_TABLE
+        state.allocator.kind[first : first + chunk.pages] = pools.SPLIT_TABLE
         for place in (pools.ASIDE, pools.SET_ASIDE, pools.HELD):
             pool.counts[place] += chunk.pages
         pool.used[first >> order] += chunk.pages
@@ -143,7 +143,7 @@ def _give(state: State, chunk: Chunk, user: int | None = None) -> None:
     running.in_hand.discard(chunk)
     if user is not None:
         pools.give_to_user(state.allocator, state.pool, user, chunk.pfn, chunk.pages)
-    elif state.allocator.kind[chunk.pfn] == POOL_USED:  # taken from the list before
+    elif state.allocator.kind[chunk.pfn] == pools.POOL_USED:  # taken from the list before
         pools.put(state.allocator, state.pool, chunk.pfn, chunk.pages)
     else:
         pools.give(state.allocator, state.pool, chunk.pfn, chunk.pages)
@@ -160,13 +160,13 @@ def _change(
             state.incident("split_starvation", None, missing)
         return False
     d, tally = state.direct_map, state.tally
-    splits, flushes = int(d.counts[maps.SPLITS]), int(tally.counts[stretch.FLUSHES])
+    splits, flushes = int(d.counts[maps.SPLITS]), int(tally.counts[FLUSHES])
     if not own:  # its time is in the recording already
         changed = maps.apply(d, *change, state.now, state.cause)
-        tally.counts[stretch.FLUSHES] += maps.flushes(d, int(d.counts[maps.SPLITS]) - splits, changed)
+        tally.counts[FLUSHES] += maps.flushes(d, int(d.counts[maps.SPLITS]) - splits, changed)
         return True
-    stretch.change_key(d, tally, *change, state.now, state.cause, flush)
-    splits, flushes = int(d.counts[maps.SPLITS]) - splits, int(tally.counts[stretch.FLUSHES]) - flushes
+    change_key(d, tally, *change, state.now, state.cause, flush)
+    splits, flushes = int(d.counts[maps.SPLITS]) - splits, int(tally.counts[FLUSHES]) - flushes
     yield Wait(state.costs.conversion_ns(1, splits, flushes, state.start.cpus))
     return True
 
@@ -177,7 +177,7 @@ def _tables(state: State, change: Change, tables: Tables | tuple[Chunk, ...]) ->
     if isinstance(tables, tuple):
         for chunk in tables:
             state.running.in_hand.discard(chunk)
-            kind[chunk.pfn] = SPLIT_TABLE
+            kind[chunk.pfn] = pools.SPLIT_TABLE
     elif tables is Tables.POOL:
         if needed > state.view.cached:
             return f"{needed} tables needed, {state.view.cached} cached"
@@ -188,7 +188,7 @@ def _tables(state: State, change: Change, tables: Tables | tuple[Chunk, ...]) ->
             return f"{needed} tables needed, {change.pages} pages to take them from"
         if needed:
             state.incident("unkeyed_table", None, f"{needed} tables could be written to before they were linked")
-        kind[change.pfn : change.pfn + needed] = SPLIT_TABLE
+        kind[change.pfn : change.pfn + needed] = pools.SPLIT_TABLE
     elif tables is Tables.ASIDE and needed <= pool.counts[pools.ASIDE]:
         pools.take_aside(pool, needed)
     elif tables in (Tables.BUDDY, Tables.ASIDE):
@@ -206,11 +206,11 @@ def _ordinary_tables(state: State, change: Change) -> Decision:
     """
     taken: list[int] = []
     while len(taken) < (needed := state.view.tables_needed(change)):
-        if (pfn := (yield from requests.pages(state, 0))) < 0:
+        if (pfn := (yield from allocate(state, 0))) < 0:
             break
         taken.append(pfn)
     kept = needed if len(taken) >= needed else 0
-    state.allocator.kind[taken[:kept]] = SPLIT_TABLE
+    state.allocator.kind[taken[:kept]] = pools.SPLIT_TABLE
     state.unkeyed_split_tables += kept
     for pfn in taken[kept:]:
         free_pages(state.allocator, state.cpu, pfn, 0)

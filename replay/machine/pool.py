@@ -15,21 +15,22 @@ from numpy.typing import NDArray
 
 from ptpool.compiled import compiled
 from ptpool.vocabulary import UNMOVABLE
-from replay.contract.permissions import TABLES
+from replay.contract.permissions import TABLES, USERS
 from replay.kernel.buddy import account_freepages, del_from_free_list
 from replay.kernel.lists import NEXT, list_add, list_add_tail, list_del, list_first, list_last
 from replay.kernel.mmzone import (
+    CALLER_KINDS,
     PCPTYPES,
-    POOL_IDLE,
-    POOL_OWN,
-    POOL_USED,
-    SPLIT_TABLE,
     USED,
     PageAllocator,
     block_type_of,
-    own_lists,
+    with_lists,
     zone_of,
 )
+
+POOL_IDLE, POOL_OWN, POOL_USED, SPLIT_TABLE, TABLE_PLAIN, TABLE_KEYED = range(CALLER_KINDS, CALLER_KINDS + 6)
+PAGE_TABLES = (POOL_IDLE, POOL_OWN, POOL_USED, SPLIT_TABLE, TABLE_PLAIN, TABLE_KEYED)
+"""Pages in use as page tables, or kept for them. OWN: on the list of a CPU or a user. PLAIN: without a key."""
 
 CACHED, HELD, STRANDED, HELD_PEAK, LOW, ASIDE, ON_OWN, LOCKED, SET_ASIDE, WHOLE = range(10)  # places in Pool.counts
 """Pages on the shared list; pages of the pool; cached pages of partly used blocks; most held; fewest pages that splits
@@ -55,24 +56,30 @@ class Pool(NamedTuple):
     block_shift: int
 
 
-def empty_pool(allocator: PageAllocator, *, merges: bool = False, users: bool = False) -> Pool:
-    """A pool without pages for this machine; `merges`: the shared list is a private buddy; `users`: they have lists."""
-    blocks, own = len(allocator.block_type), own_lists(len(allocator.node_of_cpu))
-    lists = len(allocator.link) - own
-    return Pool(
-        head=lists - allocator.pageblock_order - 1,
-        own_head=lists,
+def empty_pool(a: PageAllocator, *, merges: bool = False, users: bool = False) -> tuple[PageAllocator, Pool]:
+    """A pool without pages, and a copy of the allocator that has its lists.
+
+    Args:
+        a: of this machine.
+        merges: the shared list is a private buddy.
+        users: kinds of user have lists.
+    """
+    blocks, shared, own = len(a.block_type), a.pageblock_order + 1, max(len(a.node_of_cpu), len(USERS))
+    pool = Pool(
+        head=len(a.link),
+        own_head=len(a.link) + shared,
         counts=np.zeros(10, np.int64),
         idle=np.zeros(blocks, np.int32),
         used=np.zeros(blocks, np.int32),
         whole=np.zeros(blocks, np.bool_),
         marked=np.zeros(blocks, np.bool_),
         on_own=np.zeros(own, np.int32),
-        order=np.full(len(allocator.kind), -1, np.int8),
+        order=np.full(len(a.kind), -1, np.int8),
         users=users,
-        most=allocator.pageblock_order if merges else 0,
-        block_shift=allocator.pageblock_order,
+        most=a.pageblock_order if merges else 0,
+        block_shift=a.pageblock_order,
     )
+    return with_lists(a, shared + own), pool
 
 
 @compiled

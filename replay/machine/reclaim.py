@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptpool.errors import UsageError
-from replay.kernel.compaction import WHOLE, balance_node, compact_zone, shrink_zone
-from replay.kernel.gfp import MAY_FS, MAY_IO, ZONE_CLASS
+from replay.kernel.compaction import SHARE_PARTS, Limits, balance_node, compact_zone, shrink_zone
+from replay.kernel.gfp import MAY_FS, MAY_IO, ZONE_CLASS_MASK
 from replay.kernel.mmzone import BALANCE_DUE, CLASS, FIRST_PFN, NEVER, NOW, PageAllocator
 
 NONE = "none"
@@ -87,7 +87,7 @@ class Reclaim:
         """One round of direct reclaim (try_to_free_pages()) in the zones that the request may use; pages freed."""
         a, variant = self._allocator, self.variant
         starts_io = context & MAY_IO and context & MAY_FS
-        share = round(self.share * (1 if starts_io else variant.without_io) * WHOLE)
+        share = round(self.share * (1 if starts_io else variant.without_io) * SHARE_PARTS)
         freed = 0
         for zone in self._zones(cpu, context):
             if freed < variant.batch and share:
@@ -112,7 +112,7 @@ class Reclaim:
         a.clock[BALANCE_DUE] = NEVER
         for node in range(len(a.zonelist)):
             cpu = int(np.argmax(a.node_of_cpu == node))
-            share = round(self.share * WHOLE)
+            share = round(self.share * SHARE_PARTS)
             self.done["kswapd"] += int(balance_node(a, *self._names, self._hands, cpu, node, share))
 
     def compact(self, cpu: int, order: int, migratetype: int, context: int, *, sync: bool) -> bool:
@@ -121,25 +121,18 @@ class Reclaim:
         share = variant.sync_movable if sync else variant.async_movable
         if not share or not context & MAY_IO:  # gfp_compaction_allowed()
             return False
+        limits = Limits(
+            movable=int(share * (1 << order)),
+            pageblocks=variant.sync_pageblocks if sync else variant.async_pageblocks,
+            same_type=variant.async_same_type and not sync,
+            movable_targets=variant.movable_targets,
+            gap=2 << order if variant.gap else 0,
+        )
         for zone in self._zones(cpu, context):
             if variant.defer and self._is_deferred(zone, order):
                 continue
-            moved = int(
-                compact_zone(
-                    self._allocator,
-                    *self._names,
-                    self._scanners,
-                    zone,
-                    order,
-                    migratetype,
-                    context & ZONE_CLASS,
-                    int(share * (1 << order)),
-                    variant.sync_pageblocks if sync else variant.async_pageblocks,
-                    variant.async_same_type and not sync,
-                    variant.movable_targets,
-                    2 << order if variant.gap else 0,
-                )
-            )
+            where = self._allocator, *self._names, self._scanners, zone
+            moved = int(compact_zone(*where, order, migratetype, context & ZONE_CLASS_MASK, limits))
             if moved > 0:
                 self.done["moved"] += moved
                 self.done["compacted"] += 1
@@ -168,7 +161,7 @@ class Reclaim:
         """The zones that a request may use, in the order in which it tries them."""
         a = self._allocator
         zones = a.zonelist[a.node_of_cpu[cpu]]
-        return [int(zone) for zone in zones if a.zones[zone, CLASS] <= context & ZONE_CLASS]
+        return [int(zone) for zone in zones if a.zones[zone, CLASS] <= context & ZONE_CLASS_MASK]
 
     def _is_deferred(self, zone: int, order: int) -> bool:
         """compaction_deferred()."""

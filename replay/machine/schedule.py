@@ -7,6 +7,7 @@ of other tasks go on meanwhile and meet the pool as it is then.
 
 import heapq
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import GeneratorType
 from typing import Any, Protocol
@@ -35,6 +36,8 @@ class Running:
     """When it asked, ns."""
     pages: range
     """The recorded pages that it is about."""
+    context: int = 0
+    """GFP context of the request that it is about (replay.kernel.gfp)."""
     held: list[str] = field(default_factory=list)
     waits_for: str = ""
     waited_from: int = 0
@@ -45,33 +48,37 @@ class Running:
     """Of these, what it took besides what it had asked for."""
 
 
-class Performer(Protocol):
-    """What carries actions out: the machine."""
+class Clock(Protocol):
+    """Simulated time, and the decision that is running."""
 
     now: int
     running: Running
 
-    def perform(self, action: Action) -> tuple[Any, int]:
-        """Carry out an action of the decision that is running.
 
-        Returns:
-            Its result, or a decision that is entered first and whose result it is; and the ns that it takes.
-        """
-
-    def ended(self, running: Running) -> None:
-        """Note that a decision has ended."""
+Perform = Callable[[Action], tuple[Any, int]]
+"""Carries out an action of the decision that is running. Returns its result, or a decision that is entered first and
+whose result it is; and the ns that it takes."""
 
 
 class Schedule:
     """Runs decisions in simulated time.
 
     Args:
-        machine: carries out what they ask for.
+        clock: moves as time passes.
+        perform: carries out actions.
+        ended: is told of each decision that has ended.
         timeless: nothing takes time (the warm-up before the first event).
     """
 
-    def __init__(self, machine: Performer, *, timeless: bool = False) -> None:
-        self._machine, self._timeless = machine, timeless
+    def __init__(
+        self,
+        clock: Clock,
+        perform: Perform,
+        ended: Callable[[Running], None],
+        *,
+        timeless: bool = False,
+    ) -> None:
+        self._clock, self._perform, self._ended, self._timeless = clock, perform, ended, timeless
         self._due: list[tuple[int, int, Running, Any]] = []
         self._holder: dict[str, Running] = {}
         self._waiting: dict[str, deque[Running]] = {}
@@ -93,12 +100,12 @@ class Schedule:
 
     def resume(self) -> None:
         """Go on with the decision that is due first: the machine's clock moves to its time."""
-        self._machine.now, _, running, result = heapq.heappop(self._due)
+        self._clock.now, _, running, result = heapq.heappop(self._due)
         self._go_on(running, result)
 
     def _go_on(self, running: Running, result: Any) -> None:
         """Run a decision until it has to wait, or to its end."""
-        self._machine.running = running
+        self._clock.running = running
         never: DeadlockError | None = None
         while running.stack:
             try:
@@ -124,7 +131,7 @@ class Schedule:
                 result = None
                 self._release(running, action.name)
             else:
-                result, took = self._machine.perform(action)
+                result, took = self._perform(action)
                 if isinstance(result, GeneratorType):
                     running.stack.append(result)
                     result = None
@@ -135,12 +142,12 @@ class Schedule:
 
     def _suspend(self, running: Running, ns: int, result: Any) -> None:
         self._suspended += 1
-        heapq.heappush(self._due, (self._machine.now + ns, self._suspended, running, result))
+        heapq.heappush(self._due, (self._clock.now + ns, self._suspended, running, result))
 
     def _end(self, running: Running) -> None:
         self.in_flight.remove(running)
         self._release_all(running)
-        self._machine.ended(running)
+        self._ended(running)
 
     # -------------------------------------------------------------------------------------------------- locks
 
@@ -161,7 +168,7 @@ class Schedule:
             self._holder[name] = running
             running.held.append(name)
             return True
-        running.waits_for, running.waited_from = name, self._machine.now
+        running.waits_for, running.waited_from = name, self._clock.now
         self._waiting.setdefault(name, deque()).append(running)
         return False
 
@@ -176,7 +183,7 @@ class Schedule:
         self._holder[name] = following
         following.held.append(name)
         following.waits_for = ""
-        self.lock_wait_ns += self._machine.now - following.waited_from
+        self.lock_wait_ns += self._clock.now - following.waited_from
         self._suspend(following, 0, None)
 
     def _release_all(self, running: Running) -> None:

@@ -1,6 +1,7 @@
 """What a run is at a moment: the simulated machine, the strategy's accounts on it, and what has happened so far."""
 
 import copy
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +13,28 @@ from replay.contract.strategy import PoolView, Strategy
 from replay.demand.demand import Demand
 from replay.demand.shadow_stacks import with_shadow_stacks
 from replay.kernel import direct_map as maps
-from replay.kernel.mmzone import KSWAPD, POOL_IDLE, TABLE_KEYED, TABLE_PLAIN, USED
+from replay.kernel.mmzone import KSWAPD, USED
 from replay.kernel.page_alloc import free_pages, start_timers
 from replay.machine import pool as pools
-from replay.machine import stretch
 from replay.machine.latency import Latencies
+from replay.machine.loop import take_above_reserve
 from replay.machine.reclaim import NONE, Reclaim, Variant, variant_of
 from replay.machine.schedule import Running
+from replay.machine.tally import (
+    CLOCK,
+    COUNTS,
+    EVENTS,
+    LAST_UNMOVABLE,
+    NEXT_NAME,
+    PTP_LIVE,
+    PTP_PEAK,
+    SAMPLED,
+    SAMPLES,
+    UNKEYED,
+    UNPLACED,
+    Tally,
+    place_table,
+)
 from replay.profiles.costs import Costs, built_in
 from replay.start.recorded_machine import InitialState
 
@@ -27,8 +43,42 @@ WARM_UP = SPLIT_CAUSES.index("warm_up")
 _INCIDENT_ROWS = 1000
 
 
+class Observer:
+    """Is told of failures as they happen. This one ignores them; a study that needs only the first may raise."""
+
+    def incident(self, kind: str, order: int | None) -> None:
+        """Something went wrong: a kind of incident, and the order of the request, if it was one."""
+
+    def unplaced(self, running: Running) -> None:
+        """A recorded allocation is left out."""
+
+
+class Baseline(NamedTuple):
+    """The machine after the warm-up: what a run is measured from."""
+
+    page_tables: int
+    """Pages of page tables alive."""
+    not_supplied: int
+    """Pages of page tables alive before the first event that the strategy could not supply."""
+    direct_map: maps.DirectMap
+
+    @property
+    def pte_pages(self) -> int:
+        """Pages of the direct map mapped at 4K."""
+        return int(self.direct_map.counts[maps.PAGES + maps.PTE])
+
+
 class State:
-    """A simulated machine on which a strategy supplies page tables; `replay.machine.machine` sets it in motion."""
+    """A simulated machine on which a strategy supplies page tables; `replay.machine.machine` sets it in motion.
+
+    Args:
+        start: the machine before the first event; it is copied.
+        demand: what is replayed.
+        strategy: supplies the page tables.
+        reclaim: variant of reclaim.
+        costs: what operations take; None: what the built-in profile says.
+        observer: is called for each failure, at once.
+    """
 
     def __init__(
         self,
@@ -37,18 +87,18 @@ class State:
         strategy: Strategy,
         reclaim: str = NONE,
         costs: Costs | None = None,
+        observer: Observer | None = None,
     ) -> None:
         if strategy.shadow_stacks:
             demand = with_shadow_stacks(demand, 1 << start.geometry.page_shift)
         self.start, self.demand, self.strategy = start, demand, strategy
         geometry = start.geometry
-        self.allocator = copy.deepcopy(start.allocator)
         level = start.level.copy()
         if strategy.boot_map_4k:
             level[:] = maps.PTE
         self.direct_map = maps.direct_map(start.mapped, level, geometry)
         fast = strategy.fast_path()
-        self.pool = pools.empty_pool(self.allocator, merges=fast.merges, users=fast.users)
+        self.allocator, self.pool = pools.empty_pool(start.allocator, merges=fast.merges, users=fast.users)
         variant = variant_of(reclaim)
         self.tally = _tally(start, demand, strategy, variant)
         self.reclaim = Reclaim(variant, self.allocator, self.tally.page_of, self.tally.name_of, start.page_cache)
@@ -62,8 +112,9 @@ class State:
         self.latencies = Latencies()
         self.incidents: list[tuple[int, str, int | None, str]] = []
         self.incident_counts: dict[str, int] = {}
+        self._observer = observer or Observer()
         self.now = demand.first_ns
-        self.running: Running
+        self.running = Running([], -1, 0, WARM_UP, "boot", self.now, range(0))
 
     @property
     def cpu(self) -> int:
@@ -75,15 +126,15 @@ class State:
         """Why a split that happens now happens."""
         return self.running.cause
 
-    def start_counting(self) -> None:
-        """The warm-up is over: accounts start at zero."""
-        live = int(self.tally.counts[stretch.PTP_LIVE])
-        kept = [stretch.PTP_LIVE, stretch.UNKEYED, stretch.LAST_UNMOVABLE, stretch.NEXT_NAME]
+    def start_counting(self) -> "Baseline":
+        """The warm-up is over: accounts start at zero. Returns what was there by then."""
+        live = int(self.tally.counts[PTP_LIVE])
+        kept = [PTP_LIVE, UNKEYED, LAST_UNMOVABLE, NEXT_NAME]
         values = self.tally.counts[kept]
         self.tally.counts[:] = 0
         self.tally.counts[kept] = values
-        self.tally.counts[stretch.PTP_PEAK] = live
-        self.tally.counts[stretch.CLOCK] = self.demand.first_ns
+        self.tally.counts[PTP_PEAK] = live
+        self.tally.counts[CLOCK] = self.demand.first_ns
         self.tally.integral[:] = 0
         self.tally.attempts[:] = 0
         self.allocator.counts[:] = 0
@@ -97,13 +148,11 @@ class State:
         self.refills = self.stalls = self.shrunk = 0
         self.unkeyed_split_tables = 0
         self.reclaim.done.clear()
-        self.missing_start = self.incident_counts.get("ptp_null", 0)
+        not_supplied = self.incident_counts.get("ptp_null", 0)
         self.incidents.clear()
         self.incident_counts.clear()
-        self.live_start = live
         self.direct_map.counts[maps.REWRITES] = self.direct_map.counts[maps.HINTS] = 0
-        self.pte_pages_start = int(self.direct_map.counts[maps.PAGES + maps.PTE])
-        self.direct_map_start = copy.deepcopy(self.direct_map)
+        return Baseline(live, not_supplied, copy.deepcopy(self.direct_map))
 
     def abandon(self, why: str) -> None:
         """The decision that is running never ends: what it has in hand goes back."""
@@ -114,14 +163,14 @@ class State:
 
     def take_above_reserve(self, order: int, consumer: int) -> int:
         """Memory of the pool for a consumer, if it keeps its reserve; -1 if not."""
-        return int(stretch.take_above_reserve(self.allocator, self.pool, self.tally, self.cpu, order, consumer))
+        return int(take_above_reserve(self.allocator, self.pool, self.tally, self.cpu, order, consumer))
 
     def place_constructed(self, recorded: int, pfn: int, order: int, *, keyed: bool) -> None:
         """Put a page table on its pages after its constructor has ended, with the key or without."""
         if not keyed:
             self.incident("unkeyed_table", order, "the constructor of a page table did not set its key")
-        kind = TABLE_KEYED if keyed else TABLE_PLAIN
-        stretch.place_table(self.allocator, self.tally, recorded, pfn, order, kind)
+        kind = pools.TABLE_KEYED if keyed else pools.TABLE_PLAIN
+        place_table(self.allocator, self.tally, recorded, pfn, order, kind)
 
     def pages_of(self, recorded: NDArray[np.int64]) -> NDArray[np.int64]:
         """(N,) the pages that stand for recorded ones; the recorded place of those that none stands for."""
@@ -130,15 +179,17 @@ class State:
         return np.where(known, page_of, recorded).astype(np.int64)
 
     def unplaced(self) -> None:
-        """A recorded allocation is left out."""
-        self.tally.counts[stretch.EVENTS] += 1
-        self.tally.counts[stretch.UNPLACED] += 1
+        """The recorded allocation that the running decision is about is left out."""
+        self.tally.counts[EVENTS] += 1
+        self.tally.counts[UNPLACED] += 1
+        self._observer.unplaced(self.running)
 
     def incident(self, kind: str, order: int | None, detail: str) -> None:
         """Something went wrong."""
         self.incident_counts[kind] = self.incident_counts.get(kind, 0) + 1
         if self.incident_counts[kind] <= _INCIDENT_ROWS:
             self.incidents.append((self.now, kind, order, detail))
+        self._observer.incident(kind, order)
 
     def kswapd_wakes(self) -> NDArray[np.int64]:
         """(orders,) allocations that found no zone above its low watermark."""
@@ -150,7 +201,7 @@ class State:
         return maps.keyed(self.direct_map)
 
 
-def _tally(start: InitialState, demand: Demand, strategy: Strategy, reclaim: Variant) -> stretch.Tally:
+def _tally(start: InitialState, demand: Demand, strategy: Strategy, reclaim: Variant) -> Tally:
     """Accounts at zero; every page in use stands for itself, or on another machine than the recorded for one of it."""
     pages = max(len(start.mapped), demand.pages + 1 + demand.moves) + start.page_tables_elsewhere
     page_of, kind = np.full(pages, -1, np.int32), start.allocator.kind
@@ -164,17 +215,17 @@ def _tally(start: InitialState, demand: Demand, strategy: Strategy, reclaim: Var
     name_of[page_of[named]] = named
     unmovable = np.flatnonzero(kind == USED + UNMOVABLE)
     fast = strategy.fast_path()
-    tally = stretch.Tally(
+    tally = Tally(
         page_of=page_of,
         name_of=name_of,
         pending=np.zeros(pages, np.int32),
         busy=np.zeros(demand.tasks, np.int32),
-        counts=np.zeros(stretch.COUNTS, np.int64),
+        counts=np.zeros(COUNTS, np.int64),
         integral=np.zeros(6, np.float64),
         attempts=np.zeros(start.geometry.max_order + 1, np.int64),
         touched=np.zeros(len(start.allocator.block_type), np.bool_),
-        edges=np.linspace(demand.first_ns, demand.last_ns, stretch.SAMPLES).astype(np.int64),
-        samples=np.zeros((stretch.SAMPLES, len(stretch.SAMPLED)), np.float64),
+        edges=np.linspace(demand.first_ns, demand.last_ns, SAMPLES).astype(np.int64),
+        samples=np.zeros((SAMPLES, len(SAMPLED)), np.float64),
         protected=np.array([consumer in strategy.protects() for consumer in (*CONSUMERS, "")]),
         user_of=np.array(users_of(strategy.protects()) if fast.users else [NOBODY] * (len(CONSUMERS) + 1), np.int8),
         fast=np.array(
@@ -194,8 +245,8 @@ def _tally(start: InitialState, demand: Demand, strategy: Strategy, reclaim: Var
             np.int64,
         ),
     )
-    tally.counts[stretch.LAST_UNMOVABLE] = unmovable[-1] if len(unmovable) else 0
-    tally.counts[stretch.NEXT_NAME] = demand.pages + 1
+    tally.counts[LAST_UNMOVABLE] = unmovable[-1] if len(unmovable) else 0
+    tally.counts[NEXT_NAME] = demand.pages + 1
     return tally
 
 
@@ -236,4 +287,4 @@ class _View(PoolView):
     def idle_pages(self, first: int) -> list[int]:
         size = 1 << self._state.pool.block_shift
         kinds = self._state.allocator.kind[first : first + size]
-        return [first + int(offset) for offset in np.flatnonzero(kinds == POOL_IDLE)]
+        return [first + int(offset) for offset in np.flatnonzero(kinds == pools.POOL_IDLE)]

@@ -1,10 +1,7 @@
-"""``ptpool replay risk`` and ``ptpool replay exhaust``."""
+"""The command ``replay risk``."""
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,126 +10,90 @@ from ptpool.options import DEFAULT_DB, Db, Json, Quiet, note, say, say_rows
 from replay.contract.settings import Setting, settings_of
 
 if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
-
     from replay.contract.strategy import Strategy
 
 LEFT_OUT = ("ctor-naive",)
-"""Not meant where all strategies are: it shows the recursion, on any machine, and takes long to do so."""
-
-Capture = Annotated[str, typer.Option(help="A capture by name.")]
-Strategies = Annotated[
-    str, typer.Option(help="A strategy, several joined by commas, or all (but bounds and ctor-naive).")
-]
-Machine = Annotated[str, typer.Option(metavar="PROFILE", help="The machine, as for replay run; drawn by seed.")]
-Variants = Annotated[
-    str, typer.Option(metavar="VARIANT", help="Variants of reclaim, joined by commas, or all: see replay run.")
-]
-Jobs = Annotated[int | None, typer.Option(min=1, help="Processes (default: one per CPU).")]
+"""Not among all strategies here: it recurses on every machine, and takes long to do so."""
 
 
 def risk(
-    capture: Capture,
-    strategy: Strategies = "all",
+    capture: Annotated[str, typer.Option(help="A capture by name.")],
+    strategy: Annotated[
+        str, typer.Option(help="A strategy, several joined by commas, or all (except bounds and ctor-naive).")
+    ] = "all",
     setting: Setting = None,
-    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Machines to draw, of each kind.")] = 8,
-    machine: Machine = "recorded",
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Machines to draw of each kind, one per seed.")] = 8,
+    machine: Annotated[str, typer.Option(metavar="PROFILE", help="The machine, as for replay run.")] = "recorded",
     fragmentation: Annotated[
         str,
         typer.Option(
             metavar="NAME",
-            help="How the free memory lies: fresh, moderate, severe, or as-recorded by the capture's own snapshot; "
-            "several joined by commas, or all (but as-recorded).",
+            help="How the free memory lies: fresh, moderate, severe, or as-recorded (by the capture's own snapshot); "
+            "several joined by commas, or all (except as-recorded).",
         ),
     ] = "fresh,severe",
-    reclaim: Variants = "all",
+    reclaim: Annotated[
+        str, typer.Option(metavar="VARIANT", help="Variants of reclaim, joined by commas, or all: see replay run.")
+    ] = "all",
     orders: Annotated[
-        bool, typer.Option(help="Also a pool that refills with order 0, 2 or 9 only: full-reserve three times.")
+        bool, typer.Option(help="Also run one pool (full-reserve) with refills of order 0, 2 and 9 only.")
     ] = True,
-    jobs: Jobs = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes (default: one per CPU).")] = None,
     db: Db = DEFAULT_DB,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Find out at which headroom strategies run out of memory, each beside unprotected on the same machines.
+    """Find the headroom at which each strategy runs out of memory, compared with unprotected on the same machines.
 
-    The memory of the machine is filled anew before the first event, by seed, until little is left. For each machine,
-    a search over headroom finds where failures begin: usable memory over the recording's own peak net demand. A
-    failure is an OOM kill, a page table that is not supplied, or NULL to a request that relies on being served.
-    Printed for each strategy: the median of the least headroom at which it does not fail, with its 95 % interval.
+    Before the first event the memory of the machine is filled, by seed, until little is left. A search over headroom
+    then finds where failures begin on each machine. Headroom is usable memory over the recording's own peak net
+    demand. A failure is an OOM kill, a page table that is not supplied, or NULL for a request that relies on being
+    served. The command prints the smallest headroom at which each strategy does not fail: the median over the seeds
+    with its 95 % interval (view risk_summary).
 
     Example: ptpool replay risk --capture sharedmem-frag-1g --strategy pba,reserve-block --seeds 12
     """
-    from replay.contract.settings import checked
-    from replay.start.pressed_machine import AS_RECORDED, fragmentations
-
-    entries, variants = _chosen(strategy, setting, machine, reclaim)
-    drawn = list(fragmentations())
-    kinds = drawn if fragmentation == "all" else checked("--fragmentation", fragmentation, [*drawn, AS_RECORDED])
-    names, strategies = _with_orders(entries) if orders else ([name for name, _ in entries], [s for _, s in entries])
-    total, workers = len(variants) * len(kinds) * seeds, _workers(jobs)
-    with _studied(db, capture, "risk", total, quiet=quiet) as (connection, row, on_done):
-        from replay.risk.report import risk_rows
-        from replay.risk.study import study
-
-        note(
-            f"{len(strategies)} strategies on {total} machines: {seeds} seeds, fragmentation {', '.join(kinds)}, "
-            f"reclaim {', '.join(variants)}; {workers} at a time",
-            quiet=quiet,
-        )
-        failed = study(connection, row, machine, (names, strategies), (variants, kinds, seeds), workers, on_done)
-        columns, rows, sentences = risk_rows(connection, row["capture_id"], machine)
-    _tell(columns, rows, sentences, failed, as_json=as_json)
-
-
-def exhaust(
-    capture: Capture,
-    strategy: Strategies = "all",
-    setting: Setting = None,
-    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Draws of when copies start.")] = 3,
-    most: Annotated[int, typer.Option(min=1, max=1000, help="Copies to try at most.")] = 64,
-    machine: Machine = "recorded",
-    reclaim: Variants = "none,moderate",
-    jobs: Jobs = None,
-    db: Db = DEFAULT_DB,
-    quiet: Quiet = False,
-    as_json: Json = False,
-) -> None:
-    """Raise the number of copies of the recorded processes until each strategy fails, and tell when it does.
-
-    Seeds draw when the copies start; the machine is the same for all. A failure is what it is for replay risk. Printed
-    for each strategy: the least number of copies with which it fails, and after how many seconds; beside that, when it
-    fails with as many copies as make unprotected fail. No strategy is tried with more than twice as many copies as make
-    unprotected fail. That more copies never help is an assumption; runs that contradict it are counted. Takes two to
-    ten runs a strategy, of the recording times the copies: docs/load.md says how long. Reclaim optimistic takes
-    longest, since nearly everything can be reclaimed.
-
-    Example: ptpool replay exhaust --capture sharedmem-frag-1g --reclaim moderate
-    """
-    entries, variants = _chosen(strategy, setting, machine, reclaim)
-    names, strategies = [name for name, _ in entries], [configured for _, configured in entries]
-    workers = _workers(jobs)
-    with _studied(db, capture, "exhaust", len(variants) * seeds, quiet=quiet) as (connection, row, on_done):
-        from replay.risk.report import exhaustion_rows
-        from replay.risk.study import study_copies
-
-        note(
-            f"{len(strategies)} strategies, {seeds} draws of when copies start, reclaim {', '.join(variants)}, up to "
-            f"{most} copies; {workers} draws at a time",
-            quiet=quiet,
-        )
-        failed = study_copies(connection, row, machine, (names, strategies), (variants, seeds, most), workers, on_done)
-        columns, rows, sentences = exhaustion_rows(connection, row["capture_id"], machine)
-    _tell(columns, rows, sentences, failed, as_json=as_json)
-
-
-def _chosen(
-    strategy: str, setting: list[str] | None, machine: str, reclaim: str
-) -> tuple[list[tuple[str, "Strategy"]], list[str]]:
-    """The strategies with their parameters, `unprotected` first, and the variants of reclaim."""
-    from replay.contract.registry import configure, find
+    from ptpool.progress import progress
+    from ptpool.warehouse import capture_row, open_warehouse
     from replay.contract.settings import checked
     from replay.machine.reclaim import variants
+    from replay.start.pressed_machine import AS_RECORDED, fragmentations
+
+    chosen = _chosen(strategy, setting, machine, orders=orders)
+    names, strategies = [name for name, _ in chosen], [configured for _, configured in chosen]
+    reclaims, drawn = checked("--reclaim", reclaim, list(variants())), list(fragmentations())
+    kinds = drawn if fragmentation == "all" else checked("--fragmentation", fragmentation, [*drawn, AS_RECORDED])
+    total, workers = len(reclaims) * len(kinds) * seeds, jobs or os.cpu_count() or 1
+    with open_warehouse(db, write=True, create=False) as connection:
+        from ptpool.compiled import announce_compiling
+        from replay.risk.report import risk_rows
+        from replay.risk.study import run_study
+
+        row = capture_row(connection, capture)
+        announce_compiling("replay", quiet=quiet)
+        note(
+            f"{len(strategies)} strategies on {total} machines: {seeds} seeds, fragmentation {', '.join(kinds)}, "
+            f"reclaim {', '.join(reclaims)}; {workers} at a time",
+            quiet=quiet,
+        )
+        with progress("risk", total, quiet=quiet, unit="machines") as meter:
+            failed = run_study(
+                connection, row, machine, (names, strategies), (reclaims, kinds, seeds), workers,
+                lambda done: meter(done, f"{done} of {total} machines"),
+            )  # fmt: skip
+        columns, rows, sentences = risk_rows(connection, row["capture_id"], machine)
+    say_rows(columns, rows, as_json=as_json)
+    for sentence in [] if as_json else sentences:
+        say(sentence)
+    for reason in failed:
+        note(f"ptpool: {reason}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _chosen(strategy: str, setting: list[str] | None, machine: str, *, orders: bool) -> list[tuple[str, "Strategy"]]:
+    """The strategies with their parameters, `unprotected` first, and if wanted the pool with refills of one order."""
+    from replay.contract.registry import configure, find
     from replay.start.other_machine import profile_of
 
     named = strategy.split(",")
@@ -148,52 +109,17 @@ def _chosen(
     (first,) = find(["unprotected"])
     ordered = [first] + [entry for entry in entries if entry is not first]
     configured = [(entry.name, configure(entry, settings.get(entry.name, {}))) for entry in ordered]
-    return configured, checked("--reclaim", reclaim, list(variants()))
+    return _with_orders(configured) if orders else configured
 
 
-def _with_orders(entries: list[tuple[str, "Strategy"]]) -> tuple[list[str], list["Strategy"]]:
-    """The strategies, and the same pool with refills of one order only: nothing else differs between the three.
+def _with_orders(chosen: list[tuple[str, "Strategy"]]) -> list[tuple[str, "Strategy"]]:
+    """The strategies, and one pool three times, with refills of a single order: nothing else differs between them.
 
-    full-reserve, because its reserve covers every split: with another, what a refill costs would count, too. PGDs of
-    two pages go past it, because a pool of single pages could not serve them.
+    The pool is full-reserve, because its reserve covers every split; with another, the cost of refills would count as
+    well. PGDs of two pages bypass it, because a pool of single pages could not serve them.
     """
     from replay.contract.registry import configure, find
 
     (pool,) = find(["full-reserve"])
     single = [configure(pool, {"refill_orders": str(order), "pgd": "bypass"}) for order in (0, 2, 9)]
-    every = entries + [(pool.name, each) for each in single if each not in [known for _, known in entries]]
-    return [name for name, _ in every], [configured for _, configured in every]
-
-
-@contextmanager
-def _studied(
-    db: Path, capture: str, title: str, machines: int, *, quiet: bool
-) -> "Iterator[tuple[DuckDBPyConnection, dict[str, Any], Callable[[int], None]]]":
-    """The warehouse open for writing, the capture's row, and what is to be told how many machines are done."""
-    from ptpool.progress import progress
-    from ptpool.warehouse import capture_row, open_warehouse
-
-    with open_warehouse(db, write=True, create=False) as connection:
-        from ptpool.compiled import announce_compiling
-
-        row = capture_row(connection, capture)
-        announce_compiling("replay", quiet=quiet)
-        with progress(title, machines, quiet=quiet, unit="machines") as meter:
-            yield connection, row, lambda done: meter(done, f"{done} of {machines} machines")
-
-
-def _workers(jobs: int | None) -> int:
-    return jobs or os.cpu_count() or 1
-
-
-def _tell(
-    columns: list[str], rows: list[tuple[Any, ...]], sentences: list[str], failed: list[str], *, as_json: bool
-) -> None:
-    """Print what a study has found, and what of it broke off: exit status 1."""
-    say_rows(columns, rows, as_json=as_json)
-    for sentence in [] if as_json else sentences:
-        say(sentence)
-    for reason in failed:
-        note(f"ptpool: {reason}")
-    if failed:
-        raise typer.Exit(1)
+    return chosen + [(pool.name, each) for each in single if each not in [known for _, known in chosen]]

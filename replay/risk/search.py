@@ -1,7 +1,7 @@
-"""Where failures begin: for one draw of the machine, the least headroom at which each strategy does not fail.
+"""Where failures begin: on one machine drawn by seed, the smallest headroom at which each strategy does not fail.
 
-Headroom goes in steps of a twelfth of an octave. That less headroom never helps is an assumption, which lets a search
-take a few runs; on some draws other steps are tried, too, to see how often it does not hold.
+Headroom goes in steps of a twelfth of an octave. The search assumes that less headroom never helps, and so needs few
+runs. On some draws it also tries steps that it does not need, to count how often the assumption does not hold.
 """
 
 import math
@@ -14,7 +14,7 @@ from replay.demand.demand import Demand
 from replay.machine.reclaim import variant_of
 from replay.risk.trial import Outcome, trial
 from replay.start.pressed_machine import (
-    Wanted,
+    Target,
     fragmentation_of,
     pressed,
     unusable_index,
@@ -25,58 +25,58 @@ from replay.start.recorded_machine import InitialState
 STEPS = 12
 """Steps that double the headroom: one is 6 %."""
 LEAST, MOST = -2 * STEPS, 4 * STEPS
-"""Steps searched: from a quarter of the peak demand to sixteen times."""
+"""Range of steps: from a quarter of the peak demand to sixteen times."""
 INDEX_ORDERS = (2, 4, 9)
 _CHECKS = (-2, 2)
-"""Steps from the threshold that are tried where monotonicity is checked."""
+"""Steps from the threshold that are tried to check that more headroom does not hurt."""
 
 
-class Ground(NamedTuple):
-    """What all searches on one capture share."""
+class Study(NamedTuple):
+    """What all draws of one capture share."""
 
     demand: Demand
     recorded: InitialState
     start: InitialState
-    """The machine whose memory is filled: the recorded one, or one instead of it."""
+    """The machine whose memory is filled: the recorded one, or another in its place."""
     peak: int
     """The recording's peak net demand, pages."""
 
 
 class Draw(NamedTuple):
-    """One unit of work: a machine drawn by seed, under one variant of reclaim, for all strategies."""
+    """One unit of work: all strategies on a machine drawn by seed, under one variant of reclaim."""
 
     fragmentation: str
     reclaim: str
     seed: int
     strategies: tuple[Strategy, ...]
-    """The first one is what the others are held against."""
+    """The others are compared with the first one."""
     check: bool
-    """Whether to try steps that the search does not need."""
+    """Whether to also try steps that the search does not need."""
     guesses: tuple[int, ...] = ()
-    """The thresholds of the strategies on another machine drawn, where they are known."""
+    """The thresholds of the strategies in another draw, where they are known."""
 
 
-class Tried(NamedTuple):
-    """A run of the search."""
+class Trial(NamedTuple):
+    """One run of the search."""
 
     strategy: int
-    """Its place among the strategies of the draw."""
+    """Index into the strategies of the draw."""
     step: int
     outcome: Outcome
     extra: bool
-    """Tried only to check monotonicity."""
+    """Run only to check that more headroom does not hurt."""
 
 
-class Found(NamedTuple):
-    """What a draw has shown."""
+class Thresholds(NamedTuple):
+    """The result of one draw."""
 
-    thresholds: list[int]
-    """The least step at which each strategy does not fail; one more than `most` if it fails there, too."""
+    steps: list[int]
+    """The smallest step at which each strategy does not fail; `most` + 1 if it also fails at `most`."""
     most: int
     """The largest step that this machine has room for."""
-    tried: list[Tried]
+    trials: list[Trial]
     indices: dict[int, tuple[float | None, ...]]
-    """Unusable index at orders 2, 4 and 9, as measured on the machines that were built, by step."""
+    """Unusable index at orders 2, 4 and 9, by step, as measured on the machines that were built."""
 
 
 def headroom(step: int) -> float:
@@ -85,9 +85,9 @@ def headroom(step: int) -> float:
 
 
 def threshold(passes: Callable[[int], bool], guesses: Iterable[int], least: int, most: int) -> int:
-    """The least step that passes, between `least` and `most` + 1 (none does), if passing once means passing above.
+    """The smallest step that passes, from `least` to `most` + 1 (none passes), if all steps above a pass also pass.
 
-    Finds out between which guesses it lies, then goes from there in steps that double, and bisects. Two runs when a
+    Finds the guesses that it lies between, goes on from there in strides that double, then bisects. Two runs when a
     single guess is right.
     """
     low, high = least - 1, most + 1  # low is taken to fail, high to pass
@@ -106,20 +106,20 @@ def threshold(passes: Callable[[int], bool], guesses: Iterable[int], least: int,
     return high
 
 
-def search(ground: Ground, draw: Draw) -> Found:
-    """Find the threshold of every strategy on one draw; see `Found`."""
-    variant, fragmentation = variant_of(draw.reclaim), fragmentation_of(draw.fragmentation, ground.recorded)
-    zones, size = zones_to_fill(ground.start), 1 << ground.start.allocator.pageblock_order
-    tables = len(ground.recorded.page_tables) + ground.recorded.page_tables_elsewhere
+def search(study: Study, draw: Draw) -> Thresholds:
+    """Find the threshold of every strategy in one draw."""
+    variant, fragmentation = variant_of(draw.reclaim), fragmentation_of(draw.fragmentation, study.recorded)
+    zones, size = zones_to_fill(study.start), 1 << study.start.allocator.pageblock_order
+    tables = len(study.recorded.page_tables) + study.recorded.page_tables_elsewhere
     indices: dict[int, tuple[float | None, ...]] = {}
-    tried: list[Tried] = []
+    trials: list[Trial] = []
 
-    def wanted(step: int) -> Wanted:
-        return Wanted(math.ceil(headroom(step) * ground.peak), variant.reclaimable, fragmentation)
+    def target(step: int) -> Target:
+        return Target(math.ceil(headroom(step) * study.peak), variant.reclaimable, fragmentation)
 
     @lru_cache(maxsize=4)
     def machine(step: int) -> InitialState:
-        state = pressed(ground.start, ground.recorded, ground.demand, wanted(step), draw.seed)
+        state = pressed(study.start, study.recorded, study.demand, target(step), draw.seed)
         indices[step] = tuple(unusable_index(state.allocator, order) for order in INDEX_ORDERS)
         return state
 
@@ -127,21 +127,21 @@ def search(ground: Ground, draw: Draw) -> Found:
 
     def passes(strategy: int, step: int, *, extra: bool = False) -> bool:
         if (strategy, step) not in known:
-            outcome = trial(machine(step), ground.demand, draw.strategies[strategy], draw.reclaim)
+            outcome = trial(machine(step), study.demand, draw.strategies[strategy], draw.reclaim)
             known[strategy, step] = outcome
-            tried.append(Tried(strategy, step, outcome, extra))
+            trials.append(Trial(strategy, step, outcome, extra))
         return known[strategy, step].failed is None
 
-    most = next((step for step in range(MOST, LEAST - 1, -1) if wanted(step).fits(zones, tables, size)), LEAST - 1)
-    thresholds: list[int] = []
+    most = next((step for step in range(MOST, LEAST - 1, -1) if target(step).fits(zones, tables, size)), LEAST - 1)
+    steps: list[int] = []
     for place in range(len(draw.strategies)):
-        near = draw.guesses[place : place + 1] or thresholds or [0]
-        thresholds.append(threshold(lambda step, place=place: passes(place, step), near, LEAST, most))  # type: ignore[misc]
-    for step in {step for step in thresholds if step <= most}:
+        near = draw.guesses[place : place + 1] or steps or [0]
+        steps.append(threshold(lambda step, place=place: passes(place, step), near, LEAST, most))  # type: ignore[misc]
+    for step in {step for step in steps if step <= most}:
         passes(0, step)
     if draw.check:
-        for place, found in enumerate(thresholds):
+        for place, found in enumerate(steps):
             for step in (found + check for check in _CHECKS):
                 if LEAST <= step <= most:
                     passes(place, step, extra=True)
-    return Found(thresholds, most, tried, indices)
+    return Thresholds(steps, most, trials, indices)

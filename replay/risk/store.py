@@ -1,24 +1,17 @@
-"""What `ptpool replay risk` and `ptpool replay exhaust` find, into the warehouse, in the place of what was there."""
+"""Tables risk and risk_threshold: results of `ptpool replay risk` replace those of the same setting."""
 
-import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import duckdb
 
+from ptpool.statistics import wilson
 from ptpool.warehouse import transaction
-from replay.contract.strategy import Strategy
-from replay.risk.estimate import failing_only, wilson
-from replay.risk.search import STEPS, Draw, Found, headroom
+from replay.contract.strategy import parameters_json
+from replay.risk.search import STEPS, Draw, Thresholds, headroom
 
 Setting = tuple[str, str, str]
 """Capture's id, machine, and reclaim variant."""
-
-
-def parameters_of(strategy: Strategy) -> str:
-    """All parameters as JSON."""
-    return json.dumps(asdict(strategy), sort_keys=True)
 
 
 def write_risk(
@@ -26,29 +19,29 @@ def write_risk(
     setting: Setting,
     fragmentation: str,
     names: Sequence[str],
-    draws: Sequence[tuple[Draw, Found]],
+    draws: Sequence[tuple[Draw, Thresholds]],
 ) -> None:
-    """The draws of one variant and fragmentation: thresholds, and the curve of every strategy.
+    """Write the draws of one variant and fragmentation: thresholds, and the curve of every strategy.
 
     Args:
         connection: a warehouse open for writing.
         setting: what was replayed.
         fragmentation: of the draws.
-        names: of the strategies, in their order.
+        names: of the strategies, in their order in the draws.
         draws: at least one, ascending by seed.
     """
     curves, thresholds = [], []
     strategies = draws[0][0].strategies
-    unprotected = [found.thresholds[0] for _, found in draws]
+    unprotected = [found.steps[0] for _, found in draws]
     steps = range(
-        min(min(found.thresholds) for _, found in draws) - STEPS // 4,
-        min(max(max(found.thresholds) for _, found in draws) + STEPS // 4, max(found.most for _, found in draws)) + 1,
+        min(min(found.steps) for _, found in draws) - STEPS // 4,
+        min(max(max(found.steps) for _, found in draws) + STEPS // 4, max(found.most for _, found in draws)) + 1,
     )
     built = [index for _, found in draws for index in found.indices.values()]
     indices = [_mean([index[place] for index in built]) for place in range(3)]
     for place, (name, strategy) in enumerate(zip(names, strategies, strict=True)):
-        key = [setting[0], name, parameters_of(strategy), *setting[1:], fragmentation]
-        mine = [found.thresholds[place] for _, found in draws]
+        key = [setting[0], name, parameters_json(strategy), *setting[1:], fragmentation]
+        mine = [found.steps[place] for _, found in draws]
         for step in steps:
             only, others = failing_only(mine, unprotected, step)
             excess = _mean([excess_stalls(found, place, step) for _, found in draws])
@@ -59,25 +52,25 @@ def write_risk(
             _replace(connection, table, rows, 6)
 
 
-def write_exhaustion(connection: duckdb.DuckDBPyConnection, rows: list[list[Any]]) -> None:
-    """Rows of table exhaustion."""
-    with transaction(connection):
-        _replace(connection, "exhaustion", rows, 5)
+def failing_only(thresholds: Sequence[int], unprotected: Sequence[int], step: int) -> tuple[int, int]:
+    """Seeds in which a strategy fails at this step and unprotected does not; those in which unprotected does."""
+    only = sum(theirs <= step < mine for mine, theirs in zip(thresholds, unprotected, strict=True))
+    return only, sum(step < theirs for theirs in unprotected)
 
 
-def excess_stalls(found: Found, place: int, step: int) -> float | None:
-    """Stalls of a strategy over those of the first one at this step, per million allocations; None if one fails."""
-    outcomes = {tried.strategy: tried.outcome for tried in found.tried if tried.step == step}
+def excess_stalls(found: Thresholds, place: int, step: int) -> float | None:
+    """Stalls beyond those of the first strategy at this step, per million allocations; None if one of the two fails."""
+    outcomes = {trial.strategy: trial.outcome for trial in found.trials if trial.step == step}
     if place not in outcomes or 0 not in outcomes or outcomes[place].failed or outcomes[0].failed:
         return None
     return (outcomes[place].stalls - outcomes[0].stalls) * 1e6 / max(outcomes[0].allocations, 1)
 
 
-def _threshold(found: Found, place: int) -> list[Any]:
-    step = found.thresholds[place]
-    mine = [tried for tried in found.tried if tried.strategy == place]
-    extra = [tried for tried in mine if tried.extra]
-    below = next((tried.outcome for tried in mine if tried.step == step - 1), None)
+def _threshold(found: Thresholds, place: int) -> list[Any]:
+    step = found.steps[place]
+    mine = [trial for trial in found.trials if trial.strategy == place]
+    extra = [trial for trial in mine if trial.extra]
+    below = next((trial.outcome for trial in mine if trial.step == step - 1), None)
     return [
         headroom(step),
         step > found.most,
@@ -86,7 +79,7 @@ def _threshold(found: Found, place: int) -> list[Any]:
         excess_stalls(found, place, step),
         len(mine) - len(extra),
         len(extra),
-        sum((tried.outcome.failed is None) != (tried.step >= step) for tried in extra),
+        sum((trial.outcome.failed is None) != (trial.step >= step) for trial in extra),
     ]
 
 
@@ -96,7 +89,7 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 
 def _replace(connection: duckdb.DuckDBPyConnection, table: str, rows: list[list[Any]], key: int) -> None:
-    """Insert rows whose first `key` columns say what they are about, after deleting what was there about it."""
+    """Insert rows, after deleting those with the same values in the first `key` columns."""
     columns = [name for name, *_ in connection.execute(f"DESCRIBE {table}").fetchall()]
     same = " AND ".join(f"{name} = ?{'::JSON' * (name == 'params')}" for name in columns[:key])
     for about in {tuple(row[:key]) for row in rows}:

@@ -5,9 +5,11 @@ from typing import NamedTuple
 from replay.contract.strategy import Strategy
 from replay.demand.demand import Demand
 from replay.kernel.gfp import MAY_RECLAIM, NORETRY, RETRY_MAYFAIL
-from replay.machine import stretch
 from replay.machine.machine import Machine
-from replay.machine.requests import COSTLY_ORDER
+from replay.machine.schedule import Running
+from replay.machine.slow_path import COSTLY_ORDER
+from replay.machine.state import Observer, State
+from replay.machine.tally import ALLOCS
 from replay.start.recorded_machine import InitialState
 
 FAILURES = ("oom_kill", "ptp_null", "livelock")
@@ -33,8 +35,8 @@ class _FailedError(Exception):
         self.kind, self.order = kind, order
 
 
-class _Trial(Machine):
-    """A machine that stops when something fails.
+class _FirstFailure(Observer):
+    """Breaks a run off when something fails.
 
     NULL counts for requests that rely on being served, as the kernel would loop or kill for them. Those that do not:
     costly ones, those with __GFP_NORETRY or __GFP_RETRY_MAYFAIL (SLUB's first try, huge pages), and those that may
@@ -42,39 +44,23 @@ class _Trial(Machine):
     The same holds for what a strategy asks for: a refill of order 9 that gets nothing tries the next order.
     """
 
-    def __init__(self, start: InitialState, demand: Demand, strategy: Strategy, reclaim: str) -> None:
-        super().__init__(start, demand, strategy, reclaim)
-        self._contexts: dict[int, int] = {}  # of the requests that decisions were about, by recorded page
-
-    def incident(self, kind: str, order: int | None, detail: str) -> None:
-        super().incident(kind, order, detail)
+    def incident(self, kind: str, order: int | None) -> None:
         if kind in FAILURES:
             raise _FailedError(kind, order)
 
-    def unplaced(self) -> None:
-        super().unplaced()
-        pages = self.running.pages
-        order = len(pages).bit_length() - 1
-        context = self._contexts[pages.start]
+    def unplaced(self, running: Running) -> None:
+        order, context = len(running.pages).bit_length() - 1, running.context
         if order <= COSTLY_ORDER and context & MAY_RECLAIM and not context & (NORETRY | RETRY_MAYFAIL):
             raise _FailedError("null", order)
-
-    def _decide(self, at: int, why: int, now: int) -> None:
-        if why != stretch.PUT_OFF:
-            self._contexts[int(self.demand.program.pfn[at])] = int(self.demand.program.context[at])
-        super()._decide(at, why, now)
 
 
 def trial(start: InitialState, demand: Demand, strategy: Strategy, reclaim: str) -> Outcome:
     """Replay until something fails, the warm-up included: a strategy that cannot even start fails at once."""
-    machine = _Trial(start, demand, strategy, reclaim)
+    state = State(start, demand, strategy, reclaim, observer=_FirstFailure())
+    failed = order = None
     try:
-        machine.warm_up()
-        machine.replay()
+        Machine(state).replay()
     except _FailedError as failure:
-        return Outcome(failure.kind, machine.now, failure.order, machine.stalls, _allocations(machine))
-    return Outcome(None, demand.last_ns, None, machine.stalls, _allocations(machine))
-
-
-def _allocations(machine: Machine) -> int:
-    return int(machine.tally.counts[stretch.ALLOCS])
+        failed, order = failure.kind, failure.order
+    at_ns = state.now if failed else demand.last_ns
+    return Outcome(failed, at_ns, order, state.stalls, int(state.tally.counts[ALLOCS]))

@@ -14,6 +14,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from ptpool.errors import UsageError
+from ptpool.files import write_whole
 from ptpool.provenance import code_version
 from replay.runs.workers import Failure, R, S, Shared, Workers, local_workers
 
@@ -126,12 +127,8 @@ def _cluster_workers(address: str) -> Iterator[Workers]:
 
 
 def _receive(path: str, content: bytes) -> None:
-    """A file from another host; several workers of one may write it at a time."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f"{target.name}.{os.getpid()}")
-    part.write_bytes(content)
-    part.replace(target)
+    """Write a file of another host; several workers of this one may do so at the same time."""
+    write_whole(Path(path), content)
 
 
 def _remove(path: str) -> None:

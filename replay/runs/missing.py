@@ -1,17 +1,15 @@
 """Which runs are wanted, which of them are there already, and the making of the rest."""
 
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import duckdb
 
 from replay.machine.reclaim import NONE
 from replay.runs.one_run import Timed, compile_ahead, replay_whole
-from replay.runs.placement_run import placement_result
+from replay.runs.run import Run, by_scene
+from replay.runs.scene import Scenes
 from replay.runs.store import kept_runs, write_costs, write_run, write_strategies
-from replay.runs.wanted import PLACEMENT, Scenes, Wanted, by_scene
 from replay.runs.workers import Failure, local_workers
 
 
@@ -19,7 +17,7 @@ from replay.runs.workers import Failure, local_workers
 class Done:
     """A finished run, for the table a user sees."""
 
-    wanted: Wanted
+    run: Run
     events: int
     wall_s: float
     incidents: int
@@ -30,12 +28,12 @@ class Done:
 class Failed:
     """A run that its strategy (or we) broke off, and where."""
 
-    wanted: Wanted
+    run: Run
     reason: str
 
 
 def replay_all(
-    connection: duckdb.DuckDBPyConnection, wanted: Iterable[Wanted], jobs: int, on_done: Callable[[int], None]
+    connection: duckdb.DuckDBPyConnection, wanted: Iterable[Run], jobs: int, on_done: Callable[[int], None]
 ) -> tuple[list[Done], list[Failed]]:
     """Replay what is not in the warehouse yet, a scene at a time, and write each run as it ends.
 
@@ -68,14 +66,8 @@ def replay_all(
         if run_id in runs:
             done[run_id] = Done(runs[run_id], *kept, fresh=False)
     missing = [run for run_id, run in runs.items() if run_id not in done]
-    for run in missing:
-        if run.mode == PLACEMENT:
-            started, clock = datetime.now(UTC).replace(tzinfo=None), time.perf_counter()
-            result = placement_result(connection, run.capture)
-            settle(run.run_id, Timed(result, started, time.perf_counter() - clock))
-    missing = [run for run in missing if run.mode != PLACEMENT]
     if missing:
-        reclaim, scenes = any(run.reclaim != NONE for run in missing), Scenes(connection, jobs)
+        reclaim, scenes = any(run.settings.reclaim != NONE for run in missing), Scenes(connection, jobs)
         with local_workers(min(jobs, len(missing))) as workers:
             if workers.alone or reclaim:
                 compile_ahead(reclaim=reclaim)

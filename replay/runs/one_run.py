@@ -11,6 +11,7 @@ from ptpool.vocabulary import CONSUMERS
 from replay.contract.registry import strategies
 from replay.contract.strategy import Strategy
 from replay.demand.demand import Demand
+from replay.demand.program import ALLOC, FREE_EVENT, Program
 from replay.kernel.buddy import build_free_lists
 from replay.kernel.compaction import isolate_freepages_block
 from replay.kernel.direct_map import PMD, PTE
@@ -20,13 +21,11 @@ from replay.kernel.mmzone import ZONE_NORMAL, page_allocator
 from replay.machine.machine import Machine
 from replay.machine.reclaim import NONE
 from replay.machine.results import RunResult, result_of
-from replay.machine.stretch import ALLOC, FREE_EVENT, Program
+from replay.machine.state import State
 from replay.profiles.costs import Costs
-from replay.runs.wanted import Wanted
+from replay.runs.run import Run
+from replay.runs.scene import Scene
 from replay.start.recorded_machine import InitialState
-
-Scene = tuple[Demand, InitialState]
-"""What the runs of a group share and only read: see `replay.runs.wanted`."""
 
 
 class Timed(NamedTuple):
@@ -47,33 +46,33 @@ def replay_one(
     metrics_only: bool = False,
 ) -> RunResult:
     """Replay one capture through one strategy. Nothing is shared with other runs but what is only read."""
-    run = Machine(machine, demand, strategy, reclaim, costs)
+    state, run = State(machine, demand, strategy, reclaim, costs), None
     try:
-        run.warm_up()
+        run = Machine(state)
         run.replay()
     except Exception as error:
-        error.add_note(run.whereabouts)
+        error.add_note(run.whereabouts if run else "before the first event")
         raise
     result = result_of(run, metrics_only=metrics_only)
-    vars(run).clear()  # it refers to itself: its arrays would stay until the collector of cycles comes by
+    vars(state).clear()  # it refers to itself: its arrays would stay until the collector of cycles comes by
     return result
 
 
-def replay_whole(scene: Scene, wanted: Wanted) -> Timed:
+def replay_whole(scene: Scene, run: Run) -> Timed:
     """A unit of work: one run with all its tables."""
-    return _timed(scene, wanted, metrics_only=False)
+    return _timed(scene, run, metrics_only=False)
 
 
-def replay_metrics(scene: Scene, wanted: Wanted) -> Timed:
+def replay_metrics(scene: Scene, run: Run) -> Timed:
     """A unit of work: one run of which metrics and orders are kept."""
-    return _timed(scene, wanted, metrics_only=True)
+    return _timed(scene, run, metrics_only=True)
 
 
-def _timed(scene: Scene, wanted: Wanted, *, metrics_only: bool) -> Timed:
+def _timed(scene: Scene, run: Run, *, metrics_only: bool) -> Timed:
     demand, machine = scene
     started_at, clock = datetime.now(UTC).replace(tzinfo=None), time.perf_counter()
-    costs = wanted.costs.of(machine.arch)
-    result = replay_one(machine, demand, wanted.strategy, wanted.reclaim, costs, metrics_only=metrics_only)
+    costs = run.costs.of(machine.arch)
+    result = replay_one(machine, demand, run.strategy, run.settings.reclaim, costs, metrics_only=metrics_only)
     return Timed(result, started_at, time.perf_counter() - clock)
 
 
@@ -96,10 +95,11 @@ def compile_ahead(*, reclaim: bool = False) -> None:
     for entry in strategies().values():
         with suppress(Exception):  # a strategy that fails says so in its own run
             replay_one(machine, demand, entry.factory())
-    allocator = Machine(machine, demand, strategies()["unprotected"].factory()).allocator
+    unprotected = strategies()["unprotected"].factory()
+    allocator = State(machine, demand, unprotected).allocator
     isolate_freepages_block(allocator, 0, np.empty((1 << allocator.pageblock_order, 2), np.int64))
     if reclaim:
-        model = Machine(machine, demand, strategies()["unprotected"].factory(), "optimistic").reclaim
+        model = State(machine, demand, unprotected, "optimistic").reclaim
         model.direct(0, GFP_KERNEL)
         model.compact(0, 1, 0, GFP_KERNEL, sync=True)
         model.balance()

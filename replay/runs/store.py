@@ -11,7 +11,7 @@ from ptpool.provenance import code_version
 from ptpool.warehouse import delete_runs, metrics, transaction
 from replay.contract.registry import parameters, strategies
 from replay.runs.one_run import Timed
-from replay.runs.wanted import Wanted
+from replay.runs.run import Run
 
 
 class Kept(NamedTuple):
@@ -47,7 +47,7 @@ def write_strategies(connection: duckdb.DuckDBPyConnection) -> None:
         connection.executemany("INSERT INTO strategy VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
 
-def write_costs(connection: duckdb.DuckDBPyConnection, wanted: Iterable[Wanted]) -> None:
+def write_costs(connection: duckdb.DuckDBPyConnection, wanted: Iterable[Run]) -> None:
     """The constants of every cost profile that these runs use."""
     profiles = {run.costs.name: run.costs for run in wanted}
     rows = [
@@ -61,7 +61,7 @@ def write_costs(connection: duckdb.DuckDBPyConnection, wanted: Iterable[Wanted])
         connection.executemany("INSERT INTO cost_constant VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
 
-def write_run(connection: duckdb.DuckDBPyConnection, run: Wanted, timed: Timed) -> None:
+def write_run(connection: duckdb.DuckDBPyConnection, run: Run, timed: Timed) -> None:
     """Write one run whole; a run of an older version with the same settings goes."""
     result = timed.result
     row = run.columns | {

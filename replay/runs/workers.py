@@ -186,7 +186,7 @@ def local_workers(jobs: int) -> Iterator[Workers]:
         _keep_memory()
         yield from _closed(Workers(partial(ThreadPoolExecutor, 1), None, 1))
         return
-    multiprocessing.set_forkserver_preload(["replay.runs.ready"])
+    multiprocessing.set_forkserver_preload(["replay.runs.preload"])
     forkserver.ensure_running()  # it gets ready while this process sets the first scene
     with tempfile.TemporaryDirectory(prefix="ptpool-") as folder:
         yield from _closed(Workers(partial(_processes, jobs, folder), Path(folder), jobs))

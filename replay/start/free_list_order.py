@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptpool.compiled import compiled
+from replay.demand.program import ALLOC, Program
 from replay.kernel.buddy import requeue_free_block
 from replay.kernel.mmzone import PageAllocator
-from replay.machine.stretch import ALLOC, Program
 
 
 def first_allocation(program: Program, pages: int) -> NDArray[np.int32]:

@@ -6,7 +6,6 @@ set_recommended_min_free_kbytes() in mm/khugepaged.c, 6.18).
 """
 
 import math
-import os
 import re
 import tomllib
 from functools import cache
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptpool.errors import UsageError
+from ptpool.files import physical_memory
 from ptpool.vocabulary import MOVABLE, UNMOVABLE
 from replay.demand.demand import Demand
 from replay.kernel.buddy import build_free_lists
@@ -107,7 +107,7 @@ def check_memory(profile: Profile, page_shift: int, jobs: int) -> None:
     """
     pages = pages_of(profile, page_shift)
     needed = bytes_needed(pages, jobs)
-    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    there = physical_memory()
     if needed > there or pages >= 1 << 31:
         raise UsageError(
             f"--machine {profile.name}: {needed / 2**30:.0f} GiB of memory are needed to simulate it, "

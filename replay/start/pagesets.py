@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ptpool.vocabulary import HIGHATOMIC, UNMOVABLE
 from replay.demand.demand import Demand
+from replay.demand.program import ALLOC
 from replay.kernel.mmzone import (
     CLAIM_STEAL,
     FIRST_PFN,
@@ -32,7 +33,6 @@ from replay.kernel.mmzone import (
     PageAllocator,
 )
 from replay.kernel.per_cpu import fill_pcp
-from replay.machine.stretch import ALLOC
 from replay.start.zones import Zones
 
 _FALLBACK = {"claim": CLAIM_STEAL, "suitable": STEAL_SUITABLE, "move": MOVE_BLOCK}
@@ -85,21 +85,18 @@ def zone_batchsize(managed: int, page_shift: int) -> int:
     return max((1 << (batch + batch // 2).bit_length() - 1) - 1, 1)
 
 
-Pagesets = dict[str, dict[tuple[int, str], int]]
-"""zoneinfo's pagesets: by `Node n, zone z`, then by CPU and name, such as `high` and `batch`."""
+Pagesets = dict[tuple[int, str], dict[tuple[int, str], int]]
+"""zoneinfo's pagesets: by node and zone, then by CPU and name, such as `high` and `batch`."""
 
 
 def read_pagesets(connection: duckdb.DuckDBPyConnection, capture_id: str, moment: str) -> Pagesets:
     """What zoneinfo says of the per-CPU lists; empty without it."""
     rows = connection.execute(
-        r"""SELECT regexp_extract(name, '^(.*), cpu \d+ ', 1), regexp_extract(name, ', cpu (\d+) ', 1)::INTEGER,
-                  regexp_extract(name, ', cpu \d+ (.*)$', 1), value
-           FROM snapshot_value WHERE capture_id = ? AND moment = ? AND source = 'zoneinfo' AND name LIKE '%, cpu %'""",
-        [capture_id, moment],
+        "SELECT node, zone, cpu, name, value FROM pageset WHERE capture_id = ? AND moment = ?", [capture_id, moment]
     ).fetchall()
     found: Pagesets = {}
-    for place, cpu, name, value in rows:
-        found.setdefault(place, {})[cpu, name] = value
+    for node, zone, cpu, name, value in rows:
+        found.setdefault((node, zone), {})[cpu, name] = value
     return found
 
 
@@ -109,8 +106,8 @@ def set_up_zones(zones: Zones, allocator: PageAllocator, pagesets: Pagesets, pag
     Limits after zone_set_pageset_high_and_batch() (6.12), where zoneinfo does not say them. Watermarks and pageblock
     types have to be set. Without zoneinfo there is one zone, of all pages.
     """
-    rows = [(f"Node {row.node}, zone {row.zone}", row.managed) for row in zones.rows]
-    rows = rows or [("", int((allocator.kind != HOLE).sum()))]
+    rows = [((row.node, row.zone), row.managed) for row in zones.rows]
+    rows = rows or [((0, ""), int((allocator.kind != HOLE).sum()))]
     cpus, shift = len(allocator.node_of_cpu), allocator.pageblock_order
     for zone, (place, managed) in enumerate(rows):
         recorded = pagesets.get(place, {})

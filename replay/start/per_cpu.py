@@ -64,7 +64,7 @@ def fill_up_per_cpu_lists(
     for place, row in enumerate(zones.rows):
         first, end = np.searchsorted(waiting.pages, (row.first, row.last + 1))
         here = _likeliest_first(waiting.pages[first:end], waiting.moving, allocator.pageblock_order, random)
-        recorded = pagesets.get(f"Node {row.node}, zone {row.zone}", {})
+        recorded = pagesets.get((row.node, row.zone), {})
         for cpu in range(cpus):
             missing = recorded.get((cpu, "count"), 0) - int(allocator.pcp[place * cpus + cpu, PCP_COUNT])
             if missing > 0:

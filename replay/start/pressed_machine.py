@@ -16,11 +16,11 @@ from ptpool.compiled import compiled
 from ptpool.errors import UsageError
 from ptpool.vocabulary import CMA, ISOLATE, MOVABLE, UNMOVABLE
 from replay.demand.demand import Demand
+from replay.demand.program import ALLOC, MOVE, OUTSIDE_CHANGE
 from replay.kernel.buddy import build_free_lists
 from replay.kernel.mmzone import (
     CLASS,
     FREE,
-    FREE_CMA,
     HOLE,
     MANAGED,
     ON_PCP,
@@ -34,7 +34,6 @@ from replay.kernel.mmzone import (
     PageAllocator,
     page_allocator,
 )
-from replay.machine.stretch import ALLOC, MOVE, OUTSIDE_CHANGE
 from replay.start.free_list_order import order_free_lists
 from replay.start.other_machine import alive_at_start, stand_ins
 from replay.start.recorded_machine import InitialState
@@ -117,7 +116,7 @@ def zones_to_fill(start: InitialState) -> list[Zone]:
     return [Zone(zones[place], int(kept[place]), len(zones[place]) / total) for place in chosen]
 
 
-class Wanted(NamedTuple):
+class Target(NamedTuple):
     """How much of a machine is left."""
 
     usable: int
@@ -146,14 +145,14 @@ class Wanted(NamedTuple):
         return True
 
 
-def pressed(start: InitialState, recorded: InitialState, demand: Demand, wanted: Wanted, seed: int) -> InitialState:
+def pressed(start: InitialState, recorded: InitialState, demand: Demand, target: Target, seed: int) -> InitialState:
     """The machine with all its memory filled anew.
 
     Args:
         start: its zones, watermarks, CPUs and direct map: the recorded machine, or one instead of it.
         recorded: the recorded machine: its page tables alive, and what a page held that the recording frees.
         demand: the recording.
-        wanted: what is left.
+        target: what is left.
         seed: of everything drawn.
     """
     a, random = start.allocator, np.random.default_rng(seed)
@@ -173,7 +172,7 @@ def pressed(start: InitialState, recorded: InitialState, demand: Demand, wanted:
             types = a.block_type[np.arange(first, last + 1) >> a.pageblock_order]
             mine[(mine != HOLE) & (types != CMA) & (types != ISOLATE)] = USED + UNMOVABLE
     for zone in zones_to_fill(start):
-        _fill(new, zone.blocks, *wanted.of_zone(zone, tables), wanted.fragmentation, random)
+        _fill(new, zone.blocks, *target.of_zone(zone, tables), target.fragmentation, random)
     free = new.kind == FREE
     new.kind[free] = HOLE
     build_free_lists(new, free)
@@ -246,22 +245,6 @@ def _holes(pages: int, blocks: int, fragmentation: Fragmentation, pageblock_orde
         (range(first, end), order, round(pages * share) >> order)
         for (order, share), first, end in zip(shares, ends, ends[1:], strict=False)
     ]
-
-
-def usable_pages(state: InitialState, reclaimable: float) -> int:
-    """Free and reclaimable pages for UNMOVABLE above the min watermark, without CMA and ZONE_MOVABLE.
-
-    A zone counts as far as a GFP_KERNEL request may use it: above its lowmem reserve, too.
-    """
-    a, usable = state.allocator, 0
-    for place, (first, last, zone_class, _) in enumerate(a.zones.tolist()):
-        if zone_class <= ZONE_NORMAL:
-            types = a.block_type[np.arange(first, last + 1) >> a.pageblock_order]
-            movable = int(((a.kind[first : last + 1] == USED + MOVABLE) & (types != CMA)).sum())
-            kept = int(a.wmark[place, WMARK_MIN] + a.lowmem_reserve[place, ZONE_NORMAL])
-            free = int(a.free_pages[place] - a.zone_state[place, FREE_CMA])
-            usable += max(free + round(reclaimable * movable) - kept, 0)
-    return usable - state.page_tables_elsewhere
 
 
 def unusable_index(allocator: PageAllocator, order: int) -> float | None:

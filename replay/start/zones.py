@@ -84,16 +84,6 @@ class Zones:
         values = self._values(connection, capture_id, moment, row, _LRU)
         return sum(values.values())
 
-    def per_cpu(self, connection: duckdb.DuckDBPyConnection, capture_id: str, moment: str, row: Zone) -> dict[int, int]:
-        """Pages on each CPU's list of a zone."""
-        rows = connection.execute(
-            """SELECT regexp_extract(name, ', cpu (\\d+) count$', 1)::INTEGER, value FROM snapshot_value
-               WHERE capture_id = ? AND moment = ? AND source = 'zoneinfo'
-                     AND name SIMILAR TO ? || ', cpu \\d+ count'""",
-            [capture_id, moment, f"Node {row.node}, zone {row.zone}"],
-        ).fetchall()
-        return dict(rows)
-
     @staticmethod
     def _values(
         connection: duckdb.DuckDBPyConnection, capture_id: str, moment: str, row: Zone, names: Iterable[str]

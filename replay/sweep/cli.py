@@ -11,41 +11,43 @@ from ptpool.errors import UsageError
 from ptpool.options import DEFAULT_DB, Db, Json, Quiet, note, say_rows
 
 if TYPE_CHECKING:
-    from replay.runs.wanted import Wanted
+    from replay.runs.run import Run
     from replay.sweep.expect import Expected
+    from replay.sweep.shards import Shards
 
-_SHOWN = 10  # failures told one by one
+_SHOWN = 10  # failures reported one by one
 
 
 def sweep(
     spec: Annotated[
-        str, typer.Argument(metavar="SPEC", help="A file SPEC.toml, the name of a sweep that is shipped, or list.")
+        str,
+        typer.Argument(metavar="SPEC", help="A file SPEC.toml, the name of a sweep that comes with ptpool, or list."),
     ],
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only tell how many runs there are, and what they will take.")
+        bool, typer.Option("--dry-run", help="Only say how many runs there are and what time and memory they take.")
     ] = False,
     executor: Annotated[
         str,
-        typer.Option(metavar="local|dask:ADDRESS", help="Who runs them: processes of this machine, or a Dask cluster."),
+        typer.Option(metavar="local|dask:ADDRESS", help="Where runs are made: on this machine, or on a Dask cluster."),
     ] = "local",
-    jobs: Annotated[int | None, typer.Option(min=1, help="Processes of this machine (default: one per CPU).")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes on this machine (default: one per CPU).")] = None,
     out: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Keep the Parquet shards here (default: beside the warehouse until the sweep is complete).",
+            help="Keep the Parquet shards here (default: next to the warehouse, until the sweep is complete).",
         ),
     ] = None,
     db: Db = DEFAULT_DB,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Replay a grid of captures, strategies, parameters, machines, copies and seeds; only metrics are kept.
+    """Replay a grid of captures, strategies, parameters, machines, copies and seeds, and keep only the metrics.
 
-    Every finished run is a Parquet shard at once. Whatever is interrupted goes on where it was when the same command is
-    given again; at the end all shards go into the warehouse, where table sweep tells which runs belong together.
+    Every run becomes a Parquet shard as soon as it has finished. After an interruption, run the same command again to
+    make what is missing. At the end all shards go into the warehouse; table sweep lists the runs of each sweep.
 
-    Exit status 1: runs failed; the others finished and are kept.
+    Exit status 1: some runs failed; the others are kept.
 
     Example: ptpool replay sweep list
 
@@ -54,18 +56,15 @@ def sweep(
     import os
     import shutil
 
-    from ptpool.progress import progress
     from ptpool.warehouse import open_warehouse
     from replay.contract.registry import incomplete
-    from replay.runs.cluster import workers_of
-    from replay.runs.store import write_costs, write_strategies
     from replay.sweep.expect import expected
-    from replay.sweep.run import default_folder, make_shards
-    from replay.sweep.shards import merge, open_shards
+    from replay.sweep.run import default_folder
+    from replay.sweep.shards import open_shards
     from replay.sweep.spec import read_spec, shipped_specs, strategies_of, wanted_runs
 
     if spec == "list":
-        say_rows(["sweep", "what it asks"], [(item.name, item.title) for item in shipped_specs()], as_json=as_json)
+        say_rows(["sweep", "question"], [(item.name, item.title) for item in shipped_specs()], as_json=as_json)
         return
     asked = read_spec(spec)
     at_a_time = jobs or os.cpu_count() or 1
@@ -73,61 +72,89 @@ def sweep(
         wanted = wanted_runs(connection, asked)
         there = {run_id for (run_id,) in connection.execute("SELECT run_id FROM run").fetchall()}
         missing = [run for run in wanted if run.run_id not in there]
-        left_to_do = expected(connection, missing, at_a_time)
-        if dry_run:
-            _tell(asked.name, wanted, missing, left_to_do, as_json=as_json)
-            return
+        costs = expected(connection, missing, at_a_time)
+    if dry_run:
+        _say_expected(asked.name, wanted, missing, costs, as_json=as_json)
+        return
     folder = out or default_folder(db, asked.name)
-    with _kept(folder), open_shards(folder, asked.name, wanted) as shards:
-        whole, torn = shards.finished(missing)
-        for path in torn:
-            note(f"ptpool: {path}: torn; this run is made again")
-            path.unlink()
-        left = [run for run in missing if run.run_id not in whole]
+    with _finished_runs_kept(folder), open_shards(folder, asked.name, wanted) as shards:
+        damaged = _remove_damaged(shards, missing)
+        finished = shards.finished(missing).whole
+        left = [run for run in missing if run.run_id not in finished]
         note(f"sweep {asked.name}: {len(wanted):,} runs, {len(left):,} of them to make", quiet=quiet)
-        failed = []
-        if left:
-            with (
-                open_warehouse(db) as connection,
-                workers_of(executor, at_a_time) as workers,
-                progress(f"sweep {asked.name}", len(left), quiet=quiet, unit="runs") as meter,
-            ):
-                failed = make_shards(
-                    connection, left, shards, workers, lambda n: meter(n, f"{n:,} of {len(left):,} runs")
-                )
-        whole, _ = shards.finished(missing)
-        made = [run.run_id for run in wanted if run.run_id in there or run.run_id in whole]
-        with open_warehouse(db, write=True) as connection:
-            write_strategies(connection)
-            write_costs(connection, wanted)
-            merge(connection, asked.name, made, list(whole.values()))
+        failed = _make(db, left, shards, executor, at_a_time, quiet=quiet) if left else []
+        total = _merge(db, asked.name, wanted, there, shards)
         if not failed and out is None:
             shutil.rmtree(folder)
-    columns = ["sweep", "runs", "made", "torn", "failed"]
-    say_rows(columns, [(asked.name, len(made), len(left) - len(failed), len(torn), len(failed))], as_json=as_json)
-    for run, reason in failed[:_SHOWN]:
-        note(f"ptpool: {run.capture['name']}, {run.entry.name} ({run.run_id}): {reason}")
-    if len(failed) > _SHOWN:
-        note(f"ptpool: and {len(failed) - _SHOWN:,} more")
+    row = (asked.name, total, len(left) - len(failed), damaged, len(failed))
+    say_rows(["sweep", "runs", "made", "damaged", "failed"], [row], as_json=as_json)
+    _report_failures(failed)
     if failed or incomplete(strategies_of(asked)):
         raise typer.Exit(1)
 
 
-def _tell(sweep: str, wanted: list["Wanted"], missing: list["Wanted"], left: "Expected", *, as_json: bool) -> None:
-    """What a dry run says."""
+def _say_expected(sweep: str, wanted: list["Run"], missing: list["Run"], costs: "Expected", *, as_json: bool) -> None:
     columns = ["sweep", "runs", "to_make", "captures", "memory_mib", "seconds"]
     captures = len({run.capture["capture_id"] for run in wanted})
-    row = (sweep, len(wanted), len(missing), captures, round(left.memory / 2**20), round(left.seconds))
+    row = (sweep, len(wanted), len(missing), captures, round(costs.memory / 2**20), round(costs.seconds))
     say_rows(columns, [row], as_json=as_json)
 
 
+def _remove_damaged(shards: "Shards", missing: list["Run"]) -> int:
+    """Report shards that are truncated or otherwise not what was written, and remove them; returns how many."""
+    damaged = shards.finished(missing).damaged
+    for path in damaged:
+        note(f"ptpool: {path}: damaged; its run is repeated")
+        path.unlink()
+    return len(damaged)
+
+
+def _make(
+    db: Path, left: list["Run"], shards: "Shards", executor: str, at_a_time: int, *, quiet: bool
+) -> list[tuple["Run", str]]:
+    """Make the runs that are left; returns those that failed, each with its reason."""
+    from ptpool.progress import progress
+    from ptpool.warehouse import open_warehouse
+    from replay.runs.cluster import workers_of
+    from replay.sweep.run import make_shards
+
+    with (
+        open_warehouse(db) as connection,
+        workers_of(executor, at_a_time) as workers,
+        progress(f"sweep {shards.sweep}", len(left), quiet=quiet, unit="runs") as meter,
+    ):
+        return make_shards(connection, left, shards, workers, lambda n: meter(n, f"{n:,} of {len(left):,} runs"))
+
+
+def _merge(db: Path, sweep: str, wanted: list["Run"], there: set[str], shards: "Shards") -> int:
+    """Put the finished runs into the warehouse; returns how many runs the sweep has now."""
+    from ptpool.warehouse import open_warehouse
+    from replay.runs.store import write_costs, write_strategies
+    from replay.sweep.shards import merge
+
+    finished = shards.finished(run for run in wanted if run.run_id not in there).whole
+    run_ids = [run.run_id for run in wanted if run.run_id in there or run.run_id in finished]
+    with open_warehouse(db, write=True) as connection:
+        write_strategies(connection)
+        write_costs(connection, wanted)
+        merge(connection, sweep, run_ids, list(finished.values()))
+    return len(run_ids)
+
+
+def _report_failures(failed: list[tuple["Run", str]]) -> None:
+    for run, reason in failed[:_SHOWN]:
+        note(f"ptpool: {run.capture['name']}, {run.entry.name} ({run.run_id}): {reason}")
+    if len(failed) > _SHOWN:
+        note(f"ptpool: and {len(failed) - _SHOWN:,} more")
+
+
 @contextmanager
-def _kept(folder: Path) -> Iterator[None]:
-    """What breaks a sweep off leaves the finished runs, and says so."""
+def _finished_runs_kept(folder: Path) -> Iterator[None]:
+    """An error that stops a sweep also says where the finished runs are."""
     try:
         yield
     except UsageError as error:
         if shards := len(list(folder.glob("*/*.parquet"))):
-            remedy = f"{shards:,} finished runs are kept in {folder}: the same command goes on from there"
+            remedy = f"{shards:,} finished runs are kept in {folder}; run the same command again to make the rest"
             raise UsageError(error.what, f"{error.remedy}\n{remedy}") from error
         raise

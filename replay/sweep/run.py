@@ -1,4 +1,4 @@
-"""The runs of a sweep: those that are missing, by workers, each a shard as soon as it has ended."""
+"""The runs of a sweep: workers make those that are missing, and each becomes a shard as soon as it has finished."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -6,42 +6,43 @@ from pathlib import Path
 import duckdb
 
 from replay.machine.reclaim import NONE
-from replay.runs.one_run import Scene, compile_ahead, replay_metrics
-from replay.runs.wanted import Scenes, Wanted, by_scene
+from replay.runs.one_run import compile_ahead, replay_metrics
+from replay.runs.run import Run, by_scene
+from replay.runs.scene import Scene, Scenes
 from replay.runs.workers import Failure, Shared, Workers
 from replay.sweep.shards import Shards
 
 
 def make_shards(
     connection: duckdb.DuckDBPyConnection,
-    missing: list[Wanted],
+    missing: list[Run],
     shards: Shards,
     workers: Workers,
     on_done: Callable[[int], None],
-) -> list[tuple[Wanted, str]]:
-    """Replay runs and write a shard for each; what fails is returned with its reason.
+) -> list[tuple[Run, str]]:
+    """Replay runs and write a shard for each; returns those that failed, each with its reason.
 
     Args:
         connection: the warehouse, which is only read.
         missing: runs.
         shards: where they go.
-        workers: who makes them.
-        on_done: told how many have ended, after each.
+        workers: they replay the runs.
+        on_done: called after each run with the number that have ended.
     """
-    reclaim = any(run.reclaim != NONE for run in missing)
+    reclaim = any(run.settings.reclaim != NONE for run in missing)
     if workers.alone or reclaim:
         compile_ahead(reclaim=reclaim)
-    failed: list[tuple[Wanted, str]] = []
+    failed: list[tuple[Run, str]] = []
     left: dict[tuple[object, ...], int] = {}
-    where: dict[tuple[object, ...], Shared[Scene]] = {}
+    shared: dict[tuple[object, ...], Shared[Scene]] = {}
 
-    def groups() -> Iterator[tuple[Shared[Scene], list[Wanted]]]:
+    def groups() -> Iterator[tuple[Shared[Scene], list[Run]]]:
         scenes = Scenes(connection, workers.at_a_time)
         for group in by_scene(missing):
             scene = group[0].scene
-            where[scene] = workers.share(scenes.of(group))
+            shared[scene] = workers.share(scenes.of(group))
             left[scene] = len(group)
-            yield where[scene], group
+            yield shared[scene], group
 
     for nth, (run, timed) in enumerate(workers.run_groups(replay_metrics, groups()), 1):
         if isinstance(timed, Failure):
@@ -50,11 +51,11 @@ def make_shards(
             shards.write(run, timed)
         left[run.scene] -= 1
         if left[run.scene] == 0:
-            workers.forget(where.pop(run.scene))
+            workers.forget(shared.pop(run.scene))
         on_done(nth)
     return failed
 
 
 def default_folder(db: Path, sweep: str) -> Path:
-    """Where shards wait until all of them are merged: beside the warehouse."""
+    """Where shards wait until all of them are merged: next to the warehouse."""
     return db.with_name(f"{db.name}.{sweep}.shards")

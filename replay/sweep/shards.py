@@ -1,36 +1,38 @@
-"""Finished runs as files: one Parquet shard each, in a folder that says which sweep it belongs to.
+"""Finished runs as files: one Parquet shard each, in a folder that belongs to one sweep.
 
-A shard is one row: what was wanted, its metrics and orders as lists, its timing. It appears whole, under its name, or
-not at all; the name holds a checksum, so that one which the disk tore is found.
+A shard is one row: the run's settings, its metrics and orders as lists, its timing. It appears under its name when it
+is complete; the name holds a checksum, by which damage is found.
 """
 
 import fcntl
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ptpool.errors import UsageError
+from ptpool.files import PART, write_whole
 from ptpool.provenance import code_version
 from ptpool.vocabulary import SLOW_PATH_STEPS
 from ptpool.warehouse import delete_runs, transaction
 from replay.runs.one_run import Timed
-from replay.runs.wanted import Wanted
+from replay.runs.run import Run
 
-_MANIFEST, _LOCK, _PART = "manifest.json", ".lock", ".part"
+_MANIFEST, _LOCK = "manifest.json", ".lock"
 _COUNTED = ("attempts", "failures", "refill_attempts", "refill_failures", *SLOW_PATH_STEPS)
+_REMEDY = "make room, or check the permissions of the folder"
 _ORDERS = pa.list_(pa.struct([("page_order", pa.int8()), *((name, pa.int64()) for name in _COUNTED)]))
 
 
 @contextmanager
-def open_shards(folder: Path, sweep: str, wanted: Iterable[Wanted]) -> Iterator["Shards"]:
-    """The shards in a folder, which is made where it is not there; meanwhile no other process gets at them.
+def open_shards(folder: Path, sweep: str, wanted: Iterable[Run]) -> Iterator["Shards"]:
+    """Open a folder of shards, and create it if it does not exist; no other process can open it meanwhile.
 
     Args:
         folder: where they are.
@@ -38,7 +40,7 @@ def open_shards(folder: Path, sweep: str, wanted: Iterable[Wanted]) -> Iterator[
         wanted: its runs.
 
     Raises:
-        UsageError: the folder belongs to another sweep, another process is at it, or it cannot be written.
+        UsageError: the folder belongs to another sweep, is in use by another process, or cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -58,10 +60,18 @@ def open_shards(folder: Path, sweep: str, wanted: Iterable[Wanted]) -> Iterator[
         yield Shards(folder, sweep, wanted)
 
 
+class Finished(NamedTuple):
+    """The shards of finished runs."""
+
+    whole: dict[str, Path]
+    """By run_id."""
+    damaged: list[Path]
+
+
 class Shards:
     """A folder of shards: see `open_shards`."""
 
-    def __init__(self, folder: Path, sweep: str, wanted: Iterable[Wanted]) -> None:
+    def __init__(self, folder: Path, sweep: str, wanted: Iterable[Run]) -> None:
         self.folder, self.sweep = folder, sweep
         runs = {run.run_id: run.columns for run in wanted}
         manifest = folder / _MANIFEST
@@ -69,16 +79,16 @@ class Shards:
             other = json.loads(manifest.read_text(encoding="utf-8"))["sweep"] if manifest.exists() else sweep
             if other == sweep:
                 content = {"sweep": sweep, "code_version": code_version(), "runs": runs}
-                _replace(manifest, json.dumps(content, indent=1).encode())
+                write_whole(manifest, json.dumps(content, indent=1).encode(), _REMEDY)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(f"{folder}: not a folder for shards ({error})", "name another with --out") from error
         if other != sweep:
             raise UsageError(f"{folder}: holds the shards of the sweep {other}", "name another folder with --out")
-        for pattern in (f"{_MANIFEST}{_PART}", f"capture_id=*/*.parquet{_PART}"):  # of a process that was killed
+        for pattern in (f"{_MANIFEST}*{PART}", f"capture_id=*/*.parquet*{PART}"):  # of a process that was killed
             for part in folder.glob(pattern):
                 part.unlink()
 
-    def write(self, run: Wanted, timed: Timed) -> None:
+    def write(self, run: Run, timed: Timed) -> None:
         """Write a finished run: ``capture_id=CAPTURE/RUN.CHECKSUM.parquet``.
 
         Raises:
@@ -101,47 +111,34 @@ class Shards:
         pq.write_table(table, sink, compression="zstd", use_dictionary=False, write_statistics=False)  # a single row
         content = sink.getvalue()
         path = self.folder / f"capture_id={run.capture['capture_id']}" / f"{run.run_id}.{_checksum(content)}.parquet"
-        _replace(path, content)
+        write_whole(path, content, _REMEDY)
 
-    def finished(self, wanted: Iterable[Wanted]) -> tuple[dict[str, Path], list[Path]]:
-        """Shards of these runs that are there and whole, by run_id; and those that are torn."""
+    def finished(self, wanted: Iterable[Run]) -> Finished:
+        """The shards of these runs."""
         run_ids = {run.run_id for run in wanted}
-        whole, torn = {}, []
+        found = Finished({}, [])
         for path in sorted(self.folder.glob("*/*.parquet")):
             run_id, _, checksum = path.stem.partition(".")
             if run_id in run_ids:
                 if _checksum(path.read_bytes()) == checksum:
-                    whole[run_id] = path
+                    found.whole[run_id] = path
                 else:
-                    torn.append(path)
-        return whole, torn
+                    found.damaged.append(path)
+        return found
 
 
 def _checksum(content: Any) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def _replace(path: Path, content: Any) -> None:
-    """Write a file under another name, and give it its own when it is whole."""
-    part = path.with_name(f"{path.name}{_PART}")
-    try:
-        path.parent.mkdir(exist_ok=True)
-        part.write_bytes(content)
-        part.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink()
-        raise UsageError(f"{path}: cannot be written ({error.strerror})", "make room, or mend its folder") from error
-
-
 def merge(connection: duckdb.DuckDBPyConnection, sweep: str, run_ids: list[str], shards: list[Path]) -> None:
-    """Put finished runs into the warehouse in one transaction, and say which runs the sweep consists of.
+    """Put finished runs into the warehouse in one transaction, and record which runs make up the sweep.
 
     Args:
         connection: a warehouse open for writing.
-        sweep: name of the sweep; what it consisted of before is forgotten.
-        run_ids: all its runs, also those that were there before.
-        shards: files of those that were not.
+        sweep: name of the sweep; the list of its runs is replaced.
+        run_ids: all its runs, including those that the warehouse had before.
+        shards: files of the other runs.
     """
     with transaction(connection):
         if shards:
@@ -170,6 +167,6 @@ def merge(connection: duckdb.DuckDBPyConnection, sweep: str, run_ids: list[str],
 
 
 def _identity(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """Columns of table run that make a run another than others: `Wanted.columns`."""
+    """Columns of table run that identify a run: `Run.columns`."""
     others = {"run_id", "is_default", "metrics_only", "code_version", "assumptions"}
     return [name for (name, *_) in connection.execute("DESCRIBE run").fetchall() if name not in others]

@@ -1,4 +1,4 @@
-"""What a sweep is to run: grids in a TOML file, with the names of the options of ``replay run``."""
+"""Which runs a sweep consists of: grids in a TOML file, whose keys are named like the options of ``replay run``."""
 
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -11,27 +11,25 @@ from typing import Any, NamedTuple
 import duckdb
 
 from ptpool.errors import UsageError, named
+from ptpool.run_settings import DEFAULTS, FIELDS, RunSettings
 from ptpool.warehouse import capture_names, capture_row
 from replay.contract.registry import Entry, configure, find
 from replay.contract.strategy import Strategy
-from replay.demand.rcu import DELAYED, RECORDED
-from replay.machine.reclaim import variant_of
-from replay.profiles.costs import cost_profile
-from replay.runs.wanted import Wanted
-from replay.start.other_machine import profile_of
+from replay.runs.run import Run, checked
 
 SHIPPED = files("replay").joinpath("sweep", "specs")
-_AXES = {"seed": int, "machine": str, "reclaim": str, "copies": int, "costs": str, "inject": float, "rcu": str}
-_RANGE = {"seed": (0, 2**63 - 1), "copies": (1, 1000), "inject": (0, 1e6)}
+_RANGE = {
+    field.name: (field.metadata["least"], field.metadata["most"]) for field in FIELDS if "least" in field.metadata
+}
 _FITS: dict[type, tuple[type, ...]] = {object: (str, int, float, bool), int: (int,), float: (int, float), str: (str,)}
 _WORDS: dict[type, str] = {object: "a number or a text", int: "a whole number", float: "a number", str: "a text"}
-_KEYS = ("capture", "strategy", "set", *_AXES)
+_KEYS = ("capture", "strategy", "set", *DEFAULTS)
 _MOST_RUNS = 100_000
-_SHOWN = "docs/sweeps.md shows what a specification says"
+_REMEDY = "docs/sweeps.md describes the format of a specification"
 
 
 class Spec(NamedTuple):
-    """A sweep that was asked for."""
+    """What a specification asks for."""
 
     name: str
     title: str
@@ -48,7 +46,7 @@ def read_spec(name: str) -> Spec:
     """A specification from a file, or one that comes with ptpool.
 
     Raises:
-        UsageError: no such file or name, not TOML, or it says what no specification says.
+        UsageError: no such file or name, not TOML, or not a specification.
     """
     if Path(name).suffix != ".toml":
         known = {spec.name: spec for spec in shipped_specs()}
@@ -62,9 +60,7 @@ def read_spec(name: str) -> Spec:
     except OSError as error:
         raise UsageError(f"{name}: {error.strerror}", "name a TOML file, or a sweep by its name") from error
     except UnicodeDecodeError as error:
-        raise UsageError(
-            f"{name}: not UTF-8, at byte {error.start}", "TOML files are UTF-8: save it as such"
-        ) from error
+        raise UsageError(f"{name}: not UTF-8, at byte {error.start}", "save it as UTF-8, as TOML requires") from error
     return _parsed(name, text)
 
 
@@ -72,16 +68,16 @@ def _parsed(source: str, text: str) -> Spec:
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{source}: not TOML: {error}", _SHOWN) from error
+        raise UsageError(f"{source}: not TOML: {error}", _REMEDY) from error
     except RecursionError as error:
-        raise UsageError(f"{source}: brackets nested too deeply", _SHOWN) from error
+        raise UsageError(f"{source}: brackets nested too deeply", _REMEDY) from error
     grids, title = tables.pop("grid", None), tables.pop("title", "")
     if tables:
         raise UsageError(f"{source}: {next(iter(tables))}: unknown", "a specification has a title and [[grid]] tables")
     if not isinstance(title, str):
         raise UsageError(f"{source}: title: not a text", 'for example: title = "How many pages to keep?"')
     if not isinstance(grids, list) or not all(isinstance(grid, dict) for grid in grids) or not grids:
-        raise UsageError(f"{source}: no [[grid]] in it", _SHOWN)
+        raise UsageError(f"{source}: no [[grid]] in it", _REMEDY)
     for nth, grid in enumerate(grids, 1):
         if unknown := sorted(grid.keys() - set(_KEYS)):
             raise UsageError(f"{source}, grid {nth}: {unknown[0]}: unknown", f"a grid has: {', '.join(_KEYS)}")
@@ -95,13 +91,13 @@ def strategies_of(spec: Spec) -> list[str]:
     return [name for grid in spec.grids for name in _values(grid, "strategy", str, ["all"])]
 
 
-def wanted_runs(connection: duckdb.DuckDBPyConnection, spec: Spec) -> list[Wanted]:
+def wanted_runs(connection: duckdb.DuckDBPyConnection, spec: Spec) -> list[Run]:
     """All runs of a specification, each once.
 
     Raises:
-        UsageError: a grid is empty or far too large, or names something that there is not.
+        UsageError: a grid is empty or far too large, or names something that does not exist.
     """
-    runs: dict[str, Wanted] = {}
+    runs: dict[str, Run] = {}
     for grid in spec.grids:
         try:
             runs |= {run.run_id: run for run in _runs_of(connection, grid, _MOST_RUNS - len(runs))}
@@ -110,29 +106,22 @@ def wanted_runs(connection: duckdb.DuckDBPyConnection, spec: Spec) -> list[Wante
     return list(runs.values())
 
 
-def _runs_of(connection: duckdb.DuckDBPyConnection, grid: Mapping[str, Any], most: int) -> Iterator[Wanted]:
-    """Every combination of a grid, if there are no more than `most`."""
+def _runs_of(connection: duckdb.DuckDBPyConnection, grid: Mapping[str, Any], most: int) -> Iterator[Run]:
+    """Every combination of a grid, if there are at most `most`."""
     entries = find(_values(grid, "strategy", str, ["all"]))
-    axes = {name: _values(grid, name, kind) for name, kind in _AXES.items() if name in grid}
-    for machine in axes.get("machine", []):
-        profile_of(machine)
-    for variant in axes.get("reclaim", []):
-        variant_of(variant)
-    if unknown := sorted(set(axes.get("rcu", [])) - {RECORDED, DELAYED}):
-        raise UsageError(f"rcu = {unknown[0]}: unknown", f"{RECORDED} or {DELAYED}")
-    if "costs" in axes:
-        axes["costs"] = [cost_profile(name) for name in axes["costs"]]
-    settings = {name: _values(grid["set"], name, object) for name in grid.get("set", {})}
+    axes = {name: _values(grid, name, type(default)) for name, default in DEFAULTS.items() if name in grid}
+    parameters = {name: _values(grid["set"], name, object) for name in grid.get("set", {})}
     captures = _captures(connection, _values(grid, "capture", str, ["all"]))
-    count = len(captures) * len(entries) * prod(map(len, [*axes.values(), *settings.values()]))
+    count = len(captures) * len(entries) * prod(map(len, [*axes.values(), *parameters.values()]))
     if count > most:
         raise UsageError(
             f"{count:,} combinations: too many for a sweep, which has at most {_MOST_RUNS:,} runs",
-            "give fewer values, or make several sweeps of it",
+            "give fewer values, or split it into several sweeps",
         )
-    strategies = [(entry, strategy) for entry in entries for strategy in _configured(entry, settings)]
-    for row, (entry, strategy), values in product(captures, strategies, product(*axes.values())):
-        yield Wanted(row, entry, strategy, **dict(zip(axes, values, strict=True)))
+    strategies = [(entry, strategy) for entry in entries for strategy in _configured(entry, parameters)]
+    settings = [checked(RunSettings(**dict(zip(axes, values, strict=True)))) for values in product(*axes.values())]
+    for row, (entry, strategy), (with_settings, costs) in product(captures, strategies, settings):
+        yield Run(row, entry, strategy, with_settings, costs)
 
 
 def _captures(connection: duckdb.DuckDBPyConnection, names: list[str]) -> list[dict[str, Any]]:
@@ -143,9 +132,9 @@ def _captures(connection: duckdb.DuckDBPyConnection, names: list[str]) -> list[d
     return [capture_row(connection, name) for name in dict.fromkeys(wanted)]
 
 
-def _configured(entry: Entry, settings: Mapping[str, list[Any]]) -> Iterator[Strategy]:
-    for values in product(*settings.values()):
-        yield configure(entry, {name: _text(value) for name, value in zip(settings, values, strict=True)})
+def _configured(entry: Entry, parameters: Mapping[str, list[Any]]) -> Iterator[Strategy]:
+    for values in product(*parameters.values()):
+        yield configure(entry, {name: _text(value) for name, value in zip(parameters, values, strict=True)})
 
 
 def _text(value: Any) -> str:
@@ -157,11 +146,11 @@ def _values(grid: Mapping[str, Any], key: str, kind: type, default: list[Any] | 
     value = grid.get(key, default)
     values = value if isinstance(value, list) else [value]
     if not values:
-        raise UsageError(f"{key} has no value: there is nothing to run", "give it at least one")
+        raise UsageError(f"{key} has no value: there is nothing to run", "give it at least one value")
     least, most = _RANGE.get(key, (None, None)) if kind is not object else (None, None)
     for each in values:
         if type(each) not in _FITS[kind]:
             raise UsageError(f"{key}: {each!r:.60} is not {_WORDS[kind]}", "give one value, or a list of values")
         if least is not None and most is not None and not least <= each <= most:
-            raise UsageError(f"{key} = {each}: too small or too large", f"it is {least:,} to {most:,}")
+            raise UsageError(f"{key} = {each}: too small or too large", f"allowed: {least:,} to {most:,}")
     return values

@@ -1,1 +1,1 @@
-"""The model held against what real kernels did."""
+"""The model compared with what real kernels did."""

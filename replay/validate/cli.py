@@ -1,4 +1,4 @@
-"""The command ``replay validate``: the model against real machines."""
+"""The command ``replay validate``: the model compared with real machines."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,13 +18,15 @@ def validate(
     ] = "all",
     seeds: Annotated[
         int,
-        typer.Option(min=1, max=100, help="Replays of each capture, with seeds 0, 1, ...: what list order matters."),
+        typer.Option(
+            min=1, max=100, help="Replays of each capture, with seeds 0, 1, ...: shows how much list order matters."
+        ),
     ] = 3,
     sequence: Annotated[
         list[Path] | None,
         typer.Option(
             metavar="FILE.jsonl[.zst]...",
-            help="Recorded permission changes instead of captures; several files may follow.",
+            help="Files of recorded permission changes, instead of captures; several may follow.",
         ),
     ] = None,
     more: Annotated[list[Path] | None, typer.Argument(metavar="", hidden=True)] = None,
@@ -32,17 +34,17 @@ def validate(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Hold the model against real machines: captures against their own snapshots, or recorded permission changes.
+    """Compare the model with real machines: captures with their own snapshots, or recorded permission changes.
 
-    A capture is replayed without protection; what the replay predicts for the moment after it is compared with the
-    machine's snapshot, beside the prediction that nothing changed. And every event is put at its recorded place
-    (placement replay): where that contradicts the snapshots or itself, the cause is named. With --sequence every
-    permission change is made anew on the modelled direct map, and splits, collapses and the walk of the page tables are
-    compared after each. The results go into tables validation and contradiction of the warehouse (with --sequence only
-    where there is one).
+    A capture is replayed without protection. Its prediction for the moment after the recording is compared with the
+    machine's snapshot, and with the prediction that nothing changed (view validation_verdict). A second replay puts
+    every event at its recorded place (placement replay), and names the cause of each contradiction with the snapshots
+    or within the recording. With --sequence, every recorded permission change is made on the modelled direct map, and
+    splits, collapses and the walk of the page tables are compared after each. The results go into tables validation
+    and contradiction of the warehouse (with --sequence only if the warehouse exists).
 
-    Exit status 1: a prediction is further off than is allowed, a contradiction has no known cause, or something is not
-    as recorded.
+    Exit status 1: the error of a prediction is larger than allowed, a contradiction has no known cause, or a
+    permission change differs from the recording.
 
     Example: ptpool replay validate --capture server-16g
 
@@ -51,20 +53,35 @@ def validate(
     if sequence:
         holds = _sequences(sequence + (more or []), db, quiet=quiet, as_json=as_json)
     elif more:
-        raise UsageError(f"replay validate: {more[0]} is no option", "files of permission changes follow --sequence")
+        raise UsageError(
+            f"replay validate: unexpected argument {more[0]}", "files of permission changes follow --sequence"
+        )
     else:
         holds = _captures(capture, seeds, db, quiet=quiet, as_json=as_json)
     if not holds:
         raise typer.Exit(1)
 
 
+_ROWS = """
+SELECT capture, quantity, zone, page_order AS "order", recorded_before AS before, recorded_after AS after, predicted,
+       null_error, model_error, allowed_error, holds, better
+FROM validation_verdict WHERE list_contains(?, capture) AND (? OR null_error > 0 OR model_error > 0)
+ORDER BY capture, quantity, zone, page_order
+"""
+
+_JUDGED = """
+SELECT count(*), count(holds), count(*) FILTER (holds), count(better), count(*) FILTER (better)
+FROM validation_verdict WHERE capture = ?
+"""
+
+
 def _captures(names: str, seeds: int, db: Path, *, quiet: bool, as_json: bool) -> bool:
-    """Compare captures with their snapshots; whether everything that has a target is within it."""
+    """Compare captures with their snapshots; whether all predictions hold and all contradictions have a known cause."""
     from ptpool.compiled import announce_compiling
     from ptpool.progress import progress
     from ptpool.warehouse import capture_row, open_warehouse
     from replay.validate.placement import replay_placement
-    from replay.validate.snapshot import ALLOWED_BLOCKS, comparable, compare, keep
+    from replay.validate.snapshot import comparable, compare, keep
 
     with open_warehouse(db, write=True, create=False) as connection:
         wanted = comparable(connection) if names == "all" else names.split(",")
@@ -72,60 +89,39 @@ def _captures(names: str, seeds: int, db: Path, *, quiet: bool, as_json: bool) -
         if not captures:
             raise UsageError(
                 f"{db}: no capture with a snapshot from after the recording",
-                "import one with folders before/ and after/ beside its trace",
+                "import one with the folders before/ and after/ next to its trace",
             )
         announce_compiling("replay", quiet=quiet)
-        done, placed = {}, {}
+        placed = {}
         with progress("validate", len(captures), quiet=quiet, unit="captures") as meter:
             for row in captures:
-                done[row["name"]] = compare(connection, row, seeds)
+                comparisons = compare(connection, row, seeds)
                 placed[row["name"]] = replay_placement(connection, row)
-                keep(connection, row["capture_id"], done[row["name"]], placed[row["name"]])
-                meter(len(done), f"{len(done)} of {len(captures)} captures")
-    columns = ["capture", "quantity", "zone", "order", "before", "after", "predicted"]
-    columns += ["null_error", "model_error", "allowed_error", "holds"]
-    rows = [
-        (
-            name,
-            item.quantity,
-            item.zone,
-            item.page_order,
-            item.recorded_before,
-            item.recorded_after,
-            item.predicted,
-            item.null_error,
-            item.model_error,
-            item.allowed_error,
-            item.holds,
-        )
-        for name, items in done.items()
-        for item in items
-        if as_json or item.null_error or item.model_error
-    ]
-    say_rows(columns, rows, as_json=as_json)
-    for name, items in done.items():
-        bound = [item for item in items if item.allowed_error is not None]
-        changed = [item for item in items if item.null_error > ALLOWED_BLOCKS]
-        better = sum(item.model_error < item.null_error for item in changed)
-        policy = (
-            f"{sum(item.holds for item in bound)} of {len(bound)} predictions hold; of {len(changed)} quantities that "
-            f"changed, {better} are predicted better than by 'as before'"
-            if items
-            else "no snapshot from before the recording, so nothing is predicted"
-        )
-        placement = placed[name]
-        contradicting = sum(item.pages for item in placement.contradictions)
-        note(
-            f"{name}: {policy}. At their recorded places: {contradicting:,} contradictions in "
-            f"{placement.pages_touched:,} pages, {placement.unexplained:,} unexplained",
-            quiet=quiet,
-        )
-    unexplained = sum(placement.unexplained for placement in placed.values())
-    return unexplained == 0 and all(item.holds for items in done.values() for item in items)
+                keep(connection, row["capture_id"], comparisons, placed[row["name"]])
+                meter(len(placed), f"{len(placed)} of {len(captures)} captures")
+        cursor = connection.execute(_ROWS, [wanted, as_json])
+        say_rows([name for name, *_ in cursor.description], cursor.fetchall(), as_json=as_json)
+        all_hold = True
+        for name, placement in placed.items():
+            compared, judged, holding, changed, better = connection.execute(_JUDGED, [name]).fetchall()[0]
+            all_hold &= holding == judged and not placement.unexplained
+            contradicting = sum(item.pages for item in placement.contradictions)
+            predictions = (
+                f"{holding} of {judged} predictions hold; of {changed} quantities that changed by more than 32, "
+                f"{better} are predicted better than by 'as before'"
+                if compared
+                else "no snapshot from before the recording, so nothing is predicted"
+            )
+            note(
+                f"{name}: {predictions}. With every event at its recorded place: {contradicting:,} contradictions in "
+                f"{placement.pages_touched:,} pages, {placement.unexplained:,} unexplained",
+                quiet=quiet,
+            )
+    return all_hold
 
 
 def _sequences(files: list[Path], db: Path, *, quiet: bool, as_json: bool) -> bool:
-    """Make recorded permission changes anew; whether everything is as recorded."""
+    """Repeat recorded permission changes on the model; whether everything is as recorded."""
     from ptpool.compiled import announce_compiling
     from ptpool.progress import progress
     from replay.validate.sequence import replay_sequence
@@ -154,7 +150,7 @@ def _sequences(files: list[Path], db: Path, *, quiet: bool, as_json: bool) -> bo
 
 
 def _keep(db: Path, done: "list[Sequence]", *, quiet: bool) -> None:
-    """Put the counters of each file into table ``validation``, in place of what an earlier call put there."""
+    """Write the counters of each file into table ``validation``, replacing those of an earlier call."""
     from ptpool.warehouse import open_warehouse, transaction
 
     with open_warehouse(db, write=True) as connection, transaction(connection):

@@ -1,8 +1,7 @@
-"""Placement replay: every event at its recorded place, which reconstructs what was, and shows where it cannot be all.
+"""Placement replay: every event at its recorded place, which shows where the recording cannot be complete.
 
-The trace says who owns a page, the snapshots say what the page was before and after. Where they contradict each other,
-something happened without an event; each contradiction gets a cause (profiles/contradictions.toml), and what no cause
-fits stays "unexplained".
+The trace says who owns a page; the snapshots say what the page was before and after. Where they contradict each other,
+something happened without an event. Each contradiction gets a cause (profiles/contradictions.toml), or "unexplained".
 """
 
 import tomllib
@@ -20,13 +19,13 @@ from ptpool.compiled import compiled
 from replay.start.pages import BUDDY, COMPOUND, LRU, NOPAGE, OFFLINE, PGTABLE, SLAB, page_flags_of
 
 UNKNOWN, FREE_AT_START, USED_AT_START, ALLOCATED, FREED = range(5)
-"""What the placement replay knows of a page."""
+"""What the placement replay knows about a page."""
 
 _PLAIN = LRU | SLAB | BUDDY | COMPOUND | PGTABLE | NOPAGE | OFFLINE
 
 
 class Contradiction(NamedTuple):
-    """So many pages for which the recording cannot be the whole truth, and why."""
+    """A number of pages for which the recording cannot be complete, and the cause."""
 
     what: str
     cause: str
@@ -65,7 +64,7 @@ def _causes() -> dict[str, dict[str, Any]]:
 
 
 def replay_placement(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any]) -> Placement:
-    """Put every event of a capture where it was recorded."""
+    """Replay every event of a capture at its recorded place."""
     capture_id = capture["capture_id"]
     events = connection.execute(
         """SELECT kind = 'free' AS is_free, pfn, page_order, coalesce(stack_id, -1) AS stack_id,
@@ -96,7 +95,7 @@ def replay_placement(connection: duckdb.DuckDBPyConnection, capture: dict[str, A
 
 @compiled
 def _place(is_free, pfn, order, state, hits):
-    """Follow the events; `hits` (N, 5) counts the pages of each event by the state that it met."""
+    """Apply the events in turn; `hits` (N, 5) counts the pages of each event by the state it found them in."""
     for i in range(len(pfn)):
         for page in range(pfn[i], pfn[i] + (1 << np.int64(order[i]))):
             hits[i, state[page]] += 1
@@ -112,7 +111,7 @@ def _frees(
     *,
     lost: bool,
 ) -> None:
-    """Frees of pages that were free, and of pages of which nothing was known."""
+    """Frees of pages that were free, and of pages about which nothing was known."""
     by_stack = {
         stack_id: _cause_of(frames)
         for stack_id, frames in connection.execute(
@@ -126,7 +125,7 @@ def _frees(
     for at in np.flatnonzero(is_free & (of_free > 0)):
         cause = by_stack.get(int(events["stack_id"][at])) or by_task.get(str(events["task"][at]))
         if cause is None and order[at] > 0 and migrated:
-            cause = "compaction"  # blocks that it had isolated: nobody else frees whole blocks that are free
+            cause = "compaction"  # of blocks that it had isolated: nothing else frees whole blocks that are free
         found["free of a free page", cause or ("lost_events" if lost else "?")] += int(of_free[at])
     left = found.pop(("free of a free page", "?"), 0)
     moved = min(left, migrated)  # freed by their owners: as many as the kernel says it migrated
@@ -175,7 +174,7 @@ def _at_the_end(
     state: NDArray[np.uint8],
     found: "Counter[tuple[str, str]]",
 ) -> None:
-    """What the trace leaves against what the page flags say afterwards."""
+    """The state after the last event compared with the page flags of the snapshot after."""
     free, plain = (after & BUDDY) != 0, (after & _PLAIN) == 0
     owned, given_back = state == ALLOCATED, (state == FREED) | (state == FREE_AT_START)
     found["in use by the trace, free afterwards", "after_last_event"] += int((owned & free).sum())
@@ -206,7 +205,7 @@ def _at_the_end(
 
 
 def _grown(connection: duckdb.DuckDBPyConnection, capture_id: str, counter: str) -> int:
-    """How much a counter of /proc/vmstat grew while recording (since boot, where there is no snapshot from before)."""
+    """Growth of a counter of /proc/vmstat during the recording (since boot, if there is no snapshot from before)."""
     values = dict(
         connection.execute(
             """SELECT moment::VARCHAR, value FROM snapshot_value
@@ -231,8 +230,6 @@ def _vmalloc(connection: duckdb.DuckDBPyConnection, capture_id: str) -> int:
 def _per_cpu(connection: duckdb.DuckDBPyConnection, capture_id: str, moment: str) -> int:
     """Pages on all per-CPU lists."""
     row = connection.execute(
-        """SELECT sum(value) FROM snapshot_value
-           WHERE capture_id = ? AND moment = ? AND source = 'zoneinfo' AND name SIMILAR TO '.*, cpu \\d+ count'""",
-        [capture_id, moment],
+        "SELECT sum(value) FROM pageset WHERE capture_id = ? AND moment = ? AND name = 'count'", [capture_id, moment]
     ).fetchone()
     return int(row[0] or 0) if row else 0

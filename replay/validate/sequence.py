@@ -1,8 +1,8 @@
-"""Recorded permission changes of a real x86-64 or arm64 kernel, made anew on the model of the direct map.
+"""Recorded permission changes of a real x86-64 or arm64 kernel, repeated on the model of the direct map.
 
-The format is that of the split recorder (data/splits/README.txt): one JSON object a line; ``meta`` with a walk of the
-whole direct map, then cases of ``before``, ``op`` ..., ``after`` with walks of what they touched and the kernel's own
-counters of splits and collapses, where it has any: on arm64 only the walks tell.
+The format is that of the split recorder (data/splits/README.txt): one JSON object per line. ``meta`` has a walk of the
+whole direct map; the cases that follow (``before``, ``op`` ..., ``after``) have walks of what they touched, and the
+kernel's own counters of splits and collapses. arm64 has no such counters, so only the walks are compared.
 """
 
 import io
@@ -64,7 +64,7 @@ _MOST_PAGES, _LONGEST_LINE = 1 << 28, 1 << 28
 
 
 class Operation(NamedTuple):
-    """One permission change that the kernel carried out, and what the model made of it."""
+    """One permission change that the kernel carried out, with the prediction of the model."""
 
     line: int
     call: str
@@ -74,9 +74,9 @@ class Operation(NamedTuple):
     """Splits of 2M and 1G leaves, collapses to 2M and 1G leaves."""
     predicted: tuple[int, ...]
     needed: int
-    """Page tables that `tables_needed` announced."""
+    """Page tables that `tables_needed` returned."""
     walk: str
-    """The first page where the walk afterwards differs, in words; empty: it is the same."""
+    """The first page where the walk afterwards differs, in words; empty: none does."""
 
     @property
     def agrees(self) -> bool:
@@ -102,7 +102,7 @@ class Sequence:
     start: tuple[int, ...]
     """The four counters before the first operation; -1: the kernel has no such counter."""
     compared: int
-    """Attributes that this kernel keeps as the model does."""
+    """Attributes that this kernel and the model keep alike."""
     operations: list[Operation] = field(default_factory=list)
     refused: int = 0
     """Operations that the kernel itself refused (a return code other than 0); they changed nothing."""
@@ -133,9 +133,9 @@ class Sequence:
 
 
 def replay_sequence(path: Path) -> Sequence:
-    """Make every operation of a file on the model, and compare counters and walks after each.
+    """Repeat every operation of a file on the model, and compare counters and walks after each.
 
-    After an operation that differs the model takes over what was recorded, so that an error counts once.
+    After an operation that differs, the model takes over the recorded state: an error counts once.
 
     Raises:
         UsageError: not a file of recorded permission changes; it names the line.
@@ -245,7 +245,7 @@ def _operation(
         for level in (maps.PMD, maps.PUD)
     )
     recorded = tuple(
-        int(line[name]) if start >= 0 else made  # without a counter only the walk tells
+        int(line[name]) if start >= 0 else made  # without a counter, only the walk is compared
         for name, start, made in zip(_GREW, sequence.start, predicted, strict=True)
     )
     walk = _difference(d, line["after"], sequence.compared)
@@ -265,7 +265,7 @@ def _attributes(raw: int, *, arm64: bool) -> int:
 
 
 def _lay(d: maps.DirectMap, walk: list[Any]) -> None:
-    """Set levels and attributes as a walk of the real page tables found them; a hole (level 0) is left as it is."""
+    """Set levels and attributes to those of a walk of the real page tables; a hole (level 0) is left as it is."""
     for first, last, level, _, raw in walk:
         bits = _attributes(int(raw, 16), arm64=d.arm64)
         if level == maps.PUD:

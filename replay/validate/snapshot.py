@@ -1,6 +1,6 @@
-"""The model against the machine's own snapshots: what an unprotected policy replay predicts for the moment after.
+"""The model compared with the machine's own snapshots: what an unprotected replay predicts for after the recording.
 
-Beside each prediction stands the null prediction, that everything is as it was before the recording.
+Each prediction is compared with the null prediction: that nothing changed since before the recording.
 """
 
 from dataclasses import astuple, dataclass
@@ -10,14 +10,17 @@ import duckdb
 import numpy as np
 
 from ptpool.errors import UsageError
+from ptpool.run_settings import RunSettings
 from ptpool.vocabulary import MIGRATETYPES
 from ptpool.warehouse import transaction
 from replay.contract.registry import strategies
 from replay.kernel import direct_map as maps
 from replay.kernel.mmzone import HOLE, PCP_COUNT
 from replay.machine.machine import Machine
-from replay.machine.stretch import PTP_LIVE
-from replay.runs.wanted import Scenes, Wanted
+from replay.machine.state import State
+from replay.machine.tally import PTP_LIVE
+from replay.runs.run import Run
+from replay.runs.scene import Scenes
 from replay.start.zones import ZONE_CLASS
 from replay.validate.placement import Placement
 
@@ -25,15 +28,15 @@ Quantity = tuple[str, str | None, int | None]
 """What is compared, the zone (None: the machine) and the order (None: all)."""
 
 ALLOWED_SHARE, ALLOWED_BLOCKS = 0.25, 32
-"""A prediction holds if it is no further off than this share of the recorded change, or than this many."""
+"""A prediction holds if its error is within this share of the recorded change, or within this many."""
 
 _TARGETS = ("free_pages", "huge_blocks_free", "free_blocks")
-"""Quantities that have to hold; the others are shown."""
+"""Quantities that are judged; the others are only shown."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One quantity as recorded before and after, and as predicted for after: with seed 0, and over all seeds tried."""
+    """One quantity as recorded before and after, and as predicted for after: with seed 0, and the range over seeds."""
 
     quantity: str
     zone: str | None
@@ -46,27 +49,22 @@ class Comparison:
 
     @property
     def null_error(self) -> float:
-        """How far off it is to predict that nothing changes."""
+        """Error of predicting that nothing changes."""
         return abs(self.recorded_after - self.recorded_before)
 
     @property
     def model_error(self) -> float:
-        """How far off the model is."""
+        """Error of the model."""
         return abs(self.recorded_after - self.predicted)
 
     @property
     def allowed_error(self) -> float | None:
-        """How far off it may be; None: there is no target for this quantity."""
+        """Largest error at which the prediction holds; None: no target for this quantity."""
         return max(ALLOWED_SHARE * self.null_error, ALLOWED_BLOCKS) if self.quantity in _TARGETS else None
-
-    @property
-    def holds(self) -> bool:
-        """Whether the prediction is within what is allowed."""
-        return self.allowed_error is None or self.model_error <= self.allowed_error
 
 
 def compare(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any], seeds: int) -> list[Comparison]:
-    """Replay a capture without protection, once for each seed, and hold the result against the snapshot from after.
+    """Replay a capture without protection, once per seed, and compare the result with the snapshot from after.
 
     Raises:
         UsageError: the capture has no snapshot from after the recording, or was imported in part.
@@ -74,23 +72,22 @@ def compare(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any], seed
     name = capture["name"]
     if capture["window_from_ns"] is not None or capture["window_to_ns"] is not None:
         raise UsageError(
-            f"capture {name}: imported in part, so its snapshots tell of other moments than its first and last event",
+            f"capture {name}: imported in part, so its snapshots are not of its first and last event",
             f"import all of it: ptpool ingest trace FILE --name {name} --replace",
         )
     if name not in comparable(connection):
         raise UsageError(
             f"capture {name}: nothing to compare with",
-            "that takes /proc/buddyinfo and others from after the recording, in a folder after/ (and before/)",
+            "a comparison needs /proc/buddyinfo and others from after the recording, in a folder after/ (and before/)",
         )
     scenes, entry = Scenes(connection, 1), strategies()["unprotected"]
     predictions = []
     for seed in range(seeds):
-        demand, start = scenes.of([Wanted(capture, entry, entry.factory(), seed)])
-        machine = Machine(start, demand, entry.factory())
-        machine.warm_up()
+        demand, start = scenes.of([Run(capture, entry, entry.factory(), RunSettings(seed=seed))])
+        machine = Machine(State(start, demand, entry.factory()))
         machine.replay()
         predictions.append(_predicted(machine))
-    huge = machine.allocator.pageblock_order
+    huge = machine.state.allocator.pageblock_order
     recorded = connection.execute(_RECORDED, {"capture": capture["capture_id"], "huge": huge}).fetchall()
     rows = []
     for quantity, zone, page_order, before, after in recorded:
@@ -117,7 +114,7 @@ def comparable(connection: duckdb.DuckDBPyConnection) -> list[str]:
 def keep(
     connection: duckdb.DuckDBPyConnection, capture_id: str, comparisons: list[Comparison], placement: Placement
 ) -> None:
-    """Put a capture's comparisons and contradictions into the warehouse, in place of earlier ones."""
+    """Write a capture's comparisons and contradictions, replacing earlier ones."""
     with transaction(connection):
         connection.execute("DELETE FROM contradiction WHERE capture_id = ?", [capture_id])
         if placement.contradictions:
@@ -138,12 +135,12 @@ def keep(
 
 
 _GROWTH = ("page_table_pages", "splits_2m", "splits_1g", "oom_kills")
-"""Counters: the model predicts how much they grow."""
+"""Counters: the model predicts their growth."""
 
 
 def _predicted(machine: Machine) -> dict[Quantity, float]:
     """What the machine holds after the last event, by the names of `_RECORDED`."""
-    a, huge = machine.allocator, machine.allocator.pageblock_order
+    a, huge = machine.state.allocator, machine.state.allocator.pageblock_order
     names = {code: name for name, code in ZONE_CLASS.items()}
     found: dict[Quantity, float] = {}
 
@@ -165,11 +162,11 @@ def _predicted(machine: Machine) -> dict[Quantity, float]:
         types = a.block_type[blocks[populated]]
         for migratetype, name in enumerate(MIGRATETYPES):
             add(f"{name.lower()}_pageblocks", zone, None, (types == migratetype).sum())
-    log = machine.direct_map.log[: machine.direct_map.counts[maps.SPLITS]]
+    log = machine.state.direct_map.log[: machine.state.direct_map.counts[maps.SPLITS]]
     add("splits_2m", None, None, (log[:, 2] == maps.PMD).sum())
     add("splits_1g", None, None, (log[:, 2] == maps.PUD).sum())
-    add("oom_kills", None, None, machine.incident_counts.get("oom_kill", 0))
-    add("page_table_pages", None, None, int(machine.tally.counts[PTP_LIVE]) - machine.live_start)
+    add("oom_kills", None, None, machine.state.incident_counts.get("oom_kill", 0))
+    add("page_table_pages", None, None, int(machine.state.tally.counts[PTP_LIVE]) - machine.baseline.page_tables)
     return found
 
 
@@ -185,10 +182,10 @@ WITH value AS (
     FROM pageblocks WHERE capture_id = $capture
     UNION ALL SELECT moment, 'free_and_pcp_pages', zone, NULL, blocks << page_order
     FROM free_blocks WHERE capture_id = $capture AND migratetype IS NULL
-    UNION ALL SELECT moment, 'free_and_pcp_pages', regexp_extract(name, 'zone (\\w+)', 1), NULL, value
-    FROM snapshot_value WHERE capture_id = $capture AND source = 'zoneinfo' AND name SIMILAR TO '.*, cpu \\d+ count'
-    UNION ALL SELECT moment, 'pcp_pages', regexp_extract(name, 'zone (\\w+)', 1), NULL, value
-    FROM snapshot_value WHERE capture_id = $capture AND source = 'zoneinfo' AND name SIMILAR TO '.*, cpu \\d+ count'
+    UNION ALL SELECT moment, 'free_and_pcp_pages', zone, NULL, value
+    FROM pageset WHERE capture_id = $capture AND name = 'count'
+    UNION ALL SELECT moment, 'pcp_pages', zone, NULL, value
+    FROM pageset WHERE capture_id = $capture AND name = 'count'
     UNION ALL SELECT moment, counter.quantity, NULL, NULL, value
     FROM snapshot_value JOIN (VALUES ('nr_page_table_pages', 'page_table_pages'), ('oom_kill', 'oom_kills'),
                       ('direct_map_level2_splits', 'splits_2m'), ('direct_map_level3_splits', 'splits_1g'))

@@ -1,9 +1,9 @@
 WITH whole AS (
-    -- Of a capture that was imported in part, the files tell of other moments than its first and last event.
+    -- The files of a capture imported in part are not of its first and last event.
     -- A block is what a page table of 8-byte entries maps: 2M, or more with larger pages.
     SELECT capture_id, log2(page_size // 8)::INTEGER AS huge FROM capture WHERE name = $capture AND window_from_ns IS NULL AND window_to_ns IS NULL),
 counted AS (
-    -- What the recorded machine's own files said before and after the recording.
+    -- From the recorded machine's own files before and after the recording.
     SELECT 1 AS place, 'free pages' AS quantity, moment, sum(blocks << page_order) AS value
     FROM free_blocks JOIN whole USING (capture_id) WHERE migratetype IS NULL GROUP BY moment
     UNION ALL SELECT 2, 'free 2M blocks', moment, sum(blocks << (page_order - huge))

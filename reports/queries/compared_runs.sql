@@ -1,5 +1,4 @@
-SELECT capture.name AS capture, capture.sha256, strategy, machine, mode, reclaim, costs, copies, inject, rcu, seed, params, run.code_version,
+SELECT capture.name AS capture, capture.sha256, run.* EXCLUDE (run_id, capture_id, params, is_default, assumptions, metrics_only), params,
        metric, value, unit
 FROM run JOIN capture USING (capture_id) JOIN run_metric USING (run_id)
-WHERE mode = 'policy'
-ORDER BY capture, strategy, machine, reclaim, costs, copies, inject, rcu, seed, params, metric;
+ORDER BY ALL;

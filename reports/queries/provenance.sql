@@ -1,4 +1,4 @@
 SELECT strategy, run_id, params, machine, copies, seed, replayed_by
 FROM provenance
-WHERE capture = $capture AND is_default AND mode = 'policy'
+WHERE capture = $capture AND is_default
 ORDER BY strategy <> 'unprotected', strategy;

@@ -2,17 +2,9 @@ WITH default_run AS (
     SELECT run.* FROM run JOIN strategy_summary USING (run_id) WHERE strategy_summary.capture = $capture),
 other AS (
     -- Runs of this warehouse in which one thing differs from the default run of the same strategy, and which.
-    SELECT strategy, base.run_id AS base_id, run.run_id, list_filter([
-               CASE WHEN run.seed <> base.seed THEN 'seed' END,
-               CASE WHEN run.reclaim <> base.reclaim THEN 'reclaim' END,
-               CASE WHEN run.machine <> base.machine THEN 'machine' END,
-               CASE WHEN run.costs <> base.costs THEN 'cost profile' END,
-               CASE WHEN run.copies <> base.copies THEN 'copies' END,
-               CASE WHEN run.inject <> base.inject THEN 'injected changes' END,
-               CASE WHEN run.rcu <> base.rcu THEN 'RCU delay' END,
-               CASE WHEN run.params <> base.params THEN 'parameters' END], lambda what: what IS NOT NULL) AS changed
-    FROM run JOIN default_run base USING (capture_id, strategy, mode)
-    WHERE run.run_id <> base.run_id),
+    SELECT run.strategy, base.run_id AS base_id, run.run_id, list(DISTINCT if(is_parameter, 'parameters', setting)) AS changed
+    FROM run JOIN default_run base USING (capture_id, strategy) JOIN run_setting ON run_setting.run_id = run.run_id
+    WHERE run_setting.value IS DISTINCT FROM default_value GROUP BY ALL),
 compared AS (
     SELECT strategy, changed[1] AS changed, run_metric.metric, base.value AS by_default, run_metric.value
     FROM other JOIN run_metric USING (run_id) JOIN run_metric base ON base.run_id = base_id AND base.metric = run_metric.metric

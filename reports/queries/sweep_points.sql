@@ -1,7 +1,7 @@
 WITH own AS (
     SELECT DISTINCT sweep, strategy, params::VARCHAR AS params, setting, translate(value, ',[]"', '+') AS value
     FROM sweep_setting JOIN run USING (run_id, capture_id, strategy)
-    WHERE setting NOT IN ('machine', 'reclaim', 'costs', 'copies', 'inject', 'rcu', 'seed')
+    WHERE is_parameter
 ), set_to AS (
     SELECT sweep, strategy, params, string_agg(setting || ' ' || value, ', ' ORDER BY setting) AS settings,
            string_agg(value, ', ' ORDER BY setting) AS brief
@@ -11,16 +11,13 @@ WITH own AS (
     FROM sweep JOIN run USING (run_id) JOIN capture USING (capture_id) JOIN run_metric USING (run_id)
     WHERE metric = 'splits_2m' GROUP BY ALL
 )
-SELECT sweep, machine
-           || if(copies > 1, ', ' || copies || ' copies', '') || if(reclaim <> 'none', ', reclaim ' || reclaim, '')
-           || if(inject > 0, ', ' || format('{:g}', inject) || ' changes a second', '')
-           || if(rcu <> 'recorded', ', frees ' || rcu, '') || if(costs <> 'built-in', ', costs ' || costs, '') AS replayed_on,
+SELECT sweep, replayed_on,
        strategy, coalesce(settings, '') AS settings, coalesce(brief, '') AS brief, runs, pages_held,
        if(can_split, splits, NULL) AS splits, stalls, conversion_ns, protects,
        on_front IS NOT NULL AS on_front
 FROM (SELECT * REPLACE (params::VARCHAR AS params) FROM design_point) LEFT JOIN set_to USING (sweep, strategy, params)
 LEFT JOIN map USING (sweep, capture, machine, strategy, params)
-LEFT JOIN (SELECT * EXCLUDE (params, runs, pages_held, splits, stalls, conversion_ns, protects), params::VARCHAR AS params, true AS on_front
-           FROM pareto_front) USING (sweep, capture, machine, reclaim, costs, copies, inject, rcu, strategy, params)
+LEFT JOIN (SELECT sweep, capture, replayed_on, strategy, params::VARCHAR AS params, true AS on_front FROM pareto_front)
+    USING (sweep, capture, replayed_on, strategy, params)
 WHERE capture = $capture AND sweep <> 'replay run'
 ORDER BY ALL;

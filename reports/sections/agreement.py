@@ -1,14 +1,128 @@
-"""How far the model agrees with the recorded machine, with the free blocks by order as a picture."""
+"""How far the model agrees with the recorded machine: what `ptpool replay validate` found."""
+
+from typing import Any
 
 import duckdb
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
 
-from reports.agreement import agreement
 from reports.case import Case
-from reports.figures import free_blocks
-from reports.formats import count, number
+from reports.formats import count, listed, number
 from reports.section import Drawn, Section
-from reports.style import written
+from reports.style import INK, colour, panels, thousands, written
 from reports.tables import frame
+
+_CAUSES = {
+    "per_cpu_lists": "pages on per-CPU lists",
+    "bulk_allocation": "allocations in bulk, which have no event",
+    "compaction": "compaction, whose targets have no event",
+    "deferred_init": "memory that boot handed over late",
+    "reserved_memory": "reserved memory that boot gave back",
+    "contig_range": "contiguous ranges, which have no event",
+    "before_first_event": "what happened before the first event",
+    "after_last_event": "what happened between the last event and the snapshot",
+    "lost_events": "lost events",
+}
+
+
+def agreement(case: Case) -> list[str]:
+    """How many predictions hold, which is furthest off, and what the recording alone cannot explain."""
+    rows = case.answers["validation"].records()
+    contradictions = case.answers["contradictions"].records()
+    if not rows and not contradictions:
+        return ["Free blocks, pageblock types and page states were not compared: `ptpool replay validate` does that."]
+    return [sentence for sentence in (_predictions(rows), _placement(contradictions)) if sentence]
+
+
+def _predictions(rows: list[dict[str, Any]]) -> str:
+    judged = [row for row in rows if row["holds"] is not None]
+    if not judged:
+        return ""
+    wrong = [row for row in judged if not row["holds"]]
+    changed = [row for row in judged if row["better"] is not None]
+    held = f"{number(len(judged) - len(wrong))} of {count(len(judged), 'quantity', 'quantities')}"
+    text = (
+        f"Of what changed in the free lists, or was predicted to, {held} {'is' if len(judged) == 1 else 'are'} "
+        "predicted within a quarter of the recorded change, or 32"
+    )
+    if changed:
+        better = number(sum(row["better"] for row in changed))
+        text += f"; of the {number(len(changed))} that changed by more than 32, {better} better than by 'as before'"
+    if not wrong:
+        return f"{text}."
+    worst = max(wrong, key=lambda row: row["model_error"] / row["allowed_error"])
+    return (
+        f"{text}. Furthest off: {_name(worst)}, recorded {number(worst['recorded_before'])} before and "
+        f"{number(worst['recorded_after'])} after, predicted {number(worst['predicted'])}."
+    )
+
+
+def _name(row: dict[str, Any]) -> str:
+    name = "free blocks" if row["quantity"] == "free_blocks" else row["quantity"].replace("_", " ")
+    order = "" if row["page_order"] is None else f" of order {row['page_order']}"
+    return f"{name}{order}" + (f" in zone {row['zone']}" if row["zone"] else "")
+
+
+def _placement(rows: list[dict[str, Any]]) -> str:
+    if not rows:
+        return ""
+    causes: dict[str, int] = {}
+    for row in rows:
+        causes[row["cause"]] = causes.get(row["cause"], 0) + row["pages"]
+    unknown = causes.pop("unexplained", 0)
+    ranked = sorted(causes.items(), key=lambda item: -item[1])
+    text = "With every event at its recorded place, the trace and the snapshots contradict each other"
+    if ranked:
+        reasons = [f"{_CAUSES[cause]} ({count(pages, 'page')})" for cause, pages in ranked]
+        text += f" for these reasons: {listed(reasons)}"
+    left = f"{count(unknown, 'page')} {'is' if unknown == 1 else 'are'} left" if unknown else "nothing is left"
+    return f"{text}; {left} unexplained."
+
+
+_BEFORE, _AFTER = "#8a8a8a", INK
+
+
+def changed(blocks: pd.DataFrame) -> list[str]:
+    """Zones in which anything changed, or was predicted to."""
+    moved = (blocks["recorded_before"] != blocks["recorded_after"]) | (blocks["recorded_before"] != blocks["predicted"])
+    return list(dict.fromkeys(blocks.loc[moved, "zone"]))
+
+
+def draw(blocks: pd.DataFrame) -> Figure:
+    """A panel per zone that changed; the prediction as a cross with the span of all seeds.
+
+    Args:
+        blocks: zone, page_order, recorded_before, recorded_after, predicted, predicted_low, predicted_high.
+    """
+    zones = changed(blocks)
+    figure, axes = panels(len(zones), height=2.7)
+    if len(zones) == 1:
+        figure.set_size_inches(6.4, 3.0)
+    for axis, zone in zip(axes, zones, strict=True):
+        part = blocks[blocks["zone"] == zone]
+        orders = part["page_order"].to_numpy(dtype=float)
+        axis.set_yscale("symlog", linthresh=1, linscale=0.5)
+        axis.plot(orders - 0.18, part["recorded_before"], "o", markersize=5, color=_BEFORE, markerfacecolor="white",
+                  label="recorded before")  # fmt: skip
+        axis.plot(orders, part["recorded_after"], "o", markersize=5, color=_AFTER, label="recorded after")
+        predicted = part["predicted"].to_numpy(dtype=float)
+        low, high = (part[f"predicted_{end}"].to_numpy(dtype=float) for end in ("low", "high"))
+        axis.errorbar(
+            orders + 0.18, predicted, yerr=np.vstack([np.maximum(predicted - low, 0), np.maximum(high - predicted, 0)]),
+            fmt="x", markersize=5.5, markeredgewidth=1.6, elinewidth=1.0, color=colour("pba"),
+            label="predicted after (bar: all seeds)",
+        )  # fmt: skip
+        axis.set_title(f"zone {zone}")
+        axis.set_xticks(orders, [f"{int(order)}" for order in orders])
+        axis.set_ylim(-0.3, float(part[["recorded_before", "recorded_after", "predicted_high"]].max().max()) * 2 + 1)
+        axis.grid(visible=False, axis="x")
+        thousands(axis.yaxis)
+    figure.supxlabel("order of the block (2^order pages)", fontsize=9)
+    figure.supylabel("free blocks", fontsize=9)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper left", ncols=3, frameon=False, fontsize=8.5)
+    return figure
 
 
 def _figures(_: duckdb.DuckDBPyConnection, case: Case) -> list[Drawn]:
@@ -17,7 +131,7 @@ def _figures(_: duckdb.DuckDBPyConnection, case: Case) -> list[Drawn]:
     blocks = frame(answer).astype(dict.fromkeys(columns, "float64"))
     if blocks.empty or blocks[["recorded_before", "recorded_after", "predicted"]].isna().any(axis=None):
         return []
-    zones = free_blocks.changed(blocks)
+    zones = changed(blocks)
     if not zones:
         return [Drawn("Free blocks: nothing changed, and nothing was predicted to.")]
     blocks["order"] = blocks["page_order"].astype(int)
@@ -30,7 +144,7 @@ def _figures(_: duckdb.DuckDBPyConnection, case: Case) -> list[Drawn]:
         f"furthest at order {worst['order']} of zone {worst['zone']} ({number(worst['predicted'])} predicted, "
         f"{number(worst['recorded_after'])} recorded)."
     )
-    images = written(free_blocks.draw(blocks))
+    images = written(draw(blocks))
     return [Drawn(caption, "free-blocks", answer, "free-blocks-by-order", images)]
 
 

@@ -177,11 +177,6 @@ def calibrated(case: Case) -> list[str]:
             row = max(changes, key=lambda row: row["busy_cpus"])
             busy = count(row["busy_cpus"], "other CPU")
             parts.append(f"one permission change takes {duration(row['median'])} with {busy} busy")
-        parts += [
-            f"{row['workload']} take {_interval(row)} % longer with the direct map all at 4K"
-            for row in rows
-            if row["quantity"] == "workload" and row["unit"] == "%"
-        ]
         if parts:
             said.append(f"Measured on {machine}: {'; '.join(parts)}.")
     return said

@@ -3,12 +3,14 @@
 from typing import Any
 
 import duckdb
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from reports.case import Case
-from reports.figures import risk
-from reports.formats import listed
+from reports.formats import count, listed
 from reports.section import Drawn, Section
-from reports.style import written
+from reports.style import QUIET, WIDTH, colour, dark, written
 from reports.tables import frame
 
 Rows = list[dict[str, Any]]
@@ -22,87 +24,133 @@ def _panels(case: Case) -> dict[tuple[str, str], Rows]:
 
 
 def sentences(case: Case) -> list[str]:
-    """What the draws say, where they do: what the order of refills costs, and who fails sooner in every variant."""
-    panels = _panels(case)
+    """What larger refills cost, which strategies fail sooner in every variant, and how reliable the search is."""
+    rows = case.answers["risk"].records()
+    if not rows:
+        return []
     said = orders(case)
-    for fragmentation in dict.fromkeys(kind for kind, _ in panels):
-        mine = [rows for (kind, _), rows in panels.items() if kind == fragmentation]
-        said.append(f"Memory {fragmentation}: {_holds(mine)}")
-    draws = min((row["draws"] for rows in panels.values() for row in rows), default=0)
-    checked = sum(row["checked"] for rows in panels.values() for row in rows)
-    wrong = sum(row["contradicted"] for rows in panels.values() for row in rows)
-    if panels:
-        machines = f"{draws} machine{'s' * (draws != 1)} drawn for each variant of reclaim{_few(draws)}"
+    for fragmentation in dict.fromkeys(row["fragmentation"] for row in rows):
         said.append(
-            f"{machines}. The search takes it that more headroom never hurts; it did in {wrong} of {checked} further "
-            "runs (contradicted)."
+            f"Memory {fragmentation}: {_sooner([row for row in rows if row['fragmentation'] == fragmentation])}"
         )
-    return said
+    draws, wrong, checked = (
+        min(row["draws"] for row in rows),
+        *(sum(row[column] for row in rows) for column in ("contradicted", "checked")),
+    )
+    few = f", which is few: `ptpool replay risk --seeds {max(12, 2 * draws)}` draws more" if draws < 12 else ""
+    return [
+        *said,
+        f"{count(draws, 'machine')} drawn for each variant of reclaim{few}. The search assumes that more headroom "
+        f"never hurts; it did in {wrong} of {checked} further runs (contradicted).",
+    ]
 
 
 def brief(case: Case) -> str:
-    """In a sentence: from which headroom on each strategy fails no more, in the worst variant; empty: not measured.
+    """In a sentence: the headroom that each strategy needs, in the worst variant; empty: not measured.
 
-    "Or more" where most of the further runs contradict that.
+    "Or more" where the draws or most of the further runs say so.
     """
     panels = _panels(case)
     if not panels:
         return ""
     fragmentation = "severe" if any(kind == "severe" for kind, _ in panels) else next(iter(panels))[0]
     mine = [row for (kind, _), rows in panels.items() if kind == fragmentation for row in rows]
-    worst: dict[str, tuple[bool, float]] = {}
+    worst: dict[str, tuple[bool, float, bool]] = {}
     for row in mine:
-        found = (row["never_enough"] * 2 > row["draws"], row["headroom_median"])
-        if not row["strategy"].startswith("refills of order"):
+        found = (row["never_enough"] * 2 > row["draws"], row["headroom"], row["or_more"])
+        if row["refill_order"] is None:
             worst[row["strategy"]] = max(worst.get(row["strategy"], found), found)
-    ends = sorted((headroom, name) for name, (never, headroom) in worst.items() if not never)
     doubtful = {row["strategy"] for row in mine if row["contradicted"] * 2 > row["checked"]}
-    parts = [f"{name} {headroom:.2g}{' or more' if name in doubtful else ''}" for headroom, name in ends]
-    never_enough = sorted(name for name, (never, _) in worst.items() if never)
-    beyond = f"; {listed(never_enough)} at the largest that was tried, too" if never_enough else ""
-    draws, kinds = min(row["draws"] for row in mine), sum(kind == fragmentation for kind, _ in panels)
-    machines = f"{draws} machine{'s' * (draws != 1)} drawn for each of {kinds} variant{'s' * (kinds != 1)} of reclaim"
-    return (
-        f"Where little memory is left (fragmentation {fragmentation}; {machines}), these fail below so many times the "
-        f"peak demand: {listed(parts)}{beyond}."
+    ends = sorted(
+        (headroom, name, more or name in doubtful) for name, (never, headroom, more) in worst.items() if not never
     )
-
-
-def _few(draws: int) -> str:
-    more = max(12, 2 * draws)
-    return f", which is few: `--seeds {more}` of `ptpool replay risk` draws more" if draws < 12 else ""
+    never_enough = sorted(name for name, (never, *_) in worst.items() if never)
+    parts = []
+    if ends:
+        needs = [f"{headroom:.2g}{' or more' if more else ''} for {name}" for headroom, name, more in ends]
+        parts.append(f"the headroom (in multiples of the peak demand) below which each fails is {listed(needs)}")
+    if never_enough:
+        parts.append(
+            f"{listed(never_enough)} still {'fail' if len(never_enough) > 1 else 'fails'} at the largest headroom tried"
+        )
+    draws, kinds = min(row["draws"] for row in mine), sum(kind == fragmentation for kind, _ in panels)
+    machines = f"{count(draws, 'machine')} drawn for each of {count(kinds, 'variant')} of reclaim"
+    return f"Where little memory is left (fragmentation {fragmentation}; {machines}), {'; '.join(parts)}."
 
 
 def orders(case: Case) -> list[str]:
-    """How much sooner a pool fails that needs four pages in a row, or 512, than one that needs single pages."""
+    """How much more headroom the same pool needs when its refills are of four or 512 contiguous pages."""
     panels: dict[tuple[str, str], list[str]] = {}
     for row in case.answers["risk_orders"].records():
-        over = "more than " if row["never_enough"] * 2 > row["draws"] else ""
+        over = "more than " if row["times_or_more"] else ""
         least, most = f"{row['times_least']:.2g}", f"{row['times_most']:.2g}"
         spread = "" if least == most else f" ({least} to {most})"
-        part = f"order {row['refill_order']} {over}{row['times_median']:.2g}{spread}"
+        part = f"{over}{row['times_order_0']:.2g}{spread} with order {row['refill_order']}"
         panels.setdefault((row["fragmentation"], row["reclaim"]), []).append(part)
     return [
-        f"Memory {fragmentation}, reclaim {reclaim}: headroom that the same pool needs with larger refills, times "
-        f"what it needs with refills of order 0: {listed(parts)}."
+        f"Memory {fragmentation}, reclaim {reclaim}: the same pool with larger refills needs this many times the "
+        f"headroom that it needs with refills of order 0: {listed(parts)}."
         for (fragmentation, reclaim), parts in panels.items()
     ]
 
 
-def _holds(panels: list[Rows]) -> str:
-    """Who fails sooner than unprotected in every draw, under every variant of reclaim."""
-    if len(panels) < 3:
-        return "not all variants of reclaim were run, so nothing is ranked."
-    if min(row["draws"] for rows in panels for row in rows) < 6:
-        return "fewer than 6 draws, so nothing is ranked."
-    sooner = []
-    for name in (row["strategy"] for row in panels[0]):
-        pairs = [({row["strategy"]: row for row in rows}, name) for rows in panels]
-        if all(n in by and by[n]["headroom_least"] > by["unprotected"]["headroom_most"] for by, n in pairs):
-            sooner.append(name)
+def _sooner(rows: Rows) -> str:
+    """Which strategies fail sooner than unprotected in all variants of reclaim: see view risk_summary."""
+    if all(row["fails_sooner_in_all"] is None for row in rows):
+        return "not all three variants of reclaim were run with at least 6 draws, so nothing is ranked."
+    sooner = dict.fromkeys(row["strategy"] for row in rows if row["fails_sooner_in_all"])
     if not sooner:
-        return "no strategy differs from `unprotected` in all draws under all three variants of reclaim."
-    return f"failing sooner than `unprotected` in all draws, under all three variants of reclaim: {listed(sooner)}."
+        return "no strategy fails sooner than `unprotected` under all three variants of reclaim (sign test at 5 %)."
+    return (
+        "these fail sooner than `unprotected` under all three variants of reclaim (sign test at 5 %): "
+        f"{listed(list(sooner))}."
+    )
+
+
+VARIANTS = ("none", "moderate", "optimistic")
+_STRIP = 0.33
+
+
+def draw(rows: pd.DataFrame) -> Figure:
+    """Draw the curves of one fragmentation, the strategies that stop failing first on top.
+
+    Args:
+        rows: reclaim, strategy, label, headroom, p, p_low, p_high, p_unprotected; of each label by ascending headroom.
+    """
+    variants = [name for name in VARIANTS if name in set(rows["reclaim"])]
+    inks = {str(label): colour(strategy) for label, strategy in zip(rows["label"], rows["strategy"], strict=True)}
+    labels = [label for label in _order(rows) if label != "unprotected"]
+    close = ConstrainedLayoutEngine(h_pad=0.0, hspace=0.0)
+    figure = Figure(figsize=(WIDTH, 0.75 + _STRIP * len(labels)), layout=close)
+    grid: Any = figure.subplots(len(labels), len(variants), squeeze=False, sharex=True, sharey=True)
+    for i, label in enumerate(labels):
+        for j, variant in enumerate(variants):
+            axis = grid[i, j]
+            part = rows[(rows["label"] == label) & (rows["reclaim"] == variant)]
+            axis.fill_between(part["headroom"], part["p_unprotected"], color=QUIET, linewidth=0, zorder=1)
+            axis.fill_between(
+                part["headroom"], part["p_low"], part["p_high"], color=inks[label], alpha=0.22, linewidth=0, zorder=2
+            )
+            axis.plot(part["headroom"], part["p"], color=inks[label], linewidth=1.5, zorder=3)
+            axis.set_xscale("log", base=2)
+            axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axis.set(ylim=(-0.04, 1.12), yticks=())
+            axis.grid(visible=False, axis="y")
+            axis.spines["left"].set_visible(False)
+            axis.tick_params(length=2 if i == len(labels) - 1 else 0)
+            if i == 0:
+                axis.set_title(f"reclaim {variant}")
+            if i == len(labels) - 1:
+                axis.set_xlabel("headroom (multiples of peak demand)")
+        grid[i, 0].set_ylabel(label, rotation=0, ha="right", va="center", color=dark(inks[label]), fontsize=8.5)
+    return figure
+
+
+def _order(rows: pd.DataFrame) -> list[str]:
+    """Labels, ascending by the largest headroom at which they still fail: the mean over the variants of reclaim."""
+    failing = rows[rows["p"] + rows["p_unprotected"] >= 0.5]
+    last = failing.groupby(["label", "reclaim"])["headroom"].max().groupby("label").mean()
+    return sorted(set(rows["label"]), key=lambda label: (last.get(label, 0.0), label))
 
 
 def _figures(_: duckdb.DuckDBPyConnection, case: Case) -> list[Drawn]:
@@ -114,11 +162,11 @@ def _figures(_: duckdb.DuckDBPyConnection, case: Case) -> list[Drawn]:
         shares = [f"{mine[f'unusable_index_{order}'].mean():.0%} for order {order}" for order in (2, 4, 9)]
         said = (
             f"Memory {fragmentation}: share of the machines on which a strategy fails and `unprotected` does not, by "
-            "headroom; each strip from 0 at its foot to 1 at its head, with the 95 % interval (Wilson); grey: "
-            f"`unprotected` fails. Free memory at the start in blocks too small: {listed(shares)} (unusable index)."
+            "headroom. Each strip goes from 0 at its foot to 1 at its head, with the 95 % interval (Wilson); grey: "
+            f"`unprotected` fails. Share of the free memory in blocks too small at the start: {listed(shares)}."
         )
         name = f"risk-{fragmentation.replace(' ', '-')}"
-        drawn.append(Drawn(said, name, answer, "risk-curve", written(risk.draw(mine))))
+        drawn.append(Drawn(said, name, answer, "risk-curve", written(draw(mine))))
     return drawn
 
 

@@ -12,7 +12,7 @@ from ingest.importer import import_capture
 from ptpool.warehouse import capture_names, capture_row, open_warehouse
 from replay.contract.registry import strategies
 from replay.demand.demand import Demand, load_demand
-from replay.machine import stretch
+from replay.demand.program import ALLOC, FREE_EVENT, MOVE, OUTSIDE_CHANGE, Program
 from replay.runs.one_run import replay_one
 from replay.start.recorded_machine import recorded_machine
 
@@ -73,15 +73,15 @@ def libcachesim(name: str, demand: Demand, folder: Path) -> list[Row]:
 def repeated(demand: Demand, events: int) -> Demand:
     """The demand again and again, one after the other; what is alive at the end of a round is freed first."""
     program = demand.program
-    stays = program.op != stretch.MOVE  # a move gives a page a name that only one round can have
-    program = stretch.Program(*(column[stays] for column in program))
+    stays = program.op != MOVE  # a move gives a page a name that only one round can have
+    program = Program(*(column[stays] for column in program))
     alive = np.zeros(demand.pages, np.bool_)
     for op, pfn, order in zip(program.op, program.pfn, program.order, strict=True):
-        if op != stretch.OUTSIDE_CHANGE:
-            alive[pfn : pfn + (1 << int(order))] = op == stretch.ALLOC
+        if op != OUTSIDE_CHANGE:
+            alive[pfn : pfn + (1 << int(order))] = op == ALLOC
     pages = np.flatnonzero(alive)
-    closing = stretch.Program(
-        op=np.full(len(pages), stretch.FREE_EVENT, np.uint8),
+    closing = Program(
+        op=np.full(len(pages), FREE_EVENT, np.uint8),
         ts=np.full(len(pages), demand.last_ns, np.int64),
         pfn=pages,
         order=np.zeros(len(pages), np.int8),
@@ -94,10 +94,10 @@ def repeated(demand: Demand, events: int) -> Demand:
     rounds = -(-events // (len(program.op) + len(pages)))
     span = demand.last_ns - demand.first_ns + 1
     columns = {}
-    for field in stretch.Program._fields:
+    for field in Program._fields:
         one = np.concatenate([getattr(program, field), getattr(closing, field)])
         columns[field] = np.tile(one, rounds)
         if field == "ts":
             columns[field] += np.repeat(np.arange(rounds) * span, len(one))
     last = demand.first_ns + rounds * span
-    return replace(demand, program=stretch.Program(**columns), last_ns=last)
+    return replace(demand, program=Program(**columns), last_ns=last)

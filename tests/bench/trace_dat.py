@@ -15,7 +15,7 @@ from ring_buffer_writer import File, Machine
 from ingest.formats.ring_buffer.event_format import EventFormat
 from ingest.formats.trace_dat.file import TraceDat, read_trace_dat
 from ingest.formats.trace_dat.pages import ChunkedPages, PlainPages
-from ingest.trace import Found
+from ingest.trace import Findings
 
 TITLE = "trace.dat (ptpool: read, classified and committed to DuckDB)"
 COLUMNS = ["file", "program", "seconds", "MB/s", "times ptpool"]
@@ -56,7 +56,7 @@ def repeat(source: Path, target: Path, times: int, variant: str = "7-zstd") -> N
         (buffer,) = (buffer for buffer in trace.buffers if buffer.cpus)
         pages = {}
         for cpu, offset, size in buffer.cpus:
-            place = file.fileno(), cpu, offset, size, source, Found()
+            place = file.fileno(), cpu, offset, size, source, Findings()
             reader = ChunkedPages(*place, trace.order, trace.compression) if buffer.compressed else PlainPages(*place)
             room = bytearray(1 << 30 if buffer.compressed else size)
             pages[cpu] = np.frombuffer(room, np.uint8)[: reader.fill(memoryview(room))].reshape(-1, buffer.page_size)

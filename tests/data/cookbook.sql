@@ -11,7 +11,7 @@ INSERT INTO import_stat VALUES ('c', 'frees_unknown', 'notice', NULL, 1, 'Frees 
 INSERT INTO free_blocks VALUES ('c', 'before', 0, 'Normal', NULL, 9, 5);
 INSERT INTO snapshot_value VALUES ('c', 'before', 'zoneinfo', 'Node 0, zone Normal, managed', 4000000);
 INSERT INTO run BY NAME SELECT unnest(['p', 'r']) AS run_id, 'c' AS capture_id, unnest(['pba', 'reserve-block']) AS strategy,
-    '{}' AS params, true AS is_default, 'recorded' AS machine, 'policy' AS mode, 'none' AS reclaim, 1 AS copies, 0 AS seed,
+    '{}' AS params, true AS is_default, 'recorded' AS machine, 'none' AS reclaim, 1 AS copies, 0 AS seed,
     'v' AS code_version, [] AS assumptions;
 INSERT INTO run_metric VALUES ('p', 'refills', 5, 'refills'), ('r', 'refills', 7, 'refills'), ('p', 'splits_2m', 1, 'splits'),
     ('r', 'splits_2m', 1, 'splits'), ('p', 'permission_changes', 3, 'calls'), ('p', 'ptp_nulls', 0, 'requests');

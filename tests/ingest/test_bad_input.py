@@ -238,16 +238,27 @@ def test_a_failed_import_leaves_the_warehouse_as_it_was(
     assert query("SELECT count(*) FROM page_event") == [(4,)]
 
 
-def test_newer_schema(tmp_path: Path, ingest: Callable[..., int], db: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [("9999", ("newer", "9999", "upgrade ptpool")), ("1", ("older", "schema 1,", "make it again: import its traces"))],
+)
+def test_another_schema(
+    tmp_path: Path,
+    ingest: Callable[..., int],
+    db: Path,
+    capsys: pytest.CaptureFixture[str],
+    version: str,
+    words: tuple[str, ...],
+) -> None:
     import duckdb
 
     (tmp_path / "good.txt").write_text(GOOD)
     assert ingest(tmp_path / "good.txt") == 0
     with duckdb.connect(str(db)) as connection:
-        connection.execute("UPDATE meta SET value = '9999' WHERE key = 'schema_version'")
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", [version])
     capsys.readouterr()
     assert ingest(tmp_path / "good.txt", "--name", "again") == 2
-    complains(capsys, "newer", "9999")
+    complains(capsys, *words)
 
 
 def test_locked(tmp_path: Path, ingest: Callable[..., int], db: Path, capsys: pytest.CaptureFixture[str]) -> None:

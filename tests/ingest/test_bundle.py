@@ -1,26 +1,14 @@
 """Which file of a folder is the trace."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from ingest import bundle, formats
 from ingest.bundle import find_bundle
 from ptpool.errors import UsageError
 
 TEXT = b"a-1 [000] 1.000000: mm_page_free: page=0x1 pfn=0x10 order=0\n"
 DATA = b"PERFILE2" + bytes(100)
-
-
-def declare(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
-    """Let perf.data be read by a module, or by none."""
-    about = "perf.data; convert it first"
-    forms = tuple(
-        replace(form, about=about, module=module) if form.name == "perf-data" else form for form in formats.FORMATS
-    )
-    monkeypatch.setattr(formats, "FORMATS", forms)
-    monkeypatch.setattr(bundle, "FORMATS", forms)
 
 
 @pytest.fixture
@@ -30,8 +18,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_binary_is_taken_and_with_it_the_symbols(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    declare(monkeypatch, "some.module")
+def test_the_binary_is_taken_and_with_it_the_symbols(folder: Path) -> None:
     found = find_bundle([folder], None, None)
     assert (found.format.name, found.traces, found.kallsyms) == (
         "perf-data",
@@ -41,16 +28,27 @@ def test_the_binary_is_taken_and_with_it_the_symbols(folder: Path, monkeypatch: 
     assert folder / "kallsyms.zst" in found.files
 
 
-def test_the_text_is_taken_while_the_binary_cannot_be_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    declare(monkeypatch, "")
-    found = find_bundle([folder], None, None)
-    assert found.traces == [folder / "perf.script.txt"]
-    (folder / "perf.script.txt").unlink()
-    with pytest.raises(UsageError, match=r"perf\.data is not read yet"):
+def test_a_file_that_is_no_trace_is_passed_over(folder: Path) -> None:
+    (folder / "perf.data").write_bytes(b"not perf's")
+    assert find_bundle([folder], None, None).traces == [folder / "perf.script.txt"]
+    for name in ("perf.script.txt", "a-trace.txt"):
+        (folder / name).unlink()
+    with pytest.raises(UsageError, match="no trace in this folder"):
         find_bundle([folder], None, None)
 
 
-def test_a_format_that_is_asked_for_is_taken(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    declare(monkeypatch, "some.module")
+def test_the_files_next_to_the_trace_count_more_than_those_next_to_the_snapshots(folder: Path) -> None:
+    others = folder / "others"
+    for name in ("before/vmstat", "kallsyms", "uname", "cpuinfo"):
+        (others / name).parent.mkdir(parents=True, exist_ok=True)
+        (others / name).touch()
+    (folder / "uname").touch()
+    found = find_bundle([folder], None, others)
+    assert found.snapshots == {("before", "vmstat"): others / "before" / "vmstat"}
+    assert found.machine == {"uname": folder / "uname", "cpuinfo": others / "cpuinfo"}
+    assert found.kallsyms == folder / "kallsyms.zst"
+
+
+def test_a_format_that_is_asked_for_is_taken(folder: Path) -> None:
     assert find_bundle([folder], None, None, "ftrace").traces == [folder / "perf.script.txt"]
     assert find_bundle([folder / "perf.script.txt"], None, None).format.name == "ftrace"

@@ -3,8 +3,6 @@
 import pytest
 
 from ingest.classify import classify, frames_of, rules
-from ingest.quality import meanings, stat
-from ingest.snapshots.machine import describe, ring_losses
 from ptpool.vocabulary import CONSUMERS, LEVELS, ROLES
 
 ALLOC = ("__alloc_pages_noprof", "alloc_pages_mpol_noprof", "alloc_pages_noprof")
@@ -54,26 +52,3 @@ def test_frames_of_every_spelling() -> None:
     assert frames_of(ftrace) == ("a", "b", "0xffffffffc0123456")
     perf = "\tffffffff813bdb88 a+0x228 ([kernel.kallsyms])\n\tffffffff813bdb89 [unknown] ([ext4])\n\tb ([kernel.kallsyms])\n\tc+0x1\n"
     assert frames_of(perf) == ("a", "0xffffffff813bdb89", "b", "c")
-
-
-def test_severity_follows_the_share() -> None:
-    totals = {"allocations": 100_000, "frees": 100}
-    assert stat("allocs_without_stack", 3, totals)[1] == "notice"
-    assert stat("allocs_without_stack", 3000, totals)[1] == "error"
-    assert stat("lost_events", 1, totals)[1] == "data_loss"
-    assert stat("lost_events", 0, totals)[1] == "info"
-    assert all(entry["meaning"].endswith(".") for entry in meanings().values())
-
-
-def test_machine() -> None:
-    files = {
-        "uname": "Linux (none) 6.12.95+deb12-cloud-arm64 #1 SMP Debian 6.12.95-1 (2026-07-05) aarch64 GNU/Linux",
-        "trace_clock": "[local] global mono\n",
-        "cpuinfo": "flags\t\t: fpu vme sse\n",
-    }
-    machine = describe(files, {("meminfo", "Hugepagesize"): 524288, ("meminfo", "MemTotal"): 6400}, ["#P:8"])
-    assert (machine.kernel_release, machine.arch) == ("6.12.95+deb12-cloud-arm64", "aarch64")
-    assert (machine.page_size, machine.total_pages, machine.cpus) == (65536, 100, 8)
-    assert (machine.clock, machine.timing) == ("local", "real")
-    assert describe({"cpuinfo": "flags : fpu hypervisor\n"}, {}, []).timing == "unknown"
-    assert ring_losses("== cpu0\noverrun: 2\ndropped events: 1\n== cpu3\ncommit overrun: 4\n") == {0: 3, 3: 4}

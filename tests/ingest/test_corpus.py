@@ -104,7 +104,7 @@ def test_the_same_rows(path: Path, ingest: Callable[..., int], query: Callable[.
 def test_addresses_get_names_from_the_kernels_symbols(
     tmp_path: Path, ingest: Callable[..., int], query: Callable[..., list[tuple[object, ...]]]
 ) -> None:
-    """report-raw with the symbols that report-older prints beside its addresses."""
+    """report-raw with the symbols that report-older prints next to its addresses."""
     names = set(re.findall(r"=> (\S+) \((\w{16})\)", (CORPUS / "report-older.txt").read_text()))
     (tmp_path / "kallsyms").write_text("".join(f"{address} T {name}\n" for name, address in names))
     shutil.copy(CORPUS / "report-raw.txt", tmp_path)

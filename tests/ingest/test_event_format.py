@@ -87,7 +87,7 @@ def test_arrays_and_page_header() -> None:
         (lambda text: text.replace("unsigned long pfn", "struct page * page"), "no field pfn"),
         (lambda text: text.replace("___GFP_IO_BIT", "MYSTERY"), "unknown constant MYSTERY"),
         (lambda text: text.replace("((((1UL))) << ", "(" * 200 + "1 << "), "nested too deep"),
-        (lambda text: text.replace('"GFP_KERNEL"}', "GFP_KERNEL"), "no flag and its name"),
+        (lambda text: text.replace('"GFP_KERNEL"}', "GFP_KERNEL"), "not a flag with its name"),
     ],
 )
 def test_damage_is_named(change, message: str) -> None:  # type: ignore[no-untyped-def]

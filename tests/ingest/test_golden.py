@@ -1,6 +1,6 @@
 """Golden tests: trace text in, CSV of a query out.
 
-A folder under golden/ is a case: a trace (and what lies beside it), and for each ``x.csv`` a query ``x.sql`` in the
+A folder under golden/ is a case: a trace (and the files next to it), and for each ``x.csv`` a query ``x.sql`` in the
 folder or in golden/. A new case needs only empty CSV files; GOLDEN=write fills them, and then they have to be read.
 """
 

@@ -12,9 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest import merge
-from ingest.formats.text import scan
 from ingest.merge import merged
-from ingest.trace import BATCH
+from ingest.trace import BATCH, ROW
 
 Query = Callable[..., list[tuple[object, ...]]]
 
@@ -26,7 +25,7 @@ streams = st.lists(
 
 def batches(ts: list[int], sizes: list[int], stream: int) -> Iterator[np.ndarray]:
     """The rows of a stream in batches of these sizes, all in the same array; pfn tells the place."""
-    shared = np.zeros(max(sizes), scan.ROW)
+    shared = np.zeros(max(sizes), ROW)
     at = 0
     while at < len(ts):
         for size in sizes:

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from reference_ownership import ReferencePages
 
 from ingest import ownership
-from ingest.formats.text import scan
-from ingest.ownership import OUTCOMES, Pages
+from ingest.ownership import OUTCOMES, PageOwners
+from ingest.trace import ROW
 from ptpool.vocabulary import KIND_ALLOC, KIND_FREE
 
 BASE = ownership._CHUNK - 8  # so that blocks lie in two chunks
@@ -23,12 +23,12 @@ snapshots = st.lists(st.integers(0, 15), max_size=5)
 @settings(max_examples=400, deadline=None)
 @given(snapshots, steps, st.integers(0, 40))
 def test_as_the_reference(alive: list[int], steps: list[tuple[int, int, int]], cut: int) -> None:
-    pages, reference, outcomes = Pages(), ReferencePages(), Counter[str]()
+    pages, reference, outcomes = PageOwners(), ReferencePages(), Counter[str]()
     pfns = np.array(sorted({BASE + page for page in alive}), np.int64)
     pages.seed(pfns, pfns, 9)
     for pfn in pfns.tolist():
         reference.seed(pfn, pfn, 9)
-    rows = np.zeros(len(steps), scan.ROW)
+    rows = np.zeros(len(steps), ROW)
     expected = []
     for place, (kind, order, page) in enumerate(steps):
         pfn = BASE + (page >> order << order)

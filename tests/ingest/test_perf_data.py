@@ -187,7 +187,7 @@ def test_a_killed_perf(tmp_path):
     for time in (1, 2):
         file.sample(w.Sample(time, 0, 5, file.raw(w.FREE, pfn=time, order=0), id=7), attribute)
     path = written(tmp_path, file.file(finished=False)[:-5])
-    with pytest.raises(UsageError, match="does not describe the events"):
+    with pytest.raises(UsageError, match="its events are not described"):
         read(path)
     for system, text in file.formats():
         folder = tmp_path / "events" / system / text.split()[1]
@@ -374,8 +374,8 @@ def test_a_bomb_takes_little_memory(tmp_path):
     [
         ([w.Attribute(("TID", "CPU", "RAW"))], "no time"),
         ([w.Attribute(("TID", "CPU", "TIME"))], "no raw data"),
-        ([w.Attribute(("TID", "TIME", "RAW")), w.Attribute(("TIME", "RAW"))], "do not say whose they are"),
-        ([], "no events were recorded"),
+        ([w.Attribute(("TID", "TIME", "RAW")), w.Attribute(("TIME", "RAW"))], "do not name their event"),
+        ([], "it lists no events"),
     ],
 )
 def test_recordings_that_cannot_be_used(attributes, words, tmp_path):

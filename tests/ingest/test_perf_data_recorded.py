@@ -17,7 +17,7 @@ CAPTURE = Path(__file__).parents[2] / "data" / "captures" / "server-16g"
 
 @pytest.fixture(scope="module")
 def both():
-    """The rows of both, with names in place of numbers, and what was found beside them."""
+    """The rows of both, with names in place of numbers, and what was found apart from them."""
     out = []
     for module, name in ((perf_data, "perf.data.zst"), (perf_script, "perf.script.txt.zst")):
         trace = module.open_trace([CAPTURE / name], Context(kallsyms=CAPTURE / "kallsyms.zst"))

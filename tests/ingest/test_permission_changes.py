@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.snapshots.permission_changes import Change, read_changes
+from ingest.snapshots.permission_changes import PermissionChange, read_changes
 
 BASE = "page_offset_base=0xffff888000000000"
 TEXT = f"""\
@@ -42,9 +42,9 @@ MEMORY_END = 0x8000
 def test_changes_of_the_direct_map_with_their_stacks() -> None:
     found = read_changes(TEXT, MEMORY_END)
     assert found.changes == [
-        Change(4_104_251_000, 0, 139, 0x5865, 1, 0, 0x42, ("__change_page_attr_set_clr", "change_page_attr_set_clr", "set_memory_ro")),
-        Change(4_104_260_000, 1, 140, 0x5867, 3, 0, 0x43, ("__change_page_attr_set_clr", "set_direct_map_invalid_noflush", "secretmem_fault")),
-        Change(5_000_001_000, 1, 141, 0x7FFF, 1, 0x8000000000000003, 0, ()),
+        PermissionChange(4_104_251_000, 0, 139, 0x5865, 1, 0, 0x42, ("__change_page_attr_set_clr", "change_page_attr_set_clr", "set_memory_ro")),
+        PermissionChange(4_104_260_000, 1, 140, 0x5867, 3, 0, 0x43, ("__change_page_attr_set_clr", "set_direct_map_invalid_noflush", "secretmem_fault")),
+        PermissionChange(5_000_001_000, 1, 141, 0x7FFF, 1, 0x8000000000000003, 0, ()),
     ]  # fmt: skip
     assert (found.unplaced, found.lost) == (2, 3)
 

@@ -75,6 +75,10 @@ def test_snapshots(ingest: Callable[..., int], query: Callable[..., list[tuple[o
         ("Normal", 1048576, 3670016, 14847, [0, 0, 0, 0, 0]),
     ]
     assert query(
+        "SELECT zone, list(value ORDER BY cpu) FROM pageset WHERE moment = 'before' AND name = 'count' GROUP BY zone ORDER BY zone"
+    ) == [("DMA", [0, 0, 0, 0]), ("DMA32", [0, 510, 0, 0]), ("Normal", [4304, 2993, 3627, 3667])]
+    assert query("SELECT count(*) FROM snapshot_value WHERE name LIKE '%cpu %'") == [(0,)]
+    assert query(
         "SELECT moment::VARCHAR, value FROM snapshot_value WHERE name = 'direct_map_level2_splits' ORDER BY ALL"
     ) == [("after", 33), ("before", 5)]
     assert query(

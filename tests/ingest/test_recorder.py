@@ -164,9 +164,13 @@ def test_permission_changes_are_recorded_where_there_are_kprobes(
     ]
     text = (tmp_path / "bundle/permission_changes").read_text()
     assert ("task-3-77 [000]" if redact else "alice-77 [000]") in text
-    told = probes.read_text().splitlines()
-    assert told[0] == theirs
-    assert [line.split()[0] for line in told[2:]] == ["-:ptpool_4999999/permission_change", f"p:{mine}", f"-:{mine}"]
+    commands = probes.read_text().splitlines()
+    assert commands[0] == theirs
+    assert [line.split()[0] for line in commands[2:]] == [
+        "-:ptpool_4999999/permission_change",
+        f"p:{mine}",
+        f"-:{mine}",
+    ]
     assert list(machine.instances.iterdir()) == []
 
 
@@ -250,7 +254,7 @@ def test_what_is_missing_is_said_with_the_remedy(machine: FakeMachine, monkeypat
         with pytest.raises(UsageError) as refused:
             choose(None, tracefs)
         assert words in str(refused.value)
-        assert "perf: there is no perf" in str(refused.value)
+        assert "perf: perf is not installed" in str(refused.value)
         path.write_text(good)
     with pytest.raises(UsageError, match="mount -t tracefs"):
         choose("tracefs", Tracefs(machine.root / "proc"))
@@ -261,7 +265,7 @@ def test_without_the_rights_it_says_who_may(machine: FakeMachine, monkeypatch: p
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "iterdir", refused)
-    with pytest.raises(UsageError, match="root only") as error:
+    with pytest.raises(UsageError, match="only root may read") as error:
         choose("tracefs", Tracefs(machine.root))
     assert error.value.remedy == "run it as root (sudo)"
 

@@ -39,26 +39,25 @@ def machines() -> st.SearchStrategy[Machine]:
 
 
 GFPS = {0: "none", 0xCC0: "GFP_KERNEL", 0xDC0: "GFP_KERNEL|__GFP_ZERO", 0x40CC1: "GFP_KERNEL|__GFP_COMP|0x1"}
+WHAT = (
+    "alloc",
+    "alloc",
+    "alloc",
+    "free",
+    "batched",
+    "zone_locked",
+    "stack",
+    "stack",
+    "other",
+    "discarded",
+    "page",
+    "lost",
+)
 ENTRIES = st.lists(
     st.builds(
         Entry,
         ts=st.sampled_from([0, 1, 1000, (1 << 27) - 1, 1 << 27, 1 << 40]),  # after the entry before it
-        what=st.sampled_from(
-            [
-                "alloc",
-                "alloc",
-                "alloc",
-                "free",
-                "batched",
-                "zone_locked",
-                "stack",
-                "stack",
-                "other",
-                "discarded",
-                "page",
-                "lost",
-            ]
-        ),
+        what=st.sampled_from(WHAT),
         pid=st.sampled_from([0, 1, 2, 77, 40000, 5]),
         context=st.integers(0, 3),
         pfn=st.sampled_from([-1, 0, 1, 0xFFFFF]),
@@ -361,12 +360,12 @@ def circle() -> bytes:
 PAGE_POINTERS = [Machine().format(name).replace("unsigned long pfn", "struct page * page") for name in Machine().ids]
 DAMAGE = {
     "version": (replaced(b"tracing7", b"tracing8"), "version 8"),
-    "cut header": (small().write("6")[:300], "are not there"),
+    "cut header": (small().write("6")[:300], "should follow are missing"),
     "no events": (small(cpus={}).write("7"), "no events"),
     "latency": (small().write("6").replace(b"flyrecord", b"latency  "), "latency tracer"),
     "circle": (circle(), "in a circle"),
     "compression": (small().write("7-zstd").replace(b"zstd\0", b"lzip\0"), "compressed with lzip"),
-    "no formats": (small(formats=[]).write("7"), "no page-allocation events are described"),
+    "no formats": (small(formats=[]).write("7"), "it describes no page-allocation events"),
     "page pointers": (small(formats=PAGE_POINTERS).write("6"), "struct page"),
     "page size": (small(Machine(page=4096 + 8), cpus={0: bytes(8192)}).write("7"), "impossible page size"),
     "header_page": (replaced(b"u64 timestamp;\toffset:0", b"u64 timestamp;\toffset:4"), "header_page"),

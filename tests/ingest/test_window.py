@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ingest.formats.text import scan
-from ingest.ownership import Pages, class_code
+from ingest.ownership import PageOwners, class_code
+from ingest.trace import MAX_PFN, ROW
 from ptpool.vocabulary import KIND_ALLOC
 
 Query = Callable[..., list[tuple[object, ...]]]
@@ -100,9 +100,9 @@ def test_against_a_count_of_the_trace(ingest: Callable[..., int], query: Query) 
 
 
 def test_memory_does_not_follow_the_highest_page() -> None:
-    rows = np.zeros(2, scan.ROW)
-    rows["kind"], rows["pfn"] = KIND_ALLOC, (1, scan.MAX_PFN - 1)
-    pages = Pages()
+    rows = np.zeros(2, ROW)
+    rows["kind"], rows["pfn"] = KIND_ALLOC, (1, MAX_PFN - 1)
+    pages = PageOwners()
     pages.follow(rows, np.full(2, class_code("other", None, None), np.uint8), 0, 1)
     assert pages.states.nbytes < 1 << 20
 

@@ -9,7 +9,7 @@ from ptpool.vocabulary import UNMOVABLE
 from replay.kernel import direct_map as maps
 from replay.kernel.compaction import isolate_freepages_block
 from replay.kernel.mmzone import USED, WMARK_MIN
-from replay.machine.machine import Machine
+from replay.machine.state import State
 from replay.strategies.buddy_reserve import REFILL_TABLES, BuddyReserve
 from replay.strategies.reserve_block import ReserveBlock
 
@@ -66,8 +66,7 @@ def test_what_is_split_serves_with_all_that_is_free_in_it():
 @pytest.mark.parametrize(("least", "taken"), [(0, [[4, 1], [6, 0]]), (9, [[4, 1]]), (10, [])])
 def test_what_is_free_in_a_pageblock_is_isolated_down_to_the_min_watermark(least, taken):
     """Pages 4, 5 and 6 of twelve that are free; a chunk is taken where more than the watermark and itself are."""
-    machine = Machine(machine_of(16, free=[page % 4 != 3 for page in range(16)]), demand_of([]), TOY)
-    a = machine.allocator
+    a = State(machine_of(16, free=[page % 4 != 3 for page in range(16)]), demand_of([]), TOY).allocator
     a.wmark[:, WMARK_MIN] = least
     found = np.empty((4, 2), np.int64)
     count = isolate_freepages_block(a, 4, found)
@@ -109,10 +108,10 @@ def test_a_block_too_many_goes_back_when_tables_are_freed():
         )
         for spare in (1, 100)
     )
-    assert few.view.cached < 12
-    assert all_of_them.view.cached >= 40
+    assert few.state.view.cached < 12
+    assert all_of_them.state.view.cached >= 40
     assert metrics(few)["splits_2m"] == metrics(all_of_them)["splits_2m"] == 0
-    assert metrics(few)["shrunk_pages"] == all_of_them.view.cached - few.view.cached
+    assert metrics(few)["shrunk_pages"] == all_of_them.state.view.cached - few.state.view.cached
     assert_consistent(few)
 
 
@@ -126,7 +125,7 @@ def test_the_shrinker_never_splits_and_leaves_what_it_has_to():
     assert values["shrunk_pages"] > 0
     assert values["splits_2m"] == 0
     assert values["unplaced_allocations"] == 0
-    assert machine.view.cached >= TOY.keep
+    assert machine.state.view.cached >= TOY.keep
     assert_consistent(machine)
 
 

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from ptpool.cli import run
 from ptpool.errors import UsageError
+from ptpool.statistics import median_rank
 from ptpool.warehouse import open_warehouse
-from replay.calibrate import conversion, direct_map, host, penalty, profile, regions, store
+from replay.calibrate import conversion, host, penalty, profile, regions, store
 from replay.calibrate.chase import chase
-from replay.calibrate.estimate import estimate, rank
+from replay.calibrate.estimate import estimate
 from replay.profiles.costs import built_in, cost_profile
 
 MACHINE = {"cpu": "Toy 9000", "cpus": 4, "arch": "x86_64", "kernel": "6.18.0", "memory_bytes": 1 << 33}
@@ -25,7 +26,8 @@ def test_the_interval_is_the_narrowest_that_holds_the_median(n):
     def missed(k):  # both sides: fewer than k of n fair coins show heads, or more than n - k
         return sum(math.comb(n, i) for i in range(n + 1) if i < k or i > n - k) / 2**n
 
-    assert missed(rank(n)) <= 0.05 < missed(rank(n) + 1)
+    rank = median_rank(n) + 1
+    assert missed(rank) <= 0.05 < missed(rank + 1)
 
 
 @given(st.lists(st.floats(0, 1e9), min_size=1, max_size=40))
@@ -195,7 +197,7 @@ def test_the_profile_is_a_cost_profile_with_the_measured_flush(found, tmp_path):
     assert cost_profile(str(path)).of("x86_64").flush_ns(4) + 500 == pytest.approx(5600)  # what was measured comes out
 
 
-def test_files_are_beside_each_other_and_the_warehouse_keeps_the_latest(found, tmp_path):
+def test_files_are_next_to_each_other_and_the_warehouse_keeps_the_latest(found, tmp_path):
     written = store.write(found, store.target(tmp_path / "toy.toml"))
     assert {path.name for path in written} == {path.name for path in tmp_path.iterdir()} == {
         "toy.toml", "toy.csv", *(f"toy-{name}.{suffix}" for name in ("penalty", "conversion") for suffix in ("svg", "png"))
@@ -289,49 +291,3 @@ def test_the_default_place_is_the_users_configuration(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     assert store.target(None) == tmp_path / "ptpool" / "calibration.toml"
     assert Path(tmp_path / "ptpool").is_dir()
-
-
-def test_work_is_done_on_either_map_in_turn_and_the_map_is_put_back(tmp_path, monkeypatch):
-    switch = tmp_path / "pages"
-    switch.write_text("large\n", encoding="utf-8")
-    now, seen = [0], []
-
-    def work():
-        seen.append(switch.read_text(encoding="utf-8"))
-        now[0] += {"large": 10_000, "4K": 11_200}[seen[-1]] + len(seen)  # and it gets slower all the time
-
-    monkeypatch.setattr(direct_map.time, "perf_counter_ns", lambda: now[0])
-    (found,) = direct_map.compare({"work": work}, lambda share: None, switch)
-    assert found.slower_pct.median == pytest.approx(12, abs=0.1)
-    assert seen[:8] == ["4K", "4K", "large", "large", "large", "large", "4K", "4K"]
-    assert switch.read_text(encoding="utf-8") == "large"
-    rows = [(v.quantity, v.unit, v.page_bytes, v.workload) for v in profile.of_workloads([found])]
-    assert rows == [("workload", unit, page, "work") for unit, page in (("ns", 4096), ("ns", 1 << 21), ("%", 1 << 21))]
-
-
-def test_the_map_is_put_back_when_the_work_fails(tmp_path):
-    switch = tmp_path / "pages"
-    switch.write_text("large", encoding="utf-8")
-
-    def work():
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        direct_map.compare({"work": work}, lambda share: None, switch)
-    assert switch.read_text(encoding="utf-8") == "large"
-
-
-def test_without_the_module_the_direct_map_stays_as_it_is(tmp_path):
-    (tmp_path / "pages").write_text("other", encoding="utf-8")
-    for path, words in ((tmp_path / "missing", "not loaded"), (tmp_path / "pages", "not the switch")):
-        with pytest.raises(UsageError, match=words) as refused:
-            direct_map.check(path)
-        assert "direct_map.c" in refused.value.remedy
-    (tmp_path / "pages").write_text("large\n", encoding="utf-8")
-    direct_map.check(tmp_path / "pages")
-
-
-def test_workloads_run():
-    with direct_map._reads(1 << 20) as reads:
-        reads()
-    direct_map._programs()

@@ -20,6 +20,7 @@ from replay.contract.strategy import PoolView
 from replay.kernel import direct_map as maps
 from replay.machine.machine import Machine
 from replay.machine.schedule import Running, Schedule
+from replay.machine.state import State
 from replay.profiles.costs import built_in
 from replay.strategies.pba import Pba
 
@@ -37,7 +38,7 @@ class Cpus(PoolView):
         self.own = lists_at_start(steps_of(strategy, largest, change_ns, COSTS), len(think)).tolist()
         self.pages, self.last, self.now, self.running = fast.reserve, None, 0, None
         self.done = self.spent = self.refills = 0
-        self.schedule = Schedule(self)
+        self.schedule = Schedule(self, self.perform, self.ended)
         for cpu in range(len(think)):
             self.schedule.begin(Running([self.task(cpu)], cpu, cpu, cpu, "", 0, range(0)))
 
@@ -140,17 +141,16 @@ def test_as_much_waiting_as_in_a_replay(monkeypatch):
     strategy, tasks = Pba(refill_orders=(2,)), 8
     demand = demand_of([("alloc", 8 + i, 0, PGTABLE) for i in range(tasks)], tasks=range(tasks))
     demand.program.ts[:] = [0, 100, 200, 350, 2500, 2600, 9000, 9100]
-    machine = Machine(machine_of(level=maps.PTE), demand, strategy, costs=FREE)
-    machine.warm_up()
+    machine = Machine(State(machine_of(level=maps.PTE), demand, strategy, costs=FREE))
     machine.replay()
     assert machine.schedule.lock_wait_ns > 0
 
     think = np.full((tasks, 2), 1 << 40)
     think[:, 0] = demand.program.ts + 1
-    change_ns = FREE.conversion_ns(1, 0, 1, machine.start.cpus)
+    change_ns = FREE.conversion_ns(1, 0, 1, machine.state.start.cpus)
     found = simulate(steps_of(strategy, 2, change_ns, FREE), think, tasks, FREE)
     assert found.lock_wait_ns * tasks == machine.schedule.lock_wait_ns
-    assert found.refills == machine.refills
+    assert found.refills == machine.state.refills
 
 
 def one_lock(hold_ns):
@@ -173,7 +173,7 @@ def test_many_who_think_long_are_an_m_d_1_queue(load):
     cpus, hold_ns = 1000, 100
     think = np.ceil(np.random.default_rng(5).exponential(cpus * hold_ns / load, (cpus, 200))).astype(np.int64)
     found = simulate(one_lock(hold_ns), think, 150_000, FREE, skipped=20_000)
-    utilised = found.tables * hold_ns / found.elapsed_ns
+    utilised = cpus * hold_ns / (think.mean() + found.alloc_ns)  # interactive response time law
     assert utilised == pytest.approx(load, rel=0.02)
     assert found.lock_wait_ns == pytest.approx(utilised / (2 * (1 - utilised)) * hold_ns, rel=0.05)
 
@@ -222,8 +222,11 @@ def test_the_command_says_from_how_many_cpus_on(tmp_path, monkeypatch, capsys):
     assert run(["replay", "contention", "--db", str(path), "--quiet", "--json", "--rate", "50000"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert len(rows) == len(grid.VARIANTS) * len(grid.FREE_ORDERS)
-    pba = next(row for row in rows if row["strategy"] == "pba" and row["refills_of"] == "four pages")
+    pba = next(row for row in rows if row["variant"] == "pba" and row["refills_of"] == "four pages")
     assert (pba["cpus_at_1_us"], pba["cpus_at_100_us"]) == (8, 2)
-    assert {row["variant"] for row in rows} == {"", "mutex=True", "magazine_order=9"}
+    assert {row["variant"] for row in rows} == {
+        "pba", "reserve-block", "reserve-block, one refill at a time",
+        "reserve-block-percpu, four pages each", "reserve-block-percpu, a block each",
+    }  # fmt: skip
     assert run(["replay", "contention", "--db", str(path), "--capture", "other"]) == 2
     assert run(["replay", "contention", "--db", str(tmp_path / "none.duckdb")]) == 2

@@ -10,7 +10,7 @@ from toy_machine import OTHER, PGTABLE, demand_of, finished, machine_of
 from ptpool.errors import UsageError
 from replay.demand.copies import SPREAD, scaled
 from replay.demand.demand import Demand
-from replay.machine.stretch import ALLOC, FREE_EVENT, MOVE, OUTSIDE_CHANGE, Program
+from replay.demand.program import ALLOC, FREE_EVENT, MOVE, OUTSIDE_CHANGE, Program
 from replay.strategies.unprotected import Unprotected
 
 PAGES, KWORKER, FREE_MOVED = 16, 2, 99
@@ -79,7 +79,7 @@ def test_copies_take_nothing_from_what_was_in_use_before():
     start = machine_of(256, free=free)
     demand = demand_of(events, pages=8)
     machine = finished(start, scaled(demand, 4, 0, len(start.mapped)), Unprotected())
-    used = machine.allocator.kind >= 3
+    used = machine.state.allocator.kind >= 3
     assert used.sum() == 64 - 8, "the pages that the recording frees are gone, no others"
 
 

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference_direct_map import ReferenceDirectMap, ReferenceLinearMap
+from toy_machine import TOY
 
 from replay.kernel import direct_map as maps
-from replay.kernel.geometry import ARM64_4K, ARM64_16K, ARM64_64K, TOY, TOY_ARM64, X86_64, geometry_of
+from replay.kernel.geometry import ARM64_4K, ARM64_16K, ARM64_64K, X86_64, geometry_of
 
 PUDS = 3
 
@@ -67,6 +68,8 @@ def changed_alike(d, reference, script):
     agree(d, reference)
     return d
 
+
+TOY_ARM64 = TOY._replace(arm64=True, cont_pte_shift=1, cont_pmd_shift=1)
 
 kinds = st.sampled_from(["change", "collapse", "collapse to 2M", "4k"])
 bits = st.one_of(st.sampled_from([0, maps.READ_ONLY]), st.integers(0, 7))

@@ -3,10 +3,10 @@
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from toy_machine import TOY
 
 from ptpool.vocabulary import MIGRATETYPES, MOVABLE, RECLAIMABLE, UNMOVABLE
 from replay.kernel.buddy import build_free_lists
-from replay.kernel.geometry import TOY
 from replay.kernel.mmzone import USED, ZONE_NORMAL, page_allocator
 from replay.kernel.page_alloc import alloc_pages
 from replay.start.drawn_placement import PAGEBLOCK_TYPES, draw_free, draw_pageblocks

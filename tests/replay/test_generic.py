@@ -5,10 +5,10 @@ from toy_machine import KSTACK, OTHER, PGTABLE, SECRET, demand_of, finished, mac
 
 from replay.contract.permissions import SHADOW_STACK, TABLES
 from replay.demand.demand import Demand
+from replay.demand.program import ALLOC
 from replay.demand.shadow_stacks import with_shadow_stacks
 from replay.kernel import direct_map as maps
 from replay.machine import pool as pools
-from replay.machine.stretch import ALLOC
 from replay.strategies.generic import Generic, GenericSeparate
 
 TOY = {"refill_orders": (2,), "cache_order": 1}
@@ -32,7 +32,7 @@ def test_secret_memory_comes_from_the_big_pool_and_goes_back_without_a_change():
     assert values["permission_changes"] == 0  # boot's refill of the reserve left two pages of a block
     assert (values["splits_1g"], values["splits_2m"]) == (0, 0)
     assert values["ptp_live_peak"] == 0
-    assert machine.view.idle_chunks() == [(2, 1)]
+    assert machine.state.view.idle_chunks() == [(2, 1)]
     assert_consistent(machine)
 
 
@@ -61,7 +61,7 @@ def test_what_a_cache_has_too_much_of_can_serve_others():
     machine = finished(machine_of(64), demand_of(script), Generic(**TOY))
     blocks = metrics(machine)["pool_blocks_end"]
 
-    assert machine.pool.on_own[TABLES] <= 2 * 2
+    assert machine.state.pool.on_own[TABLES] <= 2 * 2
     assert blocks == metrics(finished(machine_of(64), demand_of(script[:12]), Generic(**TOY)))["pool_blocks_end"]
     assert_consistent(machine)
 
@@ -77,11 +77,13 @@ def test_separate_pools_take_a_block_for_each_kind_of_user():
 
 def test_a_kernel_stack_has_a_shadow_stack_of_one_page_with_a_permission_of_its_own():
     machine = finished(machine_of(64), demand_of([*stack(20), *stack(40), *freed(20, 4)]), Generic(**TOY))
-    attributes = [int(maps.attribute_of(machine.direct_map, page)) for page in range(64)]
+    attributes = [int(maps.attribute_of(machine.state.direct_map, page)) for page in range(64)]
     assert sum(attribute & maps.READ_ONLY != 0 for attribute in attributes) == 2
-    assert machine.pool.on_own.tolist()[2] == 1  # one is in use, and one idle
-    assert machine.pool.counts[pools.HELD] == 4
-    assert any("1 kernel shadow stacks" in line or "2 kernel shadow stacks" in line for line in _said(machine.demand))
+    assert machine.state.pool.on_own.tolist()[2] == 1  # one is in use, and one idle
+    assert machine.state.pool.counts[pools.HELD] == 4
+    assert any(
+        "1 kernel shadow stacks" in line or "2 kernel shadow stacks" in line for line in _said(machine.state.demand)
+    )
 
 
 def _said(demand: Demand):

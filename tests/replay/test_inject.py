@@ -11,7 +11,7 @@ from ptpool.errors import UsageError
 from ptpool.warehouse import open_warehouse
 from replay.demand.inject import injected
 from replay.demand.others import Place
-from replay.machine.stretch import OUTSIDE_CHANGE
+from replay.demand.program import OUTSIDE_CHANGE
 
 START = machine_of(4096, cpus=4)
 DEMAND = demand_of([("alloc", page, 0, PGTABLE) for page in range(300)])
@@ -62,21 +62,21 @@ def test_two_ends_in_two_of_the_largest_leaves_take_all_that_pba_reserves():
         assert max(values["decisions_at_once"] for values in loaded) > 1
 
 
-def test_runs_with_load_and_delayed_frees_are_runs_of_their_own(tmp_path):
+def test_runs_with_load_are_runs_of_their_own(tmp_path):
     (tmp_path / "trace.txt").write_text(
         "  sh-7 [000] ..... 4.000100: mm_page_alloc: page=1 pfn=0x100 order=0 migratetype=0 gfp_flags=GFP_KERNEL\n"
         "  sh-7 [000] ..... 6.000000: mm_page_free: page=1 pfn=0x100 order=0\n"
     )
     db = str(tmp_path / "w.duckdb")
     assert run(["ingest", "trace", str(tmp_path / "trace.txt"), "--name", "c", "--quiet", "--db", db]) == 0
-    for options in ([], ["--inject", "20", "--rcu", "delayed"]):
+    for options in ([], ["--inject", "20"]):
         arguments = ["replay", "run", "--strategy", "unprotected", "--machine", "64M", "--jobs", "1", "--quiet"]
         assert run([*arguments, *options, "--db", db]) == 0
     with open_warehouse(tmp_path / "w.duckdb") as connection:
-        rows = connection.execute("SELECT inject, rcu, assumptions FROM run ORDER BY ALL").fetchall()
+        rows = connection.execute("SELECT inject, assumptions FROM run ORDER BY ALL").fetchall()
         changes = connection.execute(
             "SELECT inject, value > 0 FROM run_metric JOIN run USING (run_id) WHERE metric = 'unkeyed_split_tables'"
         ).fetchall()
-    assert [row[:2] for row in rows] == [(0, "recorded"), (20, "delayed")]
-    assert [any(line.startswith(("Injected: ", "Delayed: ")) for line in row[2]) for row in rows] == [False, True]
+    assert [rate for rate, _ in rows] == [0, 20]
+    assert [any(line.startswith("Injected: ") for line in said) for _, said in rows] == [False, True]
     assert sorted(changes) == [(0, False), (20, True)]

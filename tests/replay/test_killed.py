@@ -150,5 +150,5 @@ def test_a_cluster_that_goes_away_is_told(sweep, swept, moment, cluster, capsys,
         thread.join()
     what, _, kept = map(str.strip, capsys.readouterr().err.splitlines())
     assert what == f"ptpool: {' '.join(cluster.options)}: {whom} of the cluster went away"
-    assert kept == f"{len(shards_in(out))} finished runs are kept in {out}: the same command goes on from there"
+    assert kept == f"{len(shards_in(out))} finished runs are kept in {out}; run the same command again to make the rest"
     goes_on(swept, command, path, out)

@@ -30,28 +30,28 @@ def played(events, *, reclaim="none", context=NOFS, start=None, last_ns=10**9):
 
 
 def kinds(machine):
-    return [kind for _, kind, _, _ in machine.incidents]
+    return [kind for _, kind, _, _ in machine.state.incidents]
 
 
 def flags(machine):
-    return {flag: int(n) for flag, n in zip(SLOW_PATH_STEPS, machine.flags[0], strict=True) if n}
+    return {flag: int(n) for flag, n in zip(SLOW_PATH_STEPS, machine.state.flags[0], strict=True) if n}
 
 
 @pytest.mark.parametrize("context", [NOFS, NOIO])
 def test_what_another_task_frees_ends_the_loop(context):
     machine = played([(0, 0, "alloc", 400), (50_000_000, 1, "free", 7)], context=context)
-    assert machine.tally.page_of[400] == 7
-    assert (kinds(machine), flags(machine), machine.stalls) == ([], {"reclaim": 1}, 1)
+    assert machine.state.tally.page_of[400] == 7
+    assert (kinds(machine), flags(machine), machine.state.stalls) == ([], {"reclaim": 1}, 1)
 
 
 def test_what_the_task_would_free_itself_comes_too_late():
     """Its events wait for the request, which is left out when the recording ends."""
     machine = played([(0, 0, "alloc", 400), (50_000_000, 0, "free", 7)])
-    assert machine.tally.page_of[400] == -1
+    assert machine.state.tally.page_of[400] == -1
     assert kinds(machine) == ["livelock"]
-    assert machine.incidents[0][0] >= 10**9
+    assert machine.state.incidents[0][0] >= 10**9
     assert flags(machine) == {"reclaim": 1}, "not NULL, which is not what it gets"
-    assert machine.tally.page_of[7] == -1, "freed after all"
+    assert machine.state.tally.page_of[7] == -1, "freed after all"
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_others_kill_or_get_null_at_once(context, kind, flag):
     start.allocator.zones[0, 2] = 0  # a zone that every request may use
     machine = played([(0, 0, "alloc", 400), (50_000_000, 1, "free", 7)], context=context, start=start)
     assert (kinds(machine), flags(machine)[flag]) == (kind, 1)
-    assert machine.tally.page_of[400] == -1
+    assert machine.state.tally.page_of[400] == -1
 
 
 def test_kswapd_helps_where_direct_reclaim_may_not(monkeypatch):
@@ -79,7 +79,7 @@ def test_kswapd_helps_where_direct_reclaim_may_not(monkeypatch):
     start.allocator.wmark[0, [WMARK_LOW, WMARK_HIGH]] = 4, 8
     woken = played([(0, 0, "alloc", 400)], reclaim="moderate", context=NOIO | WAKES_KSWAPD, start=start)
     alone = played([(0, 0, "alloc", 400)], reclaim="moderate", context=NOIO, start=start)
-    direct, kswapd = (woken.reclaim.done[by] for by in ("reclaimed", "kswapd"))
+    direct, kswapd = (woken.state.reclaim.done[by] for by in ("reclaimed", "kswapd"))
     assert (direct, kswapd > 0, kinds(woken)) == (0, True, [])
     assert kinds(alone) == ["livelock"]
 
@@ -92,8 +92,8 @@ def test_kswapd_is_woken_in_every_round(monkeypatch):
     start.allocator.wmark[0] = 2, 2, 4
     events = [(0, 0, "alloc", 400), (20_000_000, 1, "alloc", 401), (30_000_000, 1, "free", 7)]
     machine = played(events, reclaim="moderate", context=[NOIO | WAKES_KSWAPD, KERNEL | MEMALLOC, KERNEL], start=start)
-    assert (machine.tally.page_of[400] >= 0, machine.tally.page_of[401], kinds(machine)) == (True, -1, [])
-    assert machine.reclaim.done == {"reclaimed": 0, "kswapd": 1}
+    assert (machine.state.tally.page_of[400] >= 0, machine.state.tally.page_of[401], kinds(machine)) == (True, -1, [])
+    assert machine.state.reclaim.done == {"reclaimed": 0, "kswapd": 1}
 
 
 @settings(max_examples=60, deadline=None)
@@ -107,11 +107,11 @@ def test_as_many_are_served_as_there_are_frees_of_others(requests, frees, contex
     events = [(ns, 1 + n, "alloc", 400 + n) for n, ns in enumerate(requests)]
     events += [(ns, 0, "free", n) for n, ns in enumerate(frees)]
     machine = played(events, context=context)
-    served = int((machine.tally.page_of[400:406] >= 0).sum())
+    served = int((machine.state.tally.page_of[400:406] >= 0).sum())
     assert served == min(len(requests), len(frees))
     assert kinds(machine) == ["livelock"] * (len(requests) - served)
-    assert machine.failures[0] == len(requests) - served
-    free = (machine.allocator.kind < USED).sum()
+    assert machine.state.failures[0] == len(requests) - served
+    free = (machine.state.allocator.kind < USED).sum()
     assert free == len(frees) - served
     assert_consistent(machine)
-    assert np.all(machine.tally.busy == 0)
+    assert np.all(machine.state.tally.busy == 0)

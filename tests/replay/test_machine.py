@@ -43,15 +43,15 @@ def test_any_program_leaves_consistent_accounts(strategy, script, level, pages, 
     demand.program.cpu[:] = demand.program.task % 2
     machine = finished(start, demand, strategy)
 
-    assert not machine.tally.busy.any()
-    assert not machine.tally.pending.any()
+    assert not machine.state.tally.busy.any()
+    assert not machine.state.tally.pending.any()
     assert not machine.schedule.in_flight
 
     assert_consistent(machine)
     values = metrics(machine)
     placed = values["ptp_allocs"] + values["ptp_nulls"]
-    assert values["ptp_live_start"] == (3 - machine.missing_start if warm else 0)
-    assert placed <= sum(1 for op, _, _, consumer in script if op == "alloc" and consumer == PGTABLE) or not warm
+    assert values["ptp_live_start"] == (3 - machine.baseline.not_supplied if warm else 0)
+    assert placed <= sum(1 for op, _, _, consumer in script if op == "alloc" and consumer == PGTABLE)
 
 
 @pytest.mark.parametrize("name", sorted(strategies()))
@@ -86,7 +86,7 @@ def test_reserve_block_by_hand():
     assert (values["splits_1g"], values["splits_2m"]) == (0, 0)
     assert values["refills"] == 1
     assert values["reserve_pages_min"] == 2
-    assert machine.pool.counts[pools.CACHED] == 5
+    assert machine.state.pool.counts[pools.CACHED] == 5
     assert values["permission_changes"] == 1
     assert values["pages_permission_changed"] == 4
 
@@ -117,7 +117,7 @@ def test_secret_memory_splits_for_every_strategy_and_for_none_on_a_4k_map():
 
 def test_a_freed_secret_page_is_ordinary_again():
     machine = finished(machine_of(64), demand_of([("alloc", 1, 0, SECRET), ("free", 1, 0, OTHER)]), Unprotected())
-    attributes = {int(maps.attribute_of(machine.direct_map, page)) for page in range(64)}
+    attributes = {int(maps.attribute_of(machine.state.direct_map, page)) for page in range(64)}
     assert attributes == {0, maps.NOT_GLOBAL}  # but for the global bit, which the kernel does not give back
 
 
@@ -139,7 +139,7 @@ def test_tables_of_an_all_4k_map_take_memory():
     tables = 256 // 4 + 256 // 16
     assert metrics(mapped)["table_pages_direct_map"] == tables
     assert (
-        plain.allocator.free_pages[0] - mapped.allocator.free_pages[0]
+        plain.state.allocator.free_pages[0] - mapped.state.allocator.free_pages[0]
         == tables - metrics(plain)["table_pages_direct_map"]
     )
 
@@ -151,13 +151,13 @@ def test_a_pool_without_memory_refuses_and_says_so():
 
     assert values["ptp_nulls"] == 3  # four pages, two of them reserved
     assert values["unplaced_allocations"] == 3
-    assert {kind for _, kind, _, _ in machine.incidents} == {"ptp_null", "oom_kill"}
+    assert {kind for _, kind, _, _ in machine.state.incidents} == {"ptp_null", "oom_kill"}
 
 
 def test_the_flags_of_a_failed_allocation_follow_its_order():
     start = machine_of(64, free=[page % 2 == 0 for page in range(64)])
     machine = finished(start, demand_of([("alloc", 400, 2, OTHER)]), Unprotected())
-    flags = dict(zip(SLOW_PATH_STEPS, machine.flags[2].tolist(), strict=True))
+    flags = dict(zip(SLOW_PATH_STEPS, machine.state.flags[2].tolist(), strict=True))
     assert flags == {"kswapd": 0, "compact_async": 0, "reclaim": 1, "compact_sync": 1, "oom_kill": 1, "null": 0}
 
 
@@ -173,7 +173,7 @@ def test_the_shrinker_gives_whole_blocks_back_when_memory_is_short():
 
     assert values["shrunk_pages"] > 0
     assert values["shrunk_pages"] % 4 == 0
-    assert machine.pool.counts[pools.CACHED] >= TOY_PBA.unshrinkable
+    assert machine.state.pool.counts[pools.CACHED] >= TOY_PBA.unshrinkable
     assert values["unplaced_allocations"] == 0
     assert_consistent(machine)
 
@@ -184,9 +184,9 @@ def test_what_the_warm_up_could_not_supply_is_not_counted_as_a_failure_of_the_ru
     machine = finished(start, demand_of([]), BLOCK)
     values = metrics(machine)
 
-    assert machine.missing_start > 0
+    assert machine.baseline.not_supplied > 0
     assert values["ptp_nulls"] == 0
-    assert machine.incidents == []
+    assert machine.state.incidents == []
     assert any("that the strategy could not supply" in line for line in result_of(machine).assumptions)
 
 
@@ -226,7 +226,7 @@ def test_a_costly_request_enters_the_shrinker_once():
     start = machine_of(64, geometry=toy_geometry(max_order=5))
     demand = demand_of([*script, ("alloc", 300, 0, OTHER), ("alloc", 400, 5, OTHER)])
     machine = finished(start, demand, Counting(refill_orders=(2,), shrink_block_min=2, unshrinkable=4))
-    assert machine.failures[5] == 1
+    assert machine.state.failures[5] == 1
     assert len(calls) == 1
 
 
@@ -242,7 +242,7 @@ def test_a_split_that_finds_too_few_tables_gives_back_those_it_took():
     values = metrics(machine)
 
     assert (values["split_starvations"], values["splits_1g"], values["splits_2m"]) == (1, 0, 0)
-    assert machine.allocator.free_pages.sum() == 1
+    assert machine.state.allocator.free_pages.sum() == 1
     assert_consistent(machine)
 
 
@@ -268,7 +268,7 @@ def test_the_warm_up_counts_apart():
     assert values["ptp_allocs"] == 1
     assert values["splits_warm_up"] == 2  # 22 pages with the reserve: six blocks, in two 1G leaves
     assert values["splits_1g"] + values["splits_2m"] == 0
-    log = machine.direct_map.log[: machine.direct_map.counts[maps.SPLITS], 3]
+    log = machine.state.direct_map.log[: machine.state.direct_map.counts[maps.SPLITS], 3]
     assert set(log.tolist()) == {SPLIT_CAUSES.index("warm_up")}
 
 
@@ -302,7 +302,7 @@ def test_the_pool_is_refilled_before_others_split_with_its_tables():
 
     assert values["refills"] == 1
     assert values["split_starvations"] == 0
-    assert machine.pool.counts[pools.CACHED] >= BLOCK.reserve
+    assert machine.state.pool.counts[pools.CACHED] >= BLOCK.reserve
 
 
 def test_the_shrinker_stops_where_a_whole_block_would_leave_too_few():
@@ -311,7 +311,7 @@ def test_the_shrinker_stops_where_a_whole_block_would_leave_too_few():
     machine = finished(machine_of(64), demand_of(script), replace(TOY_PBA, reserve=2, unshrinkable=1))
     values = metrics(machine)
 
-    assert machine.pool.counts[pools.CACHED] == 4
+    assert machine.state.pool.counts[pools.CACHED] == 4
     assert values["shrunk_pages"] == 0
 
 

@@ -12,9 +12,9 @@ from ptpool.cli import run
 from ptpool.warehouse import capture_row, open_warehouse
 from replay.demand.demand import load_demand
 from replay.demand.others import GUESS, Asked, Place, attributes
+from replay.demand.program import OUTSIDE_CHANGE
 from replay.kernel import direct_map as maps
 from replay.machine.results import result_of
-from replay.machine.stretch import OUTSIDE_CHANGE
 from replay.strategies.ctor_naive import CtorNaive
 from replay.strategies.pte_mapped import PteMapped
 from replay.strategies.unprotected import Unprotected
@@ -32,9 +32,9 @@ def demand_with(events, asked):
 
 def read_only(machine):
     """Pages that are, by number."""
-    level = np.repeat(machine.direct_map.level, 4)
-    assert (level[machine.direct_map.attr_pte != 0] == maps.PTE).all()
-    return np.flatnonzero((machine.direct_map.attr_pte & maps.READ_ONLY) != 0).tolist()
+    level = np.repeat(machine.state.direct_map.level, 4)
+    assert (level[machine.state.direct_map.attr_pte != 0] == maps.PTE).all()
+    return np.flatnonzero((machine.state.direct_map.attr_pte & maps.READ_ONLY) != 0).tolist()
 
 
 @pytest.mark.parametrize(
@@ -59,8 +59,8 @@ def test_a_recorded_change_lies_where_its_pages_are_now():
     events = [("alloc", 100, 0, OTHER), ("alloc", 90, 0, OTHER), ("alloc", 101, 0, OTHER), ("alloc", 102, 0, OTHER)]
     events += [("alloc", 103, 0, OTHER), ("change", 100, 0, OTHER)]
     machine = finished(machine_of(PAGES), demand_with(events, SHORT), Unprotected())
-    assert read_only(machine) == sorted(machine.tally.page_of[[100, 101, 102]].tolist())
-    assert machine.tally.page_of[90] not in read_only(machine)
+    assert read_only(machine) == sorted(machine.state.tally.page_of[[100, 101, 102]].tolist())
+    assert machine.state.tally.page_of[90] not in read_only(machine)
 
 
 def test_pages_without_a_name_lie_at_their_recorded_place():
@@ -73,7 +73,7 @@ def test_page_tables_are_left_alone_and_what_is_nowhere_is_counted():
     beyond = [("change", 4000, 0, OTHER)]
     machine = finished(machine_of(PAGES), demand_with([*tables, ("change", 100, 0, OTHER), *beyond], SHORT), BLOCK)
     assert read_only(machine) == []
-    assert machine.changes_left_out == 2
+    assert machine.state.changes_left_out == 2
 
 
 def test_a_drawn_range_is_its_longest_piece_without_page_tables():
@@ -81,9 +81,11 @@ def test_a_drawn_range_is_its_longest_piece_without_page_tables():
     events = [("alloc", page, 0, PGTABLE) for page in (100, 101, 102)] + [("free", 101, 0, OTHER)]
     asked = Asked(Place.DRAWN, 8, maps.READ_ONLY, 0)
     machine = finished(machine_of(PAGES), demand_with([*events, ("change", 0, 0, OTHER)], asked), Unprotected())
-    assert machine.tally.page_of[[100, 102]].tolist() == [0, 2]
+    assert machine.state.tally.page_of[[100, 102]].tolist() == [0, 2]
     assert read_only(machine) == [3]
-    assert [int(maps.attribute_of(machine.direct_map, page)) for page in range(8)] == [0] * 3 + [maps.READ_ONLY] * 5
+    assert [int(maps.attribute_of(machine.state.direct_map, page)) for page in range(8)] == [0] * 3 + [
+        maps.READ_ONLY
+    ] * 5
 
 
 @pytest.mark.parametrize("strategy", SMALL, ids=lambda strategy: f"{type(strategy).__name__}-{strategy.pgd}")
@@ -104,7 +106,7 @@ def test_a_two_ended_range_takes_one_to_four_tables_of_every_strategy(strategy, 
     splits = result_of(machine).tables["split"].to_pylist()
     assert sum(128 <= split["pfn"] < 160 for split in splits) == tables  # others: of what a refill took for it
     assert values["split_starvations"] == 0
-    by_buddy = int(machine.tally.attempts[0]) - int(machine.refill_attempts[0, 0])
+    by_buddy = int(machine.state.tally.attempts[0]) - int(machine.state.refill_attempts[0, 0])
     assert values["unkeyed_split_tables"] == by_buddy
     assert by_buddy in (0, tables)
 

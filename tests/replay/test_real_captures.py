@@ -14,7 +14,7 @@ from replay.demand.copies import scaled
 from replay.demand.demand import load_demand
 from replay.demand.inject import injected
 from replay.kernel.geometry import X86_64
-from replay.machine.machine import Machine
+from replay.machine.state import State
 from replay.start.recorded_machine import recorded_machine
 
 CAPTURES = Path(__file__).parents[2] / "data" / "captures"
@@ -43,8 +43,8 @@ def test_free_blocks_at_the_start_are_those_of_buddyinfo(warehouse, name):
         capture = capture_row(connection, name)
         machine = recorded_machine(connection, capture, load_demand(connection, capture))
     predicted = {
-        (zone, order): int(machine.allocator.nr_free[place, order])
-        for place, zone in enumerate(("DMA", "DMA32", "Normal")[: len(machine.allocator.zones)])
+        (zone, order): int(machine.state.allocator.nr_free[place, order])
+        for place, zone in enumerate(("DMA", "DMA32", "Normal")[: len(machine.state.allocator.zones)])
         for order in range(X86_64.max_order + 1)
     }
     recorded = rows(
@@ -160,7 +160,7 @@ def test_recorded_split_tables_are_not_counted_twice(warehouse):
     ((unseen,),) = rows(
         warehouse,
         """SELECT list_filter(assumptions, lambda a: a LIKE 'Added: % without an event%')[1] FROM run
-           JOIN strategy_summary USING (run_id) WHERE capture = 'server-16g' AND run.strategy = 'unprotected'""",
+           JOIN strategy_summary USING (run_id) WHERE capture = 'server-16g' AND run.state.strategy = 'unprotected'""",
     )
     added = int(unseen.split()[1].replace(",", ""))
     assert allocs == tables
@@ -269,12 +269,12 @@ def test_what_compiled_code_is_given_has_the_declared_types(warehouse):
     """Compiled functions look at classes only (ptpool.compiled): every array has to be what its field says, in C order."""
     with open_warehouse(warehouse) as connection:
         capture = capture_row(connection, "sharedmem-frag-1g")
-        once, late = load_demand(connection, capture), load_demand(connection, capture, "delayed")
+        once = load_demand(connection, capture)
         start = recorded_machine(connection, capture, once)
-    machine = Machine(start, once, strategies()["buddy-reserve"].factory(), "moderate")
+    machine = State(start, once, strategies()["buddy-reserve"].factory(), "moderate")
     more = injected(scaled(once, 2, 0, len(start.mapped)), 10, start, 0)
     state = machine.allocator, machine.direct_map, machine.pool, machine.tally
-    for given in (once.program, late.program, more.program, *state):
+    for given in (once.program, more.program, *state):
         declared = get_type_hints(type(given))
         for name, array in given._asdict().items():
             if isinstance(array, np.ndarray):

@@ -12,14 +12,16 @@ from toy_runs import BLOCK, SMALL, TOY_PBA, events
 
 from ptpool.errors import UsageError
 from ptpool.vocabulary import MOVABLE, SLOW_PATH_STEPS, UNMOVABLE
-from replay.kernel.compaction import WHOLE, shrink_zone
+from replay.kernel.compaction import SHARE_PARTS, shrink_zone
 from replay.kernel.gfp import MAY_FS, MAY_IO, NORETRY, WAKES_KSWAPD
 from replay.kernel.mmzone import BARREN, FREE, ON_PCP, USED, WMARK_HIGH, WMARK_LOW
 from replay.kernel.page_alloc import alloc_pages
 from replay.kernel.per_cpu import drain_all_pages
-from replay.machine.machine import Machine, reclaim, stretch
+from replay.machine import reclaim
 from replay.machine.reclaim import variants
 from replay.machine.results import result_of
+from replay.machine.state import State
+from replay.machine.tally import UNKNOWN_FREES
 from replay.strategies.full_reserve import FullReserve
 from replay.strategies.self_split import SelfSplit
 from replay.strategies.unprotected import Unprotected
@@ -29,7 +31,7 @@ VARIANTS = ("none", "moderate", "optimistic")
 
 
 def flags_of(machine, order):
-    return {flag: int(n) for flag, n in zip(SLOW_PATH_STEPS, machine.flags[order], strict=True) if n}
+    return {flag: int(n) for flag, n in zip(SLOW_PATH_STEPS, machine.state.flags[order], strict=True) if n}
 
 
 def with_request(demand, *, migratetype=None, context=None):
@@ -58,7 +60,7 @@ def checkered(pages=64):
 def test_reclaim_alone_makes_a_small_block(variant, served, flags):
     """A round of reclaim frees 16 or 32 of the 32 pages in use, on both sides of free ones: blocks of four come of it."""
     machine = finished(checkered(), demand_of([("alloc", 400, 2, OTHER)]), Unprotected(), variant)
-    assert (machine.tally.page_of[400] >= 0) == served
+    assert (machine.state.tally.page_of[400] >= 0) == served
     assert flags_of(machine, 2) == flags
     assert metrics(machine)["stalls"] == 1
 
@@ -68,11 +70,11 @@ def test_compaction_moves_what_reclaim_may_not_free(monkeypatch):
     keeps = replace(variants()["optimistic"], reclaimable=0.0)
     monkeypatch.setitem(variants(), "optimistic", keeps)
     machine = finished(checkered(), demand_of([("alloc", 400, 2, OTHER)]), Unprotected(), "optimistic")
-    page_of = machine.tally.page_of
+    page_of = machine.state.tally.page_of
     assert flags_of(machine, 2) == {"reclaim": 1, "compact_sync": 1}
     assert page_of[400:404].tolist() == [0, 1, 2, 3]
     assert (page_of[1], page_of[3], page_of[5]) == (62, 60, 5)  # the pages of names 1 and 3 went to the end
-    assert machine.reclaim.done == {"reclaimed": 0, "moved": 2, "compacted": 1}
+    assert machine.state.reclaim.done == {"reclaimed": 0, "moved": 2, "compacted": 1}
     assert_consistent(machine)
 
 
@@ -80,7 +82,7 @@ def test_asynchronous_compaction_comes_first_for_blocks_that_would_mix_pageblock
     demand = with_request(demand_of([("alloc", 400, 2, OTHER)]), migratetype=UNMOVABLE)
     machine = finished(checkered(), demand, Unprotected(), "optimistic")
     assert flags_of(machine, 2) == {"compact_async": 1}
-    assert machine.reclaim.done["reclaimed"] == 0
+    assert machine.state.reclaim.done["reclaimed"] == 0
 
 
 def test_moderate_asynchronous_compaction_keeps_to_pageblocks_of_the_same_type():
@@ -95,8 +97,8 @@ def test_compaction_does_nothing_for_requests_that_may_not_start_io(monkeypatch)
     monkeypatch.setitem(variants(), "optimistic", keeps)
     demand = with_request(demand_of([("alloc", 400, 2, OTHER)]), context=KERNEL & ~MAY_IO)
     machine = finished(checkered(), demand, Unprotected(), "optimistic")
-    assert machine.tally.page_of[400] < 0
-    assert machine.reclaim.done["moved"] == 0
+    assert machine.state.tally.page_of[400] < 0
+    assert machine.state.reclaim.done["moved"] == 0
 
 
 def test_one_unmovable_page_keeps_a_block_from_being_emptied(monkeypatch):
@@ -105,8 +107,8 @@ def test_one_unmovable_page_keeps_a_block_from_being_emptied(monkeypatch):
     start = checkered()
     start.allocator.kind[1:60:4] = USED + UNMOVABLE
     machine = finished(start, demand_of([("alloc", 400, 2, OTHER)] * 2), Unprotected(), "optimistic")
-    assert machine.tally.page_of[400] == 60
-    assert (machine.allocator.kind[1:60:4] == USED + UNMOVABLE).all()
+    assert machine.state.tally.page_of[400] == 60
+    assert (machine.state.allocator.kind[1:60:4] == USED + UNMOVABLE).all()
 
 
 @pytest.mark.parametrize(
@@ -126,9 +128,9 @@ def test_a_page_that_was_reclaimed_is_forgotten_and_its_free_unknown():
     """A full machine of 64 pages: one more has 32 reclaimed; those names' frees find nothing afterwards."""
     script = [("alloc", 400, 0, OTHER)] + [("free", page, 0, OTHER) for page in range(64)]
     machine = finished(machine_of(64, free=[False] * 64), demand_of(script), Unprotected(), "optimistic")
-    assert machine.reclaim.done["reclaimed"] == 32
-    assert machine.tally.counts[stretch.UNKNOWN_FREES] == 32
-    assert (machine.tally.page_of >= 0).sum() == 1
+    assert machine.state.reclaim.done["reclaimed"] == 32
+    assert machine.state.tally.counts[UNKNOWN_FREES] == 32
+    assert (machine.state.tally.page_of >= 0).sum() == 1
     said = " ".join(result_of(machine).assumptions)
     assert "Reclaimed: 32 pages by direct reclaim and 0 by kswapd" in said
     assert "32 frees of pages that nothing had allocated" in said
@@ -142,10 +144,10 @@ def test_where_reclaim_is_modelled_recorded_reclaim_frees_nothing_that_it_could(
     script = [("reclaim", 1, 0, OTHER), ("reclaim", 3, 0, OTHER), ("free", 1, 0, OTHER)]
     machine = finished(start, demand_of(script), Unprotected(), variant)
     stays = variant != "none"
-    assert (machine.allocator.kind[1] == IN_USE) == stays
-    assert machine.allocator.kind[3] in (FREE, ON_PCP)
-    assert machine.tally.page_of[[1, 3]].tolist() == [-1, -1]
-    assert machine.tally.counts[stretch.UNKNOWN_FREES] == 1  # the second free of page 1
+    assert (machine.state.allocator.kind[1] == IN_USE) == stays
+    assert machine.state.allocator.kind[3] in (FREE, ON_PCP)
+    assert machine.state.tally.page_of[[1, 3]].tolist() == [-1, -1]
+    assert machine.state.tally.counts[UNKNOWN_FREES] == 1  # the second free of page 1
     said = result_of(machine).assumptions
     assert any("2 frees by reclaim on the recorded machine" in line and ("Left out" in line) == stays for line in said)
 
@@ -154,27 +156,27 @@ def test_where_reclaim_is_modelled_recorded_reclaim_frees_nothing_that_it_could(
 def test_moderate_reclaims_what_was_page_cache(page_cache, freed):
     """Half of 64 pages where no snapshot tells; else the share, spread over the addresses as evenly as it comes."""
     start = replace(machine_of(64, free=[False] * 64), page_cache=page_cache)
-    state = Machine(start, demand_of([]), Unprotected(), "moderate").reclaim
-    assert state.direct(0, KERNEL) + state.direct(0, KERNEL) == freed
-    assert state.direct(0, KERNEL & ~MAY_IO) == 0
+    reclaim = State(start, demand_of([]), Unprotected(), "moderate").reclaim
+    assert reclaim.direct(0, KERNEL) + reclaim.direct(0, KERNEL) == freed
+    assert reclaim.direct(0, KERNEL & ~MAY_IO) == 0
 
 
 @pytest.mark.parametrize("named", [True, False])
 def test_data_that_is_moved_does_not_become_reclaimable(named, monkeypatch):
     """All that can be is reclaimed; then compaction moves what is left, to addresses where it could have been, too."""
     monkeypatch.setitem(variants(), "optimistic", replace(variants()["optimistic"], reclaimable=0.5, page_cache=False))
-    machine = Machine(machine_of(64, free=[False] * 64), demand_of([]), Unprotected(), "optimistic")
+    state = State(machine_of(64, free=[False] * 64), demand_of([]), Unprotected(), "optimistic")
     if not named:
-        machine.tally.page_of[:] = machine.tally.name_of[:] = -1
-    while machine.reclaim.direct(0, KERNEL):
+        state.tally.page_of[:] = state.tally.name_of[:] = -1
+    while state.reclaim.direct(0, KERNEL):
         pass
-    drain_all_pages(machine.allocator)
-    before = set(np.flatnonzero(machine.allocator.kind == IN_USE))
-    assert all(machine.reclaim.compact(0, 3, MOVABLE, KERNEL, sync=True) for _ in range(2))
-    arrived = set(np.flatnonzero(machine.allocator.kind == IN_USE)) - before
+    drain_all_pages(state.allocator)
+    before = set(np.flatnonzero(state.allocator.kind == IN_USE))
+    assert all(state.reclaim.compact(0, 3, MOVABLE, KERNEL, sync=True) for _ in range(2))
+    arrived = set(np.flatnonzero(state.allocator.kind == IN_USE)) - before
     assert any((int(page) * 2654435761 & 0xFFFFFFFF) >> 16 < 1 << 15 for page in arrived)
-    machine.allocator.zone_state[:, BARREN] = 0
-    assert machine.reclaim.direct(0, KERNEL) == 0
+    state.allocator.zone_state[:, BARREN] = 0
+    assert state.reclaim.direct(0, KERNEL) == 0
 
 
 @pytest.mark.parametrize(("variant", "freed"), [("none", 0), ("moderate", 10), ("optimistic", 10)])
@@ -186,10 +188,10 @@ def test_kswapd_reclaims_up_to_the_high_watermark_when_it_has_been_woken(variant
     demand.program.context[:] |= WAKES_KSWAPD
     demand.program.ts[5] = 60_000_000
     machine = finished(start, replace(demand, last_ns=60_000_001), Unprotected(), variant)
-    assert machine.kswapd_wakes()[0] == 1
-    assert machine.reclaim.done["kswapd"] == freed
+    assert machine.state.kswapd_wakes()[0] == 1
+    assert machine.state.reclaim.done["kswapd"] == freed
     if freed:
-        a = machine.allocator
+        a = machine.state.allocator
         assert (a.kind == FREE).sum() + (a.kind == ON_PCP).sum() == 12 - 5 + freed + 1
 
 
@@ -200,7 +202,7 @@ def test_after_failures_moderate_compaction_is_put_off(monkeypatch):
     tried = []
     real = reclaim.compact_zone
     monkeypatch.setattr(reclaim, "compact_zone", lambda *args: tried.append(1) or real(*args))
-    state = finished(start, demand_of([]), Unprotected(), "moderate").reclaim
+    state = finished(start, demand_of([]), Unprotected(), "moderate").state.reclaim
     done = []
     for _ in range(7):
         state.compact(0, 2, MOVABLE, KERNEL, sync=True)
@@ -243,7 +245,7 @@ def test_any_program_conserves_pages_and_keeps_what_cannot_be_moved(
     demand.program.context[demand.program.context > 0] &= ~np.uint16(without)  # GFP_NOFS, GFP_NOIO: they loop
     machine = finished(start, demand, strategy, variant)
     assert_consistent(machine, tables_of_pool=not isinstance(strategy, FullReserve))
-    a, t = machine.allocator, machine.tally
+    a, t = machine.state.allocator, machine.state.tally
     for page in set(pinned) - freed:
         assert a.kind[page] == USED + UNMOVABLE
         assert t.page_of[page] == page
@@ -269,7 +271,7 @@ def test_optimistic_serves_at_least_as_many_pages_as_none(orders, used, migratet
     demand = with_request(demand_of(script), migratetype=migratetype)
     start = machine_of(64, free=[not used >> page & 1 for page in range(64)])
     none, optimistic = (finished(start, demand, strategy, variant) for variant in ("none", "optimistic"))
-    assert optimistic.failures.sum() <= none.failures.sum()
+    assert optimistic.state.failures.sum() <= none.state.failures.sum()
     assert metrics(optimistic)["ptp_nulls"] <= metrics(none)["ptp_nulls"]
 
 
@@ -293,7 +295,7 @@ def test_a_turn_of_reclaim_that_is_left_out_would_have_found_nothing(steps):
             elif what == "m":
                 reclaim_.compact(0, max(order, 1), UNMOVABLE, KERNEL, sync=True)
             else:
-                share = WHOLE if what == "R" else WHOLE // 2
+                share = SHARE_PARTS if what == "R" else SHARE_PARTS // 2
                 freed[-1].append(int(shrink_zone(a, names, names, reclaim_._hands, 0, 0, wanted, share)))
     assert freed[0] == freed[1]
     assert (machines[0].allocator.kind == machines[1].allocator.kind).all()

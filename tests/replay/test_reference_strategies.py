@@ -30,10 +30,15 @@ from replay.contract.actions import (
 )
 from replay.contract.permissions import NOBODY, SHARED
 from replay.contract.registry import strategies
+from replay.demand.program import ALLOC, FREE_EVENT, OUTSIDE_CHANGE
 from replay.kernel import direct_map as maps
-from replay.kernel import mmzone as kinds
-from replay.machine.machine import Machine, state, stretch
+from replay.kernel.mmzone import USED
+from replay.machine import pool as pools
+from replay.machine import state
+from replay.machine.loop import DONE
+from replay.machine.machine import Machine
 from replay.machine.schedule import FOREVER
+from replay.machine.tally import UNPLACED
 
 
 class View(state._View):
@@ -60,8 +65,9 @@ class Watched(Machine):
             return (yield from type(strategy).outside(self, pool, change))
 
         told = type("Told", (type(strategy),), {"shrink": shrink, "outside": outside})
-        super().__init__(start, demand, told(**asdict(strategy)))
-        self.view = View(self)
+        watched = state.State(start, demand, told(**asdict(strategy)))
+        watched.log, watched.view = log, View(watched)
+        super().__init__(watched)
 
     def perform(self, action):
         if isinstance(action, GiveBlock):
@@ -87,14 +93,14 @@ class Watched(Machine):
                 (what, *asked, None if result is None else list(range(result.pfn, result.pfn + result.pages)))
             )
         elif what == "aside":
-            self.log.append((what, np.flatnonzero(self.allocator.kind == kinds.SPLIT_TABLE).tolist()))
+            self.log.append((what, np.flatnonzero(self.state.allocator.kind == pools.SPLIT_TABLE).tolist()))
         else:
             self.log.append((what, result))
         return result
 
     def _free_beside(self, pfn):
         """Free chunks of a pageblock."""
-        a = self.allocator
+        a = self.state.allocator
         first = pfn >> a.pageblock_order << a.pageblock_order
         heads = [page for page in range(first, first + (1 << a.pageblock_order)) if a.order[page] >= 0]
         return [list(range(page, page + (1 << int(a.order[page])))) for page in heads]
@@ -104,8 +110,8 @@ class Watched(Machine):
         while at is not None or self.schedule.horizon < FOREVER:
             if at is not None:
                 _, why = self._run(at, at + 1, 0, FOREVER)
-                if why != stretch.DONE:
-                    self._decide(at, why, int(self.demand.program.ts[at]))
+                if why != DONE:
+                    self._decide(at, why, int(self.state.demand.program.ts[at]))
                 at = None
             else:
                 self.schedule.resume()
@@ -113,8 +119,8 @@ class Watched(Machine):
 
 def pages_of(machine, recorded, order):
     """Simulated pages of recorded ones, in the pieces in which they are freed, with their kinds."""
-    here = machine.tally.page_of[recorded : recorded + (1 << order)].tolist()
-    kind = machine.allocator.kind
+    here = machine.state.tally.page_of[recorded : recorded + (1 << order)].tolist()
+    kind = machine.state.allocator.kind
     whole = here[0] >= 0 and here[0] % len(here) == 0 and here == list(range(here[0], here[0] + len(here)))
     if whole and len({int(kind[page]) for page in here}) == 1:
         return [here]
@@ -123,27 +129,27 @@ def pages_of(machine, recorded, order):
 
 def follow(machine, model, at):
     """Let the machine do an event, and the model after it."""
-    program = machine.demand.program
+    program = machine.state.demand.program
     op, recorded, order = int(program.op[at]), int(program.pfn[at]), int(program.order[at])
-    is_table = bool(machine.tally.protected[program.consumer[at]])
-    freed = [] if op == stretch.OUTSIDE_CHANGE else pages_of(machine, recorded, order)
-    kind = machine.allocator.kind.copy()
-    placed = int(machine.tally.counts[stretch.UNPLACED])
+    is_table = bool(machine.state.tally.protected[program.consumer[at]])
+    freed = [] if op == OUTSIDE_CHANGE else pages_of(machine, recorded, order)
+    kind = machine.state.allocator.kind.copy()
+    placed = int(machine.state.tally.counts[UNPLACED])
     machine.log.clear()
     machine.step(at)
     model.world.log.extend(machine.log)
     for pages in freed:
-        if kind[pages[0]] in (kinds.POOL_USED, kinds.TABLE_PLAIN, kinds.TABLE_KEYED):
+        if kind[pages[0]] in (pools.POOL_USED, pools.TABLE_PLAIN, pools.TABLE_KEYED):
             model.free(pages)
         else:
-            model.ordinary_free(pages, unmovable=kind[pages[0]] == kinds.USED)
-    if op == stretch.FREE_EVENT:
+            model.ordinary_free(pages, unmovable=kind[pages[0]] == USED)
+    if op == FREE_EVENT:
         model.after_free()
-    user = int(machine.tally.user_of[program.consumer[at]])
-    if op == stretch.ALLOC and is_table:
-        there = None if machine.tally.counts[stretch.UNPLACED] > placed else pages_of(machine, recorded, order)[0]
+    user = int(machine.state.tally.user_of[program.consumer[at]])
+    if op == ALLOC and is_table:
+        there = None if machine.state.tally.counts[UNPLACED] > placed else pages_of(machine, recorded, order)[0]
         model.table(order, there)
-    elif op == stretch.ALLOC and user != NOBODY:
+    elif op == ALLOC and user != NOBODY:
         model.refused += not model.special(None if user == SHARED else user, order)
     while model.world.log:
         entry = model.world.log.popleft()
@@ -155,25 +161,25 @@ def follow(machine, model, at):
 
 
 def assert_same(machine, model):
-    a, p = machine.allocator, machine.pool
+    a, p = machine.state.allocator, machine.state.pool
     if p.most:
         assert [listed(machine, p.head + order) for order in range(p.most + 1)] == [model.chunks[o] for o in range(3)]
     else:
         assert listed(machine, p.head) == model.idle
     own = [listed(machine, p.own_head + number) for number in range(len(p.on_own))]
     assert own == model.own + [[]] * (len(own) - len(model.own))
-    live = {page: kind != kinds.TABLE_PLAIN for page, kind in enumerate(a.kind.tolist()) if kind in _TABLES}
+    live = {page: kind != pools.TABLE_PLAIN for page, kind in enumerate(a.kind.tolist()) if kind in _TABLES}
     assert live == model.live
-    log = maps.logged(machine.direct_map)
+    log = maps.logged(machine.state.direct_map)
     assert sorted(log[:, 1:3].tolist()) == sorted([first, level] for first, level, _ in model.world.map.log)
-    assert machine.refills == model.refills
-    assert machine.shrunk == model.shrunk
-    assert machine.incident_counts.get("ptp_null", 0) == model.nulls
-    assert machine.incident_counts.get("pool_null", 0) == model.refused
-    assert machine.incident_counts.get("split_starvation", 0) == model.starved
+    assert machine.state.refills == model.refills
+    assert machine.state.shrunk == model.shrunk
+    assert machine.state.incident_counts.get("ptp_null", 0) == model.nulls
+    assert machine.state.incident_counts.get("pool_null", 0) == model.refused
+    assert machine.state.incident_counts.get("split_starvation", 0) == model.starved
 
 
-_TABLES = (kinds.POOL_USED, kinds.TABLE_PLAIN, kinds.TABLE_KEYED)
+_TABLES = (pools.POOL_USED, pools.TABLE_PLAIN, pools.TABLE_KEYED)
 
 tables = st.tuples(st.just("alloc"), st.integers(0, 30), st.just(0), st.just(PGTABLE))
 events = st.lists(
@@ -219,11 +225,9 @@ def test_the_books_agree(strategy, script, level, taken, pages):
     if strategy.boot_map_4k:
         leaves = [(page, maps.PTE) for page in range(pages)]
     model = REFERENCES[name](strategy, World(leaves))
-    machine.log.clear()
-    machine.warm_up()
     model.world.log.extend(machine.log)
     model.boot()
     model.refills = model.nulls = model.starved = model.shrunk = 0
-    for at in range(len(machine.demand.program.op)):
+    for at in range(len(machine.state.demand.program.op)):
         follow(machine, model, at)
         assert_same(machine, model)

@@ -1,5 +1,6 @@
-"""Risk under pressure: machines filled as wanted, what counts as a failure, where failures begin, and what is said of it."""
+"""Risk under pressure: how machines are filled, what counts as a failure, where failures begin, and the views on it."""
 
+import duckdb
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,28 +9,32 @@ from toy_machine import KERNEL, OTHER, PGTABLE, demand_of, machine_of
 
 from ptpool.cli import run
 from ptpool.errors import UsageError
-from ptpool.warehouse import open_warehouse
+from ptpool.statistics import median, median_rank, sign_test, wilson
+from ptpool.vocabulary import CMA, MOVABLE
+from ptpool.warehouse import create_schema, open_warehouse
+from replay.contract.strategy import parameters_json
 from replay.kernel.geometry import X86_64
 from replay.kernel.gfp import GFP_KERNEL, MAY_RECLAIM, NORETRY
-from replay.kernel.mmzone import HOLE, WMARK_MIN
-from replay.risk.estimate import failing_only, median, sooner, wilson
+from replay.kernel.mmzone import FREE_CMA, HOLE, USED, WMARK_MIN, ZONE_NORMAL
+from replay.machine.reclaim import variants
 from replay.risk.report import risk_rows
-from replay.risk.search import Draw, Found, Tried, headroom, threshold
-from replay.risk.store import write_risk
-from replay.risk.study import study
+from replay.risk.search import Draw, Thresholds, Trial, headroom, threshold
+from replay.risk.store import failing_only, write_risk
+from replay.risk.study import run_study
 from replay.risk.trial import Outcome, trial
+from replay.runs.store import write_strategies
 from replay.start.pressed_machine import (
     AS_RECORDED,
-    Wanted,
+    Target,
     fragmentation_of,
     fragmentations,
     peak_net_demand,
     pressed,
     unusable_index,
-    usable_pages,
     zones_to_fill,
 )
 from replay.strategies.freetype import Freetype
+from replay.strategies.full_reserve import FullReserve
 from replay.strategies.pba import Pba
 from replay.strategies.unprotected import Unprotected
 
@@ -46,6 +51,22 @@ def large():
     return start, demand
 
 
+def usable_pages(state, reclaimable):
+    """Free and reclaimable pages for UNMOVABLE above the min watermark, without CMA and ZONE_MOVABLE.
+
+    A zone counts as far as a GFP_KERNEL request may use it: above its lowmem reserve, too.
+    """
+    a, usable = state.allocator, 0
+    for place, (first, last, zone_class, _) in enumerate(a.zones.tolist()):
+        if zone_class <= ZONE_NORMAL:
+            types = a.block_type[np.arange(first, last + 1) >> a.pageblock_order]
+            movable = int(((a.kind[first : last + 1] == USED + MOVABLE) & (types != CMA)).sum())
+            kept = int(a.wmark[place, WMARK_MIN] + a.lowmem_reserve[place, ZONE_NORMAL])
+            free = int(a.free_pages[place] - a.zone_state[place, FREE_CMA])
+            usable += max(free + round(reclaimable * movable) - kept, 0)
+    return usable - state.page_tables_elsewhere
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     st.sampled_from(list(fragmentations().values())),
@@ -55,7 +76,7 @@ def large():
 )
 def test_a_machine_is_left_with_what_was_wanted(fragmentation, reclaimable, usable, seed):
     start, demand = large()
-    wanted = Wanted(usable, reclaimable, fragmentation)
+    wanted = Target(usable, reclaimable, fragmentation)
     assert wanted.fits(zones_to_fill(start), 40, 512)
     state = pressed(start, start, demand, wanted, seed)
     assert usable_pages(state, reclaimable) == pytest.approx(usable, abs=2)
@@ -77,7 +98,7 @@ def test_a_machine_is_left_with_what_was_wanted(fragmentation, reclaimable, usab
 def test_memory_lies_as_it_was_recorded(name):
     """A machine filled in a way, taken for the recorded one, tells the way it was filled."""
     start, demand = large()
-    filled = pressed(start, start, demand, Wanted(4000, 0.5, fragmentations()[name]), 0)
+    filled = pressed(start, start, demand, Target(4000, 0.5, fragmentations()[name]), 0)
     told = fragmentation_of(AS_RECORDED, filled)
     assert told.name == AS_RECORDED
     assert told[1:4] == tuple(unusable_index(filled.allocator, order) for order in (2, 4, 9))
@@ -86,15 +107,15 @@ def test_memory_lies_as_it_was_recorded(name):
 
 def test_only_a_snapshot_from_before_tells_how_memory_lay(tmp_path):
     capture = {"capture_id": "c", "name": "mine"}
-    said = "mine has no snapshot of its free memory from before"
+    said = "mine has no snapshot of its free memory before the recording"
     with open_warehouse(tmp_path / "w.duckdb", write=True) as connection, pytest.raises(UsageError, match=said):
-        study(connection, capture, "recorded", ((), ()), (("none",), (AS_RECORDED,), 1), 1, lambda _: None)
+        run_study(connection, capture, "recorded", ((), ()), (("none",), (AS_RECORDED,), 1), 1, lambda _: None)
 
 
 def test_pages_outside_all_zones_are_nobodys():
     start, demand = large()
     start.allocator.zones[0, 1] = PAGES - 101
-    state = pressed(start, start, demand, Wanted(2000, 0.0, fragmentations()["severe"]), 0)
+    state = pressed(start, start, demand, Target(2000, 0.0, fragmentations()["severe"]), 0)
     assert (state.allocator.kind[-100:] == HOLE).all()
     assert (state.allocator.kind[:-100] != HOLE).all()
 
@@ -142,7 +163,7 @@ def test_an_oom_kill_ends_a_trial_at_its_time():
     assert trial(pressed_toy(20), demand, Unprotected(), "none").failed is None
 
 
-def test_null_is_a_failure_only_for_those_who_rely_on_being_served():
+def test_null_is_a_failure_only_for_requests_that_rely_on_being_served():
     demand = demand_of([("alloc", 300 + page, 0, OTHER) for page in range(20)])
     for context, failed in (
         (KERNEL & ~MAY_RECLAIM, None),
@@ -171,25 +192,143 @@ def test_intervals():
     assert median(list(range(20))) == (9, 5, 14)
 
 
-def test_a_ranking_needs_enough_seeds_that_differ():
-    assert sooner([2] * 6, [1] * 6) == 1
-    assert sooner([1] * 6, [2] * 6) == -1
-    assert sooner([2] * 5, [1] * 5) == 0
-    assert sooner([2] * 6 + [0], [1] * 6 + [1]) == 0
+def test_a_failure_counts_where_unprotected_does_not_fail():
     assert failing_only([5, 3, 9], [3, 3, 4], 4) == (2, 0)
     assert failing_only([5, 3, 9], [3, 3, 4], 2) == (0, 3)
 
 
-def found_of(thresholds, tried=()) -> Found:
-    return Found(list(thresholds), 20, list(tried), {0: (0.1, 0.2, 0.3)})
+def add_capture(connection):
+    connection.execute(
+        "INSERT INTO capture BY NAME SELECT 'c' AS capture_id, 'mine' AS name, '' AS source, '' AS sha256, 'ftrace' AS format, "
+        "4096 AS page_size, 1 AS cpus, 'real' AS timing, 0 AS first_ns, 9 AS last_ns, 0 AS events, 0 AS lost_events, "
+        "false AS has_stacks, '' AS code_version"
+    )
 
 
-def test_what_was_found_is_written_once_and_told(tmp_path):
+@pytest.fixture
+def connection():
+    with duckdb.connect() as fresh:
+        create_schema(fresh)
+        add_capture(fresh)
+        yield fresh
+
+
+def put(connection, strategy, params, values, *, reclaim="none", censored=()):
+    for seed, value in enumerate(values):
+        connection.execute(
+            "INSERT INTO risk_threshold VALUES ('c', ?, ?, 'recorded', ?, 'severe', ?, ?, ?, 'oom_kill', 2, 10, 5, 4, 1)",
+            [strategy, params, reclaim, seed, float(value), seed in censored],
+        )
+
+
+def test_sql_knows_the_ranks_that_python_knows():
+    with duckdb.connect() as connection:
+        create_schema(connection)
+        ranks = connection.execute("SELECT n, median_rank(n) FROM range(0, 200) AS t(n)").fetchall()
+        (last,) = connection.execute("SELECT median_rank(1000)").fetchone()
+    assert ranks == [(n, median_rank(n)) for n in range(200)]
+    assert last == median_rank(1000) == 468
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), min_size=1, max_size=24))
+def test_the_view_says_what_python_says(pairs):
+    mine, base = [own for own, _ in pairs], [other for _, other in pairs]
+    with duckdb.connect() as connection:
+        create_schema(connection)
+        add_capture(connection)
+        put(connection, "pba", "{}", mine)
+        put(connection, "unprotected", "{}", base)
+        found = connection.execute(
+            "SELECT headroom, low, high, least, most, fails_sooner, times_unprotected FROM risk_summary WHERE strategy = 'pba'"
+        ).fetchone()
+    significant = sign_test(own - other for own, other in pairs) <= 0.05
+    more = sum(own > other for own, other in pairs) > sum(own < other for own, other in pairs)
+    expected = ("yes" if more else "later") if significant else "not seen"
+    assert found == (*median(mine), min(mine), max(mine), expected, median(mine).value / median(base).value)
+
+
+@pytest.mark.parametrize(
+    ("mine", "base", "said"),
+    [
+        ([2] * 6, [1] * 6, "yes"),
+        ([1] * 6, [2] * 6, "later"),
+        ([2] * 5, [1] * 5, "not seen"),
+        ([2] * 6 + [0.5], [1] * 6 + [1], "not seen"),
+        ([2] * 8, [1] * 6, "yes"),  # only the seeds in common are paired
+        ([2] * 6, [], None),
+    ],
+)
+def test_failing_sooner_takes_enough_seeds_that_differ(connection, mine, base, said):
+    put(connection, "pba", "{}", mine)
+    put(connection, "unprotected", "{}", base)
+    found = connection.execute(
+        "SELECT fails_sooner, fails_sooner_in_all FROM risk_summary WHERE strategy = 'pba'"
+    ).fetchall()
+    assert found == [(said, None)]
+
+
+def test_failing_sooner_in_all_takes_three_variants(connection):
+    assert len(variants()) == 3
+    for reclaim in variants():
+        put(connection, "unprotected", "{}", [1] * 6, reclaim=reclaim)
+        put(connection, "pba", "{}", [2] * 6, reclaim=reclaim)
+        put(connection, "freetype", "{}", [2] * 6 if reclaim != "none" else [1] * 6, reclaim=reclaim)
+    found = connection.execute("SELECT DISTINCT label FROM risk_summary WHERE fails_sooner_in_all").fetchall()
+    assert found == [("pba",)]
+    assert risk_rows(connection, "c", "recorded")[2] == [
+        "severe: fail sooner than unprotected in all three variants of reclaim: pba."
+    ]
+
+
+def test_a_median_over_censored_draws_is_a_lower_bound(connection):
+    put(connection, "pba", "{}", [5, 7, 9], censored=(0, 2))  # the first may be anything from 5 on
+    put(connection, "freetype", "{}", [5, 7, 9], censored=(2,))
+    assert connection.execute(
+        "SELECT label, headroom, or_more, never_enough FROM risk_summary ORDER BY label"
+    ).fetchall() == [
+        ("freetype", 7, False, 1),
+        ("pba", 7, True, 2),
+    ]
+
+
+def test_a_strategy_is_called_by_what_differs_from_its_defaults(connection):
+    write_strategies(connection)
+    defaults = parameters_json(Pba())
+    put(connection, "pba", defaults, [2])
+    put(connection, "pba", parameters_json(Pba(refill_orders=(9, 2), reserve=8)), [3])
+    for order, values in ((0, [1, 2]), (2, [2, 5]), (9, [4, 6])):
+        put(
+            connection,
+            "full-reserve",
+            parameters_json(FullReserve(refill_orders=(order,), pgd="bypass")),
+            values,
+            censored=(1,) * (order == 9),
+        )
+    rows = connection.execute(
+        "SELECT label, refill_order, times_order_0, times_or_more, times_least, times_most FROM risk_summary ORDER BY label"
+    ).fetchall()
+    assert rows == [
+        ("pba", None, None, False, None, None),
+        ("pba refill_orders=9+2 reserve=8", None, None, False, None, None),
+        ("refills of order 0", 0, None, False, None, None),
+        ("refills of order 2", 2, 2.0, False, 2.0, 2.5),
+        ("refills of order 9", 9, 3.0, True, 3.0, 4.0),
+    ]
+    (said,) = risk_rows(connection, "c", "recorded")[2]
+    assert said.endswith("2.00 (2.00 to 2.50) with order 2, > 3.00 (3.00 to 4.00) with order 9.")
+
+
+def found_of(steps, trials=()) -> Thresholds:
+    return Thresholds(list(steps), 20, list(trials), {0: (0.1, 0.2, 0.3)})
+
+
+def test_results_are_written_once_and_summarized(tmp_path):
     strategies = (Unprotected(), Pba())
     calm, late = Outcome(None, 0, None, 10, 1000), Outcome(None, 0, None, 30, 1000)
     kill = Outcome("oom_kill", 0, 2, 0, 0)
-    tried = [Tried(0, 6, calm, False), Tried(1, 6, late, False), Tried(1, 5, kill, False), Tried(1, 9, kill, True)]
-    draws = [(Draw("severe", "none", seed, strategies, False), found_of((0, 6), tried)) for seed in range(6)]
+    trials = [Trial(0, 6, calm, False), Trial(1, 6, late, False), Trial(1, 5, kill, False), Trial(1, 9, kill, True)]
+    draws = [(Draw("severe", "none", seed, strategies, False), found_of((0, 6), trials)) for seed in range(6)]
     with open_warehouse(tmp_path / "w.duckdb", write=True) as connection:
         for _ in range(2):
             write_risk(connection, ("c", "recorded", "none"), "severe", ("unprotected", "pba"), draws)
@@ -204,12 +343,14 @@ def test_what_was_found_is_written_once_and_told(tmp_path):
             [headroom(5)],
         ).fetchall()
         assert below == [(6, pytest.approx(0.6097, abs=1e-4), 0)]
+        add_capture(connection)
+        write_strategies(connection)
         columns, rows, sentences = risk_rows(connection, "c", "recorded")
     pba = dict(zip(columns, rows[0], strict=True))
     assert (pba["strategy"], pba["headroom"], pba["times_unprotected"]) == ("pba", 1.41, 1.41)
     assert (pba["fails_sooner"], pba["first_failure"], pba["seeds"]) == ("yes", "oom_kill order 2", 6)
     assert (pba["checked"], pba["contradicted"]) == (6, 6)
-    assert sentences == [], "nothing is said of all variants when there is one"
+    assert sentences == [], "one variant of reclaim says nothing about all three"
 
 
 @pytest.mark.parametrize(
@@ -218,7 +359,7 @@ def test_what_was_found_is_written_once_and_told(tmp_path):
         (["risk", "--capture", "x", "--fragmentation", "sever"], "--fragmentation sever"),
         (["risk", "--capture", "x", "--reclaim", "some"], "--reclaim some"),
         (["risk", "--capture", "x", "--strategy", "oracle"], "a bound has nothing that could fail"),
-        (["exhaust", "--capture", "x"], "no such warehouse\n  import a trace first"),
+        (["risk", "--capture", "x"], "no such warehouse\n  import a trace first"),
     ],
 )
 def test_bad_input_is_said_in_plain_lines(arguments, said, tmp_path, capsys):

@@ -8,6 +8,7 @@ from replay.contract.actions import Alloc, Give, Lock, SetKey, Tables, Unlock, W
 from replay.machine.latency import Latencies, bucket
 from replay.machine.machine import Machine
 from replay.machine.schedule import FOREVER, DeadlockError, Running, Schedule
+from replay.machine.state import State
 from replay.strategies.pba import Pba
 from replay.strategies.reserve_block import ReserveBlock
 
@@ -28,7 +29,7 @@ class Clock:
 def play(*decisions):
     """Start decisions at once, task 0 first, and run them to their ends."""
     clock = Clock()
-    schedule = Schedule(clock)
+    schedule = Schedule(clock, clock.perform, clock.ended)
     for task, decision in enumerate(decisions):
         schedule.begin(Running([decision], task, 0, 0, "test", 0, range(0)))
     while schedule.horizon < FOREVER:
@@ -108,8 +109,8 @@ def test_two_tasks_that_find_the_pool_empty_refill_twice():
     """Boot leaves a block of 4 with 2 in reserve: the third table refills, and so does the next while it does."""
     alone = finished(machine_of(), demand_of(tables(4)), BLOCK)
     both = finished(machine_of(), demand_of(tables(4), tasks=[0, 0, 0, 1]), BLOCK)
-    assert (alone.refills, alone.schedule.most_at_once) == (1, 1)
-    assert (both.refills, both.schedule.most_at_once) == (2, 2)
+    assert (alone.state.refills, alone.schedule.most_at_once) == (1, 1)
+    assert (both.state.refills, both.schedule.most_at_once) == (2, 2)
 
 
 def test_a_mutex_makes_the_second_wait():
@@ -129,26 +130,25 @@ def test_a_delay_propagates_along_its_task_only():
         def refill(self, pool, order):
             chunk = yield Alloc(2)
             yield Wait(10_000)
-            page_of = machine.tally.page_of
+            page_of = machine.state.tally.page_of
             seen.append((pool.cached, int(page_of[50]) >= 0, int(page_of[0]) >= 0))
             yield SetKey(chunk, Tables.POOL)
             yield Give(chunk)
             return True
 
     demand = demand_of(script, tasks=[0, 0, 0, 0, 1])
-    machine = Machine(machine_of(), demand, Watching(block_order=2, last_order=2))
-    machine.warm_up()
+    machine = Machine(State(machine_of(), demand, Watching(block_order=2, last_order=2)))
     machine.replay()
     assert seen == [(2, True, True)]  # the other's page is there, and the own table is not freed yet
-    assert machine.tally.page_of[0] == -1  # it was freed afterwards
+    assert machine.state.tally.page_of[0] == -1  # it was freed afterwards
 
 
 def test_a_page_that_is_still_being_allocated_is_not_freed_before():
     """Task 1 frees the table that task 0 waits for: the free waits too, and nothing is left over."""
     script = [*tables(3), ("free", 2, 0, OTHER)]
     machine = finished(machine_of(), demand_of(script, tasks=[0, 0, 0, 1]), BLOCK)
-    assert machine.tally.page_of[2] == -1
-    assert machine.tally.counts.tolist()[:3] == [3, 1, 2]  # allocated, freed, alive
+    assert machine.state.tally.page_of[2] == -1
+    assert machine.state.tally.counts.tolist()[:3] == [3, 1, 2]  # allocated, freed, alive
 
 
 def test_refills_that_overlap_hold_more_memory():
@@ -156,7 +156,7 @@ def test_refills_that_overlap_hold_more_memory():
     alone = finished(machine_of(), demand_of(tables(40)), toy)
     many = finished(machine_of(), demand_of(tables(40), tasks=list(range(40))), toy)
     assert many.schedule.most_at_once > 1
-    assert many.refills >= alone.refills
+    assert many.state.refills >= alone.state.refills
 
 
 def test_latency_quantiles_need_samples_enough():

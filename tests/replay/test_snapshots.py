@@ -8,15 +8,18 @@ import pytest
 
 from ptpool.cli import run
 from ptpool.errors import UsageError
+from ptpool.run_settings import RunSettings
 from ptpool.vocabulary import RECLAIMABLE, UNMOVABLE
 from ptpool.warehouse import capture_row, open_warehouse
 from replay.contract.registry import strategies
 from replay.demand.demand import load_demand
 from replay.kernel.mmzone import FIRST_PFN, FREE, HOLE, ON_PCP, PCP_COUNT
-from replay.runs.wanted import Scenes, Wanted
+from replay.runs.run import Run
+from replay.runs.scene import Scenes
 from replay.start.other_machine import RECORDED, other_machine, profile_of
 from replay.start.recorded_machine import read_machine, recorded_machine
-from replay.validate.snapshot import Comparison, comparable, compare
+from replay.validate.placement import Placement
+from replay.validate.snapshot import Comparison, comparable, compare, keep
 
 CAPTURES = Path(__file__).parents[2] / "data" / "captures"
 FRAG, BOOT = "sharedmem-frag-1g", "boot-512m"
@@ -44,25 +47,32 @@ def machine_of(connection, name=FRAG, seed=0):
     return recorded_machine(connection, capture, load_demand(connection, capture), seed)
 
 
-def test_a_comparison_holds_within_a_quarter_of_the_change_or_32():
+def test_a_prediction_holds_within_a_quarter_of_the_change_or_32(tmp_path):
     def of(predicted, before=0.0, after=400.0, quantity="free_blocks"):
         return Comparison(quantity, "Normal", 0, before, after, predicted, predicted, predicted)
 
+    for item, holds, better in (
+        (of(300.0), True, True),
+        (of(500.0), True, True),
+        (of(299.0), False, True),
+        (of(-1.0), False, False),
+        (of(32.0, after=0.0), True, None),
+        (of(33.0, after=0.0), False, None),
+        (of(0.0, after=0.0), None, None),  # nothing changed, and nothing was predicted to
+        (of(0.0, quantity="pcp_pages"), None, None),  # no target
+    ):
+        with open_warehouse(tmp_path / "w.duckdb", write=True) as fresh:
+            keep(fresh, "c", [item], Placement(np.zeros(1, np.uint8), [], 0))
+            found = fresh.execute("SELECT holds, better FROM validation_verdict WHERE capture = 'c'").fetchall()
+        assert found == [(holds, better)], item
     assert (of(300.0).null_error, of(300.0).model_error, of(300.0).allowed_error) == (400, 100, 100)
-    assert of(300.0).holds
-    assert of(500.0).holds
-    assert not of(299.0).holds
-    assert of(32.0, after=0.0).holds
-    assert not of(33.0, after=0.0).holds
-    assert of(0.0, quantity="pcp_pages").allowed_error is None
-    assert of(0.0, quantity="pcp_pages").holds
 
 
-def test_every_prediction_stands_beside_what_was_recorded(warehouse, capsys):
+def test_every_prediction_is_compared_with_what_was_recorded(warehouse, capsys):
     arguments = ["replay", "validate", "--capture", FRAG, "--seeds", "2", "--quiet", "--json", "--db", str(warehouse)]
     statuses = [run(arguments), run(arguments)]
     shown = json.loads(capsys.readouterr().out.split("]\n[")[0].rstrip("]\n") + "]")
-    assert statuses == [0 if all(row["holds"] for row in shown) else 1] * 2
+    assert statuses == [0 if all(row["holds"] is not False for row in shown) else 1] * 2
     with open_warehouse(warehouse) as connection:
         rows = connection.execute(
             """SELECT quantity, zone, page_order, recorded_after - recorded_before,
@@ -191,7 +201,9 @@ def test_scenes_in_a_row_are_those_that_are_set_alone(connection, flags, size):
         connection.execute("DELETE FROM page_flags")
     scenes, entry = Scenes(connection, 1), strategies()["unprotected"]
     for name, seed in [(FRAG, 1), (FRAG, 2), (BOOT, 2), (FRAG, 2), (FRAG, 1)]:
-        wanted = Wanted(capture_row(connection, name), entry, entry.factory(), seed, size or RECORDED)
+        wanted = Run(
+            capture_row(connection, name), entry, entry.factory(), RunSettings(seed=seed, machine=size or RECORDED)
+        )
         _, machine = scenes.of([wanted])
         alone = machine_of(connection, name, seed)
         if size:
@@ -205,8 +217,8 @@ def test_scenes_in_a_row_are_those_that_are_set_alone(connection, flags, size):
 
 def test_what_does_not_depend_on_the_seed_is_read_once(connection, monkeypatch):
     read = []
-    monkeypatch.setattr("replay.runs.wanted.read_machine", lambda *args: read.append(args) or read_machine(*args))
+    monkeypatch.setattr("replay.runs.scene.read_machine", lambda *args: read.append(args) or read_machine(*args))
     scenes, entry = Scenes(connection, 1), strategies()["unprotected"]
     for machine, seed in [(RECORDED, 0), (RECORDED, 1), ("64M", 2)]:
-        scenes.of([Wanted(capture_row(connection, FRAG), entry, entry.factory(), seed, machine)])
+        scenes.of([Run(capture_row(connection, FRAG), entry, entry.factory(), RunSettings(seed=seed, machine=machine))])
     assert len(read) == 1

@@ -33,8 +33,8 @@ def test_magazines_take_the_lock_of_the_shared_list_once_for_all_their_pages():
 
     assert values["pool_lock_acquisitions"] == 4
     assert values["refills"] == 1
-    assert machine.pool.on_own.tolist() == [4, 0, 0]
-    assert machine.pool.counts[pools.CACHED] == 4  # the reserve, and the other half of the block
+    assert machine.state.pool.on_own.tolist() == [4, 0, 0]
+    assert machine.state.pool.counts[pools.CACHED] == 4  # the reserve, and the other half of the block
     plain = metrics(finished(machine_of(64), demand_of(script), BLOCK))
     assert plain["pool_lock_acquisitions"] == 4 + 4
     assert plain["pool_idle_pages_mean"] == values["pool_idle_pages_mean"]  # pages of CPUs are idle, too
@@ -44,7 +44,7 @@ def test_the_third_full_magazine_of_a_cpu_goes_back():
     percpu = ReserveBlockPerCpu(block_order=2, last_order=2, magazine_order=1)
     script = table_script(5) + [("free", page, 0, OTHER) for page in range(5)]
     machine = finished(machine_of(64), demand_of(script), percpu)
-    assert machine.pool.on_own.tolist() == [4, 0, 0]  # one of the second magazine was there, and five came back
+    assert machine.state.pool.on_own.tolist() == [4, 0, 0]  # one of the second magazine was there, and five came back
 
 
 def test_a_block_for_each_cpu_costs_blocks():
@@ -60,15 +60,15 @@ def test_a_block_for_each_cpu_costs_blocks():
 
 def test_a_private_buddy_serves_from_its_smallest_chunk_and_merges_what_is_freed():
     machine = finished(machine_of(64), demand_of(table_script(3)), UnmappedAlloc(block_order=2))
-    assert machine.view.idle_chunks() == [(3, 0)]
+    assert machine.state.view.idle_chunks() == [(3, 0)]
     script = [*table_script(3), ("free", 0, 0, OTHER), ("free", 2, 0, OTHER)]
-    assert finished(machine_of(64), demand_of(script), UnmappedAlloc(block_order=2)).view.idle_chunks() == [
+    assert finished(machine_of(64), demand_of(script), UnmappedAlloc(block_order=2)).state.view.idle_chunks() == [
         (0, 0),
         (2, 1),
     ]
     script += [("free", 1, 0, OTHER)]
     merged = finished(machine_of(64), demand_of(script), UnmappedAlloc(block_order=2))
-    assert merged.view.idle_chunks() == [(0, 2)]
+    assert merged.state.view.idle_chunks() == [(0, 2)]
     assert metrics(merged)["permission_changes"] == 1
 
 
@@ -76,7 +76,7 @@ def test_unmapped_alloc_refills_from_the_block_downward():
     """Every other pair of pages is free: no 2M block (order 2), so order 1."""
     start = machine_of(64, free=[page % 4 < 2 for page in range(64)], level=maps.PTE)
     machine = finished(start, demand_of(table_script(3)), UnmappedAlloc(block_order=2))
-    assert machine.refill_attempts[:3].tolist() == [[0, 0], [2, 0], [2, 2]]
+    assert machine.state.refill_attempts[:3].tolist() == [[0, 0], [2, 0], [2, 2]]
     assert metrics(machine)["pages_permission_changed"] == 4
 
 
@@ -89,7 +89,7 @@ def test_the_private_buddy_gives_its_smallest_chunks_back_first_without_a_flush(
     )
     values = metrics(machine)
 
-    assert machine.view.idle_chunks() == [(4, 2)]
+    assert machine.state.view.idle_chunks() == [(4, 2)]
     assert values["shrunk_pages"] == 1
     assert values["permission_changes"] == 3  # two refills and the page that went back
     assert values["tlb_flushes"] == 2
@@ -124,20 +124,20 @@ def test_pte_cache_splits_its_block_once_and_sets_the_key_page_by_page():
     assert values["splits_2m"] == 1
     assert values["permission_changes"] == 1 + 3 + 2
     assert values["tlb_flushes"] == 1 + 3 + 2  # the first for the split
-    assert machine.keyed().sum() == 1
+    assert machine.state.keyed().sum() == 1
 
 
 def test_what_is_freed_into_a_marked_pageblock_goes_to_the_cache():
     """Every other page is in use: a single page comes with a claim to its neighbour, which is somebody else's now."""
     start = machine_of(64, free=[page % 2 == 0 for page in range(64)], level=maps.PMD)
     machine = finished(start, demand_of(table_script(1)), PteCache(refill_orders=(2, 0)))
-    (block,) = machine.pool.marked.nonzero()[0].tolist()
+    (block,) = machine.state.pool.marked.nonzero()[0].tolist()
     neighbour = 4 * block + 1
     script = [*table_script(1), ("free", neighbour, 0, OTHER), ("free", (neighbour + 8) % 64, 0, OTHER)]
     after = finished(start, demand_of(script), PteCache(refill_orders=(2, 0)))
 
-    assert [machine.pool.counts[pools.CACHED], after.pool.counts[pools.CACHED]] == [0, 1]
-    assert after.view.idle_pages(4 * block) == [neighbour]
+    assert [machine.state.pool.counts[pools.CACHED], after.state.pool.counts[pools.CACHED]] == [0, 1]
+    assert after.state.view.idle_pages(4 * block) == [neighbour]
 
 
 def test_migrate_unmapped_moves_all_free_pages_of_the_pageblock():
@@ -147,11 +147,11 @@ def test_migrate_unmapped_moves_all_free_pages_of_the_pageblock():
     held = finished(start, demand_of(script[:1]), MigrateUnmapped(pcp_batch=0))
     back = finished(start, demand_of(script), MigrateUnmapped(pcp_batch=0))
 
-    assert held.pool.counts[pools.HELD] == 3
-    assert held.allocator.free_pages.sum() == 48 - 3
+    assert held.state.pool.counts[pools.HELD] == 3
+    assert held.state.allocator.free_pages.sum() == 48 - 3
     assert [metrics(run)["permission_changes"] for run in (held, back)] == [2, 3]
     assert [metrics(run)["tlb_flushes"] for run in (held, back)] == [1, 1]  # none for the free
-    assert not back.keyed().any()
+    assert not back.state.keyed().any()
 
 
 def test_migrate_unmapped_is_the_last_resort_of_others():
@@ -164,7 +164,7 @@ def test_migrate_unmapped_is_the_last_resort_of_others():
 
 def test_half_of_a_pair_that_a_shrinker_has_in_hand_is_not_handed_out():
     a = machine_of(64, free=[False] * 64).allocator
-    pool = pools.empty_pool(a)
+    a, pool = pools.empty_pool(a)
     pools.give(a, pool, 4, 2)
     pools.remove(a, pool, 4)
     assert pools.take(a, pool, 1) == -1

@@ -1,4 +1,4 @@
-"""Sweeps: what a specification asks for, what is kept when something is killed or torn, and what the views make of it."""
+"""Sweeps: what a specification asks for, what is kept when something is killed or damaged, and what the views make of it."""
 
 import errno
 import json
@@ -20,7 +20,9 @@ def test_a_grid_is_every_combination_and_each_run_is_made_once(swept, captures, 
     assert rows(swept, "SELECT count(*), bool_and(metrics_only) FROM run") == [(RUNS, True)]
     capsys.readouterr()
     assert run([*sweep_of(captures, swept), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == [{"sweep": "grid", "runs": RUNS, "made": 0, "torn": 0, "failed": 0}]
+    assert json.loads(capsys.readouterr().out) == [
+        {"sweep": "grid", "runs": RUNS, "made": 0, "damaged": 0, "failed": 0}
+    ]
 
 
 def test_a_dry_run_counts_and_writes_nothing(captures, capsys):
@@ -42,20 +44,20 @@ def test_metrics_are_those_of_replay_run_which_keeps_the_rest_too(swept, capture
 
 
 @pytest.mark.parametrize("damage", ["short", "flipped"])
-def test_a_torn_shard_is_told_and_made_again(swept, captures, tmp_path, capsys, damage):
-    path, out = tmp_path / "torn.duckdb", tmp_path / "shards"
+def test_a_damaged_shard_is_reported_and_its_run_repeated(swept, captures, tmp_path, capsys, damage):
+    path, out = tmp_path / "damaged.duckdb", tmp_path / "shards"
     shutil.copy(captures, path)
     assert run(sweep_of(captures, path, "--out", str(out))) == 0
     shutil.copy(captures, path)
-    torn = sorted(out.glob("*/*.parquet"))[2]
-    content = bytearray(torn.read_bytes())
+    damaged = sorted(out.glob("*/*.parquet"))[2]
+    content = bytearray(damaged.read_bytes())
     content[100] ^= 0xFF
-    torn.write_bytes(content if damage == "flipped" else content[: len(content) // 2])
+    damaged.write_bytes(content if damage == "flipped" else content[: len(content) // 2])
     capsys.readouterr()
 
     assert run([*sweep_of(captures, path, "--out", str(out)), "--json"]) == 0
     told = capsys.readouterr()
-    assert told.err == f"ptpool: {torn}: torn; this run is made again\n"
+    assert told.err == f"ptpool: {damaged}: damaged; its run is repeated\n"
     assert json.loads(told.out)[0]["made"] == 1
     assert results(path) == results(swept)
 
@@ -112,7 +114,7 @@ def test_a_disk_that_gets_full_keeps_what_has_finished(swept, captures, tmp_path
         assert run(sweep_of(captures, path, "--out", str(out))) == 2
     what, _, kept = map(str.strip, capsys.readouterr().err.splitlines())
     assert what.endswith(".parquet: cannot be written (No space left on device)")
-    assert kept == f"5 finished runs are kept in {out}: the same command goes on from there"
+    assert kept == f"5 finished runs are kept in {out}; run the same command again to make the rest"
     assert len(list(out.glob("*/*"))) == 5
     assert run(sweep_of(captures, path, "--out", str(out))) == 0
     assert results(path) == results(swept)
@@ -132,7 +134,8 @@ def test_a_warehouse_in_use_at_the_end_is_told_and_the_runs_are_kept(swept, capt
     told = capsys.readouterr().err.splitlines()
     assert told[0] == f"ptpool: {path}: in use by another process (PID {other.pid})"
     assert (
-        told[2].strip() == f"{RUNS} finished runs are kept in {path}.grid.shards: the same command goes on from there"
+        told[2].strip()
+        == f"{RUNS} finished runs are kept in {path}.grid.shards; run the same command again to make the rest"
     )
     assert run(sweep_of(captures, path)) == 0
     assert results(path) == results(swept)
@@ -153,7 +156,6 @@ def test_a_warehouse_in_use_at_the_end_is_told_and_the_runs_are_kept(swept, capt
         ("[[grid]]\nstrategy = 'pba'\nset.reserve = []", "grid 1: reserve has no value"),
         ("[[grid]]\nmachine = 'toaster'", "--machine toaster: no such machine"),
         ("[[grid]]\nreclaim = 'some'", "--reclaim some: no such variant"),
-        ("[[grid]]\nrcu = 'later'", "grid 1: rcu = later: unknown"),
         ("[[grid]]\ninject = nan", "grid 1: inject = nan: too small or too large"),
         ("[[grid]]\ncapture = ['all', 'other']", "grid 1: no capture named other"),
         ("[[grid]]\nseed = 1\nseed = 2", "not TOML: Cannot overwrite a value"),

@@ -4,13 +4,13 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replay.demand.unseen import KEEP, LEAVE_OUT, MOVED, PUT_OFF, SEEN_LATE, resolve
+from replay.demand.unseen import KEEP, LEAVE_OUT, MOVED, SEEN_LATE, resolve
 
 PAGES = 16
 
 events = st.lists(
-    st.tuples(st.booleans(), st.integers(0, 2), st.integers(0, PAGES - 1), st.sampled_from(["", "moves", "waits"])).map(
-        lambda e: (e[0], e[2] >> e[1] << e[1], e[1], e[0] and e[3] == "moves", e[0] and e[3] == "waits")
+    st.tuples(st.booleans(), st.integers(0, 2), st.integers(0, PAGES - 1), st.booleans()).map(
+        lambda e: (e[0], e[2] >> e[1] << e[1], e[1], e[0] and e[3])
     ),
     max_size=40,
 )
@@ -19,12 +19,12 @@ events = st.lists(
 def slowly(rows, free):
     """The rules of replay.demand.unseen in plain words: sets of pages, a list of names that wait."""
     free, last, waiting, named, found = set(free), {}, [], 0, []
-    for at, (is_free, first, order, by_compaction, put_off) in enumerate(rows):
+    for at, (is_free, first, order, by_compaction) in enumerate(rows):
         pages = set(range(first, first + (1 << order)))
         fate, name, since = KEEP, -1, -1
-        if (by_compaction or put_off) and len(pages) == 1 and not pages & free:
-            fate, name = MOVED if by_compaction else PUT_OFF, PAGES + named
-            waiting += [name] if by_compaction else []
+        if by_compaction and len(pages) == 1 and not pages & free:
+            fate, name = MOVED, PAGES + named
+            waiting.append(name)
             named += 1
         elif is_free and pages <= free:
             if by_compaction or len(pages) > 1:
@@ -40,7 +40,7 @@ def slowly(rows, free):
 
 
 def resolved(rows, free):
-    columns = np.array([(*row, False)[:5] for row in rows], np.int64).reshape(-1, 5)
+    columns = np.array(rows, np.int64).reshape(-1, 4)
     at_start = np.zeros(PAGES, np.bool_)
     at_start[list(free)] = True
     return list(
@@ -53,7 +53,6 @@ def resolved(rows, free):
                     columns[:, 2].astype(np.int8),
                     columns[:, 3].astype(np.bool_),
                     at_start,
-                    columns[:, 4].astype(np.bool_),
                 )
             ),
             strict=True,
@@ -81,9 +80,3 @@ def test_what_compaction_moves_is_freed_where_it_went():
 
 def test_isolated_blocks_that_compaction_gives_back_are_left_out():
     assert resolved([(True, 4, 2, False), (True, 8, 0, True)], {4, 5, 6, 7, 8}) == [(LEAVE_OUT, -1, -1)] * 2
-
-
-def test_a_table_that_waits_has_a_name_that_no_moved_page_gets():
-    rows = [(True, 1, 0, False, True), (True, 2, 0, True, False), (True, 9, 0, False, False), (True, 9, 0, False, True)]
-    expected = [(PUT_OFF, PAGES, -1), (MOVED, PAGES + 1, -1), (KEEP, PAGES + 1, -1), (SEEN_LATE, -1, 2)]
-    assert resolved(rows, {9}) == expected  # the last waits for nothing: its page was free

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from reports.agreement import agreement
 from reports.case import Case
 from reports.questions import Answer
+from reports.sections.agreement import agreement
 
-COLUMNS = ("quantity", "zone", "page_order", "recorded_before", "recorded_after", "predicted", "null_error", "model_error", "allowed_error")  # fmt: skip
+COLUMNS = ("quantity", "zone", "page_order", "recorded_before", "recorded_after", "predicted", "null_error", "model_error", "allowed_error", "holds", "better")  # fmt: skip
 
 
 def case(validation: tuple[Any, ...] = (), contradictions: tuple[Any, ...] = ()) -> Case:
@@ -20,8 +20,11 @@ def case(validation: tuple[Any, ...] = (), contradictions: tuple[Any, ...] = ())
 def row(
     order: int | None, before: float, after: float, predicted: float, quantity: str = "free_blocks"
 ) -> tuple[Any, ...]:
-    allowed = None if quantity == "pcp_pages" else max(abs(after - before) / 4, 32)
-    return (quantity, "Normal", order, before, after, predicted, abs(after - before), abs(after - predicted), allowed)
+    change, error = abs(after - before), abs(after - predicted)
+    allowed = None if quantity == "pcp_pages" else max(change / 4, 32)
+    holds = None if allowed is None else error <= allowed
+    better = None if allowed is None or change <= 32 else error < change
+    return (quantity, "Normal", order, before, after, predicted, change, error, allowed, holds, better)
 
 
 def test_nothing_compared_says_how_to() -> None:

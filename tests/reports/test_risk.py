@@ -1,7 +1,6 @@
-"""OOM risk in reports: nothing is ranked that does not hold in every draw and variant; the figure draws what there is."""
+"""OOM risk in reports: what the draws say, what is not ranked, and the figure."""
 
-from reports.figures import risk as figure
-from reports.sections.risk import SECTION, brief, sentences
+from reports.sections.risk import SECTION, brief, draw, sentences
 from reports.tables import frame
 
 PLAIN, SINGLE = "{}", '{{"pgd": "bypass", "refill_orders": [{}]}}'
@@ -29,8 +28,10 @@ def test_the_worst_variant_and_what_nothing_is_enough_for_are_in_the_answer(case
     draws(connection, "self-split", PLAIN, [8], censored=True)
     draws(connection, "self-split", PLAIN, [12], reclaim="moderate")
     said = brief(told)
-    assert said.endswith("1 machine drawn for each of 2 variants of reclaim), these fail below so many times the peak demand: "
-                         "unprotected 1.5 and pba 2 or more; self-split at the largest that was tried, too.")  # fmt: skip
+    assert said.endswith(
+        "1 machine drawn for each of 2 variants of reclaim), the headroom (in multiples of the peak demand) below which each "
+        "fails is 1.5 for unprotected and 2 or more for pba; self-split still fails at the largest headroom tried."
+    )
 
 
 def test_the_order_of_refills_and_what_holds_in_all_variants(case):
@@ -43,21 +44,21 @@ def test_the_order_of_refills_and_what_holds_in_all_variants(case):
         draws(connection, "full-reserve", SINGLE.format(2), [2] * 6, reclaim=reclaim)
         draws(connection, "full-reserve", SINGLE.format(9), [17] * 6, reclaim=reclaim, censored=True)
     assert brief(told) == (
-        "Where little memory is left (fragmentation severe; 6 machines drawn for each of 3 variants of reclaim), these fail "
-        "below so many times the peak demand: unprotected 1, freetype 2 and pba 2."
+        "Where little memory is left (fragmentation severe; 6 machines drawn for each of 3 variants of reclaim), the headroom "
+        "(in multiples of the peak demand) below which each fails is 1 for unprotected, 2 for freetype and 2 for pba."
     )
     said = sentences(told)
     assert said[2] == (
-        "Memory severe, reclaim optimistic: headroom that the same pool needs with larger refills, times what it needs with "
-        "refills of order 0: order 2 2 (1.7 to 2) and order 9 more than 17 (14 to 17)."
+        "Memory severe, reclaim optimistic: the same pool with larger refills needs this many times the headroom that it "
+        "needs with refills of order 0: 2 (1.7 to 2) with order 2 and more than 17 (14 to 17) with order 9."
     )
     assert "refills of order 9, pba and refills of order 2." in said[3], said[3]
     assert "freetype" not in said[3], "it does not hold under none"
     assert "in 108 of 432 further runs" in said[4]
-    assert "6 machines drawn for each variant of reclaim, which is few: `--seeds 12`" in said[4]
+    assert "6 machines drawn for each variant of reclaim, which is few: `ptpool replay risk --seeds 12`" in said[4]
 
 
-def test_a_strip_a_strategy_and_a_column_a_variant(case):
+def test_one_strip_per_strategy_and_one_column_per_variant(case):
     told, connection = case
     for reclaim in ("none", "moderate", "optimistic"):
         for strategy, failures in (("unprotected", (0, 0)), ("pba", (6, 0)), ("freetype", (6, 6))):
@@ -66,7 +67,7 @@ def test_a_strip_a_strategy_and_a_column_a_variant(case):
                     "INSERT INTO risk VALUES ('c', ?, '{}', 'recorded', ?, 'severe', ?, 0.8, 0.9, 1, 6, ?, 0, 0.1, 0.9, NULL)",
                     [strategy, reclaim, headroom, failed],
                 )
-    drawn = figure.draw(frame(told.answers["risk_curve"]))
+    drawn = draw(frame(told.answers["risk_curve"]))
     names = [axis.get_ylabel() for axis in drawn.axes if axis.get_ylabel()]
     assert (len(drawn.axes), names) == (6, ["pba", "freetype"]), "unprotected is the grey of the others"
     (curve,) = drawn.axes[0].lines
@@ -80,4 +81,4 @@ def test_few_draws_rank_nothing(case):
     for reclaim in ("none", "moderate", "optimistic"):
         draws(connection, "unprotected", PLAIN, [1] * 5, reclaim=reclaim)
         draws(connection, "pba", PLAIN, [2] * 5, reclaim=reclaim)
-    assert any("fewer than 6 draws, so nothing is ranked" in sentence for sentence in sentences(told))
+    assert any("at least 6 draws, so nothing is ranked" in sentence for sentence in sentences(told))

@@ -24,8 +24,8 @@ def swept(connection):
             run_id = f"{nth}-{seed}"
             connection.execute(
                 "INSERT INTO run BY NAME SELECT ? AS run_id, 'c' AS capture_id, 'pba' AS strategy, ?::JSON AS params, "
-                "false AS is_default, ? AS machine, 'policy' AS mode, 'none' AS reclaim, 'built-in' AS costs, 1 AS copies, "
-                "0 AS inject, 'recorded' AS rcu, ? AS seed, true AS metrics_only, 'v' AS code_version, [] AS assumptions",
+                "false AS is_default, ? AS machine, 'none' AS reclaim, 'built-in' AS costs, 1 AS copies, "
+                "0 AS inject, ? AS seed, true AS metrics_only, 'v' AS code_version, [] AS assumptions",
                 [run_id, json.dumps({"refill_orders": [9, 2], "reserve": reserve}), machine, seed],
             )
             values = {"pool_idle_pages_mean": held, "table_pages_direct_map": 0, "splits_1g": 0, "splits_2m": splits,

@@ -42,7 +42,7 @@ def write(path: Path, risk: tuple[tuple[str, float, int], ...] = ()) -> None:
         for strategy, metrics in RUNS.items():
             connection.execute(
                 """INSERT INTO run BY NAME SELECT ? AS run_id, 'id' AS capture_id, ? AS strategy, '{}' AS params,
-                   true AS is_default, 'recorded' AS machine, 'policy' AS mode, 'none' AS reclaim, 'built-in' AS costs,
+                   true AS is_default, 'recorded' AS machine, 'none' AS reclaim, 'built-in' AS costs,
                    1 AS copies, 0 AS seed, '' AS code_version, [] AS assumptions""",
                 [strategy, strategy],
             )

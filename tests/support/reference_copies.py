@@ -1,7 +1,7 @@
 """Scaled demand, slowly: how long each allocated page lives, on what, and whose it is; not by which name it goes."""
 
 from replay.demand.demand import Demand
-from replay.machine.stretch import ALLOC, MOVE, OUTSIDE_CHANGE
+from replay.demand.program import ALLOC, MOVE, OUTSIDE_CHANGE
 
 NEVER = -1
 

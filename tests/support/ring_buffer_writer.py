@@ -187,7 +187,7 @@ class Machine:
 
 @dataclass
 class File:
-    """What a trace.dat holds beside the pages."""
+    """What a trace.dat holds apart from the pages."""
 
     machine: Machine
     cpus: dict[int, bytes]  # pages
@@ -198,7 +198,9 @@ class File:
     options: list[tuple[int, bytes]] = field(default_factory=list)
     formats: list[str] | None = None
     instance: str = ""  # the buffer's name; empty: the top-level one
-    top: dict[int, bytes] = field(default_factory=dict)  # beside an instance, pages of the top-level one (version 7)
+    top: dict[int, bytes] = field(
+        default_factory=dict
+    )  # apart from those of an instance, pages of the top-level buffer (version 7)
 
     def n(self, size, value):
         return self.machine.pack(size, value)

@@ -4,13 +4,18 @@ import numpy as np
 
 from ptpool.vocabulary import CONSUMERS
 from replay.demand.demand import Demand
+from replay.demand.program import ALLOC, FREE_EVENT, OUTSIDE_CHANGE, RECLAIMED, Program
 from replay.kernel import direct_map as maps
 from replay.kernel import mmzone
 from replay.kernel.buddy import build_free_lists
-from replay.kernel.geometry import TOY, Geometry
+from replay.kernel.geometry import Geometry
 from replay.kernel.gfp import GFP_KERNEL, WAKES_KSWAPD
-from replay.machine.machine import Machine, stretch
+from replay.machine.machine import Machine
+from replay.machine.state import State
 from replay.start.recorded_machine import InitialState
+
+TOY = Geometry(page_shift=12, table_shift=2, pageblock_order=2, max_order=3)
+"""Four entries per table."""
 
 PGTABLE = CONSUMERS.index("pgtable_user")
 OTHER = CONSUMERS.index("other")
@@ -47,20 +52,20 @@ def demand_of(events, pages=4096, *, tasks=None) -> Demand:
     All of one task, unless said which.
     """
     codes = {
-        "alloc": stretch.ALLOC,
-        "free": stretch.FREE_EVENT,
-        "change": stretch.OUTSIDE_CHANGE,
-        "reclaim": stretch.RECLAIMED,
+        "alloc": ALLOC,
+        "free": FREE_EVENT,
+        "change": OUTSIDE_CHANGE,
+        "reclaim": RECLAIMED,
     }
     rows = [(codes[op], pfn, order, consumer) for op, pfn, order, consumer in events]
     columns = np.array(rows, np.int64).reshape(-1, 4)
-    program = stretch.Program(
+    program = Program(
         op=columns[:, 0].astype(np.uint8),
         ts=np.arange(len(rows), dtype=np.int64) * 1000,
         pfn=columns[:, 1].copy(),
         order=columns[:, 2].astype(np.int8),
         migratetype=np.where(columns[:, 3] == OTHER, 1, 0).astype(np.uint8),
-        context=np.where(columns[:, 0] == stretch.OUTSIDE_CHANGE, 0, KERNEL).astype(np.uint16),
+        context=np.where(columns[:, 0] == OUTSIDE_CHANGE, 0, KERNEL).astype(np.uint16),
         consumer=columns[:, 3].astype(np.uint8),
         cpu=np.zeros(len(rows), np.int16),
         task=np.array(tasks if tasks is not None else [0] * len(rows), np.int32),
@@ -70,8 +75,7 @@ def demand_of(events, pages=4096, *, tasks=None) -> Demand:
 
 def finished(start, demand, strategy, reclaim="none") -> Machine:
     """A machine after its replay."""
-    machine = Machine(start, demand, strategy, reclaim)
-    machine.warm_up()
+    machine = Machine(State(start, demand, strategy, reclaim))
     machine.replay()
     return machine
 

@@ -19,7 +19,6 @@ seed = [0, 1, 2, 3]
 strategy = "pba"
 machine = "64M"
 inject = 0
-rcu = "recorded"
 seed = [0, 1, 2, 3]
 set.reserve = [1, 4, 16, 64]
 """

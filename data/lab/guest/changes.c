@@ -1,8 +1,8 @@
 /*
  * changes SEED MIX CASES LEAVE_MIB: random permission changes through /proc/oracle, JSON lines on standard output.
  *
- * Takes nearly all free memory first, so that ranges may cross blocks, 2M and 1G boundaries and still belong to nobody
- * else. MIX: plain (small ranges around a few 2M blocks), rox (more set_memory_rox(), which collapses since 7.x),
+ * Takes nearly all free memory first: ranges can then cross blocks, 2M and 1G boundaries and touch no memory of others.
+ * MIX: plain (small ranges around a few 2M blocks), rox (more set_memory_rox(), which collapses since 7.x),
  * gig (whole 1G and 2M leaves), valid (arm64: set_memory_valid()). The format is described in data/splits/README.txt.
  */
 #define _GNU_SOURCE
@@ -242,7 +242,7 @@ static void small_ranges(const char *mix)
 	unsigned long edges[64], hot[5];
 	int edge_count = boundaries(edges, BLOCK, BLOCK), hot_count = 2 + below(4);
 
-	for (int i = 0; i < hot_count; i++) /* a few places, so that changes meet earlier ones */
+	for (int i = 0; i < hot_count; i++) /* a few places: changes then meet earlier ones */
 		hot[i] = edge_count && one_in(3) ? edges[below(edge_count)] - M2 * below(2) : somewhere();
 	while (op_count < op_limit) {
 		const char *call = !strcmp(mix, "valid") ? PICK(arm64) : PICK(x86);

@@ -7,7 +7,7 @@
  *				a server with shared memory: in each wave the workers touch a page of every 2M of it,
  *				so that each has page tables of its own for all of it, and leave in scattered order
  *
- * Those that stay print a line when they are ready and wait to be killed.
+ * Those that stay print a line when they are ready, and wait to be killed.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 """perf.data: what ``perf record`` writes, into a file or a pipe, on machines of either byte order.
 
-``header`` reads what stands before and behind the records, ``layout`` and ``tracing_data`` say where the fields of
-samples and events lie, ``records`` is the compiled walk over all of them, ``trace`` puts events in order of time and
+``header`` reads what comes before and after the records, ``layout`` and ``tracing_data`` say where the fields of
+samples and events lie, ``records`` is the compiled walk over all records, ``trace`` puts events in order of time and
 names tasks and functions. No perf program is needed.
 """
 

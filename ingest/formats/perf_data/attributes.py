@@ -1,4 +1,4 @@
-"""Whose a sample is: the layouts of all attributes, and the ids by which samples name theirs."""
+"""Which event a sample belongs to: the layouts of all attributes, and the ids by which samples name theirs."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,8 @@ from ingest.formats.perf_data.layout import (
     id_place,
     layout_of,
 )
-from ingest.formats.perf_data.records import enter_id, names, reenter
+from ingest.formats.perf_data.records import enter_id, reenter
+from ingest.spans import new_names
 from ptpool.errors import UsageError
 
 MOST = 4096  # attributes: all trace events of a kernel are some two thousand
@@ -24,12 +25,12 @@ class Layouts:
     Attributes:
         rows: [attribute, column L_...].
         ids: id to row.
-        id_at: where every sample says whose it is; 0: all have the layout of the first row.
+        id_at: where every sample has its id; 0: all have the layout of the first row.
     """
 
     def __init__(self) -> None:
         self.rows: NDArray[np.int64] = np.zeros((0, COLUMNS), np.int64)
-        self.ids = names(1 << 4)
+        self.ids = new_names(1 << 4)
         self.id_at = 0
         self._entered = 0
         self._places: set[int] = set()
@@ -38,7 +39,7 @@ class Layouts:
         """Add an attribute.
 
         Raises:
-            UsageError: its samples cannot be told from others, or lack what trace events need.
+            UsageError: its samples cannot be distinguished from others, or lack what trace events need.
         """
         row = np.array([layout_of(attribute)], np.int64)
         if row[0, L_TRACEPOINT]:
@@ -51,13 +52,13 @@ class Layouts:
         self.id_at = self._places.copy().pop() if len(self._places) == 1 else 0
         if not self.id_at and len(self.rows) and (self.rows[:1] != row).any():
             raise UsageError(
-                f"{where}: events of different layouts that do not say whose they are",
+                f"{where}: samples of different layouts that do not name their event",
                 "record with perf record --sample-identifier",
             )
         self.rows = np.concatenate([self.rows, row])
         self._entered += len(attribute.ids)
         if 2 * self._entered >= len(self.ids):
-            larger = names(1 << (4 * self._entered).bit_length())
+            larger = new_names(1 << (4 * self._entered).bit_length())
             reenter(self.ids, larger)
             self.ids = larger
         for value in np.array(attribute.ids, np.uint64).view(np.int64):

@@ -1,4 +1,4 @@
-"""What a perf.data file says before and behind its records: attributes of its events, features of its machine.
+"""What a perf.data file has before and after its records: attributes of its events, features of its machine.
 
 Layouts are those of tools/perf/Documentation/perf.data-file-format.txt and tools/perf/util/header.c; attributes are
 ``struct perf_event_attr`` (include/uapi/linux/perf_event.h), of which every size since the first is read.
@@ -6,8 +6,9 @@ Layouts are those of tools/perf/Documentation/perf.data-file-format.txt and tool
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from io import BytesIO
 
+from ingest.formats.cursor import Cursor, Order
 from ingest.formats.perf_data.mapped import Mapped
 from ptpool.errors import UsageError
 
@@ -21,43 +22,6 @@ FEATURES = 256
 _PIPE_HEADER = 16
 _SMALLEST_ATTRIBUTE, _LARGEST_ATTRIBUTE = 64, 4096  # PERF_ATTR_SIZE_VER0; perf_copy_attr takes up to a page
 _CLOCKS = {0: "realtime", 1: "monotonic", 4: "monotonic_raw", 7: "boottime", 11: "tai"}
-
-Order = Literal["little", "big"]
-
-
-class Cursor:
-    """Numbers and texts out of bytes, one after the other.
-
-    Raises:
-        UsageError: they end before.
-    """
-
-    def __init__(self, data: bytes, order: Order, where: str) -> None:
-        self._data, self._order, self._where = data, order, where
-        self.at = 0
-
-    def take(self, size: int) -> bytes:
-        """The next bytes."""
-        taken = self._data[self.at : self.at + size]
-        if len(taken) < size:
-            raise UsageError(f"{self._where}: {size} bytes from byte {self.at} on are not there", DAMAGED)
-        self.at += size
-        return taken
-
-    def number(self, size: int) -> int:
-        """The next number of so many bytes."""
-        return int.from_bytes(self.take(size), self._order)
-
-    def numbers(self, size: int, count: int) -> list[int]:
-        """The next `count` numbers of so many bytes each."""
-        return [self.number(size) for _ in range(count)]
-
-    def text(self) -> str:
-        """The next text, up to a zero byte."""
-        end = self._data.find(b"\0", self.at)
-        text = self.take(max(end, self.at) - self.at).decode("utf-8", "replace")
-        self.take(1)
-        return text
 
 
 @dataclass(frozen=True)
@@ -74,14 +38,14 @@ class Attribute:
 
 @dataclass
 class Header:
-    """What the file says beside its records.
+    """What the file says apart from its records.
 
     Args:
         order: the byte order of the recording machine.
         pipe: whether the file was a pipe: attributes and features are records among the others.
         start: first byte of the records.
         end: the byte after them.
-        finished: whether perf came to write how long the file is; if not, no features are there.
+        finished: whether perf wrote the length of the file; if it was killed before, there are no features.
         attributes: of each event.
         features: contents by number, of those that ptpool uses.
     """
@@ -102,9 +66,9 @@ def read_header(file: Mapped) -> Header:
         UsageError: they are not there, or cannot be what they claim to be.
     """
     order: Order = "little" if file.bytes(0, 8) == LITTLE_MAGIC else "big"
-    cursor = Cursor(file.bytes(0, 104), order, f"{file.path}: header")
-    if cursor.take(8) not in MAGICS:
-        raise UsageError(f"{file.path}: no perf.data", "formats that are known: ptpool ingest formats")
+    cursor = Cursor(BytesIO(file.bytes(0, 104)), f"{file.path}: header", order)
+    if cursor.bytes(8) not in MAGICS:
+        raise UsageError(f"{file.path}: no perf.data", "for the formats that can be read: ptpool ingest formats")
     size = cursor.number(8)
     if size == _PIPE_HEADER:
         return Header(order, True, _PIPE_HEADER, file.size)
@@ -115,13 +79,15 @@ def read_header(file: Mapped) -> Header:
     if not size <= start < 1 << 63 or start > file.size:
         raise UsageError(f"{file.path}: header: the records begin at byte {start} of {file.size}", DAMAGED)
     if not _SMALLEST_ATTRIBUTE + 16 <= attribute_size <= _LARGEST_ATTRIBUTE + 16 or attributes_size % attribute_size:
-        raise UsageError(f"{file.path}: header: {attributes_size} bytes of attributes of {attribute_size}", DAMAGED)
+        raise UsageError(
+            f"{file.path}: header: {attributes_size} bytes of attributes of impossible size {attribute_size}", DAMAGED
+        )
     if attributes + attributes_size > file.size:
-        raise UsageError(f"{file.path}: header: {attributes_size} bytes of attributes are not there", DAMAGED)
+        raise UsageError(f"{file.path}: header: its {attributes_size} bytes of attributes are missing", DAMAGED)
     for place in range(attributes, attributes + attributes_size, attribute_size):
         where = f"{file.path}: attribute at byte {place}"
         data = file.bytes(place, attribute_size)
-        ids, ids_size = Cursor(data[-16:], order, where).numbers(8, 2)
+        ids, ids_size = Cursor(BytesIO(data[-16:]), where, order).numbers(8, 2)
         header.attributes.append(parse_attribute(data[:-16], file.bytes(ids, min(ids_size, file.size)), order, where))
     if header.finished:
         header.features = dict(_features(file, header, cursor))
@@ -129,13 +95,13 @@ def read_header(file: Mapped) -> Header:
 
 
 def _features(file: Mapped, header: Header, cursor: Cursor) -> Iterator[tuple[int, bytes]]:
-    """The features that ptpool uses; their sections stand behind the records in the order of their bits."""
-    words = cursor.take(FEATURES // 8)
+    """The features that ptpool uses; their sections follow the records in the order of their bits."""
+    words = cursor.bytes(FEATURES // 8)
     present = _bits(words, 8, header.order)
     if HOSTNAME not in present:  # perf always writes it: else the bitmap has words of 32 bits (perf_file_header__read)
         present = _bits(words, 4, header.order)
     where = f"{file.path}: table of features at byte {header.end}"
-    table = Cursor(file.bytes(header.end, 16 * len(present)), header.order, where)
+    table = Cursor(BytesIO(file.bytes(header.end, 16 * len(present))), where, header.order)
     if header.end + 16 * len(present) > file.size:
         header.end = min(header.end, file.size)
         return  # cut off: the records say so
@@ -152,10 +118,10 @@ def _bits(words: bytes, size: int, order: Order) -> list[int]:
 
 def parse_attribute(data: bytes, ids: bytes, order: Order, where: str) -> Attribute:
     """Read a ``struct perf_event_attr`` and the numbers of the events that were opened with it."""
-    cursor = Cursor(data.ljust(_SMALLEST_ATTRIBUTE, b"\0"), order, where)
+    cursor = Cursor(BytesIO(data.ljust(_SMALLEST_ATTRIBUTE, b"\0")), where, order)
     kind, _ = cursor.numbers(4, 2)
     _, _, sample_type, read_format = cursor.numbers(8, 4)
-    flags = cursor.take(8)
+    flags = cursor.bytes(8)
     if order == "big":  # compilers for big-endian machines lay out bit fields from the top bit on
         flags = bytes(int(f"{byte:08b}"[::-1], 2) for byte in flags)
     bits = int.from_bytes(flags, "little")
@@ -170,16 +136,18 @@ def facts(features: Mapping[int, bytes], attributes: list[Attribute], order: Ord
     """What is known of the recorded machine, in the words of ``perf script --header``; never its name."""
 
     def text(feature: int) -> str:
-        data = features[feature]
-        return Cursor(data[4:] + b"\0", order, where).text()
+        return features[feature][4:].split(b"\0")[0].decode("utf-8", "replace")
+
+    def number(data: bytes, size: int) -> int:
+        return Cursor(BytesIO(data), where, order).number(size)
 
     if OSRELEASE in features:
         yield f"# os release : {text(OSRELEASE)}"
     if ARCH in features:
         yield f"# arch : {text(ARCH)}"
     if NRCPUS in features:
-        yield f"# nrcpus online : {Cursor(features[NRCPUS][4:], order, where).number(4)}"
+        yield f"# nrcpus online : {number(features[NRCPUS][4:], 4)}"
     if TOTAL_MEM in features:
-        yield f"# total memory : {Cursor(features[TOTAL_MEM], order, where).number(8)} kB"
+        yield f"# total memory : {number(features[TOTAL_MEM], 8)} kB"
     for clock in {attribute.clock for attribute in attributes if attribute.clock}:
         yield f"# clockid: {clock}"

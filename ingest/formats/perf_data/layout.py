@@ -1,8 +1,8 @@
 """Where the fields of samples lie, by the attributes of their events.
 
-The order of fields is that of kernel/events/core.c:perf_output_sample, of those behind other records that of
-__perf_event__output_id_sample. Fields behind the raw data (branch stack, registers, user stack, weight, ...) say
-nothing about page allocation: a record's size leads past them.
+The order of fields is that of kernel/events/core.c:perf_output_sample, of those after other records that of
+__perf_event__output_id_sample. Fields after the raw data (branch stack, registers, user stack, weight, ...) say
+nothing about page allocation and are skipped by the record's size.
 """
 
 from ingest.formats.perf_data.header import Attribute
@@ -11,7 +11,7 @@ from ingest.formats.perf_data.header import Attribute
 IP, TID, TIME, ADDR, READ, CALLCHAIN, ID, CPU, PERIOD, STREAM_ID, RAW = (1 << bit for bit in range(11))
 IDENTIFIER = 1 << 16
 FIXED = (IDENTIFIER, IP, TID, TIME, ADDR, ID, STREAM_ID, CPU, PERIOD)  # in the order of a sample
-TRAILER = (TID, TIME, ID, STREAM_ID, CPU, IDENTIFIER)  # in the order behind another record
+TRAILER = (TID, TIME, ID, STREAM_ID, CPU, IDENTIFIER)  # in the order after another record
 TYPE_TRACEPOINT = 2
 HEADER_SIZE = 8
 
@@ -34,7 +34,7 @@ COLUMNS = 12
 
 
 def layout_of(attribute: Attribute) -> list[int]:
-    """The layout of an attribute's samples, and of what stands behind other records."""
+    """The layout of an attribute's samples, and of the fields after other records."""
     row = [0] * COLUMNS
     kind = attribute.sample_type
     at = HEADER_SIZE
@@ -60,7 +60,7 @@ def layout_of(attribute: Attribute) -> list[int]:
 
 
 def id_place(sample_type: int) -> int:
-    """Where a sample says whose it is: offset from its start; 0: nowhere."""
+    """Where a sample has the id of its event: offset from its start; 0: nowhere."""
     if sample_type & IDENTIFIER:
         return HEADER_SIZE
     if not sample_type & ID:

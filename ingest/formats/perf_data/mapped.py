@@ -1,8 +1,7 @@
 """A file as bytes at an address: memory-mapped, and where it is compressed, decompressed into a temporary file first.
 
-The event formats lie behind the records of a perf.data file, so a compressed one has to be decompressed to its end
-before its first record can be understood. A temporary file costs disk space; a second pass would cost the
-decompression twice.
+The event formats follow the records of a perf.data file, so a compressed one has to be decompressed to its end before
+its first record can be understood. A temporary file costs disk space; a second pass would decompress twice.
 """
 
 import ctypes
@@ -69,7 +68,7 @@ class Mapped:
         return ctypes.string_at(self.address + at, min(size, self.size - at))
 
     def drop(self, until: int) -> None:
-        """The bytes before `until` are not needed for now: they need not stay in memory."""
+        """Let go of the memory of the bytes before `until`, which are not needed for now."""
         until -= until % mmap.PAGESIZE
         if until > self._dropped:
             self._map.madvise(mmap.MADV_DONTNEED, self._dropped, until - self._dropped)

@@ -1,8 +1,9 @@
 """The compiled walk over the records of a perf.data file: samples to rows, names to numbers, losses to counts.
 
 A record is ``struct perf_event_header`` and what its type says (include/uapi/linux/perf_event.h). The bytes are passed
-as their address. Every length in them is held against the record's own before it is used, and no byte outside the
-records is touched. Tasks' names and forks become rows of their own kinds: they have to be put in order of time first.
+as their address. Every length in a record is checked against the record's own size before it is used, and no byte
+outside the records is touched. Names and forks of tasks become rows of their own kinds: they have to be put in order
+of time first.
 """
 
 from typing import Any, NamedTuple
@@ -37,17 +38,8 @@ from ingest.formats.perf_data.tracing_data import (
     E_TYPE_SIZE,
     OTHER,
 )
-from ingest.formats.text.scan import (
-    KIND_BATCHED,
-    MAX_CPUS,
-    MAX_ORDER,
-    MAX_PFN,
-    NAME,
-    find_byte,
-    hash_span,
-    load1,
-    load8,
-)
+from ingest.spans import find_byte, hash_span, load1, load8
+from ingest.trace import KIND_BATCHED, MAX_CPUS, MAX_ORDER, MAX_PFN
 from ptpool.compiled import compiled
 from ptpool.vocabulary import KIND_ALLOC, KIND_ALLOC_FAILED
 
@@ -55,18 +47,20 @@ from ptpool.vocabulary import KIND_ALLOC, KIND_ALLOC_FAILED
 MMAP, LOST, COMM, THROTTLE, FORK, SAMPLE, MMAP2, LOST_SAMPLES = 1, 2, 3, 5, 7, 9, 10, 13
 HEADER_ATTR, HEADER_TRACING_DATA, FINISHED_ROUND, AUXTRACE, HEADER_FEATURE = 64, 66, 68, 71, 80
 COMPRESSED, COMPRESSED2 = 81, 83
-LARGEST = (1 << 16) - 1  # bytes of a record: its size has 16 bits
+LARGEST = (1 << 16) - 1  # bytes of a record: its size is a 16-bit number
 
 KIND_COMM, KIND_FORK = 101, 102  # rows that are no events: a task got a name; a task (pid) was made by another (pfn)
 
-MORE, FULL, SPECIAL, BROKEN = range(4)  # why the walk stopped: end of the bytes, no room, not for it, no record
+MORE, FULL, SPECIAL, BROKEN = range(
+    4
+)  # why the walk stopped: end of the bytes, no room, a record for trace.py, no record
 
 (
     C_ROWS,  # rows that wait for their turn
     C_COMMS,  # names numbered so far
     C_GFPS,
     C_STACKS,
-    C_DAMAGED,  # records that are not what they claim to be
+    C_DAMAGED,  # records that cannot be what they claim to be
     C_DAMAGED_AT,  # address of the first of them
     C_OTHER,  # samples that are no page events
     C_BATCHED,
@@ -103,13 +97,6 @@ class Walk(NamedTuple):
     events: NDArray[np.int64]
     lost: NDArray[np.int64]  # [cpu + 1 (0: not said), records lost or samples lost]
     counts: NDArray[np.int64]
-
-
-def names(slots: int) -> NDArray[np.void]:
-    """An empty table of NAME."""
-    table = np.zeros(slots, NAME)
-    table["number"] = -1
-    return table
 
 
 @compiled
@@ -171,7 +158,7 @@ def key_of(value: int) -> Any:
 
 @compiled
 def intern(names: Any, counts: Any, which: int, key: Any, start: int, end: int) -> Any:
-    """The number of what has this key; something new is entered with its place."""
+    """The number of the text with this key; a new text is entered with its place."""
     slot = slot_of(names, key)
     if names[slot].number < 0:
         names[slot].hash = key
@@ -194,7 +181,7 @@ def reenter(old: Any, new: Any) -> None:
 
 @compiled
 def enter_id(ids: Any, value: int, layout: int) -> None:
-    """Say which layout the samples of an event have."""
+    """Note which layout the samples of an event have."""
     slot = slot_of(ids, key_of(value))
     ids[slot].hash = key_of(value)
     ids[slot].number = layout
@@ -253,7 +240,7 @@ def kernel_frames(at: int, frames: int, in_kernel: bool, swap: bool) -> tuple[in
 
 @compiled
 def take_sample(walk: Walk, at: int, size: int, layout: int, type_at: int, type_size: int, swap: bool) -> bool:
-    """Read one sample; whether it is what it claims to be."""
+    """Read one sample; False: it cannot be what it claims to be."""
     rows, counts, of = walk.rows, walk.counts, walk.layouts
     rest, stop = at + of[layout, L_REST], at + size
     if rest > stop:
@@ -346,7 +333,7 @@ def take_sample(walk: Walk, at: int, size: int, layout: int, type_at: int, type_
 
 @compiled
 def take_other(walk: Walk, kind: int, at: int, size: int, swap: bool) -> bool:
-    """Read a record of losses or of tasks; whether it is what it claims to be."""
+    """Read a record of losses or of tasks; False: it cannot be what it claims to be."""
     rows, counts, layout = walk.rows, walk.counts, 0
     back_id = walk.layouts[0, L_BACK_ID]
     if back_id and walk.layouts.shape[0] > 1 and size >= 8 + back_id:
@@ -395,8 +382,8 @@ def walk_records(
         walk: the tables.
         at: address of the first record.
         end: address after the last.
-        id_at: where samples say whose they are; 0: there is one layout.
-        type_at: where raw data says which event it is.
+        id_at: where samples have the id of their event; 0: there is one layout.
+        type_at: where raw data has the number of its event.
         type_size: bytes of that number.
         swap: whether the machine that recorded was big-endian.
 
@@ -436,35 +423,3 @@ def walk_records(
             counts[C_DAMAGED] += 1
         at += size
     return at, MORE
-
-
-@compiled
-def settle(rows: Any, order: Any, count: int, out: Any, comm_of: Any) -> int:
-    """Copy events in order of time, with the name that their task has at that time; returns how many.
-
-    Args:
-        rows: in the order of the file.
-        order: places in `rows` by time.
-        count: how many places of it are due.
-        out: where events go.
-        comm_of: number of the name by task id; -1: none.
-    """
-    written = 0
-    tasks = comm_of.shape[0]
-    for turn in range(count):
-        place = order[turn]
-        tid = rows[place].pid
-        known = 0 <= tid < tasks
-        kind = rows[place].kind
-        if kind == KIND_COMM:
-            if known:
-                comm_of[tid] = rows[place].comm
-        elif kind == KIND_FORK:
-            parent = rows[place].pfn
-            if known and parent != tid:
-                comm_of[tid] = comm_of[parent] if 0 <= parent < tasks else -1
-        else:
-            out[written] = rows[place]
-            out[written].comm = comm_of[tid] if known else -1
-            written += 1
-    return written

@@ -1,20 +1,22 @@
 """perf.data as a `Trace`: the walk over its records, then events in order of time, with names of tasks and functions.
 
-A CPU's records are in order of time, those of several CPUs are not. perf writes a FINISHED_ROUND when it has read all
-CPUs once; after the second of them nothing can follow that is older than the first (tools/perf/util/ordered-events.c).
-What is not due waits, up to MOST_WAITING events; then the older half goes on, and what comes too late is counted.
+The records of one CPU are in order of time, those of several CPUs are not. perf writes a FINISHED_ROUND when it has
+read all CPUs once; after the second one nothing can follow that is older than the first
+(tools/perf/util/ordered-events.c). Events that are not due wait, up to MOST_WAITING of them; then the older half goes
+on, and events that come too late are counted.
 """
 
 import ctypes
 import sys
 from collections.abc import Generator, Iterator, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.classify import without_tracer
+from ingest.formats.cursor import Cursor
 from ingest.formats.perf_data import records
 from ingest.formats.perf_data.attributes import Layouts
 from ingest.formats.perf_data.header import (
@@ -22,7 +24,6 @@ from ingest.formats.perf_data.header import (
     MAGICS,
     TRACING_DATA,
     Attribute,
-    Cursor,
     Header,
     facts,
     parse_attribute,
@@ -30,11 +31,12 @@ from ingest.formats.perf_data.header import (
 )
 from ingest.formats.perf_data.layout import COLUMNS, TYPE_TRACEPOINT
 from ingest.formats.perf_data.mapped import Mapped
-from ingest.formats.perf_data.tracing_data import UNKNOWN, Events, formats_in
-from ingest.formats.text import scan
+from ingest.formats.perf_data.tracing_data import UNKNOWN, EventTable, formats_in
 from ingest.snapshots.kallsyms import NONE, read_symbols
 from ingest.source import BLOCK
-from ingest.trace import BATCH, Context, Found
+from ingest.spans import new_names, new_spans
+from ingest.trace import BATCH, MAX_CPUS, MAX_TASKS, ROW, Context, Findings, raw
+from ptpool.compiled import compiled
 from ptpool.errors import UsageError
 
 if sys.version_info >= (3, 14):
@@ -44,7 +46,7 @@ else:
 
 STRETCH = 16 << 20  # bytes read between two reports of progress
 MOST_WAITING = 1 << 24  # events that wait for their turn: 620 MB
-KERNEL_MAP = "[kernel.kallsyms]"  # and the name of the symbol whose address the record has
+KERNEL_MAP = "[kernel.kallsyms]"  # followed by the name of the symbol whose address the record has
 
 _COUNTED = {
     "damaged_records": records.C_DAMAGED,
@@ -64,7 +66,7 @@ class PerfTrace:
         self.comms: list[str] = []
         self.gfps: list[str] = []
         self.stacks: list[tuple[str, ...]] = []
-        self.found = Found(context.best_effort)
+        self.found = Findings(context.best_effort)
         self._paths = paths
         self._symbols = NONE if context.kallsyms is None else read_symbols(context.kallsyms)
         self._here = NONE  # the symbols where the kernel of the present file lies
@@ -72,24 +74,24 @@ class PerfTrace:
         self._read = self._at = 0  # bytes of the files before the present one; of the present one
         self._began = -1
         self._header = Header("little", True, 0, 0)
-        self._events: Events | None = None
+        self._events: EventTable | None = None
         self._layouts = Layouts()
         self._zstd: zstd.ZstdDecompressor | None = None  # None: its stream is damaged
         self._carry = b""  # the start of a compressed record
-        self._tasks = np.full(scan.MAX_TASKS, -1, np.int32)  # number of the comm, by task
+        self._tasks = np.full(MAX_TASKS, -1, np.int32)  # number of the comm, by task
         self._unnamed: dict[int, int] = {}  # comm of a task that was never named
-        self._out = np.zeros(BATCH, scan.ROW)
+        self._out = np.zeros(BATCH, ROW)
         counts = np.zeros(records.COUNTS, np.int64)
         self._walk = records.Walk(
-            rows=np.zeros(BATCH, scan.ROW),
-            comms=records.names(1 << 12),
-            gfps=records.names(1 << 10),
-            stacks=records.names(1 << 14),
-            ids=records.names(1 << 4),
+            rows=np.zeros(BATCH, ROW),
+            comms=new_names(1 << 12),
+            gfps=new_names(1 << 10),
+            stacks=new_names(1 << 14),
+            ids=new_names(1 << 4),
             layouts=np.zeros((1, COLUMNS), np.int64),
             event_of=np.zeros(1, np.int16),
             events=np.zeros((1, 1), np.int64),
-            lost=np.zeros((scan.MAX_CPUS + 1, 2), np.int64),
+            lost=np.zeros((MAX_CPUS + 1, 2), np.int64),
             counts=counts,
         )
 
@@ -129,22 +131,22 @@ class PerfTrace:
         self._walk.lost[:] = 0
         self._header = header = read_header(file)
         self._layouts = Layouts()
-        no_sample_fits = np.full((1, COLUMNS), records.LARGEST + 1, np.int64)  # until an attribute tells its layout
+        no_sample_fits = np.full((1, COLUMNS), records.LARGEST + 1, np.int64)  # until an attribute describes its layout
         self._walk = self._walk._replace(layouts=no_sample_fits, ids=self._layouts.ids)
-        self._tell_events(None)
+        self._use_events(None)
         if header.pipe:
             return
         if not header.attributes:
-            raise UsageError(f"{file.path}: header: no events were recorded", DAMAGED)
+            raise UsageError(f"{file.path}: header: it lists no events", DAMAGED)
         for attribute in header.attributes:
             self._add(attribute, f"{file.path}: header")
         if TRACING_DATA in header.features:
             where = f"{file.path}: descriptions of events"
-            self._tell_events(Events(formats_in(header.features[TRACING_DATA], where), where))
+            self._use_events(EventTable(formats_in(header.features[TRACING_DATA], where), where))
         elif any(attribute.type == TYPE_TRACEPOINT for attribute in header.attributes):
             if header.finished:
                 self.found.damage("cut_off", f"{file.path}: cut off: the descriptions of its events are missing")
-            self._tell_events(_events_beside(file.path))
+            self._use_events(_events_next_to(file.path))
         if not header.finished:
             self.found.counts["unfinished"] += 1
         if header.end > file.size:
@@ -155,7 +157,7 @@ class PerfTrace:
         """Everything up to byte `stopped` was read."""
         header, found, counts = self._header, self.found, self._walk.counts
         if (stopped < header.end or self._carry) and header.finished:
-            found.damage("cut_off", f"{file.path}: no record, or part of one, at byte {stopped}: the rest is not read")
+            found.damage("cut_off", f"{file.path}: no whole record at byte {stopped}: the rest is not read")
         for name, which in _COUNTED.items():
             if counts[which]:
                 found.counts[name] = int(counts[which])
@@ -169,7 +171,7 @@ class PerfTrace:
         if 0 <= first < self._began:
             raise UsageError(
                 f"{path}: begins {(self._began - first) / 1e9:.6f} s before the file that was named before it",
-                "name the parts of a trace in the order of time; import different traces one by one",
+                "name the parts of a trace in order of time; import different traces one by one",
             )
         self._began = max(first, self._began)
 
@@ -178,8 +180,8 @@ class PerfTrace:
         self._layouts.add(attribute, where)
         self._walk = self._walk._replace(layouts=self._layouts.rows, ids=self._layouts.ids)
 
-    def _tell_events(self, events: Events | None) -> None:
-        self._events = events = events or Events((), "")
+    def _use_events(self, events: EventTable | None) -> None:
+        self._events = events = events or EventTable((), "")
         self._walk = self._walk._replace(event_of=events.of, events=events.rows)
 
     # ---------------------------------------------------------------------------------------------- record by record
@@ -218,29 +220,29 @@ class PerfTrace:
         inside = file.address <= place < file.address + file.size
         where = f"{file.path}: record at byte {place - file.address}" if inside else f"{file.path}: a compressed record"
         described = self._events is not None and bool((self._events.of != UNKNOWN).any())
-        return f"{where}: {'not what it claims to be' if described else 'the events were not described before it'}"
+        return f"{where}: {'not what it claims to be' if described else 'no description of its event comes before it'}"
 
     def _special(self, at: int, end: int) -> Generator[NDArray[Any], None, int]:
-        """Read a record that is not for the walk; the address after it and what belongs to it."""
+        """Read a record that the walk leaves alone; returns the address after it and its data."""
         header, file = self._header, self._file
         assert file is not None
         where = f"{file.path}: record at byte {at - file.address}"
-        head = Cursor(ctypes.string_at(at, 8), header.order, where)
+        head = Cursor(BytesIO(ctypes.string_at(at, 8)), where, header.order)
         kind, _, size = head.number(4), head.number(2), head.number(2)
         data = ctypes.string_at(at, size)
-        body = Cursor(data[8:], header.order, where)
+        body = Cursor(BytesIO(data[8:]), where, header.order)
         behind = 0
         if kind in (records.AUXTRACE, records.HEADER_TRACING_DATA):
             behind = body.number(8 if kind == records.AUXTRACE else 4)
             if behind > end - at - size:
-                raise UsageError(f"{where}: {behind:,} bytes behind it are not there", DAMAGED)
+                raise UsageError(f"{where}: the {behind:,} bytes after it are missing", DAMAGED)
         if kind in (records.COMPRESSED, records.COMPRESSED2):
-            payload = body.take(body.number(8) if kind == records.COMPRESSED2 else size - 8)
+            payload = body.bytes(body.number(8) if kind == records.COMPRESSED2 else size - 8)
             yield from self._decompress(payload, where)
         elif kind in (records.MMAP, records.MMAP2):
             self._place_kernel(data, kind)
         elif kind == records.HEADER_ATTR:
-            body.take(4)
+            body.bytes(4)
             length = body.number(4)
             attribute = parse_attribute(data[8 : 8 + length], data[8 + length :], header.order, where)
             header.attributes.append(attribute)
@@ -248,11 +250,11 @@ class PerfTrace:
         elif kind == records.HEADER_FEATURE:
             header.features[body.number(8)] = data[16:]
         elif kind == records.HEADER_TRACING_DATA:
-            self._tell_events(Events(formats_in(ctypes.string_at(at + size, behind), where), where))
+            self._use_events(EventTable(formats_in(ctypes.string_at(at + size, behind), where), where))
         return at + size + behind
 
     def _decompress(self, payload: bytes, where: str) -> Iterator[NDArray[Any]]:
-        """Read the records in the next part of the compressed stream; the last of them may end in the part after it."""
+        """Read the records in the next part of the compressed stream; the last one may end in the part after it."""
         while self._zstd is not None and (payload or not self._zstd.needs_input):
             try:
                 if self._zstd.eof:
@@ -268,10 +270,12 @@ class PerfTrace:
             self._carry = data[stopped - at :]
             if len(self._carry) > records.LARGEST:
                 self._zstd, self._carry = None, b""
-                self.found.damage("damaged_records", f"{where}: no record where one should begin in what it holds")
+                self.found.damage(
+                    "damaged_records", f"{where}: no record where one should begin in its decompressed data"
+                )
 
     def _place_kernel(self, data: bytes, kind: int) -> None:
-        """Move the symbols to where this recording's kernel lay (tools/perf/util/machine.c: reference symbols)."""
+        """Move the symbols to where the recorded kernel lay (tools/perf/util/machine.c: reference symbols)."""
         name = data[72 if kind == records.MMAP2 else 40 :].split(b"\0")[0].decode("utf-8", "replace")
         if name.startswith(KERNEL_MAP):
             start = int.from_bytes(data[32:40], self._header.order)
@@ -281,33 +285,27 @@ class PerfTrace:
 
     def _take_names(self) -> None:
         walk, counts = self._walk, self._walk.counts
-        for start, end in _new(walk.comms, len(self.comms), counts[records.C_COMMS]):
-            self.comms.append(ctypes.string_at(start, end - start).decode("utf-8", "replace"))
-        for value, _ in _new(walk.gfps, len(self.gfps), counts[records.C_GFPS]):
+        if counts[records.C_COMMS] > len(self.comms):
+            for start, end in new_spans(walk.comms, len(self.comms)):
+                self.comms.append(ctypes.string_at(start, end - start).decode("utf-8", "replace"))
+        if counts[records.C_GFPS] > len(self.gfps):
             flags = self._events.flags if self._events else None
-            mask = value & 0xFFFFFFFFFFFFFFFF
-            self.gfps.append(flags.text(mask) if flags else hex(mask))
-        chains = [
-            ctypes.string_at(start, end - start)
-            for start, end in _new(walk.stacks, len(self.stacks), counts[records.C_STACKS])
-        ]
-        if chains:
-            order = "<u8" if self._header.order == "little" else ">u8"
-            names = self._here.resolve(np.frombuffer(b"".join(chains), order).astype(np.uint64))
-            first = 0
-            for chain in chains:
-                last = first + len(chain) // 8
-                self.stacks.append(without_tracer(names[first:last]))
-                first = last
+            for value, _ in new_spans(walk.gfps, len(self.gfps)):
+                mask = value & 0xFFFFFFFFFFFFFFFF
+                self.gfps.append(flags.text(mask) if flags else hex(mask))
+        if counts[records.C_STACKS] > len(self.stacks):
+            spans = new_spans(walk.stacks, len(self.stacks))
+            chains = [ctypes.string_at(start, end - start) for start, end in spans]
+            self.stacks += self._here.stacks(chains, "<u8" if self._header.order == "little" else ">u8")
 
     def _make_room(self) -> Iterator[NDArray[Any]]:
-        """Grow the tables of names that are half full, and settle what is due where no more rows fit."""
+        """Grow the tables of names that are half full, and settle the rows that are due where no more fit."""
         grown: dict[str, Any] = {}
         counts = self._walk.counts
         for name, which in (("comms", records.C_COMMS), ("gfps", records.C_GFPS), ("stacks", records.C_STACKS)):
             table = getattr(self._walk, name)
             if 2 * counts[which] >= len(table):
-                grown[name] = records.names(2 * len(table))
+                grown[name] = new_names(2 * len(table))
                 records.reenter(table, grown[name])
         self._walk = self._walk._replace(**grown)
         rows = self._walk.rows
@@ -317,8 +315,8 @@ class PerfTrace:
         if due >= len(rows) // 2 or len(rows) >= MOST_WAITING:
             yield from self._settle(max(due, len(rows) // 2))
         else:
-            more = np.zeros(2 * len(rows), scan.ROW)
-            scan.raw(more)[: len(rows)] = scan.raw(rows)
+            more = np.zeros(2 * len(rows), ROW)
+            raw(more)[: len(rows)] = raw(rows)
             self._walk = self._walk._replace(rows=more)
 
     def _settle(self, count: int) -> Iterator[NDArray[Any]]:
@@ -330,14 +328,14 @@ class PerfTrace:
             self.found.first_ns = int(self._walk.counts[records.C_FIRST_NS])
         for first in range(0, count, BATCH):
             due = order[first : min(first + BATCH, count)]
-            written = records.settle(rows, due, len(due), self._out, self._tasks)
+            written = _settle(rows, due, len(due), self._out, self._tasks)
             self._name_unnamed(self._out[:written])
             yield self._out[:written]
-        scan.raw(self._walk.rows)[: waiting - count] = scan.raw(rows)[order[count:]]
+        raw(self._walk.rows)[: waiting - count] = raw(rows)[order[count:]]
         self._walk.counts[records.C_ROWS] = waiting - count
 
     def _name_unnamed(self, rows: NDArray[Any]) -> None:
-        """Tasks whose name was never recorded are called as perf calls them: by their number."""
+        """A task whose name was never recorded gets the name that perf gives it: its number."""
         unnamed = rows["comm"] < 0
         if unnamed.any():
             tasks, which = np.unique(rows["pid"][unnamed], return_inverse=True)
@@ -349,28 +347,19 @@ class PerfTrace:
 
 
 def _losses(lost: NDArray[np.int64]) -> dict[int | None, int]:
-    """Events lost by CPU (None: nobody knows which).
+    """Events lost by CPU (None: on an unknown one).
 
-    A record that finds no room counts for its buffer (LOST, written when there is room again) and for its event
-    (read_format's LOST, which perf writes down at the end as LOST_SAMPLES): kernel/events/ring_buffer.c. The larger
-    count has them all.
+    A record that finds no room is counted for its buffer (LOST, written when there is room again) and for its event
+    (read_format's LOST, which perf writes at the end as LOST_SAMPLES): kernel/events/ring_buffer.c. The larger count
+    includes all of them.
     """
     by_cpu = lost.max(axis=1)
     by_cpu[0] = max(0, int(lost.sum(axis=0).max()) - int(by_cpu[1:].sum()))
     return {cpu - 1 if cpu else None: int(by_cpu[cpu]) for cpu in np.flatnonzero(by_cpu).tolist()}
 
 
-def _new(table: NDArray[np.void], known: int, count: int) -> list[tuple[int, int]]:
-    """Where that lies what was numbered from `known` up to `count`, in order."""
-    if known == count:
-        return []
-    fresh = table[table["number"] >= known]
-    fresh = fresh[np.argsort(fresh["number"])]
-    return list(zip(fresh["start"].tolist(), fresh["end"].tolist(), strict=True))
-
-
-def _events_beside(path: Path) -> Events:
-    """The descriptions of events in a folder ``events`` beside the file, as in tracefs; perf did not come to add them.
+def _events_next_to(path: Path) -> EventTable:
+    """The descriptions of events in a folder ``events`` next to the file, as in tracefs, for a perf that was killed.
 
     Raises:
         UsageError: there are none.
@@ -378,7 +367,41 @@ def _events_beside(path: Path) -> Events:
     found = sorted(path.absolute().parent.glob("events/*/*/format"))
     if not found:
         raise UsageError(
-            f"{path}: cut off, or perf was killed: it does not describe the events it holds",
-            "put tracefs events/kmem of that machine beside it, as events/kmem/mm_page_alloc/format and so on",
+            f"{path}: cut off, or perf was killed: its events are not described",
+            "copy events/kmem of that machine's tracefs next to it: events/kmem/mm_page_alloc/format and so on",
         )
-    return Events(((file.parts[-3], file.read_text(errors="replace")) for file in found), str(path.parent / "events"))
+    return EventTable(
+        ((file.parts[-3], file.read_text(errors="replace")) for file in found), str(path.parent / "events")
+    )
+
+
+@compiled
+def _settle(rows: Any, order: Any, count: int, out: Any, comm_of: Any) -> int:
+    """Copy events in order of time, with the name that their task has at that time; returns how many.
+
+    Args:
+        rows: in the order of the file.
+        order: places in `rows` by time.
+        count: how many places of it are due.
+        out: where events go.
+        comm_of: number of the name by task id; -1: none.
+    """
+    written = 0
+    tasks = comm_of.shape[0]
+    for turn in range(count):
+        place = order[turn]
+        tid = rows[place].pid
+        known = 0 <= tid < tasks
+        kind = rows[place].kind
+        if kind == records.KIND_COMM:
+            if known:
+                comm_of[tid] = rows[place].comm
+        elif kind == records.KIND_FORK:
+            parent = rows[place].pfn
+            if known and parent != tid:
+                comm_of[tid] = comm_of[parent] if 0 <= parent < tasks else -1
+        else:
+            out[written] = rows[place]
+            out[written].comm = comm_of[tid] if known else -1
+            written += 1
+    return written

@@ -1,4 +1,4 @@
-"""The descriptions of trace events in a perf.data file: which of them are page events, and where their fields lie.
+"""The descriptions of trace events in a perf.data file: which ones are page events, and where their fields lie.
 
 The section is what tools/perf/util/trace-event-info.c:tracing_data_get writes: the tracefs of the recorded machine,
 file by file.
@@ -6,13 +6,15 @@ file by file.
 
 import re
 from collections.abc import Iterable, Iterator
+from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.formats.perf_data.header import DAMAGED, Cursor, Order
+from ingest.formats.cursor import Cursor
+from ingest.formats.perf_data.header import DAMAGED
 from ingest.formats.ring_buffer.event_format import EventFormat, Field, Flags, parse_format
-from ingest.formats.text.scan import KIND_BATCHED
+from ingest.trace import KIND_BATCHED
 from ptpool.errors import UsageError
 from ptpool.vocabulary import (
     KIND_ALLOC,
@@ -44,7 +46,7 @@ _ID = re.compile(r"^ID: (\d{1,5})$", re.MULTILINE)
 _MOST_EVENTS = 1 << 16  # common_type has 16 bits
 
 
-class Events:
+class EventTable:
     """The trace events of a recording.
 
     Args:
@@ -70,7 +72,7 @@ class Events:
         for system, text in texts:
             number = _ID.search(text)
             if number is None or int(number[1]) >= _MOST_EVENTS:
-                raise UsageError(f"{where}: an event of {system} without its number", DAMAGED)
+                raise UsageError(f"{where}: an event of {system} has no number", DAMAGED)
             self.of[int(number[1])] = OTHER
             if system == "kmem" and found < len(_PAGE_EVENTS):
                 event = parse_format(text, where)
@@ -87,8 +89,8 @@ def _row(event: EventFormat) -> list[int]:
     kind, names = _PAGE_EVENTS[event.name]
     if "pfn" in names and "pfn" not in event.fields and "page" in event.fields:
         raise UsageError(
-            f"{event.where}: {event.name} has no pfn: a kernel before 4.2 recorded it",
-            "import the text of perf script, run on that machine",
+            f"{event.where}: {event.name} has no pfn: it was recorded by a kernel before 4.2",
+            "run perf script on that machine and import its text",
         )
     row = [kind]
     end = 0
@@ -107,19 +109,18 @@ def formats_in(data: bytes, where: str) -> Iterator[tuple[str, str]]:
     """
     if not data.startswith(MAGIC):
         raise UsageError(f"{where}: no descriptions of events", DAMAGED)
-    cursor = Cursor(data, "little", where)
-    cursor.take(10)
-    cursor.text()  # version
-    order: Order = "big" if cursor.number(1) else "little"
-    cursor = Cursor(data[cursor.at :], order, where)
-    cursor.take(1 + 4)  # size of a long and of a page
+    cursor = Cursor(BytesIO(data), where)
+    cursor.bytes(10)
+    cursor.string()  # version
+    cursor.order = "big" if cursor.number(1) else "little"
+    cursor.bytes(1 + 4)  # size of a long and of a page
     for name in ("header_page", "header_event"):
-        if cursor.text() != name:
+        if cursor.string() != name:
             raise UsageError(f"{where}: {name} is not where it should be", DAMAGED)
-        cursor.take(cursor.number(8))
+        cursor.bytes(cursor.number(8))
     for _ in range(cursor.number(4)):
-        yield "ftrace", cursor.take(cursor.number(8)).decode("utf-8", "replace")
+        yield "ftrace", cursor.bytes(cursor.number(8)).decode("utf-8", "replace")
     for _ in range(cursor.number(4)):
-        system = cursor.text()
+        system = cursor.string()
         for _ in range(cursor.number(4)):
-            yield system, cursor.take(cursor.number(8)).decode("utf-8", "replace")
+            yield system, cursor.bytes(cursor.number(8)).decode("utf-8", "replace")

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 COUNTERS = ("counter", "uptime", "x86-tsc", "ppc-tb")
-"""Clocks of kernel/trace/trace.c:trace_clocks whose stamps are no ns."""
+"""Clocks of kernel/trace/trace.c:trace_clocks whose stamps are not ns."""
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Clock:
 
     @property
     def counts(self) -> bool:
-        """Whether the stamps are a count that nothing here turns into ns."""
+        """Whether the stamps are a count that cannot be converted to ns."""
         return self.name in COUNTERS and not self.mult
 
     @property
@@ -40,7 +40,7 @@ class Clock:
         return bool(self.mult or self.offset or self.samples)
 
     def to_ns(self, stamps: NDArray[np.int64], cpu: int) -> NDArray[np.int64]:
-        """Stamps of one CPU in ns; what would lie before 0 or beyond int64 is put at the edge."""
+        """Stamps of one CPU in ns, clipped to 0 and the largest int64."""
         exact: Any = stamps.astype(object)  # Python integers: 128 bits where a product needs them
         if cpu in self.samples:
             exact = self._host(exact, self.samples[cpu])

@@ -1,7 +1,7 @@
 """A tracepoint's ``format`` text (tracefs ``events/*/*/format``): where its fields lie, and the names of its flags.
 
-perf.data and trace.dat carry these texts for the kernel that recorded them, so nothing about a kernel's layout has to
-be known (kernel/trace/trace_events.c:f_show writes them; ``events/header_page`` has the same field lines).
+perf.data and trace.dat carry these texts of the recorded kernel, so no kernel's layout is built in
+(kernel/trace/trace_events.c:f_show writes them; ``events/header_page`` has the same field lines).
 """
 
 import re
@@ -12,7 +12,7 @@ from ptpool.errors import UsageError
 from ptpool.vocabulary import GFP_BITS
 
 LARGEST_RECORD = 1 << 16  # bytes; an event has to fit a page of the ring buffer
-_REMEDY = "the file is damaged, or no kernel wrote it: copy it again"
+_REMEDY = "the file is damaged, or not written by a kernel: copy it again"
 
 _FIELD = re.compile(r"^\s*field: *([^;]+);\s*offset: *(\d+);\s*size: *(\d+);(?:\s*signed: *(\d))?", re.MULTILINE)
 _NAME = re.compile(r"(\w+)\s*(\[[^\]]*\])?\s*$")
@@ -44,7 +44,7 @@ class Flags:
 
     Args:
         field: whose bits they are.
-        delimiter: what stands between two names.
+        delimiter: what separates two names.
         names: mask and name.
         none: what is printed for zero.
     """
@@ -147,7 +147,7 @@ def _flags(print_fmt: str, field: str, where: str) -> Flags:
             names.append((constant(match[1], where), match[2]))
     rest = re.compile(r'\s*\)\s*(?::\s*"([^"]*)")?').match(print_fmt, at)
     if rest is None:
-        raise UsageError(f"{where}: no flag and its name: {_shown(print_fmt[at:])}", _REMEDY)
+        raise UsageError(f"{where}: not a flag with its name: {_shown(print_fmt[at:])}", _REMEDY)
     return Flags(field, start[1], tuple(names), rest[1] or "none")
 
 

@@ -1,7 +1,7 @@
 """A folder of ``per_cpu/cpuN/trace_pipe_raw`` with the files of tracefs that describe them, as a `Trace`.
 
-Names are those of tracefs: ``events/header_page``, ``events/*/*/format`` and, as far as they are there,
-``saved_cmdlines``, ``trace_clock``; ``kallsyms`` beside them. ``ptpool ingest capture`` makes such folders.
+Names are those of tracefs: ``events/header_page``, ``events/*/*/format`` and, where they exist,
+``saved_cmdlines``, ``trace_clock``; ``kallsyms`` next to them. ``ptpool ingest capture`` makes such folders.
 """
 
 import re
@@ -13,16 +13,14 @@ import numpy as np
 from ingest.formats.ring_buffer.clock import Clock
 from ingest.formats.ring_buffer.event_format import Field, parse_fields, parse_format
 from ingest.formats.ring_buffer.pages import EVENTS
-from ingest.formats.ring_buffer.trace import Recording, RingTrace
-from ingest.formats.text.scan import MAX_CPUS
-from ingest.formats.trace_dat.file import saved_cmdlines
+from ingest.formats.ring_buffer.trace import RecordedBuffer, RingTrace, saved_cmdlines
 from ingest.snapshots.kallsyms import NONE, read_symbols
 from ingest.source import DAMAGE, Bytes, read_head
-from ingest.trace import Context, Found, Trace
+from ingest.trace import MAX_CPUS, Context, Findings, Trace
 from ptpool.errors import UsageError
 
 _REMEDY = "copy events/header_page and events/*/*/format of its tracefs into the folder: docs/recording.md"
-_LARGEST = 1 << 24  # bytes of a file that describes
+_LARGEST = 1 << 24  # bytes of a descriptive file
 
 
 def open_trace(paths: Sequence[Path], context: Context) -> Trace:
@@ -33,7 +31,7 @@ def open_trace(paths: Sequence[Path], context: Context) -> Trace:
         context: as for every format.
 
     Raises:
-        UsageError: what describes them is missing or damaged.
+        UsageError: a file that describes them is missing or damaged.
     """
     return _RawTrace(paths, context)
 
@@ -42,11 +40,11 @@ class _RawTrace(RingTrace):
     def __init__(self, paths: Sequence[Path], context: Context) -> None:
         cpus = [_cpu_of(path) for path in paths]
         folder = paths[0].absolute().parents[2]
-        found = Found(context.best_effort)
+        found = Findings(context.best_effort)
         header = parse_fields(_text(folder / "events" / "header_page"), f"{folder}/events/header_page")
         texts = sorted(path for path in folder.glob("events/*/*/format") if path.parent.name in EVENTS)
         clock = re.search(r"\[([\w-]+)\]", _optional(folder / "trace_clock"))
-        recording = Recording(
+        recording = RecordedBuffer(
             where=folder,
             formats=[parse_format(_text(path), str(path)) for path in texts],
             header_page=header,
@@ -74,9 +72,9 @@ class _RawTrace(RingTrace):
 
 
 class _File:
-    """The pages of one CPU (`ingest.formats.ring_buffer.trace.Pages`)."""
+    """The pages of one CPU (`ingest.formats.ring_buffer.trace.CpuPages`)."""
 
-    def __init__(self, path: Path, cpu: int, found: Found) -> None:
+    def __init__(self, path: Path, cpu: int, found: Findings) -> None:
         self.cpu, self.size = cpu, path.stat().st_size
         self._path, self._found = path, found
         self._data: Bytes | None = None  # opened when it is read
@@ -113,7 +111,7 @@ def _cpu_of(path: Path) -> int:
 
 
 def _is_big(paths: Sequence[Path], header: Mapping[str, Field]) -> bool:
-    """The byte order: no file says it, but the commit word of a page fits the page in one order only."""
+    """The byte order: no file has it, but the commit word of a page makes sense in one order only."""
     commit, data = header.get("commit"), header.get("data")
     for path in paths:
         head = read_head(path, 64)

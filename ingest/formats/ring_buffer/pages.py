@@ -1,8 +1,8 @@
 """Pages of the kernel's trace ring buffer into rows (kernel/trace/ring_buffer.c, include/linux/ring_buffer.h).
 
 A page begins with its time stamp and its commit word: how many bytes of events follow, and whether events were lost
-before it. An event begins with a word of 5 bits of type and length and 27 bits of time since the event before it. What
-an event holds is told by its ``format`` text, which the recording carries: nothing here knows a kernel's layout.
+before it. An event begins with a word of 5 bits of type and length and 27 bits of time since the event before it. The
+fields of an event are described by its ``format`` text, which the recording carries: no kernel's layout is built in.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,22 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.formats.ring_buffer.event_format import EventFormat, Field
-from ingest.formats.text import scan
-from ingest.formats.text.scan import (
-    BATCHED,
-    CONTEXTS,
-    GFPS,
-    KIND_BATCHED,
-    MAX_ORDER,
-    MAX_PFN,
-    ORPHANS,
-    OTHER,
-    OTHER_EVENT,
-    STACKS,
-    USER_FRAMES,
-    intern,
-    load8,
-)
+from ingest.spans import intern, load8
+from ingest.trace import CONTEXTS, KIND_BATCHED, MAX_ORDER, MAX_PFN, OTHER_EVENT
 from ptpool.compiled import compiled
 from ptpool.errors import UsageError
 from ptpool.vocabulary import (
@@ -44,7 +30,7 @@ SMALLEST_EVENT = 8  # bytes: its word and one more
 MOST_LOST = 1 << 40  # events; a larger count is damage
 LATEST = 9_000_000_000 * 1_000_000_000  # ns: a later time is damage
 
-KERNEL_STACK, USER_STACK = 101, 102  # beside the kinds of page events and KIND_BATCHED
+KERNEL_STACK, USER_STACK = 101, 102  # kinds of events that are no page events
 
 EVENTS = {  # include/trace/events/kmem.h, the names of up to 3.2 among them; kernel/trace/trace_entries.h
     "mm_page_alloc": KIND_ALLOC,
@@ -68,7 +54,7 @@ _COLUMNS = 14
 # The state of one CPU.
 (
     ROWS,  # rows written
-    LOST,  # events lost, as far as the pages count them
+    LOST,  # events lost, by the counts in the pages
     GAPS,  # places where events were lost and not counted
     FIRST_TS,  # time of the first entry; -1: none yet
     LAST_TS,  # time of the last entry
@@ -76,9 +62,13 @@ _COLUMNS = 14
     DAMAGED,  # pages and records that cannot be what they claim to be
     DAMAGED_AT,  # bytes before the first of them
     READ,  # bytes of pages read
-    WAITING,  # [context]: row whose stack may still come, as in scan.Scan.waiting
+    WAITING,  # [context]: row whose stack may still come; OTHER_EVENT, STORED
 ) = range(10)
 STATE = WAITING + CONTEXTS
+
+# Of all CPUs together: indices into SharedTables.named and SharedTables.counts.
+GFPS, STACKS = range(2)
+OTHER, BATCHED, ORPHANS, USER_FRAMES = range(4)
 
 
 class Layout(NamedTuple):
@@ -90,12 +80,12 @@ class Layout(NamedTuple):
     events: NDArray[np.int64]  # [slot, _COLUMNS]
 
 
-class Tables(NamedTuple):
+class SharedTables(NamedTuple):
     """What all CPUs of a recording share."""
 
-    gfps: NDArray[np.void]  # scan.NAME of the bytes of a mask
-    stacks: NDArray[np.void]  # scan.NAME of the bytes of the addresses
-    named: NDArray[np.int64]  # as in ingest.formats.text.scan
+    gfps: NDArray[np.void]  # NAME of the bytes of a mask
+    stacks: NDArray[np.void]  # NAME of the bytes of the addresses
+    named: NDArray[np.int64]
     counts: NDArray[np.int64]
     tasks: NDArray[np.int32]  # pid to number of its name; a pid beyond the end has number 0
 
@@ -118,7 +108,7 @@ def layout_of(
     missing = [name for name in ("timestamp", "commit", "data") if name not in header]
     if missing or header["timestamp"].offset != 0 or header["timestamp"].size != 8:
         raise UsageError(
-            f"{where}: header_page does not say where a page's {missing or 'time stamp'} is", "copy it again"
+            f"{where}: header_page does not say where a page's {', '.join(missing) or 'time stamp'} is", "copy it again"
         )
     commit, data = header["commit"], header["data"].offset
     if commit.size not in (4, 8) or commit.offset != 8 or not 12 <= data <= 64:
@@ -128,7 +118,7 @@ def layout_of(
     known = [form for form in formats if form.name in EVENTS]
     if not any(EVENTS[form.name] <= KIND_EXTFRAG for form in known):
         raise UsageError(
-            f"{where}: no page-allocation events are described in it",
+            f"{where}: it describes no page-allocation events",
             "record kmem:mm_page_alloc and kmem:mm_page_free, with stacks",
         )
     slots = np.full(1 << 16, -1, np.int16)
@@ -167,7 +157,7 @@ def _columns(form: EventFormat) -> NDArray[np.int64]:
         prefix = "alloc_" if kind == KIND_EXTFRAG else ""
         if "pfn" not in form.fields and "page" in form.fields:
             raise UsageError(
-                f"{form.where}: {form.name} holds the address of a struct page and not the page's number (before 4.0)",
+                f"{form.where}: {form.name} has the address of a struct page, not its page frame number (before 4.0)",
                 "convert it with the trace-cmd of that kernel: trace-cmd report -i trace.dat > trace.txt",
             )
         place(PFN, "pfn")
@@ -225,7 +215,9 @@ def context_of(flags: int) -> int:
 
 
 @compiled
-def read_pages(layout: Layout, tables: Tables, rows: Any, state: Any, cpu: int, text: int, at: int, end: int) -> int:
+def read_pages(
+    layout: Layout, tables: SharedTables, rows: Any, state: Any, cpu: int, text: int, at: int, end: int
+) -> int:
     """Read whole pages from the block [at, end) of one CPU.
 
     Returns:
@@ -254,8 +246,8 @@ def damage(state: Any, at: int) -> None:
 
 
 @compiled
-def read_page(layout: Layout, tables: Tables, rows: Any, state: Any, cpu: int, text: int, page: int) -> None:
-    """Read the page at `page`; the rest of a damaged page is passed over."""
+def read_page(layout: Layout, tables: SharedTables, rows: Any, state: Any, cpu: int, text: int, page: int) -> None:
+    """Read the page at `page`; the rest of a damaged page is skipped."""
     big = layout.page[BIG_ENDIAN]
     long = layout.page[LONG]
     data = page + layout.page[DATA]
@@ -319,7 +311,7 @@ def read_page(layout: Layout, tables: Tables, rows: Any, state: Any, cpu: int, t
 @compiled
 def read_event(
     layout: Layout,
-    tables: Tables,
+    tables: SharedTables,
     rows: Any,
     state: Any,
     cpu: int,
@@ -395,7 +387,7 @@ def read_event(
 
 @compiled
 def frames_at(layout: Layout, event: Any, text: int, at: int, length: int) -> int:
-    """How many addresses a stack has: as many as it says, as fit, and as come before one of all ones."""
+    """How many addresses a stack has: at most as many as it says and as fit, up to one of all ones."""
     long, big = layout.page[LONG], layout.page[BIG_ENDIAN]
     first = at + event[FRAMES]
     most = (length - event[FRAMES]) // long
@@ -409,22 +401,15 @@ def frames_at(layout: Layout, event: Any, text: int, at: int, length: int) -> in
 
 @compiled
 def await_stack(state: Any, context: int, row: int) -> None:
-    """A stack of this CPU and context now belongs to `row`; what had interrupted it is over."""
+    """A stack of this CPU and context now belongs to `row`; the contexts that interrupted it are over."""
     state[WAITING + context] = row
     for deeper in range(context + 1, CONTEXTS):
         state[WAITING + deeper] = OTHER_EVENT
 
 
 def new_state(cpus: int) -> NDArray[np.int64]:
-    """The states of CPUs of which nothing was read."""
+    """The states of CPUs from which nothing was read yet."""
     state = np.zeros((cpus, STATE), np.int64)
     state[:, FIRST_TS] = -1
     state[:, WAITING:] = OTHER_EVENT
     return state
-
-
-def new_names(slots: int) -> NDArray[np.void]:
-    """An empty table of names."""
-    table = np.zeros(slots, scan.NAME)
-    table["number"] = -1
-    return table

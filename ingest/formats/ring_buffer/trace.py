@@ -1,5 +1,6 @@
 """Ring-buffer pages of several CPUs as a `Trace`: each CPU's pages into rows, stacks to their events, CPUs merged."""
 
+import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,29 +11,28 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.classify import without_tracer
 from ingest.formats.ring_buffer import pages as ring
 from ingest.formats.ring_buffer.clock import Clock
 from ingest.formats.ring_buffer.event_format import EventFormat, Field
-from ingest.formats.text import scan
 from ingest.merge import merged
 from ingest.snapshots.kallsyms import Symbols
 from ingest.source import PADDING
-from ingest.trace import Found
+from ingest.spans import new_names, new_spans, regrow
+from ingest.trace import MAX_TASKS, ROW, STORED, Findings, raw
 
 _ROWS = 1 << 21  # rows of all CPUs together that wait to be merged, about
 _MOST_ROWS, _FEWEST_ROWS = 1 << 16, 1 << 12  # of one CPU
 _BLOCKS, _LARGEST_BLOCK = 64 << 20, 256 << 10  # bytes read ahead of all CPUs together and of one
 _COUNTED = {
-    "other_events": scan.OTHER,
-    "batched_frees_skipped": scan.BATCHED,
-    "stacks_without_event": scan.ORPHANS,
-    "user_frames_dropped": scan.USER_FRAMES,
+    "other_events": ring.OTHER,
+    "batched_frees_skipped": ring.BATCHED,
+    "stacks_without_event": ring.ORPHANS,
+    "user_frames_dropped": ring.USER_FRAMES,
 }
 _NO_NAME, _IDLE = "<...>", "<idle>"  # as ftrace prints them
 
 
-class Pages(Protocol):
+class CpuPages(Protocol):
     """The pages of one CPU, one after the other."""
 
     cpu: int
@@ -47,8 +47,8 @@ class Pages(Protocol):
 
 
 @dataclass
-class Recording:
-    """One buffer of one recording: its pages, and what its file says about them.
+class RecordedBuffer:
+    """One buffer of a recording: its pages, and what its file says about them.
 
     Args:
         where: the file, for messages.
@@ -68,7 +68,7 @@ class Recording:
     header_page: dict[str, Field]
     page_size: int
     big_endian: bool
-    pages: Sequence[Pages]
+    pages: Sequence[CpuPages]
     symbols: Symbols
     tasks: dict[int, str]
     clock: Clock
@@ -76,9 +76,9 @@ class Recording:
 
 
 class _Block:
-    """Some pages of one CPU in memory, while the next ones are read; a page that is not whole yet moves before them."""
+    """Some pages of one CPU in memory, while the next are read; the start of an incomplete page moves before them."""
 
-    def __init__(self, pages: Pages, size: int, page_size: int, reader: ThreadPoolExecutor) -> None:
+    def __init__(self, pages: CpuPages, size: int, page_size: int, reader: ThreadPoolExecutor) -> None:
         self.buffer, self._next = (np.zeros(page_size + size + PADDING, np.uint8) for _ in range(2))
         self.at = self.end = self._begin = page_size
         self._pages, self._size, self._reader = pages, size, reader
@@ -100,13 +100,13 @@ class _Block:
 
 
 class RingTrace:
-    """Reads a `Recording` (a `Trace`; `found` may be that of several).
+    """Reads a `RecordedBuffer` (a `Trace`; `found` may be that of several).
 
     Raises:
         UsageError: the formats are missing or impossible.
     """
 
-    def __init__(self, recording: Recording, found: Found) -> None:
+    def __init__(self, recording: RecordedBuffer, found: Findings) -> None:
         self.gfps: list[str] = []
         self.stacks: list[tuple[str, ...]] = []
         self.found = found
@@ -123,12 +123,12 @@ class RingTrace:
         self.comms, tasks = _tasks(recording.tasks)
         most = recording.page_size // ring.SMALLEST_EVENT  # events of a page
         slots = max(1 << 14, 4 * most)
-        counts = np.zeros(scan.COUNTS, np.int64)
-        self._tables = ring.Tables(ring.new_names(slots), ring.new_names(slots), np.zeros(3, np.int64), counts, tasks)
+        named, counts = np.zeros(2, np.int64), np.zeros(len(_COUNTED), np.int64)
+        self._tables = ring.SharedTables(new_names(slots), new_names(slots), named, counts, tasks)
         cpus = len(recording.pages)
         self._most = most
         self._capacity = max(2 * most, min(_MOST_ROWS, max(_FEWEST_ROWS, _ROWS // max(cpus, 1))))
-        self._rows = np.zeros((cpus, self._capacity), scan.ROW)
+        self._rows = np.zeros((cpus, self._capacity), ROW)
         self._state = ring.new_state(cpus)
         size = max(min(_LARGEST_BLOCK, _BLOCKS // max(cpus, 1)), recording.page_size)
         self._reader = ThreadPoolExecutor(1)  # reads and decompresses ahead
@@ -168,7 +168,7 @@ class RingTrace:
         return sum(pages.consumed() for pages in self._recording.pages)
 
     def close(self) -> None:
-        """See `Trace`; the file is closed by who opened it, after this."""
+        """See `Trace`; the files are closed afterwards, by their owner."""
         self._reader.shutdown(cancel_futures=True)
 
     def _read(self, stream: int) -> Iterator[NDArray[Any]]:
@@ -181,11 +181,11 @@ class RingTrace:
             ready = int(state[ring.ROWS])
             held = waiting[waiting >= 0]
             if len(held) and (held.min() > 0 or ready + self._most <= self._capacity):
-                ready = int(held.min())  # else its stack comes too late, and counts as lost
+                ready = int(held.min())  # else its stack comes too late and counts as lost
             yield rows[:ready]
             kept = int(state[ring.ROWS]) - ready
-            scan.raw(rows)[:kept] = scan.raw(rows)[ready : ready + kept]
-            waiting[:] = np.where(waiting < 0, waiting, np.where(waiting < ready, scan.STORED, waiting - ready))
+            raw(rows)[:kept] = raw(rows)[ready : ready + kept]
+            waiting[:] = np.where(waiting < 0, waiting, np.where(waiting < ready, STORED, waiting - ready))
             state[ring.ROWS] = kept
         if block.end > block.at:
             self.found.damage("cut_off", f"{self._place(stream)}: its last page is cut off")
@@ -218,30 +218,23 @@ class RingTrace:
 
     def _take_names(self, buffer: NDArray[np.uint8]) -> None:
         tables, order = self._tables, "big" if self._recording.big_endian else "little"
-        for mask in _new(tables.gfps, len(self.gfps), tables.named[scan.GFPS], buffer):
-            value = int.from_bytes(mask, order)  # type: ignore[arg-type]
-            self.gfps.append(self._flags.text(value) if self._flags else hex(value))
-        stacks = _new(tables.stacks, len(self.stacks), tables.named[scan.STACKS], buffer)
-        if stacks:
-            long = int(self._layout.page[ring.LONG])
-            addresses = np.frombuffer(b"".join(stacks), f"{'>' if order == 'big' else '<'}u{long}").astype(np.uint64)
-            names = self._recording.symbols.resolve(addresses)
-            at = 0
-            for stack in stacks:
-                end = at + len(stack) // long
-                self.stacks.append(without_tracer(names[at:end]))
-                at = end
-        self._tables = tables._replace(
-            gfps=self._roomy(tables.gfps, int(tables.named[scan.GFPS])),
-            stacks=self._roomy(tables.stacks, int(tables.named[scan.STACKS])),
-        )
+        gfps, stacks = int(tables.named[ring.GFPS]), int(tables.named[ring.STACKS])
+        if gfps > len(self.gfps):
+            for start, end in new_spans(tables.gfps, len(self.gfps)):
+                mask = int.from_bytes(bytes(buffer[start:end]), order)  # type: ignore[arg-type]
+                self.gfps.append(self._flags.text(mask) if self._flags else hex(mask))
+        if stacks > len(self.stacks):
+            chains = [bytes(buffer[start:end]) for start, end in new_spans(tables.stacks, len(self.stacks))]
+            address = f"{'>' if order == 'big' else '<'}u{self._layout.page[ring.LONG]}"
+            self.stacks += self._recording.symbols.stacks(chains, address)
+        self._tables = tables._replace(gfps=self._roomy(tables.gfps, gfps), stacks=self._roomy(tables.stacks, stacks))
 
     def _roomy(self, table: NDArray[np.void], names: int) -> NDArray[np.void]:
         """The table, or one twice as large where the names of one more page could fill more than half of it."""
         if 2 * (names + self._most) <= len(table):
             return table
-        larger = ring.new_names(2 * len(table))
-        scan.regrow(table, larger)
+        larger = new_names(2 * len(table))
+        regrow(table, larger)
         return larger
 
     def _finish(self) -> None:
@@ -250,17 +243,22 @@ class RingTrace:
             found.counts[name] += int(self._tables.counts[which])
         marked = dict(zip((pages.cpu for pages in self._recording.pages), self._state, strict=True))
         for cpu in sorted(marked.keys() | self._recording.lost.keys()):
-            told = self._recording.lost.get(cpu, 0)
+            stated = self._recording.lost.get(cpu, 0)  # by the kernel's own count
             counted, gaps = (int(marked[cpu][ring.LOST]), int(marked[cpu][ring.GAPS])) if cpu in marked else (0, 0)
-            if told or counted:
-                found.lose(cpu, max(told, counted))
-            if told <= counted:  # else they are part of what the kernel's own count says
+            if stated or counted:
+                found.lose(cpu, max(stated, counted))
+            if stated <= counted:  # else the gaps are part of the kernel's own count
                 found.counts["uncounted_losses"] += gaps
+
+
+def saved_cmdlines(text: str) -> dict[int, str]:
+    """Names of tasks by pid (tracefs ``saved_cmdlines``)."""
+    return {int(pid): name for pid, name in re.findall(r"^ *(\d{1,9}) (.*)$", text, re.MULTILINE)}
 
 
 def _tasks(names: dict[int, str]) -> tuple[list[str], NDArray[np.int32]]:
     """Names of tasks by number, and the numbers by pid."""
-    known = {pid: name for pid, name in names.items() if 0 < pid < scan.MAX_TASKS}
+    known = {pid: name for pid, name in names.items() if 0 < pid < MAX_TASKS}
     texts = [_NO_NAME, _IDLE, *dict.fromkeys(known.values())]
     numbers = {name: number for number, name in enumerate(texts)}
     tasks = np.zeros(max(known, default=0) + 1, np.int32)
@@ -268,12 +266,3 @@ def _tasks(names: dict[int, str]) -> tuple[list[str], NDArray[np.int32]]:
     for pid, name in known.items():
         tasks[pid] = numbers[name]
     return texts, tasks
-
-
-def _new(table: NDArray[np.void], known: int, count: int, buffer: NDArray[np.uint8]) -> list[bytes]:
-    """The bytes numbered from `known` up to `count`, in order."""
-    if known == count:
-        return []
-    fresh = table[table["number"] >= known]
-    fresh = fresh[np.argsort(fresh["number"])]
-    return [bytes(buffer[start:end]) for start, end in zip(fresh["start"].tolist(), fresh["end"].tolist(), strict=True)]

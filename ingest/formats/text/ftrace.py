@@ -2,8 +2,8 @@
 
 A line is ``comm-pid [(tgid)] [cpu] [flags] seconds: event: fields`` (kernel/trace/trace_output.c:trace_print_context).
 The comm may hold anything, so a header is read backward from the colon after its time stamp. A stack is an entry of
-its own: ``<stack trace>`` and then one `` => symbol`` line a frame; it belongs to the last event of the same CPU, task
-and interrupt context, which other CPUs' lines may separate from it.
+its own: ``<stack trace>`` and then one `` => symbol`` line per frame; it belongs to the last event of the same CPU,
+task and interrupt context. Lines of other CPUs may come between the two.
 """
 
 from collections.abc import Sequence
@@ -14,11 +14,9 @@ from ingest.formats.text.reader import TextTrace
 from ingest.formats.text.scan import (
     BATCHED,
     COLON,
-    CONTEXTS,
     DASH,
     EQUALS,
     HASH,
-    KIND_BATCHED,
     LBRACKET,
     LESS,
     LINES,
@@ -26,7 +24,6 @@ from ingest.formats.text.scan import (
     LOWER_S,
     LOWER_Z,
     LPAREN,
-    MAX_CPUS,
     NEWLINE,
     NO_KIND,
     NOTE_COMMENT,
@@ -34,7 +31,6 @@ from ingest.formats.text.scan import (
     NOTE_STRAY,
     ORPHANS,
     OTHER,
-    OTHER_EVENT,
     RBRACKET,
     ROWS,
     RPAREN,
@@ -48,12 +44,8 @@ from ingest.formats.text.scan import (
     count_entry,
     cpu_back,
     event_kind,
-    find_byte,
     has_room,
-    intern,
     is_digit,
-    load1,
-    load8,
     number_back,
     read_fields,
     skip_blanks,
@@ -62,7 +54,8 @@ from ingest.formats.text.scan import (
     time_back,
     word,
 )
-from ingest.trace import Context
+from ingest.spans import find_byte, intern, load1, load8
+from ingest.trace import CONTEXTS, KIND_BATCHED, MAX_CPUS, OTHER_EVENT, Context
 from ptpool.compiled import compiled
 
 TASK_COMM_LEN = 16  # names are printed %16s; trace-cmd report puts the instance before them: "NAME: "
@@ -281,7 +274,7 @@ def scan_block(scan: Scan, text: int, at: int, end: int, final: bool) -> int:
 
 @compiled
 def _await_stack(waiting: Any, cpu: int, context: int, row: int) -> None:
-    """A stack of this CPU and context now belongs to `row`; what had interrupted it is over."""
+    """A stack of this CPU and context now belongs to `row`; the contexts that interrupted it are over."""
     waiting[cpu, context] = row
     for deeper in range(context + 1, CONTEXTS):
         waiting[cpu, deeper] = OTHER_EVENT

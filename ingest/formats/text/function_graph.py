@@ -1,9 +1,9 @@
 """ftrace text of the function_graph tracer, where events are comments: ``/* mm_page_alloc: page=… */``.
 
-What stands before a comment depends on the tracer's options (kernel/trace/trace_functions_graph.c:
+The text before a comment depends on the tracer's options (kernel/trace/trace_functions_graph.c:
 print_graph_prologue): ``seconds |`` with funcgraph-abstime, ``cpu)`` with funcgraph-cpu, ``comm-pid |`` with
-funcgraph-proc. Without the first, an event's time is its place in the file, a microsecond an entry; that, and events
-of nobody known, are counted.
+funcgraph-proc. Without the first, an event's time is its place in the file, one microsecond per entry; such events,
+and events of an unknown task, are counted.
 """
 
 from collections.abc import Sequence
@@ -17,10 +17,8 @@ from ingest.formats.text.scan import (
     ENTRIES,
     EQUALS,
     HASH,
-    KIND_BATCHED,
     LESS,
     LINES,
-    MAX_CPUS,
     NEWLINE,
     NO_CPU,
     NO_KIND,
@@ -31,7 +29,6 @@ from ingest.formats.text.scan import (
     NOTE_STRAY,
     ORPHANS,
     OTHER,
-    OTHER_EVENT,
     ROWS,
     RPAREN,
     SLASH,
@@ -41,12 +38,8 @@ from ingest.formats.text.scan import (
     add_row,
     count_entry,
     event_kind,
-    find_byte,
     has_room,
-    intern,
     is_digit,
-    load1,
-    load8,
     number_back,
     read_fields,
     skip_blanks,
@@ -55,7 +48,8 @@ from ingest.formats.text.scan import (
     time_back,
     word,
 )
-from ingest.trace import Context
+from ingest.spans import find_byte, intern, load1, load8
+from ingest.trace import KIND_BATCHED, MAX_CPUS, OTHER_EVENT, Context
 from ptpool.compiled import compiled
 
 _BAR, _STAR = b"|*"
@@ -80,7 +74,7 @@ def comment_at(text: int, at: int, end: int) -> int:
 
 @compiled
 def prologue(text: int, start: int, end: int) -> tuple[int, int, int, int, int]:
-    """What stands before a comment: ns, cpu and pid (-1: not there), and the bounds of the comm."""
+    """The fields before a comment: ns, cpu and pid (-1: not there), and the bounds of the comm."""
     ts, cpu, pid, comm, comm_end = -1, -1, -1, start, start
     at = start
     while at < end:

@@ -1,8 +1,8 @@
 """``perf script`` text.
 
 A line is ``comm pid[/tid] [[cpu]] seconds: [period] event: fields`` (tools/perf/builtin-script.c:process_event and
-perf_sample__fprintf_start); which of them are there depends on ``-F``. The frames of its call chain follow, innermost
-first, each after a tab, up to an empty line; user-space frames come last and are passed over.
+perf_sample__fprintf_start); ``-F`` selects the fields. The frames of its call chain follow, innermost first, each after
+a tab, up to an empty line; user-space frames come last and are skipped.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,6 @@ from ingest.formats.text.scan import (
     COLON,
     DASH,
     HASH,
-    KIND_BATCHED,
     LINES,
     LOWER_A,
     LOWER_F,
@@ -37,12 +36,8 @@ from ingest.formats.text.scan import (
     count_entry,
     cpu_back,
     event_kind,
-    find_byte,
     has_room,
-    intern,
     is_digit,
-    load1,
-    load8,
     number_back,
     read_fields,
     skip_blanks,
@@ -51,7 +46,8 @@ from ingest.formats.text.scan import (
     time_back,
     word,
 )
-from ingest.trace import Context
+from ingest.spans import find_byte, intern, load1, load8
+from ingest.trace import KIND_BATCHED, Context
 from ptpool.compiled import compiled
 
 _PERF_RECORD = word("PERF_REC")

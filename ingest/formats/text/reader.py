@@ -1,7 +1,7 @@
-"""Text formats as a `Trace`: blocks of text through a format's compiled scanner, names and notes beside the rows.
+"""Text formats as a `Trace`: a format's compiled scanner turns blocks of text into rows, names and notes.
 
-Several files are parts of one recording. Those that follow each other (rotated) are read as if they were one; those
-that overlap in time (one for each CPU) are merged.
+Several files are parts of one recording. Files that follow each other (rotated) are read as one; files that overlap in
+time (one for each CPU) are merged.
 """
 
 import re
@@ -20,7 +20,8 @@ from ingest.formats.text.mail import CleanedBytes, is_mail
 from ingest.merge import merged
 from ingest.snapshots.kallsyms import NONE, Symbols, read_symbols
 from ingest.source import BLOCK, PADDING, Text, read_head
-from ingest.trace import BATCH, Context, Found
+from ingest.spans import new_names, new_spans, regrow
+from ingest.trace import BATCH, CONTEXTS, MAX_CPUS, MAX_TASKS, OTHER_EVENT, ROW, STORED, Context, Findings, raw
 from ptpool.compiled import compiled
 from ptpool.errors import UsageError
 
@@ -30,7 +31,7 @@ Scanner = Callable[[scan.Scan, int, int, int, bool], int]
 _KEPT_BACK = 4  # a stack may come later than its event by this part of a batch
 _LEAST_ROWS, _LEAST_BLOCK = 1 << 13, 1 << 16  # of one stream among many; the block in bytes
 _NOTES = 1 << 12
-_HEAD = 1 << 16  # bytes that tell whether it is a mail
+_HEAD = 1 << 16  # bytes in which a mail is recognised
 _COUNTED = {
     "other_events": scan.OTHER,
     "batched_frees_skipped": scan.BATCHED,
@@ -55,7 +56,7 @@ class TextTrace:
     """Reads the parts of a text trace (a `Trace`)."""
 
     def __init__(self, paths: Sequence[Path], scanner: Scanner, context: Context) -> None:
-        self.found = Found(context.best_effort)
+        self.found = Findings(context.best_effort)
         self._scanner = scanner
         self._names = names = _Names(context.kallsyms)
         self.comms, self.gfps, self.stacks = names.comms, names.gfps, names.stacks
@@ -116,7 +117,7 @@ class TextTrace:
         yield rows[: counts[scan.ROWS]]
 
     def _read_on(self, stream: "_Stream", text: Text) -> bool:
-        """Scan the rest of the block; whether a table was full before its end."""
+        """Scan the rest of the block; True: a table was full before its end."""
         counts, names = stream.counts, self._names
         tables = stream.scan(names, self._notes)
         text.at = self._scanner(tables, text.buffer.ctypes.data, text.at, text.end, text.final)
@@ -182,10 +183,10 @@ class _Names:
         self.comms: list[str] = []
         self.gfps: list[str] = []
         self.stacks: list[tuple[str, ...]] = []
-        self.tables = [_table(1 << 12), _table(1 << 10), _table(1 << 14)]
+        self.tables = [new_names(1 << 12), new_names(1 << 10), new_names(1 << 14)]
         self.named = np.zeros(len(self.tables), np.int64)
-        self._task_in = np.zeros(0, np.int32)  # by comm: the task whose number stands in place of its name, or -1
-        self._comm_of = np.full(scan.MAX_TASKS, -1, np.int32)  # the last name of each task
+        self._task_in = np.zeros(0, np.int32)  # by comm: the task that it names by its number, or -1
+        self._comm_of = np.full(MAX_TASKS, -1, np.int32)  # the last name of each task
 
     def take(self, buffer: NDArray[np.uint8]) -> None:
         """Take the names that a block brought."""
@@ -198,7 +199,7 @@ class _Names:
         self.stacks += map(self._frames, self._new(scan.STACKS, len(self.stacks), buffer))
 
     def recall(self, rows: NDArray[Any]) -> None:
-        """Give tasks that are called by their number, as ``:402``, the name they had before; rows in order of time."""
+        """Give a task that is named by its number, as ``:402``, its earlier name; rows are in order of time."""
         _recall(rows, self._task_in, self._comm_of)
 
     def _frames(self, text: str) -> tuple[str, ...]:
@@ -217,20 +218,15 @@ class _Names:
         """The texts numbered from `known` on, in order."""
         if known == self.named[which]:
             return []
-        table = self.tables[which]
-        fresh = table[table["number"] >= known]
-        fresh = fresh[np.argsort(fresh["number"])]
-        return [
-            bytes(buffer[start:end]).decode("utf-8", "replace")
-            for start, end in zip(fresh["start"].tolist(), fresh["end"].tolist(), strict=True)
-        ]
+        spans = new_spans(self.tables[which], known)
+        return [bytes(buffer[start:end]).decode("utf-8", "replace") for start, end in spans]
 
     def grow(self) -> bool:
-        """Double every table that is half full; whether one was."""
+        """Double every table that is half full; True: there was one."""
         full = [which for which, table in enumerate(self.tables) if 2 * self.named[which] >= len(table)]
         for which in full:
-            grown = _table(2 * len(self.tables[which]))
-            scan.regrow(self.tables[which], grown)
+            grown = new_names(2 * len(self.tables[which]))
+            regrow(self.tables[which], grown)
             self.tables[which] = grown
         return bool(full)
 
@@ -239,8 +235,8 @@ class _Stream:
     """The state of a scanner in one file, or in files that follow each other."""
 
     def __init__(self, rows: int) -> None:
-        self.rows = np.zeros(rows, scan.ROW)
-        self.waiting = np.full((scan.MAX_CPUS, scan.CONTEXTS), scan.OTHER_EVENT, np.int64)
+        self.rows = np.zeros(rows, ROW)
+        self.waiting = np.full((MAX_CPUS, CONTEXTS), OTHER_EVENT, np.int64)
         self.counts = np.zeros(scan.COUNTS, np.int64)
         self.begin()
 
@@ -260,18 +256,12 @@ class _Stream:
     def forget(self, count: int) -> None:
         """Drop the first `count` rows, which are stored, and move the rest to the front."""
         rest = int(self.counts[scan.ROWS]) - count
-        rows = scan.raw(self.rows)
+        rows = raw(self.rows)
         rows[:rest] = rows[count : count + rest]
         self.counts[scan.ROWS] = rest
         waiting = self.waiting
         moved = waiting - count
-        waiting[:] = np.where(waiting < 0, waiting, np.where(moved < 0, scan.STORED, moved))
-
-
-def _table(slots: int) -> NDArray[np.void]:
-    table = np.zeros(slots, scan.NAME)
-    table["number"] = -1
-    return table
+        waiting[:] = np.where(waiting < 0, waiting, np.where(moved < 0, STORED, moved))
 
 
 @compiled

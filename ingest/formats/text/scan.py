@@ -1,17 +1,17 @@
-"""Byte-level helpers that the text formats share: numbers, names, fields, interning.
+"""Byte-level helpers that the text formats share: numbers, headers, fields, events.
 
-All of them are compiled. A block of text is passed as its address (an integer: counting references to an array in every
-helper costs more than the work) and is padded with at least 32 bytes; results go to flat arrays that the Python side
-owns. A format's kernel walks the block line by line; it stops early where a table
-is nearly full, so that nothing in here allocates. Words are loaded little-endian: x86-64 and arm64.
+All of them are compiled. A block of text is passed as its address (see ingest/spans.py) and is padded with at least 32
+bytes; results go to flat arrays that the Python side owns. A format's kernel walks the block line by line and stops
+early where a table is nearly full: nothing in here allocates.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ingest.spans import find_byte, intern, load1, load8
+from ingest.trace import KIND_BATCHED, MAX_CPUS, MAX_ORDER, MAX_PFN
 from ptpool.compiled import compiled
 from ptpool.vocabulary import (
     KIND_ALLOC,
@@ -22,18 +22,7 @@ from ptpool.vocabulary import (
     KIND_ZONE_LOCKED,
 )
 
-from llvmlite import ir  # type: ignore[import-untyped]  # isort: skip  (numba reads its settings on import: ptpool.compiled has to come first)
-from numba import types  # isort: skip
-from numba.core import cgutils as _cgutils  # isort: skip
-from numba.extending import intrinsic  # isort: skip
-
-MAX_CPUS = 8192  # NR_CPUS of the largest x86 configuration
-MAX_TASKS = 1 << 22  # PID_MAX_LIMIT (include/linux/threads.h)
-CONTEXTS = 4  # task, softirq, hardirq, NMI: a CPU's events nest no deeper
-OTHER_EVENT, STORED = -1, -2  # in Scan.waiting: a stack is not wanted; its event was stored already
-NO_KIND, KIND_BATCHED = -1, 100  # an event that is no page event; one that repeats mm_page_free
-MAX_PFN = 1 << 40  # 52 physical address bits
-MAX_ORDER = 20  # gigantic folios are of order 18
+NO_KIND = -1  # an event that is no page event
 
 NEWLINE, TAB, SPACE, HASH, LPAREN, RPAREN, DASH, DOT, SLASH, ZERO, NINE, COLON, LESS, EQUALS = b"\n\t #()-./09:<="
 LBRACKET, RBRACKET, LOWER_A, LOWER_F, LOWER_H, LOWER_S, LOWER_X, LOWER_Z = b"[]afhsxz"
@@ -49,7 +38,7 @@ LBRACKET, RBRACKET, LOWER_A, LOWER_F, LOWER_H, LOWER_S, LOWER_X, LOWER_Z = b"[]a
     USER_FRAMES,  # user-space frames passed over
     NO_CPU,  # events without a CPU field
     NO_TIME,  # events whose time is their place in the file
-    NO_TASK,  # events of nobody known
+    NO_TASK,  # events of an unknown task
     COUNTERS,  # time stamps without a fraction
     FIRST_NS,  # time of the first entry of a file
     LAST_NS,  # time of the last
@@ -61,35 +50,6 @@ COUNTS = 14
 COMMS, GFPS, STACKS = range(3)
 
 NOTE_COMMENT, NOTE_LOST, NOTE_DAMAGED, NOTE_STRAY = range(4)
-
-
-ROW = np.dtype(
-    [
-        ("ts", np.int64),  # ns
-        ("pfn", np.int64),  # -1: none
-        ("pid", np.int32),
-        ("comm", np.int32),  # number in Scan.comms
-        ("gfp", np.int32),  # number in Scan.gfps; -1: none
-        ("stack", np.int32),  # number in Scan.stacks; -1: none
-        ("cpu", np.int16),
-        ("kind", np.int8),  # as in ptpool.vocabulary
-        ("order", np.int8),
-        ("migratetype", np.int8),  # -1: none
-    ]
-)
-"""An event read and not yet stored."""
-
-
-def raw(rows: NDArray[np.void]) -> NDArray[np.void]:
-    """The same rows as plain bytes: numpy copies and picks those twenty times faster than it does field by field."""
-    return rows.view(np.dtype((np.void, rows.dtype.itemsize)))
-
-
-NAME = np.dtype([("hash", np.uint64), ("start", np.int64), ("end", np.int64), ("number", np.int64)])
-"""A slot of an open-addressing table that numbers texts in order of first appearance, by their 64-bit hash.
-
-Where the text lies is an offset into the block that brought it; number -1 is an empty slot.
-"""
 
 
 class Scan(NamedTuple):
@@ -105,98 +65,9 @@ class Scan(NamedTuple):
     notes: NDArray[np.int64]  # [note, (what, start, end, line)]
 
 
-def _typed_intrinsic(function: Callable[..., Any]) -> Callable[..., Any]:
-    return cast("Callable[..., Any]", intrinsic(function))
-
-
-@_typed_intrinsic
-def load1(typing: Any, text: Any, offset: Any) -> Any:  # noqa: ARG001
-    """The byte at an offset."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        at = builder.inttoptr(builder.add(*_int64s(context, builder, signature, arguments)), ir.IntType(8).as_pointer())
-        return builder.zext(builder.load(at), ir.IntType(64))
-
-    return types.int64(text, offset), generate
-
-
-@_typed_intrinsic
-def load8(typing: Any, text: Any, offset: Any) -> Any:  # noqa: ARG001
-    """The 8 bytes at an offset as one uint64, unaligned."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        at = builder.add(*_int64s(context, builder, signature, arguments))
-        return builder.load(builder.inttoptr(at, ir.IntType(64).as_pointer()), align=1)
-
-    return types.uint64(text, offset), generate
-
-
-@_typed_intrinsic
-def find_byte(typing: Any, text: Any, byte: Any, start: Any, end: Any) -> Any:  # noqa: ARG001
-    """Offset of a byte in [start, end), or `end`: the C library's memchr, many bytes a cycle."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        text, byte, start, end = _int64s(context, builder, signature, arguments)
-        pointer, word, length = ir.IntType(8).as_pointer(), ir.IntType(32), ir.IntType(64)
-        memchr = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(pointer, [pointer, word, length]), "memchr"
-        )
-        at = builder.inttoptr(builder.add(text, start), pointer)
-        found = builder.call(memchr, [at, builder.trunc(byte, word), builder.sub(end, start)])
-        offset = builder.sub(builder.ptrtoint(found, length), text)
-        return builder.select(cgutils.is_null(builder, found), end, offset)
-
-    return types.int64(text, byte, start, end), generate
-
-
-def _int64s(context: Any, builder: Any, signature: Any, arguments: Any) -> list[Any]:
-    return [
-        context.cast(builder, value, kind, types.int64) for value, kind in zip(arguments, signature.args, strict=True)
-    ]
-
-
 def word(text: str) -> np.uint64:
     """The first up to 8 bytes of a text as `load8` and a mask of that length would give them."""
     return np.uint64(int.from_bytes(text.encode()[:8], "little"))
-
-
-cgutils: Any = _cgutils  # has no types
-_MULTIPLY = np.uint64(0x9E3779B97F4A7C15)
-_FOLD = np.uint64(29)
-_ONE = np.uint64(1)
-
-
-@compiled
-def hash_span(text: int, start: int, end: int) -> Any:
-    """64-bit hash of the bytes [start, end)."""
-    value = np.uint64(end - start) * _MULTIPLY
-    at = start
-    while at + 8 <= end:
-        value = (value ^ load8(text, at)) * _MULTIPLY
-        value ^= value >> _FOLD
-        at += 8
-    if at < end:
-        value = (value ^ (load8(text, at) & ((_ONE << np.uint64(8 * (end - at))) - _ONE))) * _MULTIPLY
-        value ^= value >> _FOLD
-    return value
-
-
-@compiled
-def intern(names: Any, named: Any, which: int, text: int, start: int, end: int) -> Any:
-    """Number of the text [start, end); a new one is entered with its place in the block."""
-    value = hash_span(text, start, end)
-    mask = names.shape[0] - 1
-    slot = np.int64(value & np.uint64(mask))
-    while names[slot].number >= 0:
-        if names[slot].hash == value:
-            return names[slot].number
-        slot = (slot + 1) & mask
-    names[slot].hash = value
-    names[slot].number = named[which]
-    names[slot].start = start
-    names[slot].end = end
-    named[which] += 1
-    return names[slot].number
 
 
 @compiled
@@ -466,16 +337,3 @@ def count_entry(counts: Any, ts: int, fraction: bool) -> None:
     counts[ENTRIES] += 1
     if not fraction:
         counts[COUNTERS] += 1
-
-
-@compiled
-def regrow(old: Any, new: Any) -> None:
-    """Enter all names of a full table into a larger, empty one."""
-    mask = new.shape[0] - 1
-    for slot in range(old.shape[0]):
-        if old[slot].number >= 0:
-            place = np.int64(old[slot].hash & np.uint64(mask))
-            while new[place].number >= 0:
-                place = (place + 1) & mask
-            new[place].hash = old[slot].hash
-            new[place].number = old[slot].number

@@ -1,8 +1,8 @@
 """trace.dat of trace-cmd, versions 6 and 7.
 
-``file`` reads the container: header, sections and buffers; ``options`` what the recorder says of the recording;
+``file`` reads the container: header, sections and buffers; ``options`` what the recorder says about the recording;
 ``pages`` the ring buffer's pages, plain or in compressed chunks; ``trace`` merges the parts of a recording by time.
-What the pages hold is read by `ingest.formats.ring_buffer`. No trace-cmd program is needed.
+`ingest.formats.ring_buffer` reads the events in the pages. No trace-cmd program is needed.
 """
 
 from collections.abc import Sequence

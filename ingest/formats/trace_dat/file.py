@@ -1,82 +1,29 @@
 """The container of trace-cmd's trace.dat: its header, sections, options and buffers, of versions 6 and 7.
 
-Described in trace-cmd.dat.v6(5) and trace-cmd.dat.v7(5); where they err, by what trace-cmd 3.1 to 3.4 writes (the
-size in a section's header has 8 bytes, a BUFFER option holds the buffer's page size).
+trace-cmd.dat.v6(5) and trace-cmd.dat.v7(5) describe it. Where they are wrong, this follows what trace-cmd 3.1 to 3.4
+writes: the size in a section's header has 8 bytes, and a BUFFER option holds the buffer's page size.
 """
 
-import os
 import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
-from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ingest.formats.cursor import Cursor, Order
 from ingest.formats.ring_buffer.event_format import EventFormat, Field, parse_fields, parse_format
 from ingest.formats.ring_buffer.pages import EVENTS
+from ingest.formats.ring_buffer.trace import saved_cmdlines
 from ingest.formats.trace_dat.options import Options
 from ptpool.errors import UsageError
 
 MAGIC = b"\x17\x08\x44tracing"
-_LARGEST = 1 << 29  # bytes of a section, decompressed: event formats and kallsyms have some 10 MB
+_LARGEST = 1 << 29  # bytes of a section, decompressed
 _COMPRESSED = 1  # section flag
 _DAMAGED = "copy it again"
 _HEADER_INFO, _FTRACE_EVENTS, _EVENT_FORMATS, _KALLSYMS, _PRINTK, _CMDLINES = range(16, 22)  # options and sections
-
-
-class Cursor:
-    """Numbers, strings and bytes one after the other, within bounds.
-
-    Args:
-        stream: what to read.
-        end: bytes that it has.
-        where: the file and the place in it, for messages.
-        order: byte order of the numbers.
-    """
-
-    def __init__(self, stream: BinaryIO, end: int, where: str, order: str) -> None:
-        self._stream, self._end, self.where, self.order = stream, end, where, order
-
-    def bytes(self, size: int) -> bytes:
-        """The next bytes.
-
-        Raises:
-            UsageError: so many are not there.
-        """
-        at = self._stream.tell()
-        if size > min(self._end - at, _LARGEST):
-            raise UsageError(
-                f"{self.where}: byte {at:,}: {size:,} bytes are said to follow and are not there", _DAMAGED
-            )
-        data = self._stream.read(size)
-        if len(data) < size:
-            raise UsageError(f"{self.where}: byte {at:,}: cut off", _DAMAGED)
-        return data
-
-    def number(self, size: int) -> int:
-        """The next unsigned number of `size` bytes."""
-        return int.from_bytes(self.bytes(size), self.order)  # type: ignore[arg-type]
-
-    def string(self, longest: int = 4096) -> str:
-        """The next text that ends with a zero."""
-        data = bytearray()
-        while (byte := self.bytes(1)) != b"\0":
-            data += byte
-            if len(data) > longest:
-                raise UsageError(f"{self.where}: a name without an end at byte {self._stream.tell():,}", _DAMAGED)
-        return data.decode("utf-8", "replace")
-
-    def seek(self, at: int) -> None:
-        """Go to an offset."""
-        if at > self._end:
-            raise UsageError(f"{self.where}: byte {at:,} is beyond the end of the file", _DAMAGED)
-        self._stream.seek(at)
-
-    def tell(self) -> int:
-        """Where it is."""
-        return self._stream.tell()
 
 
 @dataclass
@@ -85,9 +32,9 @@ class Buffer:
 
     Args:
         name: of the instance; empty for the top-level one.
-        clock: as the file calls it; empty: it does not.
+        clock: its name in the file; empty: it has none.
         page_size: bytes.
-        cpus: number, offset and size of each CPU's data, as far as it has any.
+        cpus: number, offset and size of the data of each CPU that has any.
         compressed: whether they are chunks.
         latency: whether it is the text of a latency tracer.
     """
@@ -105,7 +52,7 @@ class TraceDat:
     """What a trace.dat says, apart from its pages."""
 
     version: int = 6
-    order: str = "little"
+    order: Order = "little"
     compression: str = "none"
     header_page: dict[str, Field] = field(default_factory=dict)
     formats: list[EventFormat] = field(default_factory=list)
@@ -126,7 +73,7 @@ def decompress(data: bytes, size: int, kind: str, where: str) -> bytes:
     """Decompress one block whose size is known.
 
     Raises:
-        UsageError: it is damaged, or compressed in a way that is not known.
+        UsageError: it is damaged, or of an unknown kind of compression.
     """
     try:
         if kind == "zlib":
@@ -138,7 +85,7 @@ def decompress(data: bytes, size: int, kind: str, where: str) -> bytes:
     except (OSError, zlib.error, ValueError) as error:
         raise UsageError(f"{where}: the compressed data is damaged ({error})", _DAMAGED) from error
     if len(plain) != size:
-        raise UsageError(f"{where}: the compressed data is damaged (another size than it says)", _DAMAGED)
+        raise UsageError(f"{where}: the compressed data is damaged (its size is wrong)", _DAMAGED)
     return plain
 
 
@@ -148,16 +95,14 @@ def read_trace_dat(stream: BinaryIO, path: Path) -> TraceDat:
     Raises:
         UsageError: the file is cut off, damaged, or of another version.
     """
-    end = stream.seek(0, os.SEEK_END)
-    stream.seek(0)
-    cursor = Cursor(stream, end, str(path), "little")
-    if cursor.bytes(min(end, 10)) != MAGIC:
-        raise UsageError(f"{path}: no trace.dat", "formats that are known: ptpool ingest formats")
+    cursor = Cursor(stream, str(path))
+    if cursor.bytes(min(cursor.end, 10)) != MAGIC:
+        raise UsageError(f"{path}: no trace.dat", "for the formats that can be read: ptpool ingest formats")
     version = cursor.string()
     if version not in ("6", "7"):
         shown = "".join(c if c.isprintable() else "?" for c in version[:10])
         raise UsageError(
-            f"{path}: version {shown} of trace.dat; ptpool reads 6 and 7", "trace-cmd convert --file-version 7"
+            f"{path}: trace.dat of version {shown}; ptpool reads 6 and 7", "trace-cmd convert --file-version 7"
         )
     big, long_size = cursor.bytes(2)
     if big > 1 or long_size not in (4, 8):
@@ -187,7 +132,7 @@ def _read_6(trace: TraceDat, cursor: Cursor, page_size: int) -> None:
         while option := cursor.number(2):
             data = cursor.bytes(cursor.number(4))
             if option == 3:  # BUFFER
-                instance = _cursor_over(data, cursor, "option BUFFER")
+                instance = cursor.over(data, "option BUFFER")
                 instances.append((instance.number(8), instance.string()))
             else:
                 trace.options.read(option, data, trace.order, cursor.where)
@@ -203,7 +148,7 @@ def _buffer_6(cursor: Cursor, kind: bytes, name: str, page_size: int, cpus: int)
     if kind.startswith(b"latency"):
         return Buffer(name, "", page_size, [], latency=True)
     if not kind.startswith(b"flyrecord"):
-        raise UsageError(f"{cursor.where}: byte {cursor.tell():,}: no trace data where it should begin", _DAMAGED)
+        raise UsageError(f"{cursor.where}: byte {cursor.at:,}: no trace data where it should begin", _DAMAGED)
     if cpus > 1 << 16:
         raise UsageError(f"{cursor.where}: impossible number of {cpus} CPUs", _DAMAGED)
     places = [(cpu, cursor.number(8), cursor.number(8)) for cpu in range(cpus)]
@@ -225,12 +170,12 @@ def _read_7(trace: TraceDat, cursor: Cursor) -> None:
         offset = 0
         for option, data in _options_of(options):
             if option == 0:  # DONE
-                offset = _cursor_over(data, options, "option DONE").number(8) if len(data) >= 8 else 0
+                offset = options.over(data, "option DONE").number(8) if len(data) >= 8 else 0
                 break
             if option in (3, 22):  # BUFFER, BUFFER_TEXT
-                trace.buffers.append(_buffer_7(_cursor_over(data, options, "option BUFFER"), cursor, option == 22))
+                trace.buffers.append(_buffer_7(options.over(data, "option BUFFER"), cursor, option == 22))
             elif _HEADER_INFO <= option <= _CMDLINES:
-                sections[option] = _cursor_over(data, options, f"option {option}").number(8)
+                sections[option] = options.over(data, f"option {option}").number(8)
             else:
                 trace.options.read(option, data, trace.order, cursor.where)
     for section in sorted(sections):
@@ -253,12 +198,12 @@ def _section_at(trace: TraceDat, cursor: Cursor, offset: int, section: int) -> C
     size = cursor.number(8)
     place = f"section {section} at byte {offset:,}"
     if not flags & _COMPRESSED:
-        return _cursor_over(cursor.bytes(size), cursor, place)
+        return cursor.over(cursor.bytes(size), place)
     packed, plain = cursor.number(4), cursor.number(4)
     if plain > _LARGEST:
         raise UsageError(f"{cursor.where}: {place}: impossible size of {plain:,} bytes", _DAMAGED)
     data = decompress(cursor.bytes(packed), plain, trace.compression, f"{cursor.where}: {place}")
-    return _cursor_over(data, cursor, place)
+    return cursor.over(data, place)
 
 
 def _buffer_7(option: Cursor, cursor: Cursor, latency: bool) -> Buffer:
@@ -269,16 +214,12 @@ def _buffer_7(option: Cursor, cursor: Cursor, latency: bool) -> Buffer:
     places = [(option.number(4), option.number(8), option.number(8)) for _ in range(option.number(4))]
     compressed = False
     if offset:
-        back = cursor.tell()
+        back = cursor.at
         cursor.seek(offset)
         cursor.number(2)
         compressed = bool(cursor.number(2) & _COMPRESSED)
         cursor.seek(back)
     return Buffer(name, clock, page_size, [place for place in places if place[2]], compressed)
-
-
-def _cursor_over(data: bytes, cursor: Cursor, place: str) -> Cursor:
-    return Cursor(BytesIO(data), len(data), f"{cursor.where}: {place}", cursor.order)
 
 
 # -------------------------------------------------------------------------------------------------------- sections
@@ -313,11 +254,6 @@ def _read_formats(trace: TraceDat, cursor: Cursor, system: str) -> None:
         if name and EVENTS.get(name[1].decode()) is not None and system in ("kmem", "ftrace"):
             form = parse_format(_text(data), f"{cursor.where}: event {system}:{name[1].decode()}")
             trace.formats.append(form)
-
-
-def saved_cmdlines(text: str) -> dict[int, str]:
-    """Names of tasks by pid (tracefs ``saved_cmdlines``)."""
-    return {int(pid): name for pid, name in re.findall(r"^ *(\d{1,9}) (.*)$", text, re.MULTILINE)}
 
 
 def _text(data: bytes) -> str:

@@ -1,4 +1,4 @@
-"""The options of a trace.dat that say something about the recording (trace-cmd.dat.v7(5))."""
+"""The options of a trace.dat that describe the recording (trace-cmd.dat.v7(5))."""
 
 import re
 from dataclasses import dataclass, field
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from ingest.formats.cursor import Order
 from ingest.formats.ring_buffer.clock import Clock
 
 _DATE, _CPUSTAT, _TRACECLOCK, _UNAME, _OFFSET, _CPUCOUNT = 1, 2, 4, 5, 7, 8
@@ -19,7 +20,7 @@ class Options:
     """What the options said.
 
     Args:
-        clock: of the top-level buffer, with what turns its stamps into ns.
+        clock: of the top-level buffer, with its conversion to ns.
         release: of the kernel.
         arch: as uname has it.
         cpus: of the machine; 0: not said.
@@ -31,10 +32,10 @@ class Options:
     arch: str = ""
     cpus: int = 0
     lost: dict[str, dict[int, int]] = field(default_factory=dict)
-    _buffer: str = ""  # whose statistics follow
+    _buffer: str = ""  # the buffer whose statistics follow
 
-    def read(self, option: int, data: bytes, order: str, where: str) -> None:
-        """Take in one option; one that says nothing about the events is passed over.
+    def read(self, option: int, data: bytes, order: Order, where: str) -> None:
+        """Take in one option; one that does not concern the events is ignored.
 
         Raises:
             UsageError: it is damaged.
@@ -73,7 +74,7 @@ class Options:
                 lost[cpu] = lost.get(cpu, 0) + int(match[1])
 
 
-def time_shifts(data: bytes, order: str) -> dict[int, NDArray[np.int64]]:
+def time_shifts(data: bytes, order: Order) -> dict[int, NDArray[np.int64]]:
     """The samples of a TIME_SHIFT option by CPU: rows of time, offset, scaling and fraction bits, by rising time.
 
     A damaged or empty table shifts nothing.
@@ -101,5 +102,5 @@ def time_shifts(data: bytes, order: str) -> dict[int, NDArray[np.int64]]:
     return shifts
 
 
-def _number(data: bytes, at: int, size: int, order: str) -> int:
-    return int.from_bytes(data[at : at + size], order)  # type: ignore[arg-type]
+def _number(data: bytes, at: int, size: int, order: Order) -> int:
+    return int.from_bytes(data[at : at + size], order)

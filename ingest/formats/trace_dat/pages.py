@@ -3,8 +3,9 @@
 import os
 from pathlib import Path
 
+from ingest.formats.cursor import Order
 from ingest.formats.trace_dat.file import decompress
-from ingest.trace import Found
+from ingest.trace import Findings
 from ptpool.errors import UsageError
 
 _WINDOW = 1 << 18  # bytes read at once
@@ -12,23 +13,23 @@ LARGEST_CHUNK = 1 << 26  # bytes, decompressed; trace-cmd makes chunks of ten pa
 
 
 class PlainPages:
-    """Pages as the kernel gave them.
+    """Pages as the kernel wrote them.
 
     Args:
-        file: descriptor of the file; what is not there is counted as cut off.
-        cpu: whose they are.
+        file: descriptor of the file; missing bytes are counted as cut off.
+        cpu: their CPU.
         offset, size: where they are.
         path: the file's name, for messages.
         found: where damage is counted.
     """
 
-    def __init__(self, file: int, cpu: int, offset: int, size: int, path: Path, found: Found) -> None:
+    def __init__(self, file: int, cpu: int, offset: int, size: int, path: Path, found: Findings) -> None:
         self.cpu, self.size = cpu, size
         self._file, self._at, self._end = file, offset, offset + size
         self._begin, self._path, self._found = offset, path, found
 
     def fill(self, target: memoryview) -> int:
-        """See `ingest.formats.ring_buffer.trace.Pages`."""
+        """See `ingest.formats.ring_buffer.trace.CpuPages`."""
         filled = 0
         wanted = min(len(target), self._end - self._at)
         while filled < wanted:
@@ -48,7 +49,7 @@ class PlainPages:
 
 
 class ChunkedPages(PlainPages):
-    """Pages in chunks: their number, and of each its compressed and its plain size and the compressed bytes.
+    """Pages in chunks: the number of chunks, then for each its compressed size, its plain size and its bytes.
 
     Args:
         order: byte order of the numbers.
@@ -56,7 +57,7 @@ class ChunkedPages(PlainPages):
     """
 
     def __init__(
-        self, file: int, cpu: int, offset: int, size: int, path: Path, found: Found, order: str, compression: str
+        self, file: int, cpu: int, offset: int, size: int, path: Path, found: Findings, order: Order, compression: str
     ) -> None:
         super().__init__(file, cpu, offset, size, path, found)
         self._end = max(self._end, os.fstat(file).st_size)  # the size leaves out the number of chunks
@@ -66,7 +67,7 @@ class ChunkedPages(PlainPages):
         self._window, self._used = b"", 0  # bytes read ahead, and how many of them were taken
 
     def fill(self, target: memoryview) -> int:
-        """See `ingest.formats.ring_buffer.trace.Pages`."""
+        """See `ingest.formats.ring_buffer.trace.CpuPages`."""
         filled = 0
         while filled < len(target):
             if not self._rest and not self._next():
@@ -113,4 +114,4 @@ class ChunkedPages(PlainPages):
         return bytes(self._window[self._used - size : self._used])
 
     def _number(self, data: bytes) -> int:
-        return int.from_bytes(data, self._order)  # type: ignore[arg-type]
+        return int.from_bytes(data, self._order)

@@ -9,14 +9,13 @@ from typing import Any, BinaryIO, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.formats.ring_buffer.trace import Pages, Recording, RingTrace
-from ingest.formats.text.scan import MAX_CPUS
+from ingest.formats.ring_buffer.trace import CpuPages, RecordedBuffer, RingTrace
 from ingest.formats.trace_dat.file import MAGIC, Buffer, TraceDat, read_trace_dat
 from ingest.formats.trace_dat.pages import ChunkedPages, PlainPages
 from ingest.merge import merged
 from ingest.snapshots.kallsyms import NONE, Symbols, parse_symbols, read_symbols
 from ingest.source import DAMAGE, Bytes
-from ingest.trace import Context, Found
+from ingest.trace import MAX_CPUS, Context, Findings
 from ptpool.errors import UsageError
 
 _STEP = 1 << 20
@@ -29,7 +28,7 @@ class Parts:
         self.comms: list[str] = []
         self.gfps: list[str] = []
         self.stacks: list[tuple[str, ...]] = []
-        self.found = Found(context.best_effort)
+        self.found = Findings(context.best_effort)
         self._context = context
         self._open: dict[Path, Part] = {}
         self._consumed = 0
@@ -42,14 +41,14 @@ class Parts:
 
     def _begin(self, path: Path) -> int:
         """Time of the first page of a part."""
-        part = Part(path, self._context, Found(best_effort=True))
+        part = Part(path, self._context, Findings(best_effort=True))
         try:
             return part.trace.begin()
         finally:
             part.close()
 
     def _read(self, path: Path) -> Iterator[NDArray[Any]]:
-        """One part; its names take numbers of their own, for another kernel may call the same bits otherwise."""
+        """One part; its names get numbers of their own: another kernel may have other names for the same bits."""
         self._open[path] = part = Part(path, self._context, self.found)
         trace = part.trace
         numbers = {name: np.full(1, -1, np.int32) for name in ("comm", "gfp", "stack")}  # the last is for -1, none
@@ -94,7 +93,7 @@ def _learn(known: list[Name], of_part: list[Name], numbers: NDArray[np.int32]) -
 class Part:
     """One file of a recording: opened, read, closed."""
 
-    def __init__(self, path: Path, context: Context, found: Found) -> None:
+    def __init__(self, path: Path, context: Context, found: Findings) -> None:
         self._file = plain_file(path)
         try:
             trace = read_trace_dat(self._file, path)
@@ -108,10 +107,10 @@ class Part:
             self._file.close()
             raise
 
-    def _open(self, trace: TraceDat, path: Path, symbols: Symbols, found: Found) -> RingTrace:
+    def _open(self, trace: TraceDat, path: Path, symbols: Symbols, found: Findings) -> RingTrace:
         if any(buffer.latency for buffer in trace.buffers):
             raise UsageError(
-                f"{path}: holds the text of a latency tracer and not the events",
+                f"{path}: it holds the text of a latency tracer instead of events",
                 "print it and import the text: trace-cmd report -i trace.dat > trace.txt",
             )
         if trace.options.clock.counts:
@@ -121,7 +120,9 @@ class Part:
             )
         filled = [buffer for buffer in trace.buffers if buffer.cpus]
         if not filled:
-            raise UsageError(f"{path}: holds no events", "record kmem:mm_page_alloc and kmem:mm_page_free, with stacks")
+            raise UsageError(
+                f"{path}: it holds no events", "record kmem:mm_page_alloc and kmem:mm_page_free, with stacks"
+            )
         chosen = filled[0]
         if len(filled) > 1:
             chosen = next((buffer for buffer in filled if self._has_page_events(trace, buffer, path)), chosen)
@@ -131,15 +132,17 @@ class Part:
         return RingTrace(recording, found)
 
     def _has_page_events(self, trace: TraceDat, buffer: Buffer, path: Path) -> bool:
-        probe = Found(best_effort=True)
+        probe = Findings(best_effort=True)
         reading = RingTrace(self._recording(trace, buffer, path, NONE, probe), probe)
         try:
             return any(len(rows) for rows in reading.batches())
         finally:
             reading.close()
 
-    def _recording(self, trace: TraceDat, buffer: Buffer, path: Path, symbols: Symbols, found: Found) -> Recording:
-        pages: list[Pages] = []
+    def _recording(
+        self, trace: TraceDat, buffer: Buffer, path: Path, symbols: Symbols, found: Findings
+    ) -> RecordedBuffer:
+        pages: list[CpuPages] = []
         for cpu, offset, size in buffer.cpus:
             if cpu >= MAX_CPUS or offset >= 1 << 62 or size >= 1 << 62:
                 raise UsageError(f"{path}: impossible CPU {cpu} with {size:,} bytes at {offset:,}", "copy it again")
@@ -149,7 +152,7 @@ class Part:
                 )
             else:
                 pages.append(PlainPages(self._file.fileno(), cpu, offset, size, path, found))
-        return Recording(
+        return RecordedBuffer(
             path,
             trace.formats,
             trace.header_page,
@@ -169,7 +172,7 @@ class Part:
 
 
 def plain_file(path: Path) -> BinaryIO:
-    """The file, decompressed into one without a name where it is compressed as a whole: it is read here and there.
+    """The file, decompressed into a temporary one where it is compressed as a whole: its reader jumps back and forth.
 
     Raises:
         UsageError: it is damaged, or there is no room for it.
@@ -179,7 +182,7 @@ def plain_file(path: Path) -> BinaryIO:
         return file
     file.close()
     data = Bytes(path)
-    target = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115  (whoever asked for it closes it)
+    target = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115  (the caller closes it)
     try:
         block = bytearray(_STEP)
         while filled := data.fill(memoryview(block)):

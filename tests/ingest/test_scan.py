@@ -9,24 +9,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.formats.text import ftrace, perf_script, scan
+from ingest.spans import new_names
+from ingest.trace import CONTEXTS, MAX_CPUS, OTHER_EVENT, ROW
 from ptpool.vocabulary import KINDS
 
 GOLDEN = Path(__file__).parent / "golden"
+ROOT = Path(__file__).parents[2] / "ingest"
 
 
 def fresh() -> scan.Scan:
-    def names(slots: int) -> np.ndarray:
-        table = np.zeros(slots, scan.NAME)
-        table["number"] = -1
-        return table
-
+    tables = [new_names(1 << 10) for _ in range(3)]
     counts = np.zeros(scan.COUNTS, np.int64)
     counts[scan.FIRST_NS] = -1
-    waiting = np.full((scan.MAX_CPUS, scan.CONTEXTS), scan.OTHER_EVENT, np.int64)
-    rows, notes = np.zeros(1000, scan.ROW), np.zeros((1000, 4), np.int64)
-    return scan.Scan(
-        rows, names(1 << 10), names(1 << 10), names(1 << 10), np.zeros(3, np.int64), waiting, counts, notes
-    )
+    waiting = np.full((MAX_CPUS, CONTEXTS), OTHER_EVENT, np.int64)
+    rows, notes = np.zeros(1000, ROW), np.zeros((1000, 4), np.int64)
+    return scan.Scan(rows, *tables, np.zeros(3, np.int64), waiting, counts, notes)
 
 
 def read(scanner, blocks: list[bytes]) -> tuple[list[tuple], list[int], int]:
@@ -142,3 +139,9 @@ def test_reads_what_a_regular_expression_reads() -> None:
     ]
     assert [row[:4] for row in rows] == found
     assert len(found) == 5
+
+
+def test_only_text_formats_use_the_text_scanner() -> None:
+    text = ROOT / "formats" / "text"
+    others = [path for path in ROOT.rglob("*.py") if text not in path.parents]
+    assert not [path for path in others if "from ingest.formats.text" in path.read_text()]

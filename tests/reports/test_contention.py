@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from ptpool.warehouse import open_warehouse
-from reports import contention
 from reports.case import Case
 from reports.questions import Answer, ask
+from reports.sections import contention
 
 LIMITS = ("variant", "refills_of", "cpus_at_1_us", "cpus_at_100_us", "held_by_16_bytes", "held_by_256_bytes")
 
@@ -18,27 +18,28 @@ def case(timing: str = "real", **answers: tuple[tuple[str, ...], list[tuple[Any,
 
 def test_limits_are_said_by_price_only_where_the_price_matters() -> None:
     rows = [
-        ("pba", "2M blocks", 7.2, 2, 2**20, 2**27),
+        ("pba", "2M blocks", 8, 2, 2**20, 2**27),
         ("a block each", "2M blocks", None, None, 2**24, 2**28),
-        ("pba", "four pages", 5.2, 5.0, 2**14, 2**21),
+        ("pba", "four pages", 4, 4, 2**14, 2**21),
     ]
     said = contention.findings(case(contention_limits=(LIMITS, rows)))
     assert said[0] == (
-        "Refills of 2M blocks, a key change of 1 µs: waiting exceeds 5 % pba from 7 CPUs on; a block each on no number "
-        "of CPUs up to 256. At 100 µs: pba on 2 CPUs already."
+        "Refills of 2M blocks, a key change of 1 µs: waiting exceeds 5 % from 8 CPUs on (pba); on no number of CPUs up to "
+        "256 (a block each). At 100 µs: on 2 CPUs already (pba)."
     )
-    assert said[1].endswith("exceeds 5 % pba from 5 CPUs on.")
+    assert said[1].endswith("exceeds 5 % from 4 CPUs on (pba).")
     assert said[2].endswith(
-        "pba 1 MiB on 16 CPUs and 128 MiB on 256; a block each 16 MiB on 16 CPUs and 256 MiB on 256."
+        "1 MiB on 16 CPUs and 128 MiB on 256 (pba); 16 MiB on 16 CPUs and 256 MiB on 256 (a block each)."
     )
 
 
 def test_nothing_simulated_says_how_to() -> None:
-    assert "ptpool replay contention" in contention.caption(case(contention=((), [])))
+    (said,) = contention.SECTION.figures(None, case(contention=((), [])))
+    assert "ptpool replay contention" in said.caption
     assert contention.setting(case(contention=((), []))) == ""
 
 
-def test_the_limit_lies_between_the_cpus_that_were_simulated(tmp_path: Path) -> None:
+def test_a_limit_is_the_smallest_number_simulated_from_which_on_all_exceed(tmp_path: Path) -> None:
     with open_warehouse(tmp_path / "w.duckdb", write=True) as connection:
         connection.execute(
             """INSERT INTO capture BY NAME SELECT 'id' AS capture_id, 'name' AS name, '' AS source, '' AS sha256,
@@ -46,7 +47,7 @@ def test_the_limit_lies_between_the_cpus_that_were_simulated(tmp_path: Path) -> 
                9 AS events, 0 AS lost_events, true AS has_stacks, '' AS code_version"""
         )
         for cpus, change_ns, share in (
-            (2, 1000, 0.01), (4, 1000, 0.03), (8, 1000, 0.07), (16, 1000, 0.2),
+            (2, 1000, 0.01), (4, 1000, 0.06), (8, 1000, 0.04), (16, 1000, 0.07), (32, 1000, 0.2),
             (2, 100_000, 0.06), (4, 100_000, 0.5), (2, 10_000, 0.01), (256, 10_000, 0.049),
         ):  # fmt: skip
             connection.execute(
@@ -58,7 +59,7 @@ def test_the_limit_lies_between_the_cpus_that_were_simulated(tmp_path: Path) -> 
             )
         (row,) = ask(connection, "contention_limits", capture="name").records()
     assert (row["variant"], row["refills_of"]) == ("pba", "2M blocks")
-    assert abs(row["cpus_at_1_us"] - 4 * 2**0.5) < 1e-9
+    assert row["cpus_at_1_us"] == 16, "4 CPUs exceed 5 %, but 8 do not"
     assert row["cpus_at_10_us"] is None
     assert row["cpus_at_100_us"] == 2
     assert (row["held_by_16_bytes"], row["held_by_64_bytes"]) == (160 * 4096, None)

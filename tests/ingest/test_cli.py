@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ingest.formats import NAMES
 from ingest.quality import meanings
 from ptpool.cli import run
 
@@ -126,7 +127,13 @@ def test_list_and_remove(
     assert query("SELECT DISTINCT name FROM capture") == [("two",)]
     assert query("SELECT count(*) FROM page_event") == [(3,)]
     assert run(["ingest", "remove", "one", "--db", str(db)]) == 2
-    assert run(["ingest", "formats"]) == 0
+
+
+def test_the_formats_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["ingest", "formats", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["format"] for row in rows] == list(NAMES)
+    assert all(row["what it is"] for row in rows)
 
 
 def test_json_report(tmp_path: Path, ingest: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:

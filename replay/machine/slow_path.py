@@ -1,0 +1,179 @@
+"""__alloc_pages_slowpath() (mm/page_alloc.c, 6.12): what a request goes through that no free list can serve at once."""
+
+from itertools import count
+
+from ptpool.vocabulary import MOVABLE, SLOW_PATH_STEPS, SPLIT_CAUSES, UNMOVABLE
+from replay.contract.actions import Decision, Wait
+from replay.kernel.fallback import unreserve_highatomic
+from replay.kernel.gfp import (
+    GFP_KERNEL,
+    MAY_FS,
+    MAY_RECLAIM,
+    MEMALLOC,
+    NORETRY,
+    RETRY_MAYFAIL,
+    THISNODE,
+    WAKES_KSWAPD,
+    ZONE_CLASS_MASK,
+)
+from replay.kernel.mmzone import ZONE_NORMAL
+from replay.kernel.page_alloc import alloc_pages, alloc_pages_after_reclaim
+from replay.kernel.per_cpu import drain_all_pages
+from replay.machine.schedule import DeadlockError
+from replay.machine.state import WARM_UP, State
+
+COSTLY_ORDER = 3
+"""PAGE_ALLOC_COSTLY_ORDER: above it the kernel reclaims once and gives up instead of killing."""
+
+_MAX_COMPACT_RETRIES = _MAX_RECLAIM_RETRIES = 16
+"""MAX_COMPACT_RETRIES, mm/page_alloc.c; MAX_RECLAIM_RETRIES, mm/internal.h."""
+
+_LONGEST_PAUSE_NS = 100_000_000
+"""HZ/10, the longest that reclaim_throttle() (mm/vmscan.c, 6.12) puts a task to sleep."""
+
+
+def allocate(state: State, order: int) -> Decision:
+    """alloc_pages(GFP_KERNEL, order), slow path included; first page frame number, or -1."""
+    state.tally.attempts[order] += 1
+    context = GFP_KERNEL | MEMALLOC if state.running.reclaiming else GFP_KERNEL  # PF_MEMALLOC: below all watermarks
+    pfn = int(alloc_pages(state.allocator, state.cpu, order, UNMOVABLE, context))
+    return pfn if pfn >= 0 else (yield from slow_path(state, order, UNMOVABLE, context))
+
+
+def slow_path(state: State, order: int, migratetype: int, context: int) -> Decision:
+    """__alloc_pages_slowpath() (mm/page_alloc.c, 6.12) from where it may sleep: what was entered is flagged, once.
+
+    Whom the OOM killer would kill lives on: the kernel would loop, here the request is left out. A request that may not
+    enter file systems kills nobody: it loops until others have freed enough, or until the recording ends.
+
+    Returns:
+        First page frame number, or -1: NULL (not allowed to reclaim, in reclaim, not allowed to loop or to kill), an
+        OOM kill, or a livelock.
+    """
+    flags = state.flags[order]
+    pfn, insists = -1, False
+    if state.strategy.shrinks_early and not state.running.reclaiming and (yield from enter_shrinker(state)):
+        pfn = int(alloc_pages(state.allocator, state.cpu, order, migratetype, context))
+        if pfn >= 0:
+            return pfn
+    if context & MAY_RECLAIM and not state.running.reclaiming:
+        state.stalls += 1
+        entered: set[str] = set()
+        pfn = yield from _reclaim_and_compact(state, order, migratetype, context, entered)
+        if pfn < 0 and order <= COSTLY_ORDER and unreserve_highatomic(state.allocator, migratetype, True):
+            pfn = _after_reclaim(state, order, migratetype, context)  # should_reclaim_retry()
+        insists = _calls_oom_killer(order, context)
+        if pfn < 0 and insists and context & MAY_FS:
+            entered.add("oom_kill")
+            state.incident("oom_kill", order, "nothing left to reclaim")
+        elif pfn < 0 and insists:
+            pfn = yield from _keep_looping(state, order, migratetype, context, entered)
+        for flag in entered:
+            flags[SLOW_PATH_STEPS.index(flag)] += 1
+    if pfn < 0:
+        flags[SLOW_PATH_STEPS.index("null")] += not insists
+        state.failures[order] += 1
+    return pfn
+
+
+def _reclaim_and_compact(state: State, order: int, migratetype: int, context: int, entered: set[str]) -> Decision:
+    """Direct compaction and direct reclaim in the order of the kernel; adds to `entered` what was.
+
+    Asynchronous compaction comes first if the block would be costly or would mix pageblocks. Then rounds of reclaim and
+    synchronous compaction: one for costly orders and for __GFP_NORETRY, else while reclaim frees anything; no more than
+    MAX_RECLAIM_RETRIES in which free memory does not grow (a shrinker may use what it frees), and no more than
+    MAX_COMPACT_RETRIES for blocks.
+    """
+    costly = order > COSTLY_ORDER
+    yield Wait(state.costs.stall_ns)
+    if costly or (order > 0 and migratetype != MOVABLE):
+        entered.add("compact_async")
+        if (pfn := _after_compaction(state, order, migratetype, context, sync=False)) >= 0:
+            return pfn
+    once = context & NORETRY or (costly and not context & RETRY_MAYFAIL)
+    sync = not (costly and context & NORETRY)
+    most_free = barren = 0
+    for tries in count():
+        entered.add("reclaim")
+        freed = (yield from enter_shrinker(state)) + state.reclaim.direct(state.cpu, context)
+        if (pfn := _after_reclaim(state, order, migratetype, context)) >= 0:
+            return pfn
+        if order > 0:
+            entered.add("compact_sync" if sync else "compact_async")
+            if (pfn := _after_compaction(state, order, migratetype, context, sync=sync)) >= 0:
+                return pfn
+        free = int(state.allocator.free_pages.sum())
+        barren = 0 if free > most_free else barren + 1
+        most_free = max(free, most_free)
+        if not freed or once or barren == _MAX_RECLAIM_RETRIES or (order > 0 and tries == _MAX_COMPACT_RETRIES):
+            return -1
+        yield Wait(state.costs.stall_ns)
+
+
+def _calls_oom_killer(order: int, context: int) -> bool:
+    """Whether __alloc_pages_may_oom() would call out_of_memory() for this request."""
+    refuses = context & (NORETRY | RETRY_MAYFAIL | THISNODE) or context & ZONE_CLASS_MASK < ZONE_NORMAL
+    return order <= COSTLY_ORDER and not refuses
+
+
+def _keep_looping(state: State, order: int, migratetype: int, context: int, entered: set[str]) -> Decision:
+    """Go round again and again, as GFP_NOFS and GFP_NOIO requests do that nothing is left for.
+
+    out_of_memory() (mm/oom_kill.c, 6.12) kills nobody for them and tells __alloc_pages_slowpath() that there was
+    progress. What helps is kswapd, which is woken each time, and what other tasks free. Pauses double from round to
+    round (ours): a thousand rounds without progress tell no more than one.
+    """
+    began, left, pause = state.now, state.demand.last_ns - state.now, state.costs.stall_ns
+    while left > 0:
+        if context & WAKES_KSWAPD:
+            state.reclaim.wake_kswapd()
+        pause = min(pause, left)
+        yield Wait(pause)
+        left, pause = left - pause, min(2 * pause, _LONGEST_PAUSE_NS)
+        state.reclaim.balance_if_due()
+        if (pfn := (yield from _reclaim_and_compact(state, order, migratetype, context, entered))) >= 0:
+            return pfn
+    looped = (state.now - began) / 1e9
+    state.incident("livelock", order, f"may not enter file systems, and looped for {looped:.3g} s until the end")
+    return -1
+
+
+def _after_compaction(state: State, order: int, migratetype: int, context: int, *, sync: bool) -> int:
+    """__alloc_pages_direct_compact(): try if a block has become free."""
+    if not state.reclaim.compact(state.cpu, order, migratetype, context, sync=sync):
+        return -1
+    return int(alloc_pages_after_reclaim(state.allocator, state.cpu, order, migratetype, context))
+
+
+def _after_reclaim(state: State, order: int, migratetype: int, context: int) -> int:
+    """__alloc_pages_direct_reclaim(): try, and again with what per-CPU lists and reserves hold back."""
+    request = (state.allocator, state.cpu, order, migratetype, context)
+    pfn = int(alloc_pages_after_reclaim(*request))
+    if pfn < 0:
+        unreserve_highatomic(state.allocator, migratetype, False)
+        drain_all_pages(state.allocator)
+        pfn = int(alloc_pages_after_reclaim(*request))
+    return pfn
+
+
+def enter_shrinker(state: State) -> Decision:
+    """Enter the strategy's shrinker, as direct reclaim does; it is not entered from within itself."""
+    running = state.running
+    before = running.cause
+    if before != WARM_UP:
+        running.cause = SPLIT_CAUSES.index("shrink")
+    running.reclaiming = True
+    freed = (yield from unless_deadlocked(state, state.strategy.shrink(state.view))) or 0
+    running.reclaiming = False
+    running.cause = before
+    state.shrunk += freed
+    return int(freed)
+
+
+def unless_deadlocked(state: State, decision: Decision) -> Decision:
+    """A strategy's decision; None if it would never end: what it has in hand goes back."""
+    try:
+        return (yield from decision)
+    except DeadlockError as never:
+        state.abandon(str(never))
+        return None

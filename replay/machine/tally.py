@@ -1,0 +1,178 @@
+"""The accounts of a run: page identities, counters, integrals over time, samples, and what is booked where.
+
+Compiled functions that change them are here; `replay.machine.loop` and the decisions call them.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptpool.compiled import compiled
+from ptpool.vocabulary import UNMOVABLE
+from replay.kernel import direct_map as maps
+from replay.kernel.mmzone import USED
+from replay.kernel.page_alloc import run_timers
+from replay.machine import pool as pools
+from replay.machine.pool import ASIDE, CACHED, HELD, LOW, ON_OWN, POOL_USED, STRANDED, TABLE_KEYED, TABLE_PLAIN
+
+# Places in Tally.counts.
+(
+    PTP_ALLOCS,
+    PTP_FREES,
+    PTP_LIVE,
+    PTP_PEAK,
+    UNKEYED,
+    CHANGES,
+    PAGES_CHANGED,
+    FLUSHES,
+    EVENTS,
+    ALLOCS,
+    ALLOCS_PTE,
+    UNPLACED,
+    UNKNOWN_FREES,
+    LOST_FREES,
+    LAST_UNMOVABLE,
+    SAMPLE,
+    CLOCK,
+    NEW_TABLE,
+    NEXT_NAME,
+    BUSY,
+) = range(20)
+COUNTS = 20
+
+# Places in Tally.integral: value x time, page·ns.
+IDLE_TIME, STRANDED_TIME, UNKEYED_TIME, PTE_TIME, BLOCK_TIME, LIVE_TIME = range(6)
+
+SAMPLED = ("ptp_live", "pool_held", "pool_idle", "reserve_low", "pte_pages", "free_pages", "pmd_pages", "pud_pages")
+SAMPLES = 1000
+
+# Places in Tally.fast.
+POOLED, RESERVE, KEY_EACH, PGD_BYPASS, CONSTRUCTS, CPU_BATCH, FLUSH_FREES, ADOPTS = range(8)
+RECLAIMS, USER_BATCH, SPARE_BLOCKS = range(8, 11)
+
+
+class Tally(NamedTuple):
+    """Where a run stands: page identities, accounts, samples."""
+
+    page_of: NDArray[np.int32]  # (recorded pages,) simulated page that stands for a recorded one, -1 when none
+    name_of: NDArray[np.int32]  # (P,) the reverse for ordinary pages; holds only where page_of says the same
+    pending: NDArray[np.int32]  # (recorded pages,) decisions and events put off that are about it
+    busy: NDArray[np.int32]  # (tasks,) decisions under way
+    counts: NDArray[np.int64]
+    integral: NDArray[np.float64]
+    attempts: NDArray[np.int64]  # (orders,) allocations asked of the page allocator
+    touched: NDArray[np.bool_]  # (blocks,) held a page table at any time
+    edges: NDArray[np.int64]  # (SAMPLES,) times of the samples
+    samples: NDArray[np.float64]  # (SAMPLES, len(SAMPLED))
+    protected: NDArray[np.bool_]  # (consumers + 1,) whose pages are page tables that have to carry the key
+    user_of: NDArray[np.int8]  # (consumers + 1,) which kind of user has a list for them, SHARED or NOBODY
+    fast: NDArray[np.int64]  # the parameters of the fast path, at the places above
+
+
+@compiled
+def advance(allocator, direct_map, pool, tally, ts):
+    """Let time pass up to `ts`: integrals and samples of the state as it is now."""
+    count = tally.counts
+    dt = ts - count[CLOCK]
+    if dt <= 0:
+        return
+    while count[SAMPLE] < len(tally.edges) and tally.edges[count[SAMPLE]] <= ts:
+        row = tally.samples[count[SAMPLE]]
+        row[0] = count[PTP_LIVE]
+        row[1] = pool.counts[HELD]
+        row[2] = pool.counts[CACHED] + pool.counts[ON_OWN] + pool.counts[ASIDE]
+        row[3] = pool.counts[LOW]
+        row[4] = direct_map.counts[maps.PAGES + maps.PTE]
+        row[6], row[7] = direct_map.counts[maps.PAGES + maps.PMD], direct_map.counts[maps.PAGES + maps.PUD]
+        row[5] = allocator.free_pages.sum()
+        pool.counts[LOW] = pools.tables_cached(pool)
+        count[SAMPLE] += 1
+    tally.integral[IDLE_TIME] += float(pool.counts[CACHED] + pool.counts[ON_OWN] + pool.counts[ASIDE]) * dt
+    tally.integral[STRANDED_TIME] += float(pool.counts[STRANDED]) * dt
+    tally.integral[UNKEYED_TIME] += float(count[UNKEYED]) * dt
+    tally.integral[PTE_TIME] += float(direct_map.counts[maps.PAGES + maps.PTE]) * dt
+    tally.integral[LIVE_TIME] += float(count[PTP_LIVE]) * dt
+    tally.integral[BLOCK_TIME] += float(-(-count[PTP_LIVE] >> allocator.pageblock_order)) * dt
+    count[CLOCK] = ts
+    run_timers(allocator, ts)
+
+
+@compiled
+def change_key(direct_map, tally, pfn, pages, set_bits, clear_bits, now, cause, flush):
+    """One permission change of the strategy's own on the direct map, with its accounts; tables must be there.
+
+    Without `flush` only its splits flush: what is given more rights may stay in a TLB with fewer.
+    """
+    before = direct_map.counts[maps.SPLITS]
+    changed = maps.apply(direct_map, pfn, pages, set_bits, clear_bits, now, cause)
+    tally.counts[CHANGES] += 1
+    tally.counts[PAGES_CHANGED] += pages
+    tally.counts[FLUSHES] += maps.flushes(direct_map, direct_map.counts[maps.SPLITS] - before, changed * flush)
+
+
+@compiled
+def place_table(allocator, tally, recorded, pfn, order, kind):
+    """Account for a page table that was handed out: identity, liveness, blocks touched."""
+    pages = 1 << order
+    for page in range(pages):
+        tally.page_of[recorded + page] = pfn + page
+        allocator.kind[pfn + page] = kind
+    tally.touched[pfn >> allocator.pageblock_order] = True
+    count = tally.counts
+    count[PTP_ALLOCS] += 1
+    count[PTP_LIVE] += pages
+    count[PTP_PEAK] = max(count[PTP_PEAK], count[PTP_LIVE])
+    if kind == TABLE_PLAIN:
+        count[UNKEYED] += pages
+
+
+@compiled
+def place_table_of_pool(allocator, direct_map, tally, recorded, pfn, order, now, cause):
+    """Put a page table on pages of the pool, with its key where each table gets one: they are mapped small then."""
+    if tally.fast[KEY_EACH]:
+        change_key(direct_map, tally, pfn, 1 << order, maps.KEYED, 0, now, cause, True)
+    place_table(allocator, tally, recorded, pfn, order, POOL_USED)
+
+
+@compiled
+def place_table_on_pages(allocator, direct_map, tally, recorded, pfn, order, now, cause):
+    """Put a page table on pages of the page allocator, with its key where each table gets one."""
+    kind = TABLE_PLAIN
+    if tally.fast[KEY_EACH] and not (order == 1 and tally.fast[PGD_BYPASS]):
+        kind = TABLE_KEYED
+        change_key(direct_map, tally, pfn, 1 << order, maps.KEYED, 0, now, cause, True)
+    place_table(allocator, tally, recorded, pfn, order, kind)
+
+
+@compiled
+def needs_construction(direct_map, tally, pfn, order):
+    """Whether the key of a new page table takes splits, and so a decision."""
+    if not tally.fast[CONSTRUCTS] or (order == 1 and tally.fast[PGD_BYPASS]):
+        return False
+    return maps.tables_needed(direct_map, pfn, 1 << order, maps.KEYED, 0) > 0
+
+
+@compiled
+def count_allocation(direct_map, tally, pfn):
+    """Count an allocation that was placed, and whether its page is mapped at 4K."""
+    tally.counts[EVENTS] += 1
+    tally.counts[ALLOCS] += 1
+    tally.counts[ALLOCS_PTE] += direct_map.level[pfn >> direct_map.table_shift] == maps.PTE
+
+
+@compiled
+def place_special(tally, recorded, pfn, order):
+    """Account for memory of the pool that went to another kind of user than page tables."""
+    for page in range(1 << order):
+        tally.page_of[recorded + page] = pfn + page
+
+
+@compiled
+def place(allocator, tally, recorded, pfn, order):
+    """Account for an ordinary allocation that was placed."""
+    for page in range(1 << order):
+        tally.page_of[recorded + page] = pfn + page
+        tally.name_of[pfn + page] = recorded + page
+    if allocator.kind[pfn] == USED + UNMOVABLE:
+        tally.counts[LAST_UNMOVABLE] = pfn

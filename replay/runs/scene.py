@@ -1,0 +1,53 @@
+"""What the runs of a group replay, and on what: their demand, and the machine before the first event."""
+
+import duckdb
+
+from replay.demand.copies import scaled
+from replay.demand.demand import Demand, load_demand
+from replay.demand.inject import injected
+from replay.runs.run import Run
+from replay.start.other_machine import check_memory, other_machine, profile_of
+from replay.start.recorded_machine import InitialState, Recorded, drawn, read_machine
+
+Scene = tuple[Demand, InitialState]
+"""What the runs of a group share and only read."""
+
+
+class Scenes:
+    """Sets the scene for groups of runs. What the recording alone determines is read once for groups in a row.
+
+    Args:
+        connection: the warehouse.
+        at_a_time: how many runs go on at the same time.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, at_a_time: int) -> None:
+        self._connection, self._at_a_time = connection, at_a_time
+        self._last: tuple[str, Demand, Recorded] | None = None
+
+    def of(self, group: list[Run]) -> Scene:
+        """The scene of a group.
+
+        Raises:
+            UsageError: snapshots that contradict each other or the trace, or a machine that does not fit into memory.
+        """
+        settings = group[0].settings
+        demand, recorded = self._recorded(group[0])
+        if (profile := profile_of(settings.machine)) is None:
+            machine = drawn(recorded, demand, settings.seed)
+        else:
+            check_memory(profile, recorded.state.geometry.page_shift, min(self._at_a_time, len(group)))
+            machine = other_machine(profile, recorded.state, demand, settings.seed)
+        demand = scaled(demand, settings.copies, settings.seed, len(machine.mapped))
+        return injected(demand, settings.inject, machine, settings.seed), machine
+
+    def _recorded(self, run: Run) -> tuple[Demand, Recorded]:
+        capture_id, seed, last = run.capture["capture_id"], run.settings.seed, self._last
+        if last is not None and last[0] == capture_id and last[2].seed in (None, seed):
+            return last[1:]
+        demand = last[1] if last is not None and last[0] == capture_id else None
+        self._last = last = None  # before the next is read: one machine at a time is in memory
+        demand = demand or load_demand(self._connection, run.capture)
+        recorded = read_machine(self._connection, run.capture, demand, seed)
+        self._last = capture_id, demand, recorded
+        return demand, recorded
