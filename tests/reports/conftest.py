@@ -20,7 +20,12 @@ from reports.questions import Answers
 SECOND = 1_000_000_000
 FIRST, LAST = 40 * SECOND, 58 * SECOND
 BLOCK = 512
-STRATEGIES = ("unprotected", "pte-mapped", "reserve-block", "pba")
+RESERVES = {"reserve-block": 2, "pba": 4}
+STRATEGIES = ("unprotected", "pte-mapped", *RESERVES)
+
+
+def parameters(strategy: str) -> dict[str, int]:
+    return {"reserve": RESERVES[strategy], "block_order": 9} if strategy in RESERVES else {}
 
 
 def put(connection: duckdb.DuckDBPyConnection, table: str, rows: list[tuple[Any, ...]]) -> None:
@@ -95,14 +100,12 @@ def add_run(
 ) -> str:  # fmt: skip
     rng = np.random.default_rng([seed, len(strategy), refills])
     run_id = f"{capture_id}/{strategy}"
-    pool = strategy in ("reserve-block", "pba")
-    reserve = {"reserve-block": 2, "pba": 4}.get(strategy, 0)
-    params = {"reserve": reserve, "block_order": 9} if pool else {}
+    pool, reserve = strategy in RESERVES, RESERVES.get(strategy, 0)
     put(
         connection,
         "run (run_id, capture_id, strategy, params, is_default, machine, reclaim, costs, copies, seed, "
         "code_version, assumptions, metrics_only)",
-        [(run_id, capture_id, strategy, json.dumps(params), True, "recorded", "none", "built-in", 1, 0, "0.1.0+replay",
+        [(run_id, capture_id, strategy, json.dumps(parameters(strategy)), True, "recorded", "none", "built-in", 1, 0, "0.1.0+replay",
           ["no page flags: 800 page tables alive at the start, placed at random",
            *(["shadow stacks are not drawn from the pool"] if pool else [])], False)],
     )  # fmt: skip
@@ -187,7 +190,8 @@ def add_run(
 def write_pair(path: Path) -> None:
     """One x86-64 capture that separates the strategies, one arm64 capture whose map is all 4K."""
     with open_warehouse(path, write=True) as connection:
-        put(connection, "strategy", [(name, "title", "source", "{}", *LOOKS[name]) for name in STRATEGIES])
+        known = [(name, "title", "source", json.dumps(parameters(name)), *LOOKS[name]) for name in STRATEGIES]
+        put(connection, "strategy", known)
         constants = built_in().constants
         put(connection, "cost_constant",
             [("built-in", arch, name, c.low, c.typical, c.high, c.source) for arch in constants

@@ -1,1 +1,0 @@
-"""Figures: each module takes a frame of numbers and returns a Matplotlib figure; ``style`` writes it."""
