@@ -41,8 +41,8 @@ def setting(case: Case) -> str:
     return (
         f"Each CPU asks for {rate} page tables per second ({basis}), and every table stays in use: the hardest case, "
         "in which every table has to come from a refill; a pool that gets tables back refills less. The list is locked "
-        f"for {typical} per table when it comes from another CPU ({low} to {high}: an assumption). Half the rate, or half "
-        "that time, allows twice as many CPUs."
+        f"for {typical} per table when it comes from another CPU ({low} to {high}: an assumption). Half the rate, or "
+        "half that time, allows twice as many CPUs."
     )
 
 
