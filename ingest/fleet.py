@@ -15,6 +15,7 @@ import duckdb
 from ingest.bundle import is_name
 from ingest.importer import Imported
 from ptpool.errors import UsageError
+from ptpool.files import PART
 from ptpool.warehouse import IMPORTED_TABLES, capture_row, delete_capture, transaction
 
 _IMPOSSIBLE = "pfn < 0 OR page_order NOT BETWEEN 0 AND 31 OR cpu < 0"
@@ -39,7 +40,7 @@ def export_captures(
     for target, capture_id in ids.items():
         if target.exists() and not replace:
             raise UsageError(f"{target}: it exists already", "overwrite it with --replace, or name another folder")
-        part = target.with_name(f".{target.name}.part")
+        part = target.with_name(f".{target.name}{PART}")
         try:
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True)

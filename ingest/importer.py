@@ -160,7 +160,7 @@ class _Import:
     # ------------------------------------------------------------------------------------------------- snapshots
 
     def _read(self, moment: str, source: str, reader: Any) -> Any:
-        """What a reader makes of one snapshot file; None where there is none (or a damaged one, with best effort)."""
+        """The rows of one snapshot file; None where there is none (or, with best effort, a damaged one)."""
         path = self._bundle.snapshots.get((moment, source))
         if path is None:
             return None

@@ -204,7 +204,7 @@ _INSERT = """
 
 
 def _before_last(known: NDArray[Any], more: list[int]) -> NDArray[Any]:
-    """More values in front of the last one."""
+    """The values with more of them in front of the last one."""
     return np.concatenate([known[:-1], np.array(more, known.dtype), known[-1:]]) if more else known
 
 

@@ -50,7 +50,7 @@ def page_tables(lines: list[str], page_size: int, first_ram_pfn: int | None) -> 
 
 
 def _section(lines: list[str]) -> Iterator[tuple[int, str, int, int, list[str]]]:
-    """Entries of the direct map: line number, heading, first and last address, words behind the size."""
+    """Entries of the direct map: line number, heading, first and last address, words after the size."""
     heading = ""
     for number, line in enumerate(lines, 1):
         if match := re.fullmatch(r"---\[ (.+?) \]---", line.strip()):

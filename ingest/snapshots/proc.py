@@ -124,7 +124,7 @@ def zoneinfo(lines: list[str]) -> tuple[Rows, Rows]:
 
 
 def memory_end(zone_values: Mapping[str, int]) -> int | None:
-    """The page after the machine's last one, by what `zoneinfo` says of the zones; None where it says nothing."""
+    """The page after the machine's last one, by the values of `zoneinfo`; None where there are none."""
     starts = {name.removesuffix("start_pfn"): n for name, n in zone_values.items() if name.endswith(", start_pfn")}
     return max((first + zone_values.get(f"{zone}spanned", 0) for zone, first in starts.items()), default=None)
 

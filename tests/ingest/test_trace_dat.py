@@ -39,20 +39,8 @@ def machines() -> st.SearchStrategy[Machine]:
 
 
 GFPS = {0: "none", 0xCC0: "GFP_KERNEL", 0xDC0: "GFP_KERNEL|__GFP_ZERO", 0x40CC1: "GFP_KERNEL|__GFP_COMP|0x1"}
-WHAT = (
-    "alloc",
-    "alloc",
-    "alloc",
-    "free",
-    "batched",
-    "zone_locked",
-    "stack",
-    "stack",
-    "other",
-    "discarded",
-    "page",
-    "lost",
-)
+WHAT = ("alloc", "alloc", "alloc", "free", "batched", "zone_locked", "stack", "stack", "other", "discarded", "page",
+        "lost")  # fmt: skip
 ENTRIES = st.lists(
     st.builds(
         Entry,

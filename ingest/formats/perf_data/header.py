@@ -133,7 +133,7 @@ def parse_attribute(data: bytes, ids: bytes, order: Order, where: str) -> Attrib
 
 
 def facts(features: Mapping[int, bytes], attributes: list[Attribute], order: Order, where: str) -> Iterator[str]:
-    """What is known of the recorded machine, in the words of ``perf script --header``; never its name."""
+    """What is known about the recorded machine, in the words of ``perf script --header``; never its name."""
 
     def text(feature: int) -> str:
         return features[feature][4:].split(b"\0")[0].decode("utf-8", "replace")

@@ -154,7 +154,7 @@ class PerfTrace:
             header.end = file.size
 
     def _end(self, file: Mapped, stopped: int) -> None:
-        """Everything up to byte `stopped` was read."""
+        """Count what was read up to byte `stopped`, and the losses."""
         header, found, counts = self._header, self.found, self._walk.counts
         if (stopped < header.end or self._carry) and header.finished:
             found.damage("cut_off", f"{file.path}: no whole record at byte {stopped}: the rest is not read")
@@ -320,7 +320,7 @@ class PerfTrace:
             self._walk = self._walk._replace(rows=more)
 
     def _settle(self, count: int) -> Iterator[NDArray[Any]]:
-        """Give out the first `count` rows in order of time; the others wait."""
+        """Yield the first `count` rows in order of time; the others wait."""
         waiting = int(self._walk.counts[records.C_ROWS])
         rows = self._walk.rows[:waiting]
         order = np.argsort(rows["ts"], kind="stable")
@@ -328,7 +328,7 @@ class PerfTrace:
             self.found.first_ns = int(self._walk.counts[records.C_FIRST_NS])
         for first in range(0, count, BATCH):
             due = order[first : min(first + BATCH, count)]
-            written = _settle(rows, due, len(due), self._out, self._tasks)
+            written = _copy_in_order(rows, due, len(due), self._out, self._tasks)
             self._name_unnamed(self._out[:written])
             yield self._out[:written]
         raw(self._walk.rows)[: waiting - count] = raw(rows)[order[count:]]
@@ -376,7 +376,7 @@ def _events_next_to(path: Path) -> EventTable:
 
 
 @compiled
-def _settle(rows: Any, order: Any, count: int, out: Any, comm_of: Any) -> int:
+def _copy_in_order(rows: Any, order: Any, count: int, out: Any, comm_of: Any) -> int:
     """Copy events in order of time, with the name that their task has at that time; returns how many.
 
     Args:

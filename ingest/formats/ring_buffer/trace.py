@@ -230,7 +230,7 @@ class RingTrace:
         self._tables = tables._replace(gfps=self._roomy(tables.gfps, gfps), stacks=self._roomy(tables.stacks, stacks))
 
     def _roomy(self, table: NDArray[np.void], names: int) -> NDArray[np.void]:
-        """The table, or one twice as large where the names of one more page could fill more than half of it."""
+        """The table, or one twice as large where the names of one more page could fill over half of it."""
         if 2 * (names + self._most) <= len(table):
             return table
         larger = new_names(2 * len(table))

@@ -95,7 +95,7 @@ def is_frame(text: int, at: int) -> bool:
 
 @compiled
 def stamp_back(text: int, at: int, start: int) -> tuple[int, int, bool]:
-    """What stands before the colon at `at` + 1: ns, the offset before it (-1: no time), and whether it has a fraction.
+    """The time stamp before the colon at `at` + 1: ns, the offset before it (-1: none), and whether it has a fraction.
 
     The latency format counts microseconds from the start of the buffer, with a mark after long gaps: ``12345us+``
     (kernel/trace/trace_output.c:lat_print_timestamp).
@@ -112,7 +112,7 @@ def stamp_back(text: int, at: int, start: int) -> tuple[int, int, bool]:
 
 @compiled
 def place_back(text: int, at: int, start: int) -> tuple[int, int, int]:
-    """CPU, interrupt context, and the offset of the last byte of what stands before them (-1: no such thing).
+    """CPU, interrupt context, and the offset of the last byte before them (-1: they are not there).
 
     ``[cpu]``, ``[cpu] flags``, or in the latency format both as one: ``0d..2.``.
     """
@@ -180,7 +180,7 @@ NOT_A_STACK, KERNEL_STACK, USER_STACK = range(3)
 
 @compiled
 def stack_at(text: int, name: int, end: int) -> tuple[int, int]:
-    """What stack an entry is, and where its frames begin: in its line, or (`end` + 1) in the next.
+    """Which kind of stack an entry is, and where its frames begin: in its line, or (`end` + 1) in the next.
 
     tracefs prints ``<stack trace>``; trace-cmd ``kernel_stack:`` and then that, the first frame, or with ``-R`` the
     addresses as an array of bytes.

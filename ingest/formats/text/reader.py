@@ -97,7 +97,7 @@ class TextTrace:
         return int(stream.counts[scan.FIRST_NS])
 
     def _read(self, path: Path | None) -> Iterator[NDArray[Any]]:
-        """Read one file, and those that begin when it has ended."""
+        """Read one file, and those that begin after its end."""
         stream = _Stream(self._batch + self._batch // _KEPT_BACK)
         rows, counts = stream.rows, stream.counts
         while path is not None:
@@ -241,7 +241,7 @@ class _Stream:
         self.begin()
 
     def begin(self) -> None:
-        """Another file."""
+        """Begin another file."""
         kept = self.counts[scan.ROWS]
         self.counts[:] = 0
         self.counts[scan.ROWS] = kept
