@@ -101,8 +101,9 @@ def _splits(machine: Machine) -> int:
 
 def _at_run_time(machine: Machine) -> NDArray[np.int64]:
     """Levels of the leaves that were split after the warm-up."""
-    log: NDArray[np.int64] = maps.logged(machine.state.direct_map)
-    return log[(log[:, 4] == maps.SPLIT) & (log[:, 3] != SPLIT_CAUSES.index("warm_up")), 2]
+    log = maps.logged(machine.state.direct_map)
+    levels: NDArray[np.int64] = log[(log[:, 4] == maps.SPLIT) & (log[:, 3] != SPLIT_CAUSES.index("warm_up")), 2]
+    return levels
 
 
 def _kernel_memory(machine: Machine) -> float:
