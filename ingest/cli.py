@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ptpool.errors import UsageError
-from ptpool.options import DEFAULT_DB, Db, Json, Quiet, say, say_rows
+from ptpool.options import DEFAULT_DB, Common, Db, Json, Quiet, grouped, say, say_rows
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -19,6 +19,7 @@ app = typer.Typer(
 
 
 @app.command(epilog="Example: ptpool ingest trace data/captures/server-16g --db lab.duckdb")
+@grouped(common=Common)
 def trace(
     paths: Annotated[
         list[Path],
@@ -42,9 +43,8 @@ def trace(
         bool, typer.Option("--best-effort/--strict", help="Count damage and use the rest, or refuse the file.")
     ] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Replace another capture of this name.")] = False,
-    db: Db = DEFAULT_DB,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    *,
+    common: Common,
 ) -> None:
     """Import a trace, plain or compressed, with the snapshots next to it; ptpool ingest formats lists the formats."""
     window = _window(from_, to)
@@ -57,9 +57,11 @@ def trace(
     from ptpool.warehouse import open_warehouse
 
     bundle = find_bundle(paths, name, snapshots, format_)
-    with open_warehouse(db, write=True) as connection:
-        done = import_capture(connection, bundle, window=window, best_effort=best_effort, replace=replace, quiet=quiet)
-        _report(connection, done.name, unchanged=done.unchanged, as_json=as_json)
+    with open_warehouse(common.db, write=True) as connection:
+        done = import_capture(
+            connection, bundle, window=window, best_effort=best_effort, replace=replace, quiet=common.quiet
+        )
+        _report(connection, done.name, unchanged=done.unchanged, as_json=common.as_json)
 
 
 @app.command(
@@ -152,12 +154,12 @@ def export(
 
 
 @app.command(epilog="Example: ptpool ingest fleet fleet --db fleet.duckdb; ptpool replay sweep fleet --db fleet.duckdb")
+@grouped(common=Common)
 def fleet(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with [KEY=VALUE/...]capture=NAME in it.")],
     replace: Annotated[bool, typer.Option("--replace", help="Replace other captures of these names.")] = False,
-    db: Db = DEFAULT_DB,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    *,
+    common: Common,
 ) -> None:
     """Import the captures of many machines, as ingest export wrote them: hive-partitioned Parquet.
 
@@ -169,12 +171,12 @@ def fleet(
 
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder", "write captures into one with ptpool ingest export")
-    with open_warehouse(db, write=True) as connection:
+    with open_warehouse(common.db, write=True) as connection:
         found = find_captures(connection, folder)
-        with progress(f"reading {folder.name}", len(found), quiet=quiet, unit="captures") as meter:
+        with progress(f"reading {folder.name}", len(found), quiet=common.quiet, unit="captures") as meter:
             done = import_fleet(connection, found, replace=replace, on_done=meter)
     rows = [(one.name, item.events, one.unchanged) for item, one in zip(found, done, strict=True)]
-    say_rows(["capture", "events", "unchanged"], rows, as_json=as_json)
+    say_rows(["capture", "events", "unchanged"], rows, as_json=common.as_json)
 
 
 @app.command(epilog="Example: ptpool ingest formats")

@@ -1,11 +1,14 @@
 """Options that many commands share, and how a command prints a table."""
 
+import inspect
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
@@ -16,6 +19,45 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress on 
 Json = Annotated[bool, typer.Option("--json", help="Print results as JSON.")]
 
 DEFAULT_DB = Path("ptpool.duckdb")
+
+
+@dataclass(frozen=True)
+class Common:
+    """The options of commands that work on a warehouse and print a result."""
+
+    db: Db = DEFAULT_DB
+    quiet: Quiet = False
+    as_json: Json = False
+
+
+def grouped(**groups: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Let a command receive options in groups: each parameter named here takes a dataclass with an option per field."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        signature, parameters = inspect.signature(command, eval_str=True), []
+        for name, own in signature.parameters.items():
+            options = {name: (own.annotation, own.default)}
+            if name in groups:
+                hints = get_type_hints(groups[name], include_extras=True)
+                options = {field.name: (hints[field.name], field.default) for field in fields(groups[name])}
+            parameters += [
+                inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+                for option, (annotation, default) in options.items()
+            ]
+
+        @wraps(command)
+        def with_options(**values: Any) -> None:
+            made = {
+                name: kind(**{field.name: values.pop(field.name) for field in fields(kind)})
+                for name, kind in groups.items()
+            }
+            command(**values, **made)
+
+        with_options.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        with_options.__annotations__ = {each.name: each.annotation for each in parameters}
+        return with_options
+
+    return decorate
 
 
 def say(text: str) -> None:

@@ -5,91 +5,106 @@ follow from this file. What a setting does is in `replay/runs/scene.py` or `repl
 """
 
 import dataclasses
-from typing import Any
+from typing import Annotated, Any, NamedTuple, get_type_hints
+
+from typer import Option
 
 from ptpool.vocabulary import BUILT_IN
 
 
-def _setting(default: Any, sql: str, comment: str, text: str, **more: Any) -> Any:
-    """Declare a setting.
+class Column(NamedTuple):
+    """How a setting stands in the warehouse, and what depends on it."""
 
-    Args:
-        default: its default.
-        sql: DuckDB's type.
-        comment: of its column.
-        text: help of its option.
-        more: `metavar`; `least` and `most` of a number; `scene`: whether the machine before the first event, or the
-            demand, depends on it (True where it is left out).
-    """
-    return dataclasses.field(default=default, metadata={"sql": sql, "comment": comment, "help": text, **more})
+    sql: str
+    """DuckDB's type."""
+    comment: str
+    scene: bool = True
+    """Whether the machine before the first event, or the demand, depends on it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RunSettings:
     """What a run is made with, apart from capture, strategy and the strategy's parameters."""
 
-    machine: str = _setting(
-        "recorded",
-        "VARCHAR",
-        "Machine: recorded (as the snapshots show it), a size such as 8G (new), or the name of an aged one",
-        "The machine to replay on: recorded, a size such as 8G (new, only the kernel in use), or an aged one: "
-        "phone-2g, laptop-16g, server-64g, server-1t. What is in use there is drawn by --seed.",
-        metavar="PROFILE",
-    )
-    reclaim: str = _setting(
-        "none",
-        "VARCHAR",
-        "What direct reclaim, kswapd and compaction can free: none (only what a strategy's shrinker gives back), "
-        "moderate, optimistic",
-        "What direct reclaim, kswapd and compaction can free: none (only what a strategy's shrinker gives back), "
-        "moderate, or optimistic (every movable page). Conclusions should not depend on it.",
-        metavar="VARIANT",
-        scene=False,
-    )
-    costs: str = _setting(
-        BUILT_IN,
-        "VARCHAR",
-        "Cost profile: built-in, or the stem of a file and a hash of its constants; see cost_constant",
-        "What operations take: built-in, or a TOML file with the names of replay/profiles/costs.toml (names that it "
-        "leaves out keep their built-in values). Waiting times and latencies depend on it.",
-        metavar="PROFILE",
-        scene=False,
-    )
-    copies: int = _setting(
-        1,
-        "INTEGER",
-        "Copies of the recorded processes replayed at once",
-        "How many copies of the recorded processes run at once, each with memory of its own; when the others start is "
-        "drawn by --seed.",
-        least=1,
-        most=1000,
-    )
-    inject: float = _setting(
-        0.0,
-        "DOUBLE",
-        "Injected permission changes by others, per second of simulated time on average",
-        "Permission changes by others (of 1 page to 4 MiB) to inject, per second of simulated time on average; drawn "
-        "by --seed.",
-        metavar="RATE",
-        least=0,
-        most=1e6,
-    )
-    seed: int = _setting(
-        0,
-        "BIGINT",
-        "Seed of everything drawn at random",
-        "Seed for anything the snapshots do not show: the order of free lists where the recording does not show it, "
-        "and addresses where only the numbers of free blocks are known.",
-        least=0,
-        most=2**63 - 1,
-    )
+    machine: Annotated[
+        str,
+        Column(
+            "VARCHAR",
+            "Machine: recorded (as the snapshots show it), a size such as 8G (new), or the name of an aged one",
+        ),
+        Option(
+            metavar="PROFILE",
+            help="The machine to replay on: recorded, a size such as 8G (new, only the kernel in use), or an aged one: "
+            "phone-2g, laptop-16g, server-64g, server-1t. What is in use there is drawn by --seed.",
+        ),
+    ] = "recorded"
+    reclaim: Annotated[
+        str,
+        Column(
+            "VARCHAR",
+            "What direct reclaim, kswapd and compaction can free: none (only what a strategy's shrinker gives back), "
+            "moderate, optimistic",
+            scene=False,
+        ),
+        Option(
+            metavar="VARIANT",
+            help="What direct reclaim, kswapd and compaction can free: none (only what a strategy's shrinker gives "
+            "back), moderate, or optimistic (every movable page). Conclusions should not depend on it.",
+        ),
+    ] = "none"
+    costs: Annotated[
+        str,
+        Column(
+            "VARCHAR",
+            "Cost profile: built-in, or the stem of a file and a hash of its constants; see cost_constant",
+            scene=False,
+        ),
+        Option(
+            metavar="PROFILE",
+            help="What operations take: built-in, or a TOML file with the names of replay/profiles/costs.toml (names "
+            "that it leaves out keep their built-in values). Waiting times and latencies depend on it.",
+        ),
+    ] = BUILT_IN
+    copies: Annotated[
+        int,
+        Column("INTEGER", "Copies of the recorded processes replayed at once"),
+        Option(
+            min=1,
+            max=1000,
+            help="How many copies of the recorded processes run at once, each with memory of its own; when the others "
+            "start is drawn by --seed.",
+        ),
+    ] = 1
+    inject: Annotated[
+        float,
+        Column("DOUBLE", "Injected permission changes by others, per second of simulated time on average"),
+        Option(
+            metavar="RATE",
+            min=0,
+            max=1e6,
+            help="Permission changes by others (of 1 page to 4 MiB) to inject, per second of simulated time on "
+            "average; drawn by --seed.",
+        ),
+    ] = 0.0
+    seed: Annotated[
+        int,
+        Column("BIGINT", "Seed of everything drawn at random"),
+        Option(
+            min=0,
+            max=2**63 - 1,
+            help="Seed for anything the snapshots do not show: the order of free lists where the recording does not "
+            "show it, and addresses where only the numbers of free blocks are known.",
+        ),
+    ] = 0
 
     @property
     def scene(self) -> tuple[Any, ...]:
         """The values that the machine before the first event and the demand depend on."""
-        return tuple(getattr(self, field.name) for field in FIELDS if field.metadata.get("scene", True))
+        return tuple(getattr(self, name) for name, column in COLUMNS.items() if column.scene)
 
 
-FIELDS = dataclasses.fields(RunSettings)
-DEFAULTS = {field.name: field.default for field in FIELDS}
-"""Default of each setting, by name."""
+_HINTS = {name: hint.__metadata__ for name, hint in get_type_hints(RunSettings, include_extras=True).items()}
+COLUMNS: dict[str, Column] = {name: column for name, (column, _) in _HINTS.items()}
+DEFAULTS = {field.name: field.default for field in dataclasses.fields(RunSettings)}
+RANGES = {name: (option.min, option.max) for name, (_, option) in _HINTS.items() if option.max is not None}
+"""Smallest and largest value of each setting that is a number."""

@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 
 from ptpool.errors import UsageError, named
-from ptpool.run_settings import FIELDS
+from ptpool.run_settings import COLUMNS, DEFAULTS
 
 SCHEMA_VERSION = 6
 
@@ -85,13 +85,12 @@ def _sql(name: str) -> str:
     """SQL of the schema, with what follows from `RunSettings` filled in."""
     text = files("ptpool").joinpath("schema", name).read_text(encoding="utf-8")
     columns, values, words = [], [], ["machine"]
-    for field in FIELDS:
-        kind = field.metadata["sql"]
-        columns.append(f"{field.name} {kind} NOT NULL DEFAULT '{field.default}'")
-        default = f"'{field.default}'::{kind}::VARCHAR"
-        if field.name not in ("machine", "seed"):
-            words.append(f"CASE WHEN {field.name} <> '{field.default}' THEN '{field.name} ' || {field.name} END")
-        values.append(f"{{setting: '{field.name}', value: {field.name}::VARCHAR, default_value: {default}}}")
+    for setting, (kind, *_) in COLUMNS.items():
+        default = f"'{DEFAULTS[setting]}'::{kind}"
+        columns.append(f"{setting} {kind} NOT NULL DEFAULT {default}")
+        values.append(f"{{setting: '{setting}', value: {setting}::VARCHAR, default_value: {default}::VARCHAR}}")
+        if setting not in ("machine", "seed"):
+            words.append(f"CASE WHEN {setting} <> {default} THEN '{setting} ' || {setting} END")
     text = text.replace("/* columns of the settings */", ", ".join(columns))
     text = text.replace("/* values of the settings */", ", ".join(values))
     text = text.replace("/* settings in words */", f"concat_ws(', ', {', '.join(words)})")
@@ -100,7 +99,7 @@ def _sql(name: str) -> str:
 
 def settings_but_seed(prefix: str = "") -> str:
     """Names of the columns that have a run's settings, without its seed, each with `prefix` before it."""
-    return ", ".join(f"{prefix}{field.name}" for field in FIELDS if field.name != "seed")
+    return ", ".join(prefix + setting for setting in COLUMNS if setting != "seed")
 
 
 def metrics(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
@@ -131,12 +130,12 @@ def create_schema(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _comment_settings(connection: duckdb.DuckDBPyConnection) -> None:
-    comments = {field.name: field.metadata["comment"].replace("'", "''") for field in FIELDS}
     for table, column in connection.execute(
         "SELECT table_name, column_name FROM duckdb_columns() WHERE list_contains(?, table_name)", [_WITH_SETTINGS]
     ).fetchall():
-        if column in comments:
-            connection.execute(f"COMMENT ON COLUMN {table}.{column} IS '{comments[column]}'")
+        if column in COLUMNS:
+            comment = COLUMNS[column].comment.replace("'", "''")
+            connection.execute(f"COMMENT ON COLUMN {table}.{column} IS '{comment}'")
 
 
 def _create_strategy_summary(connection: duckdb.DuckDBPyConnection) -> None:

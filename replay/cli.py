@@ -5,12 +5,12 @@ from typing import Annotated
 import typer
 
 from ptpool.errors import UsageError
-from ptpool.options import DEFAULT_DB, Db, Json, Quiet, note, say, say_rows
+from ptpool.options import Common, Json, grouped, note, say, say_rows
 from ptpool.run_settings import RunSettings
 from replay.calibrate.cli import calibrate
 from replay.check.cli import check
 from replay.contention.cli import contention
-from replay.contract.settings import Setting, settings_of, with_run_settings
+from replay.contract.settings import Setting, settings_of
 from replay.risk.cli import risk
 from replay.sweep.cli import sweep
 from replay.validate.cli import validate
@@ -19,7 +19,7 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Replay capt
 
 
 @app.command("run")
-@with_run_settings
+@grouped(settings=RunSettings, common=Common)
 def run(
     capture: Annotated[str, typer.Option(help="A capture by name, several joined by commas, or all.")] = "all",
     strategy: Annotated[str, typer.Option(help="A strategy, several joined by commas, or all.")] = "all",
@@ -27,9 +27,7 @@ def run(
     *,
     settings: RunSettings,
     jobs: Annotated[int | None, typer.Option(min=1, help="Replays at a time (default: one per CPU).")] = None,
-    db: Db = DEFAULT_DB,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    common: Common,
 ) -> None:
     """Replay captures through strategies; runs that are in the warehouse already are kept.
 
@@ -48,20 +46,20 @@ def run(
     parameters = settings_of(setting or [], {entry.name for entry in entries})
     configured = [(entry, configure(entry, parameters.get(entry.name, {}))) for entry in entries]
     settings, costs = checked(settings)
-    with open_warehouse(db, write=True, create=False) as connection:
+    with open_warehouse(common.db, write=True, create=False) as connection:
         from ptpool.compiled import announce_compiling
         from replay.runs.missing import replay_all
 
         names = capture_names(connection) if capture == "all" else capture.split(",")
         if not names:
-            raise UsageError(f"{db}: no capture to replay", "import a trace first: ptpool ingest trace FILE")
+            raise UsageError(f"{common.db}: no capture to replay", "import a trace first: ptpool ingest trace FILE")
         captures = [capture_row(connection, name) for name in names]
         runs = [Run(row, *each, settings, costs) for row in captures for each in configured]
         workers = jobs or os.cpu_count() or 1
         on = f"on the machine {settings.machine}, {workers} at a time"
-        note(f"{len(runs)} runs of {len(captures)} captures {on}", quiet=quiet)
-        announce_compiling("replay", quiet=quiet)
-        with progress("replay", len(runs), quiet=quiet, unit="runs") as meter:
+        note(f"{len(runs)} runs of {len(captures)} captures {on}", quiet=common.quiet)
+        announce_compiling("replay", quiet=common.quiet)
+        with progress("replay", len(runs), quiet=common.quiet, unit="runs") as meter:
             done, failed = replay_all(connection, runs, workers, lambda n: meter(n, f"{n} of {len(runs)} runs"))
     columns = ["capture", "strategy", "run_id", "events", "wall_s", "events_per_s", "incidents", "new"]
     rows = [
@@ -77,7 +75,7 @@ def run(
         )
         for item in done
     ]
-    say_rows(columns, rows, as_json=as_json)
+    say_rows(columns, rows, as_json=common.as_json)
     for run_failed in failed:
         note(f"ptpool: {run_failed.run.capture['name']}, {run_failed.run.entry.name}: {run_failed.reason}")
     if failed or incomplete(strategy.split(",")):

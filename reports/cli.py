@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ptpool.options import DEFAULT_DB, Db, Json, Quiet, note, say
+from ptpool.options import DEFAULT_DB, Common, Db, Json, Quiet, grouped, note, say
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -17,12 +17,12 @@ Capture = Annotated[str, typer.Option("--capture", metavar="NAME", help="A captu
 
 
 @app.command()
+@grouped(common=Common)
 def build(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the report.")] = Path("report"),
     capture: Capture = "all",
-    db: Db = DEFAULT_DB,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    *,
+    common: Common,
 ) -> None:
     """Write one page per capture and an index: Markdown, figures (SVG and PNG), and the CSV behind them.
 
@@ -35,15 +35,15 @@ def build(
     from reports.build import build as build_report
     from reports.build import replayed
 
-    with open_warehouse(db) as connection:
+    with open_warehouse(common.db) as connection:
         pages = len(replayed(connection, capture))
-        with progress("report", pages, quiet=quiet, unit="pages") as tell:
+        with progress("report", pages, quiet=common.quiet, unit="pages") as tell:
             files = build_report(connection, out, capture, tell)
-    if as_json:
+    if common.as_json:
         say(json.dumps([path.as_posix() for path in files], indent=2))
     else:
         say((out / "README.md").as_posix())
-        note(f"{len(files)} files", quiet=quiet)
+        note(f"{len(files)} files", quiet=common.quiet)
 
 
 @app.command()

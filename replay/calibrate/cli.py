@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 from ptpool.errors import UsageError
-from ptpool.options import DEFAULT_DB, Db, Json, Quiet, note, say_rows
+from ptpool.options import Common, grouped, note, say_rows
 from ptpool.text import bytes_of
 
 
+@grouped(common=Common)
 def calibrate(
     out: Annotated[
         Path | None,
@@ -28,9 +29,8 @@ def calibrate(
         Path | None,
         typer.Option(metavar="FILE", help="Measure nothing; put this profile of any machine into the warehouse."),
     ] = None,
-    db: Db = DEFAULT_DB,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    *,
+    common: Common,
 ) -> None:
     """Measure what translation and permission changes cost on this machine. It takes half a minute and needs no root.
 
@@ -47,28 +47,30 @@ def calibrate(
 
     if not sys.platform.startswith("linux"):
         raise UsageError("replay calibrate: runs on Linux only", "run it on the machine in question")
-    if db.exists():  # a file that is no warehouse is refused before anything is measured
-        with open_warehouse(db):
+    if common.db.exists():  # a file that is no warehouse is refused before anything is measured
+        with open_warehouse(common.db):
             pass
     if profile:
         found = load(profile)
     else:
         wanted = _bytes(memory)
         target = store.target(out)
-        found = store.measured(wanted, quiet=quiet)
+        found = store.measured(wanted, quiet=common.quiet)
         for path in store.write(found, target):
-            note(f"wrote {path}", quiet=quiet)
-        note(f"use it: ptpool replay run --costs {target}", quiet=quiet)
-    if profile or db.exists():
-        store.into_warehouse(found, db)
-        note(f"{db}: reports now show this calibration", quiet=quiet)
+            note(f"wrote {path}", quiet=common.quiet)
+        note(f"use it: ptpool replay run --costs {target}", quiet=common.quiet)
+    if profile or common.db.exists():
+        store.into_warehouse(found, common.db)
+        note(f"{common.db}: reports now show this calibration", quiet=common.quiet)
     for remark in found.remarks:
-        note(remark, quiet=quiet)
+        note(remark, quiet=common.quiet)
     rows = [[getattr(value, column) for column in COLUMNS] for value in found.values]
     used = [
-        i for i, column in enumerate(COLUMNS) if as_json or column == "quantity" or any(r[i] is not None for r in rows)
+        i
+        for i, column in enumerate(COLUMNS)
+        if common.as_json or column == "quantity" or any(r[i] is not None for r in rows)
     ]
-    say_rows([COLUMNS[i] for i in used], [[row[i] for i in used] for row in rows], as_json=as_json)
+    say_rows([COLUMNS[i] for i in used], [[row[i] for i in used] for row in rows], as_json=common.as_json)
 
 
 def _bytes(text: str) -> int:

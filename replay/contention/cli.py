@@ -5,9 +5,10 @@ from typing import Annotated
 import typer
 
 from ptpool.errors import UsageError
-from ptpool.options import DEFAULT_DB, Db, Json, Quiet, note, say_rows
+from ptpool.options import Common, grouped, note, say_rows
 
 
+@grouped(common=Common)
 def contention(
     capture: Annotated[str, typer.Option(help="A capture by name, several joined by commas, or all.")] = "all",
     rate: Annotated[
@@ -24,9 +25,8 @@ def contention(
         str,
         typer.Option(metavar="PROFILE", help="How long operations take: built-in, or a TOML file as for replay run."),
     ] = "built-in",
-    db: Db = DEFAULT_DB,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    *,
+    common: Common,
 ) -> None:
     """Simulate 2 to 256 CPUs that take page tables from one pool: what its locks cost, and what per-CPU lists save.
 
@@ -44,13 +44,13 @@ def contention(
     from replay.profiles.costs import cost_profile
 
     profile = cost_profile(costs)
-    with open_warehouse(db, write=True, create=False) as connection:
+    with open_warehouse(common.db, write=True, create=False) as connection:
         names = capture_names(connection) if capture == "all" else capture.split(",")
         if not names:
-            raise UsageError(f"{db}: no capture", "import a trace first: ptpool ingest trace FILE")
+            raise UsageError(f"{common.db}: no capture", "import a trace first: ptpool ingest trace FILE")
         captures = [capture_row(connection, name) for name in names]
-        note(f"{grid.TOTAL} simulations for each different demand of the captures", quiet=quiet)
-        with progress("contention", grid.TOTAL * len(captures), quiet=quiet, unit="simulations") as meter:
+        note(f"{grid.TOTAL} simulations for each different demand of the captures", quiet=common.quiet)
+        with progress("contention", grid.TOTAL * len(captures), quiet=common.quiet, unit="simulations") as meter:
             grid.contention(connection, captures, profile, rate, lambda n: meter(n, f"{n} simulations"))
         cursor = connection.execute(
             """SELECT capture, strategy, variant, refills_of, round(tables_per_s) AS tables_per_s, cpus_at_1_us,
@@ -60,4 +60,4 @@ def contention(
             [names],
         )
         columns, rows = [name for name, *_ in cursor.description], cursor.fetchall()
-    say_rows(columns, rows, as_json=as_json)
+    say_rows(columns, rows, as_json=common.as_json)

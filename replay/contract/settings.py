@@ -1,47 +1,15 @@
-"""Options of commands that replay: the settings of a run, and ``--set STRATEGY.PARAM=VALUE``."""
+"""``--set STRATEGY.PARAM=VALUE``."""
 
-import inspect
-from collections.abc import Callable
-from functools import wraps
-from typing import Annotated, Any, cast
+from typing import Annotated
 
 import typer
 
 from ptpool.errors import UsageError
-from ptpool.run_settings import FIELDS, RunSettings
 
 Setting = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="STRATEGY.PARAM=VALUE", help="Set a parameter; may be given several times."),
 ]
-
-
-_BY_NAME = inspect.Parameter.KEYWORD_ONLY
-
-
-def with_run_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command an option for each setting of a run; it receives them as `settings`."""
-    options = []
-    for field in FIELDS:
-        more, annotated = field.metadata, cast(Any, Annotated)
-        option = typer.Option(
-            metavar=more.get("metavar"), min=more.get("least"), max=more.get("most"), help=more["help"]
-        )
-        kind = annotated[type(field.default), option]
-        options.append(inspect.Parameter(field.name, _BY_NAME, default=field.default, annotation=kind))
-    signature = inspect.signature(command, eval_str=True)
-    own = [each.replace(kind=_BY_NAME) for name, each in signature.parameters.items()]
-    place = list(signature.parameters).index("settings")
-
-    @wraps(command)
-    def with_options(**values: Any) -> None:
-        settings = RunSettings(**{field.name: values.pop(field.name) for field in FIELDS})
-        command(**values, settings=settings)
-
-    parameters = [*own[:place], *options, *own[place + 1 :]]
-    with_options.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    with_options.__annotations__ = {each.name: each.annotation for each in parameters}
-    return with_options
 
 
 def settings_of(texts: list[str], known: set[str]) -> dict[str, dict[str, str]]:

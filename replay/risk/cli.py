@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ptpool.errors import UsageError
-from ptpool.options import DEFAULT_DB, Db, Json, Quiet, note, say, say_rows
+from ptpool.options import Common, grouped, note, say, say_rows
 from replay.contract.settings import Setting, settings_of
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ LEFT_OUT = ("ctor-naive",)
 """Not among all strategies here: it recurses on every machine, and takes long to do so."""
 
 
+@grouped(common=Common)
 def risk(
     capture: Annotated[str, typer.Option(help="A capture by name.")],
     strategy: Annotated[
@@ -39,9 +40,8 @@ def risk(
         bool, typer.Option(help="Also run one pool (full-reserve) with refills of order 0, 2 and 9 only.")
     ] = True,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes (default: one per CPU).")] = None,
-    db: Db = DEFAULT_DB,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    *,
+    common: Common,
 ) -> None:
     """Find the headroom at which each strategy runs out of memory, compared with unprotected on the same machines.
 
@@ -64,26 +64,26 @@ def risk(
     reclaims, drawn = checked("--reclaim", reclaim, list(variants())), list(fragmentations())
     kinds = drawn if fragmentation == "all" else checked("--fragmentation", fragmentation, [*drawn, AS_RECORDED])
     total, workers = len(reclaims) * len(kinds) * seeds, jobs or os.cpu_count() or 1
-    with open_warehouse(db, write=True, create=False) as connection:
+    with open_warehouse(common.db, write=True, create=False) as connection:
         from ptpool.compiled import announce_compiling
         from replay.risk.report import risk_rows
         from replay.risk.study import run_study
 
         row = capture_row(connection, capture)
-        announce_compiling("replay", quiet=quiet)
+        announce_compiling("replay", quiet=common.quiet)
         note(
             f"{len(strategies)} strategies on {total} machines: {seeds} seeds, fragmentation {', '.join(kinds)}, "
             f"reclaim {', '.join(reclaims)}; {workers} at a time",
-            quiet=quiet,
+            quiet=common.quiet,
         )
-        with progress("risk", total, quiet=quiet, unit="machines") as meter:
+        with progress("risk", total, quiet=common.quiet, unit="machines") as meter:
             failed = run_study(
                 connection, row, machine, (names, strategies), (reclaims, kinds, seeds), workers,
                 lambda done: meter(done, f"{done} of {total} machines"),
             )  # fmt: skip
         columns, rows, sentences = risk_rows(connection, row["capture_id"], machine)
-    say_rows(columns, rows, as_json=as_json)
-    for sentence in [] if as_json else sentences:
+    say_rows(columns, rows, as_json=common.as_json)
+    for sentence in [] if common.as_json else sentences:
         say(sentence)
     for reason in failed:
         note(f"ptpool: {reason}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ptpool.errors import UsageError
-from ptpool.options import DEFAULT_DB, Db, Json, Quiet, note, say_rows
+from ptpool.options import Common, grouped, note, say_rows
 
 if TYPE_CHECKING:
     from replay.runs.run import Run
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _SHOWN = 10  # failures reported one by one
 
 
+@grouped(common=Common)
 def sweep(
     spec: Annotated[
         str,
@@ -38,9 +39,8 @@ def sweep(
             help="Keep the Parquet shards here (default: next to the warehouse, until the sweep is complete).",
         ),
     ] = None,
-    db: Db = DEFAULT_DB,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    *,
+    common: Common,
 ) -> None:
     """Replay a grid of captures, strategies, parameters, machines, copies and seeds, and keep only the metrics.
 
@@ -64,30 +64,30 @@ def sweep(
     from replay.sweep.spec import read_spec, shipped_specs, strategies_of, wanted_runs
 
     if spec == "list":
-        say_rows(["sweep", "question"], [(item.name, item.title) for item in shipped_specs()], as_json=as_json)
+        say_rows(["sweep", "question"], [(item.name, item.title) for item in shipped_specs()], as_json=common.as_json)
         return
     asked = read_spec(spec)
     at_a_time = jobs or os.cpu_count() or 1
-    with open_warehouse(db) as connection:
+    with open_warehouse(common.db) as connection:
         wanted = wanted_runs(connection, asked)
         there = {run_id for (run_id,) in connection.execute("SELECT run_id FROM run").fetchall()}
         missing = [run for run in wanted if run.run_id not in there]
         costs = expected(connection, missing, at_a_time)
     if dry_run:
-        _say_expected(asked.name, wanted, missing, costs, as_json=as_json)
+        _say_expected(asked.name, wanted, missing, costs, as_json=common.as_json)
         return
-    folder = out or default_folder(db, asked.name)
+    folder = out or default_folder(common.db, asked.name)
     with _finished_runs_kept(folder), open_shards(folder, asked.name, wanted) as shards:
         damaged = _remove_damaged(shards, missing)
         finished = shards.finished(missing).whole
         left = [run for run in missing if run.run_id not in finished]
-        note(f"sweep {asked.name}: {len(wanted):,} runs, {len(left):,} of them to make", quiet=quiet)
-        failed = _make(db, left, shards, executor, at_a_time, quiet=quiet) if left else []
-        total = _merge(db, asked.name, wanted, there, shards)
+        note(f"sweep {asked.name}: {len(wanted):,} runs, {len(left):,} of them to make", quiet=common.quiet)
+        failed = _make(common.db, left, shards, executor, at_a_time, quiet=common.quiet) if left else []
+        total = _merge(common.db, asked.name, wanted, there, shards)
         if not failed and out is None:
             shutil.rmtree(folder)
     row = (asked.name, total, len(left) - len(failed), damaged, len(failed))
-    say_rows(["sweep", "runs", "made", "damaged", "failed"], [row], as_json=as_json)
+    say_rows(["sweep", "runs", "made", "damaged", "failed"], [row], as_json=common.as_json)
     _report_failures(failed)
     if failed or incomplete(strategies_of(asked)):
         raise typer.Exit(1)

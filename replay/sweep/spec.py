@@ -11,16 +11,13 @@ from typing import Any, NamedTuple
 import duckdb
 
 from ptpool.errors import UsageError, named
-from ptpool.run_settings import DEFAULTS, FIELDS, RunSettings
+from ptpool.run_settings import DEFAULTS, RANGES, RunSettings
 from ptpool.warehouse import capture_names, capture_row
 from replay.contract.registry import Entry, configure, find
 from replay.contract.strategy import Strategy
 from replay.runs.run import Run, checked
 
 SHIPPED = files("replay").joinpath("sweep", "specs")
-_RANGE = {
-    field.name: (field.metadata["least"], field.metadata["most"]) for field in FIELDS if "least" in field.metadata
-}
 _FITS: dict[type, tuple[type, ...]] = {object: (str, int, float, bool), int: (int,), float: (int, float), str: (str,)}
 _WORDS: dict[type, str] = {object: "a number or a text", int: "a whole number", float: "a number", str: "a text"}
 _KEYS = ("capture", "strategy", "set", *DEFAULTS)
@@ -147,7 +144,7 @@ def _values(grid: Mapping[str, Any], key: str, kind: type, default: list[Any] | 
     values = value if isinstance(value, list) else [value]
     if not values:
         raise UsageError(f"{key} has no value: there is nothing to run", "give it at least one value")
-    least, most = _RANGE.get(key, (None, None)) if kind is not object else (None, None)
+    least, most = RANGES.get(key, (None, None)) if kind is not object else (None, None)
     for each in values:
         if type(each) not in _FITS[kind]:
             raise UsageError(f"{key}: {each!r:.60} is not {_WORDS[kind]}", "give one value, or a list of values")

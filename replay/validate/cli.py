@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ptpool.errors import UsageError
-from ptpool.options import DEFAULT_DB, Db, Json, Quiet, note, say_rows
+from ptpool.options import Common, grouped, note, say_rows
 
 if TYPE_CHECKING:
     from replay.validate.sequence import Sequence
 
 
+@grouped(common=Common)
 def validate(
     capture: Annotated[
         str, typer.Option(help="A capture by name, several joined by commas, or all that have two snapshots.")
@@ -30,9 +31,8 @@ def validate(
         ),
     ] = None,
     more: Annotated[list[Path] | None, typer.Argument(metavar="", hidden=True)] = None,
-    db: Db = DEFAULT_DB,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    *,
+    common: Common,
 ) -> None:
     """Compare the model with real machines: captures with their own snapshots, or recorded permission changes.
 
@@ -51,13 +51,13 @@ def validate(
     Example: ptpool replay validate --sequence data/splits/*.jsonl.zst
     """
     if sequence:
-        holds = _sequences(sequence + (more or []), db, quiet=quiet, as_json=as_json)
+        holds = _sequences(sequence + (more or []), common.db, quiet=common.quiet, as_json=common.as_json)
     elif more:
         raise UsageError(
             f"replay validate: unexpected argument {more[0]}", "files of permission changes follow --sequence"
         )
     else:
-        holds = _captures(capture, seeds, db, quiet=quiet, as_json=as_json)
+        holds = _captures(capture, seeds, common.db, quiet=common.quiet, as_json=common.as_json)
     if not holds:
         raise typer.Exit(1)
 
