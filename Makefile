@@ -38,7 +38,7 @@ lint: $(READY) ## format, lint, types
 
 # That every tracked file is in the wheel is a test of test_house.py; the others read rules, queries, figures and
 # strategies from where it is installed. None of them compiles the replay loop once more.
-WHEEL_TESTS := test_house.py reports/test_build.py ingest/test_golden.py replay/test_check.py replay/test_document.py
+WHEEL_TESTS := test_house.py reports/test_build.py ingest/test_golden.py replay/check replay/contract/test_document.py
 
 wheel: $(READY) ## build the wheel and run the tests of what it could lack against it, installed outside the checkout
 	@rm -rf dist $(VENV)/wheel

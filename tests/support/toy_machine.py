@@ -73,6 +73,11 @@ def demand_of(events, pages=4096, *, tasks=None) -> Demand:
     return Demand(program, 0, max(len(rows), 1) * 1000, pages, np.full(pages, -1, np.int8), max(tasks or [0]) + 1, {})
 
 
+def tables(count):
+    """Events that ask for so many page tables."""
+    return [("alloc", page, 0, PGTABLE) for page in range(count)]
+
+
 def finished(start, demand, strategy, reclaim="none") -> Machine:
     """A machine after its replay."""
     machine = Machine(State(start, demand, strategy, reclaim))

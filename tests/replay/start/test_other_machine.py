@@ -14,7 +14,7 @@ from replay.kernel.geometry import X86_64
 from replay.kernel.mmzone import FREE, USED
 from replay.start.other_machine import Profile, check_memory, other_machine, profile_of
 
-CAPTURES = Path(__file__).parents[2] / "data" / "captures"
+CAPTURES = Path(__file__).parents[3] / "data" / "captures"
 MIB = 1 << 20
 
 

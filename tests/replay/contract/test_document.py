@@ -8,7 +8,7 @@ from ptpool.cli import run
 from replay.contract.document import rules_of
 from replay.contract.registry import strategies
 
-PAGE = Path(__file__).parents[2] / "docs" / "strategies.md"
+PAGE = Path(__file__).parents[3] / "docs" / "strategies.md"
 
 
 @pytest.mark.parametrize("name", sorted(strategies()))

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-from toy_machine import OTHER, PGTABLE, demand_of, finished, machine_of
+from toy_machine import OTHER, demand_of, finished, machine_of, tables
 
 from replay.contract.actions import Alloc, Give, Lock, SetKey, Tables, Unlock, Wait
-from replay.machine.latency import Latencies, bucket
 from replay.machine.machine import Machine
 from replay.machine.schedule import FOREVER, DeadlockError, Running, Schedule
 from replay.machine.state import State
@@ -98,10 +97,6 @@ def test_a_lock_that_a_decision_forgets_is_released():
     assert clock.log == [(0, 0), (1, 5)]
 
 
-def tables(count):
-    return [("alloc", page, 0, PGTABLE) for page in range(count)]
-
-
 BLOCK = ReserveBlock(block_order=2, last_order=2)
 
 
@@ -157,20 +152,3 @@ def test_refills_that_overlap_hold_more_memory():
     many = finished(machine_of(), demand_of(tables(40), tasks=list(range(40))), toy)
     assert many.schedule.most_at_once > 1
     assert many.state.refills >= alone.state.refills
-
-
-def test_latency_quantiles_need_samples_enough():
-    latencies = Latencies()
-    latencies.add("ptp_alloc", 50, 999)
-    assert latencies.quantile("ptp_alloc", 0.5) == bucket(50)
-    assert latencies.quantile("ptp_alloc", 0.99) is None
-    latencies.add("ptp_alloc", 5_000)
-    assert latencies.quantile("ptp_alloc", 0.99) == bucket(50)
-    latencies.add("ptp_alloc", 5_000, 10)
-    assert latencies.quantile("ptp_alloc", 0.99) == bucket(5_000)
-    assert latencies.quantile("refill", 0.5) is None
-
-
-def test_buckets_are_a_fifth_wide():
-    assert bucket(0) == 0
-    assert all(bucket(ns) <= ns < bucket(ns) * 1.25 + 2 for ns in range(1, 5_000))

@@ -1,23 +1,13 @@
 """Our own strategy by hand on a toy machine: blocks of 4 pages, 16 in a 1G leaf."""
 
-import numpy as np
-import pytest
 from accounts import assert_consistent, metrics
-from toy_machine import OTHER, PGTABLE, SECRET, demand_of, finished, machine_of
+from toy_machine import OTHER, SECRET, demand_of, finished, machine_of, tables
 
-from ptpool.vocabulary import UNMOVABLE
 from replay.kernel import direct_map as maps
-from replay.kernel.compaction import isolate_freepages_block
-from replay.kernel.mmzone import USED, WMARK_MIN
-from replay.machine.state import State
 from replay.strategies.buddy_reserve import REFILL_TABLES, BuddyReserve
 from replay.strategies.reserve_block import ReserveBlock
 
 TOY = BuddyReserve(block_order=2, last_order=1, magazine_order=0, keep=8)
-
-
-def tables(count):
-    return [("alloc", page, 0, PGTABLE) for page in range(count)]
 
 
 def test_others_leave_two_pages_for_the_next_refill():
@@ -61,31 +51,6 @@ def test_what_is_split_serves_with_all_that_is_free_in_it():
     assert metrics(all_of_it)["refills"] == metrics(all_of_it)["splits_2m"]  # one for each
     for machine in (all_of_it, pairs):
         assert_consistent(machine)
-
-
-@pytest.mark.parametrize(("least", "taken"), [(0, [[4, 1], [6, 0]]), (9, [[4, 1]]), (10, [])])
-def test_what_is_free_in_a_pageblock_is_isolated_down_to_the_min_watermark(least, taken):
-    """Pages 4, 5 and 6 of twelve that are free; a chunk is taken where more than the watermark and itself are."""
-    a = State(machine_of(16, free=[page % 4 != 3 for page in range(16)]), demand_of([]), TOY).allocator
-    a.wmark[:, WMARK_MIN] = least
-    found = np.empty((4, 2), np.int64)
-    count = isolate_freepages_block(a, 4, found)
-
-    assert found[:count].tolist() == taken
-    assert a.free_pages.sum() == 12 - sum(1 << order for _, order in taken)
-    assert [page for page in range(16) if a.kind[page] == USED + UNMOVABLE] == [4, 5, 6][
-        : sum(1 << o for _, o in taken)
-    ]
-
-
-def test_memory_may_end_inside_a_pageblock():
-    """Pages 12 and 13 are the last; what lies behind the array would read as free pages."""
-    a = machine_of(14).allocator
-    behind = np.zeros(32, a.order.dtype)
-    behind[:14] = a.order
-    a = a._replace(order=behind[:14])
-    found = np.empty((4, 2), np.int64)
-    assert found[: isolate_freepages_block(a, 12, found)].tolist() == [[12, 1]]
 
 
 def test_keys_of_several_chunks_are_flushed_at_once():

@@ -1,6 +1,5 @@
 """Lock waiting on many CPUs: against the replay's own schedule, against a replay, and against queueing theory."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,8 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_machine import PGTABLE, demand_of, machine_of
 
-from ptpool.cli import run
-from ptpool.warehouse import open_warehouse
 from replay.contention import grid, steps
 from replay.contention.simulate import lists_at_start, simulate
 from replay.contention.steps import BEGIN, END, LIST, LOCK, THINK, UNLOCK, WAIT, Steps, steps_of
@@ -25,6 +22,8 @@ from replay.profiles.costs import built_in
 from replay.strategies.pba import Pba
 
 COSTS = built_in().of("x86_64")
+
+
 FREE = replace(COSTS, hit_ns=0, page_ns=0, handoff_ns=0)
 
 
@@ -176,57 +175,3 @@ def test_many_who_think_long_are_an_m_d_1_queue(load):
     utilised = cpus * hold_ns / (think.mean() + found.alloc_ns)  # interactive response time law
     assert utilised == pytest.approx(load, rel=0.02)
     assert found.lock_wait_ns == pytest.approx(utilised / (2 * (1 - utilised)) * hold_ns, rel=0.05)
-
-
-def test_a_pool_that_adds_keys_on_each_table_has_no_steps():
-    (entry,) = find(["pte-cache"])
-    with pytest.raises(ValueError, match="keyed pages"):
-        steps_of(entry.factory(), 9, 1000, COSTS)
-
-
-def test_captures_of_the_same_demand_share_a_grid(tmp_path, monkeypatch):
-    monkeypatch.setattr(grid, "CPUS", (2, 8))
-    monkeypatch.setattr(grid, "CHANGES_NS", (1000,))
-    told = []
-    with open_warehouse(tmp_path / "w.duckdb", write=True) as connection:
-        captures = [
-            {"capture_id": name, "timing": timing, "arch": arch}
-            for name, timing, arch in (("a", "emulated", "x86_64"), ("b", "unknown", None), ("c", "real", "x86_64"))
-        ]
-        for ts in (0, 1_000_000, 9_999_999, 10_000_000):
-            connection.execute(
-                """INSERT INTO page_event BY NAME SELECT 'c' AS capture_id, 0 AS seq, ? AS ts_ns, 0 AS cpu, 1 AS pid,
-                   'alloc' AS kind, 0 AS page_order, 'pte' AS level""",
-                [ts],
-            )
-        for _ in range(2):
-            grid.contention(connection, captures, built_in(), None, told.append)
-        rows = connection.execute(
-            "SELECT capture_id, any_value(tables_per_s), count(*), max(lock_wait_share) FROM contention GROUP BY 1 ORDER BY 1"
-        ).fetchall()
-    assert [row[:3] for row in rows] == [("a", 515e9 / 12e6, 20), ("b", 515e9 / 12e6, 20), ("c", 300.0, 20)]
-    assert len(told) == 2 * 2 * 20
-    assert rows[2][3] < rows[0][3] < 1
-
-
-def test_the_command_says_from_how_many_cpus_on(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(grid, "CPUS", (2, 8))
-    monkeypatch.setattr(grid, "CHANGES_NS", (1000, 100_000))
-    path = tmp_path / "w.duckdb"
-    with open_warehouse(path, write=True) as connection:
-        connection.execute(
-            """INSERT INTO capture BY NAME SELECT 'id' AS capture_id, 'name' AS name, '' AS source, '' AS sha256,
-               'ftrace' AS format, 'x86_64' AS arch, 4096 AS page_size, 4 AS cpus, 'emulated' AS timing, 0 AS first_ns,
-               9 AS last_ns, 9 AS events, 0 AS lost_events, true AS has_stacks, '' AS code_version"""
-        )
-    assert run(["replay", "contention", "--db", str(path), "--quiet", "--json", "--rate", "50000"]) == 0
-    rows = json.loads(capsys.readouterr().out)
-    assert len(rows) == len(grid.VARIANTS) * len(grid.FREE_ORDERS)
-    pba = next(row for row in rows if row["variant"] == "pba" and row["refills_of"] == "four pages")
-    assert (pba["cpus_at_1_us"], pba["cpus_at_100_us"]) == (8, 2)
-    assert {row["variant"] for row in rows} == {
-        "pba", "reserve-block", "reserve-block, one refill at a time",
-        "reserve-block-percpu, four pages each", "reserve-block-percpu, a block each",
-    }  # fmt: skip
-    assert run(["replay", "contention", "--db", str(path), "--capture", "other"]) == 2
-    assert run(["replay", "contention", "--db", str(tmp_path / "none.duckdb")]) == 2

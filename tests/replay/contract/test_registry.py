@@ -18,7 +18,7 @@ from replay.contract.registry import find, strategies
 from replay.runs.one_run import replay_one
 from replay.runs.workers import where
 
-PAGE = Path(__file__).parents[2] / "docs" / "write-your-own-strategy.md"
+PAGE = Path(__file__).parents[3] / "docs" / "write-your-own-strategy.md"
 (FILE,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
 LOOK = '    colour="#7b3294",\n'
 

@@ -8,7 +8,7 @@ from ptpool.cli import run
 from ptpool.warehouse import capture_row, open_warehouse
 from replay.validate.placement import ALLOCATED, FREE_AT_START, FREED, USED_AT_START, replay_placement
 
-CAPTURES = Path(__file__).parents[2] / "data" / "captures"
+CAPTURES = Path(__file__).parents[3] / "data" / "captures"
 BUDDY, LRU = 1 << 10, 1 << 5
 
 

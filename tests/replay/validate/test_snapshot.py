@@ -21,7 +21,7 @@ from replay.start.recorded_machine import read_machine, recorded_machine
 from replay.validate.placement import Placement
 from replay.validate.snapshot import Comparison, comparable, compare, keep
 
-CAPTURES = Path(__file__).parents[2] / "data" / "captures"
+CAPTURES = Path(__file__).parents[3] / "data" / "captures"
 FRAG, BOOT = "sharedmem-frag-1g", "boot-512m"
 
 

@@ -11,7 +11,7 @@ from ptpool.cli import run
 from ptpool.warehouse import open_warehouse
 from replay.validate.sequence import replay_sequence
 
-SPLITS = sorted((Path(__file__).parents[2] / "data" / "splits").glob("*.jsonl.zst"))
+SPLITS = sorted((Path(__file__).parents[3] / "data" / "splits").glob("*.jsonl.zst"))
 ONE = SPLITS[0].with_name("612-1.jsonl.zst")
 NAMES = [path.name.partition(".")[0] for path in SPLITS]
 

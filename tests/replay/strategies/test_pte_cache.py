@@ -1,0 +1,33 @@
+"""A cache of split blocks, by hand on a toy machine."""
+
+from accounts import metrics
+from toy_machine import OTHER, demand_of, finished, machine_of, tables
+
+from replay.kernel import direct_map as maps
+from replay.machine import pool as pools
+from replay.strategies.pte_cache import PteCache
+
+
+def test_pte_cache_splits_its_block_once_and_sets_the_key_page_by_page():
+    """A 2M leaf is split when the block comes; three tables are keyed and two un-keyed: five changes, five flushes."""
+    script = tables(3) + [("free", page, 0, OTHER) for page in range(2)]
+    machine = finished(machine_of(64, level=maps.PMD), demand_of(script), PteCache(refill_orders=(2, 0)))
+    values = metrics(machine)
+
+    assert values["splits_2m"] == 1
+    assert values["permission_changes"] == 1 + 3 + 2
+    assert values["tlb_flushes"] == 1 + 3 + 2  # the first for the split
+    assert machine.state.keyed().sum() == 1
+
+
+def test_what_is_freed_into_a_marked_pageblock_goes_to_the_cache():
+    """Every other page is in use: a single page comes with a claim to its neighbour, which is somebody else's now."""
+    start = machine_of(64, free=[page % 2 == 0 for page in range(64)], level=maps.PMD)
+    machine = finished(start, demand_of(tables(1)), PteCache(refill_orders=(2, 0)))
+    (block,) = machine.state.pool.marked.nonzero()[0].tolist()
+    neighbour = 4 * block + 1
+    script = [*tables(1), ("free", neighbour, 0, OTHER), ("free", (neighbour + 8) % 64, 0, OTHER)]
+    after = finished(start, demand_of(script), PteCache(refill_orders=(2, 0)))
+
+    assert [machine.state.pool.counts[pools.CACHED], after.state.pool.counts[pools.CACHED]] == [0, 1]
+    assert after.state.view.idle_pages(4 * block) == [neighbour]
