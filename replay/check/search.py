@@ -11,43 +11,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, assert_never
 
+from replay.check import toy as toys
 from replay.check import words
 from replay.check.moments import Frame, State, Tasks, key_of
-from replay.check.toy import (
-    IN_USE,
-    PMD,
-    PTE,
-    PUD,
-    REGION_PAGES,
-    SPLIT_TABLE,
-    BrokenInvariantError,
-    LoggedView,
-    Toy,
-)
-from replay.contract.actions import (
-    Action,
-    Alloc,
-    Apply,
-    Change,
-    Chunk,
-    Convert,
-    Decision,
-    Free,
-    Give,
-    GiveBlock,
-    Isolate,
-    Lock,
-    MapSmall,
-    Mark,
-    ResetKey,
-    SetAside,
-    SetKey,
-    Tables,
-    Take,
-    Unlock,
-    Wait,
-    Withdraw,
-)
+from replay.check.toy import BrokenInvariantError, LoggedView, Toy
+from replay.contract import actions as act
 from replay.contract.strategy import Strategy
 from replay.kernel.direct_map import KEYED
 
@@ -147,7 +115,7 @@ class _Checker:
         fast = strategy.fast_path()
         self._pooled, self._reserve, self._key_each = fast.pooled, fast.reserve, fast.key_each
         self._batch, self._merges, self._users = fast.cpu_batch, fast.merges and not fast.users, fast.users
-        self._levels = (PTE,) if strategy.boot_map_4k else (PUD, PMD, PTE)
+        self._levels = (toys.PTE,) if strategy.boot_map_4k else (toys.PUD, toys.PMD, toys.PTE)
         self.shrinks = type(strategy).shrink is not Strategy.shrink
 
     # ------------------------------------------------------------------------------------------- moments
@@ -161,7 +129,7 @@ class _Checker:
             level = self._levels[0]
             result = (
                 toy.allocate(frame.wants.order, level, 0)
-                if isinstance(frame.wants, Alloc)
+                if isinstance(frame.wants, act.Alloc)
                 else self._perform(state, 0, frame)
             )
             state = self._go_on(state, 0, frame, result)
@@ -189,7 +157,7 @@ class _Checker:
         else:
             kind = "refill" if self._pooled else "table"
             yield words.asks(task, len(toy.pool), self._reserve, kind), partial(self._event, state, task, kind, 0)
-        for page in _one_of_each_chunk(toy, IN_USE):
+        for page in _one_of_each_chunk(toy, toys.IN_USE):
             yield words.frees(task), partial(self._freed, state, task, page)
         if toy.pool and self.shrinks:
             yield words.shrinks(task), partial(self._event, state, task, "shrink", 0)
@@ -216,7 +184,7 @@ class _Checker:
 
     def _actions(self, state: State, task: int, frame: Frame) -> Iterator[tuple[str, Callable[[], State]]]:
         action = frame.wants
-        if isinstance(action, Alloc):
+        if isinstance(action, act.Alloc):
             for level in self._levels if state.toy.memory_left else ():
                 yield (
                     words.allocated(task, action.order, level),
@@ -225,10 +193,10 @@ class _Checker:
             yield words.refused(task, action.order), partial(self._refused, state, task, frame)
             if self._may_reclaim(state, task, frame):
                 yield words.reclaims(task), partial(self._event, state, task, "reclaim", 0)
-        elif isinstance(action, Isolate):
+        elif isinstance(action, act.Isolate):
             for pages in (0, 1):
                 yield words.isolated(task, pages), partial(self._isolated, state, task, frame, pages)
-        elif isinstance(action, Lock) and state.toy.locks.get(action.name, task) != task:
+        elif isinstance(action, act.Lock) and state.toy.locks.get(action.name, task) != task:
             return  # waits
         else:
             yield words.acts(task, action, state.toy), partial(self._acted, state, task, frame)
@@ -262,62 +230,62 @@ class _Checker:
     def _perform(self, state: State, task: int, frame: Frame) -> Any:
         """Carry out an action whose result is not the adversary's to choose."""
         toy = state.toy
-        action: Action = frame.wants
+        action: act.Action = frame.wants
         match action:
-            case Free(chunk):
+            case act.Free(chunk):
                 toy.free(chunk)
-            case SetKey(chunk, tables):
+            case act.SetKey(chunk, tables):
                 self._split(toy, toy.tables_for(chunk), tables, _WHOSE[frame.kind], chunk)
                 toy.was_split(chunk)
                 toy.keyed.update(range(chunk.pfn, chunk.pfn + chunk.pages))
                 return True
-            case ResetKey(chunk, tables, _):
+            case act.ResetKey(chunk, tables, _):
                 self._split(toy, toy.tables_for(chunk), tables, _WHOSE[frame.kind])
                 toy.was_split(chunk)
                 toy.keyed.difference_update(range(chunk.pfn, chunk.pfn + chunk.pages))
                 return True
-            case Convert(change, tables, _):
-                chunk = Chunk(change.pfn, change.pages.bit_length() - 1)
+            case act.Convert(change, tables, _):
+                chunk = act.Chunk(change.pfn, change.pages.bit_length() - 1)
                 self._split(toy, toy.tables_for(chunk), tables, _WHOSE[frame.kind], chunk)
                 toy.was_split(chunk)
                 pages = range(change.pfn, change.pfn + change.pages)
                 toy.keyed.update(pages if change.set_bits & KEYED else ())
                 toy.keyed.difference_update(pages if change.clear_bits & KEYED else ())
                 return True
-            case MapSmall(chunk, tables):
-                small = Chunk(chunk.pfn, 0)
+            case act.MapSmall(chunk, tables):
+                small = act.Chunk(chunk.pfn, 0)
                 self._split(toy, toy.tables_for(small), tables, _WHOSE[frame.kind])
                 toy.was_split(small)
                 return True
-            case Apply(change, tables):
+            case act.Apply(change, tables):
                 needed = -change.pfn
-                if frame.refused and tables is Tables.POOL and needed > len(toy.pool):
+                if frame.refused and tables is act.Tables.POOL and needed > len(toy.pool):
                     return False  # -ENOMEM for want of memory, as in every kernel
                 self._split(toy, needed, tables, _WHOSE[frame.kind])
                 return True
-            case Give(chunk, None) if self._users:
+            case act.Give(chunk, None) if self._users:
                 toy.share(chunk)
-            case Give(chunk) | GiveBlock(chunk):
+            case act.Give(chunk) | act.GiveBlock(chunk):
                 toy.give(chunk)
-            case SetAside(_) | Mark(_):
+            case act.SetAside(_) | act.Mark(_):
                 pass  # the worst case is covered; others have no pages here
-            case Take(order) if self._users:
+            case act.Take(order) if self._users:
                 return toy.take_unmapped(order, task)
-            case Take(_):
+            case act.Take(_):
                 if not toy.pool:
                     return None
                 page = toy.pool[0]
-                toy.withdraw(Chunk(page, 0), task)
-                return Chunk(page, 0)
-            case Withdraw(chunk):
+                toy.withdraw(act.Chunk(page, 0), task)
+                return act.Chunk(page, 0)
+            case act.Withdraw(chunk):
                 return toy.withdraw(chunk, task)
-            case Lock(name):
+            case act.Lock(name):
                 if toy.locks.get(name) == task:
                     raise BrokenInvariantError("deadlock", f"{words.task(task)} waits for {name}, which it holds")
                 toy.locks[name] = task
-            case Unlock(name):
+            case act.Unlock(name):
                 del toy.locks[name]
-            case Alloc() | Isolate() | Wait():
+            case act.Alloc() | act.Isolate() | act.Wait():
                 pass  # the adversary's to choose; the toy machine has no clock
             case _:
                 assert_never(action)
@@ -325,22 +293,22 @@ class _Checker:
 
     @staticmethod
     def _split(
-        toy: Toy, needed: int, tables: Tables | tuple[Chunk, ...], whose: str, chunk: Chunk | None = None
+        toy: Toy, needed: int, tables: act.Tables | tuple[act.Chunk, ...], whose: str, chunk: act.Chunk | None = None
     ) -> None:
         if isinstance(tables, tuple):
             for table in tables:
-                toy.use(table.pfn, SPLIT_TABLE)
-        elif tables is Tables.POOL:
+                toy.use(table.pfn, toys.SPLIT_TABLE)
+        elif tables is act.Tables.POOL:
             toy.take_tables(needed, whose)
-        elif tables is Tables.OWN and chunk is not None:
+        elif tables is act.Tables.OWN and chunk is not None:
             for page in range(chunk.pfn, chunk.pfn + needed):
-                toy.use(page, SPLIT_TABLE)
-        elif tables is Tables.BUDDY and needed:
+                toy.use(page, toys.SPLIT_TABLE)
+        elif tables is act.Tables.BUDDY and needed:
             raise BrokenInvariantError("unkeyed_table", f"{whose} uses a table of the direct map without the key")
 
     # ----------------------------------------------------------------------------------------- decisions
 
-    def _decision(self, frame: Frame, view: LoggedView) -> Decision:
+    def _decision(self, frame: Frame, view: LoggedView) -> act.Decision:
         strategy = self._strategy
         match frame.kind:
             case "boot":
@@ -348,25 +316,25 @@ class _Checker:
             case "refill":
                 return strategy.refill(view, 0)
             case "outside":
-                return strategy.outside(view, Change(-frame.argument, 1, 0))
+                return strategy.outside(view, act.Change(-frame.argument, 1, 0))
             case "table":
                 return self._table(view)
             case "free":
                 return self._free(frame.argument)
         return strategy.shrink(view)
 
-    def _table(self, view: LoggedView) -> Decision:
+    def _table(self, view: LoggedView) -> act.Decision:
         """A page table straight from the page allocator; the key with it where each table gets one."""
-        chunk = yield Alloc(0)
+        chunk = yield act.Alloc(0)
         if chunk is not None and self._key_each:
             yield from self._strategy.construct(view, chunk)
         return chunk
 
-    def _free(self, page: int) -> Decision:
+    def _free(self, page: int) -> act.Decision:
         """The page table goes back to the page allocator, without its key."""
         if self._key_each:
-            yield ResetKey(Chunk(page, 0), Tables.BUDDY)
-        yield Free(Chunk(page, 0))
+            yield act.ResetKey(act.Chunk(page, 0), act.Tables.BUDDY)
+        yield act.Free(act.Chunk(page, 0))
 
     def _begin(self, state: State, task: int, kind: str, argument: int, tries: int = 0) -> State:
         if kind == "free":
@@ -404,8 +372,8 @@ class _Checker:
             outer = state.tasks[task][-1]
             frames = (*state.tasks[task][:-1], outer._replace(tries=outer.tries | _RECLAIMED))
             return State(toy, _with(state.tasks, task, frames))
-        if isinstance(value, Chunk):
-            toy.use(value.pfn, IN_USE)
+        if isinstance(value, act.Chunk):
+            toy.use(value.pfn, toys.IN_USE)
         elif frame.kind == "refill" and value:
             if toy.can_serve(task, self._reserve):
                 toy.hand_out(task, self._reserve, self._batch)
@@ -439,5 +407,5 @@ def _one_of_each_chunk(toy: Toy, place: str) -> list[int]:
     found: dict[int, int] = {}
     for page, where in toy.place.items():
         if where == place:
-            found.setdefault(page // REGION_PAGES, page)
+            found.setdefault(page // toys.REGION_PAGES, page)
     return list(found.values())

@@ -3,40 +3,18 @@
 from typing import assert_never
 
 from replay.check.toy import BLOCK_ORDER, Toy
-from replay.contract.actions import (
-    Action,
-    Alloc,
-    Apply,
-    Change,
-    Chunk,
-    Convert,
-    Free,
-    Give,
-    GiveBlock,
-    Isolate,
-    Lock,
-    MapSmall,
-    Mark,
-    ResetKey,
-    SetAside,
-    SetKey,
-    Tables,
-    Take,
-    Unlock,
-    Wait,
-    Withdraw,
-)
+from replay.contract import actions as act
 from replay.kernel.direct_map import KEYED
 
 ALL_WAIT = "every task waits for a lock that another holds"
 
 _UNDER = {3: "inside a 1G leaf", 2: "in 2M leaves", 1: "already in 4K pages"}
 _TABLES = {
-    Tables.POOL: "from the pool",
-    Tables.BUDDY: "from the page allocator",
-    Tables.BOOT: "set aside at boot",
-    Tables.ASIDE: "set aside at boot",
-    Tables.OWN: "from the pages themselves",
+    act.Tables.POOL: "from the pool",
+    act.Tables.BUDDY: "from the page allocator",
+    act.Tables.BOOT: "set aside at boot",
+    act.Tables.ASIDE: "set aside at boot",
+    act.Tables.OWN: "from the pages themselves",
 }
 
 
@@ -99,64 +77,64 @@ def refused(who: int, wanted: int) -> str:
     return f"{task(who)} asks the page allocator for {order(wanted)}: there is none"
 
 
-def acts(who: int, action: Action, toy: Toy) -> str:
+def acts(who: int, action: act.Action, toy: Toy) -> str:
     """An action whose result is given."""
     return f"{task(who)} {_act(action, toy)}"
 
 
-def _act(action: Action, toy: Toy) -> str:
+def _act(action: act.Action, toy: Toy) -> str:
     match action:
-        case SetKey(chunk, tables):
+        case act.SetKey(chunk, tables):
             return f"sets the key of {order(chunk.order)}: {_spent(toy.tables_for(chunk), tables, toy)}"
-        case ResetKey(chunk, tables, _):
+        case act.ResetKey(chunk, tables, _):
             return f"clears the key of {order(chunk.order)}: {_spent(toy.tables_for(chunk), tables, toy)}"
-        case Convert(change, tables, _):
-            chunk = Chunk(change.pfn, change.pages.bit_length() - 1)
+        case act.Convert(change, tables, _):
+            chunk = act.Chunk(change.pfn, change.pages.bit_length() - 1)
             what = "clears the key of" if change.clear_bits & KEYED else "changes the permission of"
             what = "sets the key of" if change.set_bits & KEYED else what
             return f"{what} {order(chunk.order)}: {_spent(toy.tables_for(chunk), tables, toy)}"
-        case MapSmall(chunk, tables):
-            return f"maps its 2M block in 4K pages: {_spent(toy.tables_for(Chunk(chunk.pfn, 0)), tables, toy)}"
-        case Apply(Change(pfn, _, _, _), tables):
+        case act.MapSmall(chunk, tables):
+            return f"maps its 2M block in 4K pages: {_spent(toy.tables_for(act.Chunk(chunk.pfn, 0)), tables, toy)}"
+        case act.Apply(act.Change(pfn, _, _, _), tables):
             return f"carries out the change: {_spent(-pfn, tables, toy)}"
-        case Mark(_):
+        case act.Mark(_):
             return "marks the pageblock: what is freed into it goes to the pool"
-        case Give(chunk, None) if toy.users:
+        case act.Give(chunk, None) if toy.users:
             return f"puts {order(chunk.order)} into the pool of memory that is not mapped"
-        case Give(chunk) | GiveBlock(chunk):
+        case act.Give(chunk) | act.GiveBlock(chunk):
             return f"puts {order(chunk.order)} into the pool: {len(toy.pool) + chunk.pages} there"
-        case Take(wanted) if toy.users:
+        case act.Take(wanted) if toy.users:
             return f"asks the pool of memory that is not mapped for {order(wanted)}"
-        case Take(_):
+        case act.Take(_):
             return f"takes a page of the pool, reserve included: {max(len(toy.pool) - 1, 0)} left"
-        case Withdraw(chunk) if toy.users:
+        case act.Withdraw(chunk) if toy.users:
             return f"takes {order(chunk.order)} out of the pool of memory that is not mapped"
-        case Withdraw(chunk):
+        case act.Withdraw(chunk):
             return f"takes {order(chunk.order)} out of the pool: {len(toy.pool) - chunk.pages} left"
-        case Free(chunk):
+        case act.Free(chunk):
             return f"gives {order(chunk.order)} back to the page allocator"
-        case Lock(name):
+        case act.Lock(name):
             return f"takes {name}"
-        case Unlock(name):
+        case act.Unlock(name):
             return f"releases {name}"
-        case Alloc(wanted):
+        case act.Alloc(wanted):
             return f"asks for {order(wanted)}"
-        case Isolate(_):
+        case act.Isolate(_):
             return "takes what else is free in its 2M block"
-        case SetAside(_):
+        case act.SetAside(_):
             return "sets tables aside"
-        case Wait(_):
+        case act.Wait(_):
             return "works for a while"
         case _:
             assert_never(action)
 
 
-def _spent(needed: int, tables: Tables | tuple[Chunk, ...], toy: Toy) -> str:
+def _spent(needed: int, tables: act.Tables | tuple[act.Chunk, ...], toy: Toy) -> str:
     if needed == 0:
         return "nothing to split"
     if isinstance(tables, tuple):
         return f"{_count(needed)} allocated for it"
-    if tables is Tables.POOL:
+    if tables is act.Tables.POOL:
         return f"{_count(needed)} from the pool, which has {len(toy.pool)}"
     return f"{_count(needed)} {_TABLES[tables]}"
 

@@ -4,20 +4,9 @@ import numpy as np
 
 from ptpool.compiled import compiled
 from ptpool.vocabulary import CMA, HIGHATOMIC, ISOLATE
+from replay.kernel import mmzone as mm
 from replay.kernel.lists import list_add, list_add_tail, list_del, list_first
-from replay.kernel.mmzone import (
-    FIRST_PFN,
-    FREE,
-    FREE_CMA,
-    FREE_HIGHATOMIC,
-    LAST_PFN,
-    MOVE_BLOCK,
-    PCPTYPES,
-    block_type_of,
-    free_list,
-    mark,
-    zone_of,
-)
+from replay.kernel.mmzone import block_type_of, free_list, mark, zone_of
 
 
 @compiled
@@ -27,9 +16,9 @@ def account_freepages(a, zone, pages, migratetype):
         return
     a.free_pages[zone] += pages
     if migratetype == CMA:
-        a.zone_state[zone, FREE_CMA] += pages
+        a.zone_state[zone, mm.FREE_CMA] += pages
     elif migratetype == HIGHATOMIC:
-        a.zone_state[zone, FREE_HIGHATOMIC] += pages
+        a.zone_state[zone, mm.FREE_HIGHATOMIC] += pages
 
 
 @compiled
@@ -62,8 +51,8 @@ def change_pageblock_range(a, pfn, order, migratetype):
 def free_block(a, zone, pfn, order, migratetype):
     """__free_one_page(): merge with free buddies and place the result. `order` is at most pageblock_order."""
     account_freepages(a, zone, 1 << order, migratetype)
-    mark(a, pfn, order, FREE)
-    first, last = a.zones[zone, FIRST_PFN], a.zones[zone, LAST_PFN]
+    mark(a, pfn, order, mm.FREE)
+    first, last = a.zones[zone, mm.FIRST_PFN], a.zones[zone, mm.LAST_PFN]
     while order < a.max_order:
         buddy = pfn ^ (1 << order)
         if buddy < first or buddy + (1 << order) - 1 > last or a.order[buddy] != order:
@@ -71,9 +60,9 @@ def free_block(a, zone, pfn, order, migratetype):
         if order >= a.pageblock_order:
             buddy_type = block_type_of(a, buddy)
             if buddy_type != migratetype:
-                if buddy_type >= PCPTYPES or migratetype >= PCPTYPES:
+                if buddy_type >= mm.PCPTYPES or migratetype >= mm.PCPTYPES:
                     break
-                if a.features.fallback != MOVE_BLOCK:
+                if a.features.fallback != mm.MOVE_BLOCK:
                     change_pageblock_range(a, buddy, order, migratetype)
         del_from_free_list(a, zone, buddy, order)
         pfn &= buddy
@@ -142,7 +131,7 @@ def spans_pageblock(a, zone, pfn):
     """prep_move_freepages_block(): False for a pageblock that reaches into another zone."""
     first = pfn >> a.pageblock_order << a.pageblock_order
     last = first + (1 << a.pageblock_order) - 1
-    return a.zones[zone, FIRST_PFN] <= first and last <= a.zones[zone, LAST_PFN]
+    return a.zones[zone, mm.FIRST_PFN] <= first and last <= a.zones[zone, mm.LAST_PFN]
 
 
 @compiled
@@ -162,7 +151,7 @@ def build_free_lists(a, free):
         free: (P,) bool, True where the page is free.
     """
     for zone in range(len(a.zones)):
-        pfn, last = a.zones[zone, FIRST_PFN], a.zones[zone, LAST_PFN]
+        pfn, last = a.zones[zone, mm.FIRST_PFN], a.zones[zone, mm.LAST_PFN]
         while pfn <= last:
             if not free[pfn]:
                 pfn += 1
@@ -181,7 +170,7 @@ def build_free_lists(a, free):
                 if not whole:
                     break
                 order += 1
-            mark(a, pfn, order, FREE)
+            mark(a, pfn, order, mm.FREE)
             add_to_free_list(a, zone, pfn, order, migratetype, True)
             account_freepages(a, zone, 1 << order, migratetype)
             pfn += 1 << order

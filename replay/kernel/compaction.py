@@ -11,29 +11,13 @@ import numpy as np
 
 from ptpool.compiled import compiled, compiled_apart
 from ptpool.vocabulary import CMA, MOVABLE, UNMOVABLE
+from replay.kernel import mmzone as mm
 from replay.kernel.buddy import account_freepages, del_from_free_list, free_one_page
-from replay.kernel.mmzone import (
-    BARREN,
-    BOOST,
-    CLASS,
-    FIRST_PFN,
-    FREE,
-    LAST_PFN,
-    NODE,
-    PCPTYPES,
-    USED,
-    WMARK_HIGH,
-    WMARK_MIN,
-    ZONE_DMA,
-    ZONE_NORMAL,
-    block_type_of,
-    mark,
-    zone_of,
-)
+from replay.kernel.mmzone import block_type_of, mark, zone_of
 from replay.kernel.page_alloc import free_pages
 from replay.kernel.watermark import ALLOC_CMA, above_mark
 
-IN_USE = USED + MOVABLE
+IN_USE = mm.USED + MOVABLE
 SHARE_PARTS = 1 << 16
 """A share of 1: `shrink_zone` takes shares in parts of this."""
 
@@ -93,9 +77,9 @@ def shrink_zone(a, page_of, name_of, hands, cpu, zone, wanted, share):
     Returns:
         Pages freed.
     """
-    if share <= a.zone_state[zone, BARREN]:
+    if share <= a.zone_state[zone, mm.BARREN]:
         return np.int64(0)
-    first, last = a.zones[zone, FIRST_PFN], a.zones[zone, LAST_PFN]
+    first, last = a.zones[zone, mm.FIRST_PFN], a.zones[zone, mm.LAST_PFN]
     freed = np.int64(0)
     page = hands[zone]
     for _ in range(last - first + 1):
@@ -110,7 +94,7 @@ def shrink_zone(a, page_of, name_of, hands, cpu, zone, wanted, share):
         page = page + 1 if page < last else first
     hands[zone] = page
     if freed < wanted:
-        a.zone_state[zone, BARREN] = share
+        a.zone_state[zone, mm.BARREN] = share
     return freed
 
 
@@ -122,14 +106,16 @@ def balance_node(a, page_of, name_of, hands, cpu, node, share):
         Pages freed.
     """
     for zone in range(len(a.zones)):
-        high = a.wmark[zone, WMARK_HIGH] + a.zone_state[zone, BOOST]
-        if a.zones[zone, NODE] == node and above_mark(a, zone, np.int64(0), high, np.int64(ZONE_NORMAL), np.int64(0)):
+        high = a.wmark[zone, mm.WMARK_HIGH] + a.zone_state[zone, mm.BOOST]
+        if a.zones[zone, mm.NODE] == node and above_mark(
+            a, zone, np.int64(0), high, np.int64(mm.ZONE_NORMAL), np.int64(0)
+        ):
             return np.int64(0)
     freed = np.int64(0)
     for zone in range(len(a.zones)):
-        high = a.wmark[zone, WMARK_HIGH] + a.zone_state[zone, BOOST]
-        short = high + 1 + a.lowmem_reserve[zone, ZONE_NORMAL] - a.free_pages[zone]
-        if a.zones[zone, NODE] == node and a.zones[zone, CLASS] <= ZONE_NORMAL and short > 0:
+        high = a.wmark[zone, mm.WMARK_HIGH] + a.zone_state[zone, mm.BOOST]
+        short = high + 1 + a.lowmem_reserve[zone, mm.ZONE_NORMAL] - a.free_pages[zone]
+        if a.zones[zone, mm.NODE] == node and a.zones[zone, mm.CLASS] <= mm.ZONE_NORMAL and short > 0:
             freed += shrink_zone(a, page_of, name_of, hands, cpu, zone, short, share)
     return freed
 
@@ -141,7 +127,7 @@ def _movable_in(a, base, order):
     for page in range(base, base + (1 << order)):
         if a.kind[page] == IN_USE:
             movable += 1
-        elif a.kind[page] != FREE:
+        elif a.kind[page] != mm.FREE:
             return np.int64(-1)
     return movable
 
@@ -149,13 +135,13 @@ def _movable_in(a, base, order):
 @compiled
 def _next_free(a, zone, scan, base, order, movable_targets):
     """isolate_freepages(): the next free block below `scan`, smaller than `order` and not in ours; -1: none."""
-    while scan >= a.zones[zone, FIRST_PFN]:
+    while scan >= a.zones[zone, mm.FIRST_PFN]:
         if scan >> order == base >> order:
             scan = base - 1
             continue
         if 0 <= a.order[scan] < order:
             block_type = block_type_of(a, scan)
-            if block_type in (MOVABLE, CMA) or (block_type < PCPTYPES and not movable_targets):
+            if block_type in (MOVABLE, CMA) or (block_type < mm.PCPTYPES and not movable_targets):
                 return scan
         scan -= 1
     return np.int64(-1)
@@ -164,7 +150,7 @@ def _next_free(a, zone, scan, base, order, movable_targets):
 @compiled
 def _empty(a, page_of, name_of, zone, base, order, movable_targets):
     """Move every page of a block to free pages, from the end of the zone downwards; False if those run out."""
-    scan = a.zones[zone, LAST_PFN] + 0
+    scan = a.zones[zone, mm.LAST_PFN] + 0
     target = end = np.int64(0)
     done = True
     for page in range(base, base + (1 << order)):
@@ -182,7 +168,7 @@ def _empty(a, page_of, name_of, zone, base, order, movable_targets):
             scan -= 1
         name = _name(page_of, name_of, page)
         a.kind[target] = IN_USE
-        a.zone_state[zone, BARREN] = 0
+        a.zone_state[zone, mm.BARREN] = 0
         name_of[target] = name_of[page] if name_of[page] != -1 else -2 - page
         if name >= 0:
             page_of[name] = target
@@ -214,11 +200,11 @@ def compact_zone(a, page_of, name_of, scanners, zone, order, migratetype, zone_c
     Returns:
         Pages moved; 0 if no block could be emptied, -1 if the zone has too little free memory (COMPACT_SKIPPED).
     """
-    mark = a.wmark[zone, WMARK_MIN] + limits.gap
+    mark = a.wmark[zone, mm.WMARK_MIN] + limits.gap
     if not above_mark(a, zone, np.int64(0), mark, zone_class, np.int64(ALLOC_CMA)):
         return np.int64(-1)
-    first = (a.zones[zone, FIRST_PFN] + (1 << order) - 1) >> order
-    blocks = ((a.zones[zone, LAST_PFN] + 1) >> order) - first
+    first = (a.zones[zone, mm.FIRST_PFN] + (1 << order) - 1) >> order
+    blocks = ((a.zones[zone, mm.LAST_PFN] + 1) >> order) - first
     looked_at = blocks
     if limits.pageblocks:
         looked_at = min(blocks, max(limits.pageblocks << a.pageblock_order >> order, 1))
@@ -229,7 +215,7 @@ def compact_zone(a, page_of, name_of, scanners, zone, order, migratetype, zone_c
         base = at << order
         at += 1
         block_type = block_type_of(a, base)
-        usable = block_type < PCPTYPES or (block_type == CMA and migratetype == MOVABLE)
+        usable = block_type < mm.PCPTYPES or (block_type == CMA and migratetype == MOVABLE)
         if not usable or (limits.same_type and block_type not in (migratetype, CMA)):
             continue
         movable = _movable_in(a, base, order)
@@ -260,18 +246,18 @@ def isolate_freepages_block(a, first, found):
     count = np.int64(0)
     page = first
     end = min(first + (1 << a.pageblock_order), np.int64(len(a.order)))  # memory can end inside a pageblock
-    while page < end and migratetype < PCPTYPES:
+    while page < end and migratetype < mm.PCPTYPES:
         order = np.int64(a.order[page])
         if order < 0:
             page += 1
             continue
         zone = zone_of(a, page)
-        least = a.wmark[zone, WMARK_MIN] + (1 << order)
-        if not above_mark(a, zone, np.int64(0), least, np.int64(ZONE_DMA), ALLOC_CMA):
+        least = a.wmark[zone, mm.WMARK_MIN] + (1 << order)
+        if not above_mark(a, zone, np.int64(0), least, np.int64(mm.ZONE_DMA), ALLOC_CMA):
             break
         del_from_free_list(a, zone, page, order)
         account_freepages(a, zone, -(1 << order), migratetype)
-        mark(a, page, order, USED + UNMOVABLE)
+        mark(a, page, order, mm.USED + UNMOVABLE)
         found[count, 0], found[count, 1] = page, order
         count += 1
         page += 1 << order

@@ -6,66 +6,9 @@ A change is planned before it is applied: `tables_needed` says how many page tab
 from ptpool.compiled import compiled
 from replay.kernel import set_memory_arm64 as arm64
 from replay.kernel import set_memory_x86 as x86
-from replay.kernel.leaves import (
-    CLEAN,
-    COLLAPSE,
-    COLLAPSES,
-    EXECUTABLE,
-    HINTS,
-    KERNEL_4K,
-    KEYED,
-    NOT_GLOBAL,
-    NOT_PRESENT,
-    PAGES,
-    PMD,
-    PTE,
-    PUD,
-    READ_ONLY,
-    REWRITES,
-    SPLIT,
-    SPLITS,
-    TABLES,
-    UNCACHED,
-    DirectMap,
-    attribute_of,
-    direct_map,
-    keyed,
-    logged,
-    with_room,
-)
-from replay.kernel.set_memory_x86 import collapse
+from replay.kernel.leaves import *  # noqa: F403  leaves, attributes and log are used through this room
 
-__all__ = [
-    "CLEAN",
-    "COLLAPSE",
-    "COLLAPSES",
-    "EXECUTABLE",
-    "HINTS",
-    "KERNEL_4K",
-    "KEYED",
-    "NOT_GLOBAL",
-    "NOT_PRESENT",
-    "PAGES",
-    "PMD",
-    "PTE",
-    "PUD",
-    "READ_ONLY",
-    "REWRITES",
-    "SPLIT",
-    "SPLITS",
-    "TABLES",
-    "UNCACHED",
-    "DirectMap",
-    "apply",
-    "attribute_of",
-    "collapse",
-    "direct_map",
-    "flushes",
-    "keyed",
-    "logged",
-    "tables_needed",
-    "with_room",
-]
+collapse = x86.collapse
 
 
 @compiled

@@ -13,6 +13,7 @@ import numpy as np
 
 from ptpool.compiled import compiled, compiled_apart
 from ptpool.vocabulary import CMA, HIGHATOMIC, MOVABLE, RECLAIMABLE, UNMOVABLE
+from replay.kernel import mmzone as mm
 from replay.kernel.buddy import (
     account_freepages,
     change_pageblock_range,
@@ -24,19 +25,7 @@ from replay.kernel.buddy import (
     spans_pageblock,
 )
 from replay.kernel.lists import list_add_tail, list_del, list_first
-from replay.kernel.mmzone import (
-    CLAIM_STEAL,
-    EXTFRAG,
-    FREE,
-    FREE_CMA,
-    MANAGED,
-    MOVE_BLOCK,
-    PCPTYPES,
-    RESERVED_HIGHATOMIC,
-    USED,
-    block_type_of,
-    free_list,
-)
+from replay.kernel.mmzone import block_type_of, free_list
 from replay.kernel.watermark import ALLOC_CMA, ALLOC_NOFRAGMENT, boost_watermark
 
 FALLBACKS = np.array(
@@ -70,8 +59,8 @@ def _enough_alike(a, pfn, migratetype):
     size = 1 << a.pageblock_order
     free = movable = 0
     for page in range(first, first + size):
-        free += a.kind[page] == FREE
-        movable += a.kind[page] == USED + MOVABLE
+        free += a.kind[page] == mm.FREE
+        movable += a.kind[page] == mm.USED + MOVABLE
     alike = 0
     if migratetype == MOVABLE:
         alike = movable
@@ -145,7 +134,7 @@ def _steal_suitable(a, zone, order, lowest, migratetype, flags):
             pfn = _find_fallback(a, zone, current, migratetype)
     if current < a.pageblock_order:
         boost_watermark(a, zone, flags)
-    if a.features.fallback == MOVE_BLOCK:
+    if a.features.fallback == mm.MOVE_BLOCK:
         return _move_block(a, zone, pfn, current, order, migratetype, whole_block)
     if whole_block:
         claimed = _claim(a, zone, pfn, current, order, migratetype)
@@ -188,7 +177,7 @@ def rmqueue_any(a, zone, order, migratetype, flags, mode):
         First page frame number or -1, and the mode for the next call.
     """
     cma = flags & ALLOC_CMA
-    if cma and a.zone_state[zone, FREE_CMA] > a.free_pages[zone] // 2:
+    if cma and a.zone_state[zone, mm.FREE_CMA] > a.free_pages[zone] // 2:
         pfn = rmqueue_smallest(a, zone, order, CMA)
         if pfn >= 0:
             return pfn, mode
@@ -199,21 +188,21 @@ def rmqueue_any(a, zone, order, migratetype, flags, mode):
     if cma and mode <= FROM_CMA:
         pfn = rmqueue_smallest(a, zone, order, CMA)
         if pfn >= 0:
-            return pfn, np.int64(FROM_CMA if a.features.fallback == CLAIM_STEAL else NORMAL)
+            return pfn, np.int64(FROM_CMA if a.features.fallback == mm.CLAIM_STEAL else NORMAL)
     lowest = max(order, a.pageblock_order) if flags & ALLOC_NOFRAGMENT else order
-    if a.features.fallback != CLAIM_STEAL:
+    if a.features.fallback != mm.CLAIM_STEAL:
         pfn = _steal_suitable(a, zone, order, lowest, migratetype, flags)
-        a.counts[EXTFRAG] += pfn >= 0
+        a.counts[mm.EXTFRAG] += pfn >= 0
         return pfn, np.int64(NORMAL)
     if mode <= CLAIM:
         pfn = _claim_largest(a, zone, order, lowest, migratetype, flags)
         if pfn >= 0:
-            a.counts[EXTFRAG] += 1
+            a.counts[mm.EXTFRAG] += 1
             return pfn, np.int64(NORMAL)
     if not flags & ALLOC_NOFRAGMENT:
         pfn = _steal(a, zone, order, migratetype)
         if pfn >= 0:
-            a.counts[EXTFRAG] += 1
+            a.counts[mm.EXTFRAG] += 1
             return pfn, np.int64(STEAL)
     return np.int64(-1), mode
 
@@ -223,19 +212,19 @@ def reserve_highatomic(a, zone, pfn, order):
     """reserve_highatomic_pageblock(): keep the pageblock for such requests; at most 1 % of the zone."""
     size = 1 << a.pageblock_order
     state = a.zone_state[zone]
-    one_percent = state[MANAGED] // 100
-    if one_percent < size or state[RESERVED_HIGHATOMIC] >= (one_percent + size - 1) // size * size:
+    one_percent = state[mm.MANAGED] // 100
+    if one_percent < size or state[mm.RESERVED_HIGHATOMIC] >= (one_percent + size - 1) // size * size:
         return
     from_type = block_type_of(a, pfn)
-    if from_type >= PCPTYPES:
+    if from_type >= mm.PCPTYPES:
         return
     if order >= a.pageblock_order:
         change_pageblock_range(a, pfn, order, HIGHATOMIC)
-        state[RESERVED_HIGHATOMIC] += 1 << order
+        state[mm.RESERVED_HIGHATOMIC] += 1 << order
     elif spans_pageblock(a, zone, pfn):
         move_freepages_block(a, zone, pfn, from_type, HIGHATOMIC)
         a.block_type[pfn >> a.pageblock_order] = HIGHATOMIC
-        state[RESERVED_HIGHATOMIC] += size
+        state[mm.RESERVED_HIGHATOMIC] += size
 
 
 @compiled_apart
@@ -248,13 +237,13 @@ def unreserve_highatomic(a, migratetype, force):
     size = 1 << a.pageblock_order
     for zone in range(len(a.zones) - 1, -1, -1):
         state = a.zone_state[zone]
-        if not force and state[RESERVED_HIGHATOMIC] <= size:
+        if not force and state[mm.RESERVED_HIGHATOMIC] <= size:
             continue
         for order in range(a.max_order + 1):
             pfn = list_first(a.link, free_list(a, zone, order, HIGHATOMIC))
             if pfn < 0:
                 continue
-            state[RESERVED_HIGHATOMIC] -= min(max(size, 1 << order), state[RESERVED_HIGHATOMIC])
+            state[mm.RESERVED_HIGHATOMIC] -= min(max(size, 1 << order), state[mm.RESERVED_HIGHATOMIC])
             first, last = pfn, pfn + (1 << order)
             for piece in range(first, last, size):
                 move_freepages_block(a, zone, piece, HIGHATOMIC, migratetype)

@@ -8,42 +8,14 @@ import numpy as np
 
 from ptpool.compiled import compiled
 from ptpool.vocabulary import HIGHATOMIC, MOVABLE
+from replay.kernel import mmzone as mm
+from replay.kernel import watermark
 from replay.kernel.buddy import free_one_page, rmqueue_smallest
 from replay.kernel.fallback import NORMAL, reserve_highatomic, rmqueue_any
 from replay.kernel.gfp import MEMALLOC, NOMEMALLOC, THISNODE, WAKES_KSWAPD, ZONE_CLASS_MASK
-from replay.kernel.mmzone import (
-    BALANCE_DUE,
-    BARREN,
-    BELOW_HIGH,
-    BOOST,
-    BOOSTED,
-    CLASS,
-    KSWAPD,
-    KSWAPD_DUE,
-    NEVER,
-    NODE,
-    NOW,
-    USED,
-    VMSTAT_DUE,
-    WMARK_HIGH,
-    WMARK_LOW,
-    WMARK_MIN,
-    ZONE_NORMAL,
-    mark,
-    zone_of,
-)
+from replay.kernel.mmzone import mark, zone_of
 from replay.kernel.per_cpu import decay_pcp_high, free_unref_page, pcp_allowed, rmqueue_pcplist
-from replay.kernel.watermark import (
-    ALLOC_CMA,
-    ALLOC_HIGHATOMIC,
-    ALLOC_KSWAPD,
-    ALLOC_NO_WATERMARKS,
-    ALLOC_NOFRAGMENT,
-    ALLOC_NON_BLOCK,
-    gfp_to_alloc_flags,
-    wake_boosted,
-    zone_watermark_fast,
-)
+from replay.kernel.watermark import gfp_to_alloc_flags, wake_boosted, zone_watermark_fast
 
 VMSTAT_NS = 1_000_000_000
 """sysctl_stat_interval: how often each CPU trims its lists."""
@@ -55,14 +27,14 @@ def _rmqueue(a, cpu, zone, order, migratetype, flags):
     pfn = np.int64(-1)
     if pcp_allowed(a, order):
         pfn = rmqueue_pcplist(a, cpu, zone, order, migratetype, flags)
-    if pfn < 0 and flags & ALLOC_HIGHATOMIC:
+    if pfn < 0 and flags & watermark.ALLOC_HIGHATOMIC:
         pfn = rmqueue_smallest(a, zone, order, HIGHATOMIC)
     if pfn < 0:
         pfn, _ = rmqueue_any(a, zone, order, migratetype, flags, np.int64(NORMAL))
-        if pfn < 0 and flags & ALLOC_NON_BLOCK:
+        if pfn < 0 and flags & watermark.ALLOC_NON_BLOCK:
             pfn = rmqueue_smallest(a, zone, order, HIGHATOMIC)
-    if a.zone_state[zone, BOOSTED] and flags & ALLOC_KSWAPD:
-        a.counts[KSWAPD] += 1
+    if a.zone_state[zone, mm.BOOSTED] and flags & watermark.ALLOC_KSWAPD:
+        a.counts[mm.KSWAPD] += 1
         wake_boosted(a, zone)
     return pfn
 
@@ -71,11 +43,11 @@ def _rmqueue(a, cpu, zone, order, migratetype, flags):
 def _zone_has_room(a, zone, order, wmark, zone_class, flags):
     """The watermark checks of get_page_from_freelist(); notes that the zone is below its high watermark."""
     state = a.zone_state[zone]
-    if not state[BELOW_HIGH]:
-        if zone_watermark_fast(a, zone, order, np.int64(WMARK_HIGH), zone_class, flags):
+    if not state[mm.BELOW_HIGH]:
+        if zone_watermark_fast(a, zone, order, np.int64(mm.WMARK_HIGH), zone_class, flags):
             return True
-        state[BELOW_HIGH] = 1
-    return flags & ALLOC_NO_WATERMARKS != 0 or zone_watermark_fast(a, zone, order, wmark, zone_class, flags)
+        state[mm.BELOW_HIGH] = 1
+    return flags & watermark.ALLOC_NO_WATERMARKS != 0 or zone_watermark_fast(a, zone, order, wmark, zone_class, flags)
 
 
 @compiled
@@ -86,22 +58,22 @@ def _get_page_from_freelist(a, cpu, order, migratetype, context, wmark, flags):
     while True:
         for place in range(a.zonelist.shape[1]):
             zone = a.zonelist[node, place]
-            away = a.zones[zone, NODE] != node
-            if away and (context & THISNODE or flags & ALLOC_NOFRAGMENT):
+            away = a.zones[zone, mm.NODE] != node
+            if away and (context & THISNODE or flags & watermark.ALLOC_NOFRAGMENT):
                 break  # better to mix pageblocks than to leave the node
-            if a.zones[zone, CLASS] > zone_class or not _zone_has_room(a, zone, order, wmark, zone_class, flags):
+            if a.zones[zone, mm.CLASS] > zone_class or not _zone_has_room(a, zone, order, wmark, zone_class, flags):
                 continue
             pfn = _rmqueue(a, cpu, zone, order, migratetype, flags)
             if pfn >= 0:
-                mark(a, pfn, order, USED + migratetype)
+                mark(a, pfn, order, mm.USED + migratetype)
                 if migratetype == MOVABLE:
-                    a.zone_state[zone, BARREN] = 0
-                if flags & ALLOC_HIGHATOMIC:
+                    a.zone_state[zone, mm.BARREN] = 0
+                if flags & watermark.ALLOC_HIGHATOMIC:
                     reserve_highatomic(a, zone, pfn, order)
                 return pfn
-        if not flags & ALLOC_NOFRAGMENT:
+        if not flags & watermark.ALLOC_NOFRAGMENT:
             return np.int64(-1)
-        flags &= ~ALLOC_NOFRAGMENT
+        flags &= ~watermark.ALLOC_NOFRAGMENT
 
 
 @compiled
@@ -110,8 +82,8 @@ def _nofragment(a, cpu, context):
     node = a.node_of_cpu[cpu]
     for place in range(a.zonelist.shape[1]):
         zone = a.zonelist[node, place]
-        if a.zones[zone, CLASS] <= context & ZONE_CLASS_MASK:
-            return a.zones[zone, CLASS] == ZONE_NORMAL and a.nofragment[a.zones[zone, NODE]]
+        if a.zones[zone, mm.CLASS] <= context & ZONE_CLASS_MASK:
+            return a.zones[zone, mm.CLASS] == mm.ZONE_NORMAL and a.nofragment[a.zones[zone, mm.NODE]]
     return False
 
 
@@ -130,18 +102,20 @@ def alloc_pages(a, cpu, order, migratetype, context):
         First page frame number, -1 when the request would have to reclaim or fail.
     """
     slow = gfp_to_alloc_flags(order, migratetype, context)
-    fast = slow & (ALLOC_KSWAPD | ALLOC_CMA)
+    fast = slow & (watermark.ALLOC_KSWAPD | watermark.ALLOC_CMA)
     if _nofragment(a, cpu, context):
-        fast |= ALLOC_NOFRAGMENT
+        fast |= watermark.ALLOC_NOFRAGMENT
     if context & MEMALLOC and not context & NOMEMALLOC:
-        slow = slow & (ALLOC_KSWAPD | ALLOC_CMA) | ALLOC_NO_WATERMARKS
-    for wmark in range(WMARK_LOW, WMARK_MIN - 1, -1):
-        pfn = _get_page_from_freelist(a, cpu, order, migratetype, context, wmark, fast if wmark == WMARK_LOW else slow)
+        slow = slow & (watermark.ALLOC_KSWAPD | watermark.ALLOC_CMA) | watermark.ALLOC_NO_WATERMARKS
+    for wmark in range(mm.WMARK_LOW, mm.WMARK_MIN - 1, -1):
+        pfn = _get_page_from_freelist(
+            a, cpu, order, migratetype, context, wmark, fast if wmark == mm.WMARK_LOW else slow
+        )
         if pfn >= 0:
             return pfn
-        if wmark == WMARK_LOW and context & WAKES_KSWAPD:
-            a.counts[KSWAPD + order] += 1
-            a.clock[BALANCE_DUE] = min(a.clock[BALANCE_DUE], a.clock[NOW] + a.features.kswapd_ns)
+        if wmark == mm.WMARK_LOW and context & WAKES_KSWAPD:
+            a.counts[mm.KSWAPD + order] += 1
+            a.clock[mm.BALANCE_DUE] = min(a.clock[mm.BALANCE_DUE], a.clock[mm.NOW] + a.features.kswapd_ns)
     return np.int64(-1)
 
 
@@ -149,7 +123,7 @@ def alloc_pages(a, cpu, order, migratetype, context):
 def alloc_pages_after_reclaim(a, cpu, order, migratetype, context):
     """get_page_from_freelist() at the min watermark, as the slow path retries after it has freed memory."""
     flags = gfp_to_alloc_flags(order, migratetype, context)
-    return _get_page_from_freelist(a, cpu, order, migratetype, context, np.int64(WMARK_MIN), flags)
+    return _get_page_from_freelist(a, cpu, order, migratetype, context, np.int64(mm.WMARK_MIN), flags)
 
 
 @compiled
@@ -165,9 +139,9 @@ def free_pages(a, cpu, pfn, order):
 @compiled
 def start_timers(a, now):
     """Start the clock of a replay: no boost is waiting, and the CPUs have just trimmed their lists."""
-    a.clock[NOW] = now
-    a.clock[VMSTAT_DUE] = now + VMSTAT_NS
-    a.clock[KSWAPD_DUE] = a.clock[BALANCE_DUE] = NEVER
+    a.clock[mm.NOW] = now
+    a.clock[mm.VMSTAT_DUE] = now + VMSTAT_NS
+    a.clock[mm.KSWAPD_DUE] = a.clock[mm.BALANCE_DUE] = mm.NEVER
 
 
 @compiled
@@ -176,11 +150,11 @@ def run_timers(a, now):
 
     All CPUs do so at the same moment, once a second (vmstat_update()); a recording does not show when.
     """
-    a.clock[NOW] = now
-    if now >= a.clock[KSWAPD_DUE]:
-        a.clock[KSWAPD_DUE] = NEVER
-        a.zone_state[:, BOOST] = 0
-    if now >= a.clock[VMSTAT_DUE]:
-        a.clock[VMSTAT_DUE] = now + VMSTAT_NS
+    a.clock[mm.NOW] = now
+    if now >= a.clock[mm.KSWAPD_DUE]:
+        a.clock[mm.KSWAPD_DUE] = mm.NEVER
+        a.zone_state[:, mm.BOOST] = 0
+    if now >= a.clock[mm.VMSTAT_DUE]:
+        a.clock[mm.VMSTAT_DUE] = now + VMSTAT_NS
         if a.features.pcp_auto:
             decay_pcp_high(a)

@@ -10,30 +10,11 @@ import numpy as np
 
 from ptpool.compiled import compiled, compiled_apart
 from ptpool.vocabulary import ISOLATE, MOVABLE
+from replay.kernel import mmzone as mm
 from replay.kernel.buddy import free_block, free_one_page
 from replay.kernel.fallback import NORMAL, rmqueue_any
 from replay.kernel.lists import list_add, list_add_tail, list_del, list_first, list_last
-from replay.kernel.mmzone import (
-    BELOW_HIGH,
-    DRAINED,
-    ON_PCP,
-    PCP_ALLOC_FACTOR,
-    PCP_BATCH,
-    PCP_COUNT,
-    PCP_FLAGS,
-    PCP_FREE_COUNT,
-    PCP_HIGH,
-    PCP_HIGH_MAX,
-    PCP_HIGH_MIN,
-    PCPTYPES,
-    REFILLED,
-    WMARK_HIGH,
-    ZONE_MOVABLE,
-    block_type_of,
-    mark,
-    pcp_list,
-    zone_of,
-)
+from replay.kernel.mmzone import block_type_of, mark, pcp_list, zone_of
 from replay.kernel.watermark import zone_watermark_fast
 
 PCP_BATCH_SCALE_MAX = 5
@@ -53,31 +34,31 @@ def pcp_allowed(a, order):
 def _pindex(a, migratetype, order):
     """order_to_pindex()."""
     if order > a.features.pcp_order:
-        return PCPTYPES * (a.features.pcp_order + 1) + (migratetype == MOVABLE and a.features.pcp_thp > 1)
-    return PCPTYPES * order + migratetype
+        return mm.PCPTYPES * (a.features.pcp_order + 1) + (migratetype == MOVABLE and a.features.pcp_thp > 1)
+    return mm.PCPTYPES * order + migratetype
 
 
 @compiled_apart
 def free_pcppages_bulk(a, zone, row, count, pindex):
     """Free at least `count` pages to the buddy lists, coldest first, one list after the other."""
     pcp = a.pcp[row]
-    lists = PCPTYPES * (a.features.pcp_order + 1) + a.features.pcp_thp
-    count = min(count, pcp[PCP_COUNT])
+    lists = mm.PCPTYPES * (a.features.pcp_order + 1) + a.features.pcp_thp
+    count = min(count, pcp[mm.PCP_COUNT])
     while count > 0:
         pfn = list_last(a.link, pcp_list(a, row, pindex))
         if pfn < 0:
             pindex = pindex + 1 if pindex + 1 < lists else 0
             continue
-        order = pindex // PCPTYPES
+        order = pindex // mm.PCPTYPES
         if order > a.features.pcp_order:
             order = a.huge_order
         migratetype = block_type_of(a, pfn)
-        if not a.features.pcp_auto and migratetype < PCPTYPES and order < a.pageblock_order:
-            migratetype = pindex % PCPTYPES  # page->index: the type when it came onto the list
+        if not a.features.pcp_auto and migratetype < mm.PCPTYPES and order < a.pageblock_order:
+            migratetype = pindex % mm.PCPTYPES  # page->index: the type when it came onto the list
         list_del(a.link, pfn)
         count -= 1 << order
-        pcp[PCP_COUNT] -= 1 << order
-        a.counts[DRAINED] += 1 << order
+        pcp[mm.PCP_COUNT] -= 1 << order
+        a.counts[mm.DRAINED] += 1 << order
         free_block(a, zone, pfn, order, migratetype)
 
 
@@ -85,22 +66,22 @@ def free_pcppages_bulk(a, zone, row, count, pindex):
 def _nr_pcp_alloc(a, zone, row, order):
     """nr_pcp_alloc(): number of blocks for a refill."""
     pcp = a.pcp[row]
-    base = pcp[PCP_BATCH]
+    base = pcp[mm.PCP_BATCH]
     batch = base
     if a.features.pcp_auto:
-        high = min(max(pcp[PCP_HIGH], pcp[PCP_HIGH_MIN]), pcp[PCP_HIGH_MAX])
-        pcp[PCP_HIGH] = high
+        high = min(max(pcp[mm.PCP_HIGH], pcp[mm.PCP_HIGH_MIN]), pcp[mm.PCP_HIGH_MAX])
+        pcp[mm.PCP_HIGH] = high
         if high < base:
             return np.int64(1)
         if order == 0:
-            batch = base << pcp[PCP_ALLOC_FACTOR]
-        if pcp[PCP_HIGH_MIN] != pcp[PCP_HIGH_MAX] and not a.zone_state[zone, BELOW_HIGH]:
-            high = min(high + batch, pcp[PCP_HIGH_MAX])
-            pcp[PCP_HIGH] = high
+            batch = base << pcp[mm.PCP_ALLOC_FACTOR]
+        if pcp[mm.PCP_HIGH_MIN] != pcp[mm.PCP_HIGH_MAX] and not a.zone_state[zone, mm.BELOW_HIGH]:
+            high = min(high + batch, pcp[mm.PCP_HIGH_MAX])
+            pcp[mm.PCP_HIGH] = high
         if order == 0:
-            most = max(high - pcp[PCP_COUNT] - base, base)
-            if batch <= most and pcp[PCP_ALLOC_FACTOR] < PCP_BATCH_SCALE_MAX:
-                pcp[PCP_ALLOC_FACTOR] += 1
+            most = max(high - pcp[mm.PCP_COUNT] - base, base)
+            if batch <= most and pcp[mm.PCP_ALLOC_FACTOR] < PCP_BATCH_SCALE_MAX:
+                pcp[mm.PCP_ALLOC_FACTOR] += 1
             batch = min(batch, most)
     if batch > 1:
         batch = max(batch >> order, 2)
@@ -112,7 +93,7 @@ def rmqueue_pcplist(a, cpu, zone, order, migratetype, flags):
     """A page from this CPU's list, which is refilled if it is empty; -1 if the zone has none."""
     row = zone * len(a.node_of_cpu) + cpu
     pcp = a.pcp[row]
-    pcp[PCP_FREE_COUNT] >>= 1
+    pcp[mm.PCP_FREE_COUNT] >>= 1
     head = pcp_list(a, row, _pindex(a, migratetype, order))
     pfn = list_first(a.link, head)
     if pfn < 0:
@@ -121,15 +102,15 @@ def rmqueue_pcplist(a, cpu, zone, order, migratetype, flags):
             pfn, mode = rmqueue_any(a, zone, order, migratetype, flags, mode)
             if pfn < 0:
                 break
-            mark(a, pfn, order, ON_PCP)
+            mark(a, pfn, order, mm.ON_PCP)
             list_add_tail(a.link, head, pfn)
-            pcp[PCP_COUNT] += 1 << order
-            a.counts[REFILLED] += 1 << order
+            pcp[mm.PCP_COUNT] += 1 << order
+            a.counts[mm.REFILLED] += 1 << order
         pfn = list_first(a.link, head)
         if pfn < 0:
             return pfn
     list_del(a.link, pfn)
-    pcp[PCP_COUNT] -= 1 << order
+    pcp[mm.PCP_COUNT] -= 1 << order
     return pfn
 
 
@@ -139,12 +120,12 @@ def _free_high(a, row, order):
     pcp = a.pcp[row]
     small = 1 <= order <= a.features.pcp_order
     if not a.features.pcp_auto:
-        return small and pcp[PCP_FREE_COUNT] > 0
-    runs = pcp[PCP_FLAGS] == PREV_FREE_HIGH_ORDER and pcp[PCP_FREE_COUNT] >= pcp[PCP_BATCH]
-    free_high = small and runs and pcp[PCP_COUNT] >= pcp[PCP_BATCH]
-    pcp[PCP_FLAGS] = PREV_FREE_HIGH_ORDER if small else 0
-    if pcp[PCP_FREE_COUNT] < pcp[PCP_BATCH] << PCP_BATCH_SCALE_MAX:
-        pcp[PCP_FREE_COUNT] += 1 << order
+        return small and pcp[mm.PCP_FREE_COUNT] > 0
+    runs = pcp[mm.PCP_FLAGS] == PREV_FREE_HIGH_ORDER and pcp[mm.PCP_FREE_COUNT] >= pcp[mm.PCP_BATCH]
+    free_high = small and runs and pcp[mm.PCP_COUNT] >= pcp[mm.PCP_BATCH]
+    pcp[mm.PCP_FLAGS] = PREV_FREE_HIGH_ORDER if small else 0
+    if pcp[mm.PCP_FREE_COUNT] < pcp[mm.PCP_BATCH] << PCP_BATCH_SCALE_MAX:
+        pcp[mm.PCP_FREE_COUNT] += 1 << order
     return free_high
 
 
@@ -152,26 +133,26 @@ def _free_high(a, row, order):
 def _nr_pcp_high(a, zone, row, free_high):
     """nr_pcp_high(): pages that may stay. A trace does not show whether reclaim is active (ZONE_RECLAIM_ACTIVE)."""
     pcp = a.pcp[row]
-    high = pcp[PCP_HIGH]
+    high = pcp[mm.PCP_HIGH]
     if not a.features.pcp_auto:
         return np.int64(0) if free_high else high
-    batch, least, most = pcp[PCP_BATCH], pcp[PCP_HIGH_MIN], pcp[PCP_HIGH_MAX]
+    batch, least, most = pcp[mm.PCP_BATCH], pcp[mm.PCP_HIGH_MIN], pcp[mm.PCP_HIGH_MAX]
     high = min(max(high, least), most)
-    pcp[PCP_HIGH] = high
+    pcp[mm.PCP_HIGH] = high
     if high == 0:
         return high
     if free_high:
-        pcp[PCP_HIGH] = max(high - (batch << PCP_BATCH_SCALE_MAX), least)
+        pcp[mm.PCP_HIGH] = max(high - (batch << PCP_BATCH_SCALE_MAX), least)
         return np.int64(0)
     if least == most:
         return high
-    if a.zone_state[zone, BELOW_HIGH]:
-        pcp[PCP_HIGH] = max(high - max(pcp[PCP_FREE_COUNT], batch), least)
-        return max(pcp[PCP_COUNT], least)
-    if pcp[PCP_COUNT] >= high:
-        need = pcp[PCP_FREE_COUNT] + batch
+    if a.zone_state[zone, mm.BELOW_HIGH]:
+        pcp[mm.PCP_HIGH] = max(high - max(pcp[mm.PCP_FREE_COUNT], batch), least)
+        return max(pcp[mm.PCP_COUNT], least)
+    if pcp[mm.PCP_COUNT] >= high:
+        need = pcp[mm.PCP_FREE_COUNT] + batch
         if high < need:
-            pcp[PCP_HIGH] = min(max(need, least), most)
+            pcp[mm.PCP_HIGH] = min(max(need, least), most)
     return high
 
 
@@ -179,16 +160,16 @@ def _nr_pcp_high(a, zone, row, free_high):
 def _nr_pcp_free(a, row, high, free_high):
     """nr_pcp_free(): pages to drain."""
     pcp = a.pcp[row]
-    batch = pcp[PCP_BATCH]
+    batch = pcp[mm.PCP_BATCH]
     if free_high:
-        return min(pcp[PCP_COUNT], batch << PCP_BATCH_SCALE_MAX) if a.features.pcp_auto else pcp[PCP_COUNT]
+        return min(pcp[mm.PCP_COUNT], batch << PCP_BATCH_SCALE_MAX) if a.features.pcp_auto else pcp[mm.PCP_COUNT]
     if high < batch:
         return np.int64(1)
-    wanted = pcp[PCP_FREE_COUNT]
+    wanted = pcp[mm.PCP_FREE_COUNT]
     if not a.features.pcp_auto:
-        wanted = batch << pcp[PCP_FREE_COUNT]
-        if wanted < high - batch and pcp[PCP_FREE_COUNT] < PCP_BATCH_SCALE_MAX:
-            pcp[PCP_FREE_COUNT] += 1
+        wanted = batch << pcp[mm.PCP_FREE_COUNT]
+        if wanted < high - batch and pcp[mm.PCP_FREE_COUNT] < PCP_BATCH_SCALE_MAX:
+            pcp[mm.PCP_FREE_COUNT] += 1
     return min(max(wanted, batch), high - batch)
 
 
@@ -201,21 +182,21 @@ def free_unref_page(a, cpu, zone, pfn, order):
         return
     row = zone * len(a.node_of_cpu) + cpu
     pcp = a.pcp[row]
-    pcp[PCP_ALLOC_FACTOR] >>= 1
-    pindex = _pindex(a, migratetype if migratetype < PCPTYPES else MOVABLE, order)
+    pcp[mm.PCP_ALLOC_FACTOR] >>= 1
+    pindex = _pindex(a, migratetype if migratetype < mm.PCPTYPES else MOVABLE, order)
     list_add(a.link, pcp_list(a, row, pindex), pfn)
-    mark(a, pfn, order, ON_PCP)
-    pcp[PCP_COUNT] += 1 << order
+    mark(a, pfn, order, mm.ON_PCP)
+    pcp[mm.PCP_COUNT] += 1 << order
     free_high = _free_high(a, row, order)
     high = _nr_pcp_high(a, zone, row, free_high)
-    if pcp[PCP_COUNT] < high:
+    if pcp[mm.PCP_COUNT] < high:
         return
     free_pcppages_bulk(a, zone, row, _nr_pcp_free(a, row, high, free_high), pindex)
     state = a.zone_state[zone]
-    if state[BELOW_HIGH] and zone_watermark_fast(
-        a, zone, np.int64(0), np.int64(WMARK_HIGH), np.int64(ZONE_MOVABLE), np.int64(0)
+    if state[mm.BELOW_HIGH] and zone_watermark_fast(
+        a, zone, np.int64(0), np.int64(mm.WMARK_HIGH), np.int64(mm.ZONE_MOVABLE), np.int64(0)
     ):
-        state[BELOW_HIGH] = 0
+        state[mm.BELOW_HIGH] = 0
 
 
 @compiled_apart
@@ -225,8 +206,8 @@ def drain_all_pages(a):
     for cpu in range(cpus):
         for zone in range(len(a.zones)):
             row = zone * cpus + cpu
-            while a.pcp[row, PCP_COUNT] > 0:
-                free_pcppages_bulk(a, zone, row, a.pcp[row, PCP_BATCH] << PCP_BATCH_SCALE_MAX, 0)
+            while a.pcp[row, mm.PCP_COUNT] > 0:
+                free_pcppages_bulk(a, zone, row, a.pcp[row, mm.PCP_BATCH] << PCP_BATCH_SCALE_MAX, 0)
 
 
 @compiled_apart
@@ -235,13 +216,16 @@ def decay_pcp_high(a):
     cpus = len(a.node_of_cpu)
     for row in range(len(a.pcp)):
         pcp = a.pcp[row]
-        if pcp[PCP_HIGH] > pcp[PCP_HIGH_MIN]:
-            spare = max(pcp[PCP_COUNT] - (pcp[PCP_BATCH] << PCP_BATCH_SCALE_MAX), pcp[PCP_HIGH] - (pcp[PCP_HIGH] >> 3))
-            pcp[PCP_HIGH] = max(spare, pcp[PCP_HIGH_MIN])
-        left = pcp[PCP_COUNT] - pcp[PCP_HIGH]
+        if pcp[mm.PCP_HIGH] > pcp[mm.PCP_HIGH_MIN]:
+            spare = max(
+                pcp[mm.PCP_COUNT] - (pcp[mm.PCP_BATCH] << PCP_BATCH_SCALE_MAX),
+                pcp[mm.PCP_HIGH] - (pcp[mm.PCP_HIGH] >> 3),
+            )
+            pcp[mm.PCP_HIGH] = max(spare, pcp[mm.PCP_HIGH_MIN])
+        left = pcp[mm.PCP_COUNT] - pcp[mm.PCP_HIGH]
         while left > 0:
-            free_pcppages_bulk(a, row // cpus, row, min(left, pcp[PCP_BATCH]), 0)
-            left -= pcp[PCP_BATCH]
+            free_pcppages_bulk(a, row // cpus, row, min(left, pcp[mm.PCP_BATCH]), 0)
+            left -= pcp[mm.PCP_BATCH]
 
 
 @compiled_apart
@@ -257,6 +241,6 @@ def fill_pcp(a, cpu, pages):
         zone = zone_of(a, pfn)
         migratetype = block_type_of(a, pfn)
         row = zone * len(a.node_of_cpu) + cpu
-        list_add_tail(a.link, pcp_list(a, row, migratetype if migratetype < PCPTYPES else MOVABLE), pfn)
-        a.kind[pfn] = ON_PCP
-        a.pcp[row, PCP_COUNT] += 1
+        list_add_tail(a.link, pcp_list(a, row, migratetype if migratetype < mm.PCPTYPES else MOVABLE), pfn)
+        a.kind[pfn] = mm.ON_PCP
+        a.pcp[row, mm.PCP_COUNT] += 1

@@ -2,20 +2,9 @@
 
 from ptpool.compiled import compiled
 from ptpool.vocabulary import CMA, HIGHATOMIC, MOVABLE
+from replay.kernel import mmzone as mm
 from replay.kernel.gfp import IS_HIGH, MAY_RECLAIM, NOMEMALLOC, WAKES_KSWAPD
-from replay.kernel.mmzone import (
-    BOOST,
-    BOOSTED,
-    FREE_CMA,
-    FREE_HIGHATOMIC,
-    KSWAPD_DUE,
-    MANAGED,
-    NOW,
-    PCPTYPES,
-    WMARK_HIGH,
-    WMARK_MIN,
-    free_list,
-)
+from replay.kernel.mmzone import free_list
 
 # Allocation flags (mm/internal.h).
 ALLOC_NO_WATERMARKS, ALLOC_NON_BLOCK, ALLOC_MIN_RESERVE, ALLOC_HIGHATOMIC = 1, 2, 4, 8
@@ -45,9 +34,9 @@ def _unusable_free(a, zone, order, flags):
     """__zone_watermark_unusable_free()."""
     unusable = (1 << order) - 1
     if not flags & ALLOC_RESERVES:
-        unusable += a.zone_state[zone, FREE_HIGHATOMIC]
+        unusable += a.zone_state[zone, mm.FREE_HIGHATOMIC]
     if not flags & ALLOC_CMA:
-        unusable += a.zone_state[zone, FREE_CMA]
+        unusable += a.zone_state[zone, mm.FREE_CMA]
     return unusable
 
 
@@ -57,7 +46,7 @@ def _has_block(a, zone, order, flags):
     for current in range(order, a.max_order + 1):
         if a.nr_free[zone, current] == 0:
             continue
-        for migratetype in range(PCPTYPES):
+        for migratetype in range(mm.PCPTYPES):
             head = free_list(a, zone, current, migratetype)
             if a.link[head, 0] != head:
                 return True
@@ -88,8 +77,8 @@ def above_mark(a, zone, order, mark, zone_class, flags):
 def zone_watermark_fast(a, zone, order, wmark, zone_class, flags):
     """A boost raises the mark, except for __GFP_HIGH requests of order 0 at the min watermark."""
     mark = a.wmark[zone, wmark]
-    if order > 0 or wmark != WMARK_MIN or not flags & ALLOC_MIN_RESERVE:
-        mark += a.zone_state[zone, BOOST]
+    if order > 0 or wmark != mm.WMARK_MIN or not flags & ALLOC_MIN_RESERVE:
+        mark += a.zone_state[zone, mm.BOOST]
     return above_mark(a, zone, order, mark, zone_class, flags)
 
 
@@ -98,13 +87,13 @@ def boost_watermark(a, zone, flags):
     """A fallback mixes pageblocks; make kswapd free more. It takes the boost back when done."""
     factor = a.features.watermark_boost_factor
     size = 1 << a.pageblock_order
-    most = a.wmark[zone, WMARK_HIGH] * factor // 10000
-    if most == 0 or 4 * size > a.zone_state[zone, MANAGED]:
+    most = a.wmark[zone, mm.WMARK_HIGH] * factor // 10000
+    if most == 0 or 4 * size > a.zone_state[zone, mm.MANAGED]:
         return
     state = a.zone_state[zone]
-    state[BOOST] = min(state[BOOST] + size, max(most, size))
+    state[mm.BOOST] = min(state[mm.BOOST] + size, max(most, size))
     if flags & ALLOC_KSWAPD:
-        state[BOOSTED] = 1
+        state[mm.BOOSTED] = 1
 
 
 @compiled
@@ -113,5 +102,5 @@ def wake_boosted(a, zone):
 
     It takes the boost back after Features.kswapd_ns; what it freed on the recorded machine is in the trace.
     """
-    a.zone_state[zone, BOOSTED] = 0
-    a.clock[KSWAPD_DUE] = min(a.clock[KSWAPD_DUE], a.clock[NOW] + a.features.kswapd_ns)
+    a.zone_state[zone, mm.BOOSTED] = 0
+    a.clock[mm.KSWAPD_DUE] = min(a.clock[mm.KSWAPD_DUE], a.clock[mm.NOW] + a.features.kswapd_ns)

@@ -13,29 +13,12 @@ from numpy.typing import NDArray
 from ptpool.vocabulary import HIGHATOMIC, UNMOVABLE
 from replay.demand.demand import Demand
 from replay.demand.program import ALLOC
-from replay.kernel.mmzone import (
-    CLAIM_STEAL,
-    FIRST_PFN,
-    HOLE,
-    LAST_PFN,
-    MANAGED,
-    MOVE_BLOCK,
-    NODE,
-    PCP_BATCH,
-    PCP_HIGH,
-    PCP_HIGH_MAX,
-    PCP_HIGH_MIN,
-    RESERVED_HIGHATOMIC,
-    STEAL_SUITABLE,
-    USED,
-    WMARK_LOW,
-    Features,
-    PageAllocator,
-)
+from replay.kernel import mmzone as mm
+from replay.kernel.mmzone import Features, PageAllocator
 from replay.kernel.per_cpu import fill_pcp
 from replay.start.zones import Zones
 
-_FALLBACK = {"claim": CLAIM_STEAL, "suitable": STEAL_SUITABLE, "move": MOVE_BLOCK}
+_FALLBACK = {"claim": mm.CLAIM_STEAL, "suitable": mm.STEAL_SUITABLE, "move": mm.MOVE_BLOCK}
 
 
 @cache
@@ -73,7 +56,7 @@ def features_of(release: str | None, pagesets: "Pagesets", assumptions: list[str
 
 def nodes_of(zones: NDArray[np.int64], cpus: int, assumptions: list[str]) -> NDArray[np.int64]:
     """(cpus,) node of each CPU: no file of a capture tells, so with several nodes they are dealt out evenly."""
-    nodes = int(zones[:, NODE].max(initial=0)) + 1
+    nodes = int(zones[:, mm.NODE].max(initial=0)) + 1
     if nodes > 1:
         assumptions.append(f"{nodes} nodes: which CPUs belong to which is not recorded; they are dealt out in order.")
     return np.arange(cpus, dtype=np.int64) * nodes // cpus
@@ -107,22 +90,24 @@ def set_up_zones(zones: Zones, allocator: PageAllocator, pagesets: Pagesets, pag
     types have to be set. Without zoneinfo there is one zone, of all pages.
     """
     rows = [((row.node, row.zone), row.managed) for row in zones.rows]
-    rows = rows or [((0, ""), int((allocator.kind != HOLE).sum()))]
+    rows = rows or [((0, ""), int((allocator.kind != mm.HOLE).sum()))]
     cpus, shift = len(allocator.node_of_cpu), allocator.pageblock_order
     for zone, (place, managed) in enumerate(rows):
         recorded = pagesets.get(place, {})
-        own = int((allocator.node_of_cpu == allocator.zones[zone, NODE]).sum()) or cpus
+        own = int((allocator.node_of_cpu == allocator.zones[zone, mm.NODE]).sum()) or cpus
         for cpu in range(cpus):
             row = allocator.pcp[zone * cpus + cpu]
             batch = max(recorded.get((cpu, "batch"), 1), zone_batchsize(managed, page_shift))
-            row[PCP_BATCH] = batch
-            row[PCP_HIGH_MIN] = recorded.get((cpu, "high_min"), max(allocator.wmark[zone, WMARK_LOW] // own, 4 * batch))
-            row[PCP_HIGH_MAX] = recorded.get((cpu, "high_max"), max(managed // 8 // own, 4 * batch))
-            row[PCP_HIGH] = max(recorded.get((cpu, "high"), 0), row[PCP_HIGH_MIN])
-        first, last = allocator.zones[zone, FIRST_PFN] >> shift, allocator.zones[zone, LAST_PFN] >> shift
+            row[mm.PCP_BATCH] = batch
+            row[mm.PCP_HIGH_MIN] = recorded.get(
+                (cpu, "high_min"), max(allocator.wmark[zone, mm.WMARK_LOW] // own, 4 * batch)
+            )
+            row[mm.PCP_HIGH_MAX] = recorded.get((cpu, "high_max"), max(managed // 8 // own, 4 * batch))
+            row[mm.PCP_HIGH] = max(recorded.get((cpu, "high"), 0), row[mm.PCP_HIGH_MIN])
+        first, last = allocator.zones[zone, mm.FIRST_PFN] >> shift, allocator.zones[zone, mm.LAST_PFN] >> shift
         reserved = int((allocator.block_type[first : last + 1] == HIGHATOMIC).sum())
-        allocator.zone_state[zone, MANAGED] = managed
-        allocator.zone_state[zone, RESERVED_HIGHATOMIC] = reserved << shift
+        allocator.zone_state[zone, mm.MANAGED] = managed
+        allocator.zone_state[zone, mm.RESERVED_HIGHATOMIC] = reserved << shift
 
 
 def fill_from_trace(
@@ -142,7 +127,7 @@ def fill_from_trace(
     single = np.flatnonzero((program.op == ALLOC) & (program.order == 0))
     pages, first = np.unique(program.pfn[single], return_index=True)
     event = single[first]
-    waiting = (demand.first_seen[pages] == 1) & (allocator.kind[pages] == USED + UNMOVABLE) & ~np.isin(pages, tables)
+    waiting = (demand.first_seen[pages] == 1) & (allocator.kind[pages] == mm.USED + UNMOVABLE) & ~np.isin(pages, tables)
     pages, event = pages[waiting], event[waiting]
     in_order = np.argsort(event)
     pages, cpu = pages[in_order], program.cpu[event[in_order]]

@@ -17,23 +17,9 @@ from ptpool.errors import UsageError
 from ptpool.vocabulary import CMA, ISOLATE, MOVABLE, UNMOVABLE
 from replay.demand.demand import Demand
 from replay.demand.program import ALLOC, MOVE, OUTSIDE_CHANGE
+from replay.kernel import mmzone as mm
 from replay.kernel.buddy import build_free_lists
-from replay.kernel.mmzone import (
-    CLASS,
-    FREE,
-    HOLE,
-    MANAGED,
-    ON_PCP,
-    PCP_ALLOC_FACTOR,
-    PCP_COUNT,
-    PCP_FLAGS,
-    PCP_FREE_COUNT,
-    USED,
-    WMARK_MIN,
-    ZONE_NORMAL,
-    PageAllocator,
-    page_allocator,
-)
+from replay.kernel.mmzone import PageAllocator, page_allocator
 from replay.start.free_list_order import order_free_lists
 from replay.start.other_machine import alive_at_start, stand_ins
 from replay.start.recorded_machine import InitialState
@@ -77,8 +63,8 @@ def fragmentation_of(name: str, recorded: InitialState) -> Fragmentation:
     a = recorded.allocator
     size = 1 << a.pageblock_order
     by_block = a.kind[: len(a.kind) // size * size].reshape(-1, size)
-    movable = by_block[(by_block == USED + MOVABLE).any(axis=1)]
-    mixed = float((movable == USED + UNMOVABLE).any(axis=1).mean()) if len(movable) else 0.0
+    movable = by_block[(by_block == mm.USED + MOVABLE).any(axis=1)]
+    mixed = float((movable == mm.USED + UNMOVABLE).any(axis=1).mean()) if len(movable) else 0.0
     at_2, at_4, at_9 = (unusable_index(a, order) or 0.0 for order in (2, 4, 9))
     return Fragmentation(name, at_2, at_4, at_9, mixed)
 
@@ -104,15 +90,15 @@ def zones_to_fill(start: InitialState) -> list[Zone]:
     size, zones = 1 << a.pageblock_order, []
     for first, last, zone_class, _ in a.zones.tolist():
         blocks = np.arange(-(-first // size), (last + 1) // size)
-        whole = (a.kind[: len(a.kind) // size * size].reshape(-1, size) != HOLE).all(axis=1)
+        whole = (a.kind[: len(a.kind) // size * size].reshape(-1, size) != mm.HOLE).all(axis=1)
         mine = blocks[whole[blocks] & ~np.isin(a.block_type[blocks], (CMA, ISOLATE))]
-        zones.append(mine if zone_class <= ZONE_NORMAL else mine[:0])
+        zones.append(mine if zone_class <= mm.ZONE_NORMAL else mine[:0])
     largest = max(len(blocks) for blocks in zones)
     if not largest:
         raise UsageError("no memory that unmovable pages may use", "a capture with its snapshots, or --machine 2G")
     chosen = [place for place, blocks in enumerate(zones) if len(blocks) * SMALL_ZONE >= largest]
     total = sum(len(zones[place]) for place in chosen)
-    kept = a.wmark[:, WMARK_MIN] + a.lowmem_reserve[:, ZONE_NORMAL]
+    kept = a.wmark[:, mm.WMARK_MIN] + a.lowmem_reserve[:, mm.ZONE_NORMAL]
     return [Zone(zones[place], int(kept[place]), len(zones[place]) / total) for place in chosen]
 
 
@@ -161,20 +147,20 @@ def pressed(start: InitialState, recorded: InitialState, demand: Demand, target:
         len(a.kind), a.zones, start.geometry, a.features, len(a.node_of_cpu), node_of_cpu=a.node_of_cpu
     )
     new.wmark[:], new.lowmem_reserve[:] = a.wmark, a.lowmem_reserve
-    new.zone_state[:, MANAGED] = a.zone_state[:, MANAGED]
+    new.zone_state[:, mm.MANAGED] = a.zone_state[:, mm.MANAGED]
     new.pcp[:] = a.pcp
-    new.pcp[:, [PCP_COUNT, PCP_ALLOC_FACTOR, PCP_FREE_COUNT, PCP_FLAGS]] = 0
+    new.pcp[:, [mm.PCP_COUNT, mm.PCP_ALLOC_FACTOR, mm.PCP_FREE_COUNT, mm.PCP_FLAGS]] = 0
     new.block_type[:] = a.block_type
     for first, last, zone_class, _ in a.zones.tolist():
         mine = new.kind[first : last + 1]
-        mine[:] = np.where(a.kind[first : last + 1] == ON_PCP, FREE, a.kind[first : last + 1])
-        if zone_class <= ZONE_NORMAL:
+        mine[:] = np.where(a.kind[first : last + 1] == mm.ON_PCP, mm.FREE, a.kind[first : last + 1])
+        if zone_class <= mm.ZONE_NORMAL:
             types = a.block_type[np.arange(first, last + 1) >> a.pageblock_order]
-            mine[(mine != HOLE) & (types != CMA) & (types != ISOLATE)] = USED + UNMOVABLE
+            mine[(mine != mm.HOLE) & (types != CMA) & (types != ISOLATE)] = mm.USED + UNMOVABLE
     for zone in zones_to_fill(start):
         _fill(new, zone.blocks, *target.of_zone(zone, tables), target.fragmentation, random)
-    free = new.kind == FREE
-    new.kind[free] = HOLE
+    free = new.kind == mm.FREE
+    new.kind[free] = mm.HOLE
     build_free_lists(new, free)
     order_free_lists(new, np.empty(0, np.int32), random)
     state = replace(start, allocator=new, page_tables=recorded.page_tables[:0], page_tables_elsewhere=tables)
@@ -196,21 +182,21 @@ def _fill(
     places = random.permutation(blocks)
     whole = int(free * (1 - fragmentation.unusable_9)) // size
     rest = places[whole:]
-    used = np.full((len(rest), size), USED + UNMOVABLE, np.uint8)
+    used = np.full((len(rest), size), mm.USED + UNMOVABLE, np.uint8)
     small = free - whole * size
     for mine, order, chunks in _holes(small, len(rest), fragmentation, a.pageblock_order):
         slots = size >> order + 1
         slot = random.permutation(len(mine) * slots)[:chunks]
         first = (slot % slots << order + 1) + (random.integers(0, 2, len(slot)) << order)
         at = (slot // slots + mine.start) * size + first
-        used.reshape(-1)[(at[:, None] + np.arange(1 << order)).ravel()] = FREE
-    missing = small - int((used == FREE).sum())
+        used.reshape(-1)[(at[:, None] + np.arange(1 << order)).ravel()] = mm.FREE
+    missing = small - int((used == mm.FREE).sum())
     if missing > 0:  # from the last pageblock backwards; none gets free as a whole
-        can_be_free = used != FREE
+        can_be_free = used != mm.FREE
         can_be_free[np.arange(len(used)), can_be_free.argmax(axis=1)] = False
-        used.reshape(-1)[np.flatnonzero(can_be_free)[-missing:]] = FREE
+        used.reshape(-1)[np.flatnonzero(can_be_free)[-missing:]] = mm.FREE
     order_of_blocks = random.permutation(len(rest) - 1)
-    can_move = used[order_of_blocks] != FREE
+    can_move = used[order_of_blocks] != mm.FREE
     mixed = random.random(len(order_of_blocks)) < fragmentation.mixed
     can_move[mixed, random.integers(0, _MIXED_EVERY) :: _MIXED_EVERY] = False
     until = np.cumsum(can_move.sum(axis=1))
@@ -219,9 +205,9 @@ def _fill(
     if full < len(until):
         places_in = np.flatnonzero(can_move[full])
         can_move[full, places_in[movable - (int(until[full - 1]) if full else 0) :]] = False
-    used[order_of_blocks] = np.where(can_move, USED + MOVABLE, used[order_of_blocks])
+    used[order_of_blocks] = np.where(can_move, mm.USED + MOVABLE, used[order_of_blocks])
     by_block = a.kind[: len(a.kind) // size * size].reshape(-1, size)
-    by_block[places[:whole]] = FREE
+    by_block[places[:whole]] = mm.FREE
     by_block[rest] = used
     a.block_type[blocks] = UNMOVABLE
     a.block_type[places[:whole]] = MOVABLE
@@ -252,7 +238,7 @@ def unusable_index(allocator: PageAllocator, order: int) -> float | None:
 
     unusable_free_index(), mm/vmstat.c (6.12), which is per zone; None without free memory.
     """
-    mine = allocator.zones[:, CLASS] <= ZONE_NORMAL
+    mine = allocator.zones[:, mm.CLASS] <= mm.ZONE_NORMAL
     pages = allocator.nr_free[mine].sum(axis=0) << np.arange(allocator.max_order + 1)
     return 1 - float(pages[order:].sum()) / float(pages.sum()) if pages.sum() else None
 
