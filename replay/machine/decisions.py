@@ -113,7 +113,7 @@ def table_on_pages(state: State, recorded: int, pfn: int, order: int) -> Decisio
 
 
 def outside_change(state: State, at: int) -> Decision:
-    """A permission change by others: of secret memory that was just allocated, or what `replay.demand.others` tells.
+    """A permission change by others: of secret memory that was just allocated, or one of `replay.demand.others`.
 
     Pages that are neighbours in the recording need not be neighbours here: each run of them is a change of its own.
     """

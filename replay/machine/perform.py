@@ -4,31 +4,8 @@ from typing import Any, assert_never
 
 import numpy as np
 
-from replay.contract.actions import (
-    Action,
-    Alloc,
-    Apply,
-    Change,
-    Chunk,
-    Convert,
-    Decision,
-    Free,
-    Give,
-    GiveBlock,
-    Isolate,
-    Lock,
-    MapSmall,
-    Mark,
-    ResetKey,
-    SetAside,
-    SetKey,
-    Tables,
-    Take,
-    Unlock,
-    Wait,
-    Withdraw,
-    keying,
-)
+from replay.contract import actions
+from replay.contract.actions import Action, Change, Chunk, Decision, Tables, Wait, keying
 from replay.kernel import direct_map as maps
 from replay.kernel.compaction import isolate_freepages_block
 from replay.kernel.page_alloc import free_pages
@@ -46,49 +23,49 @@ def perform(state: State, action: Action) -> tuple[Any, int]:
     """
     pool, allocator = state.pool, state.allocator
     match action:
-        case Alloc(order):
+        case actions.Alloc(order):
             return _chunk(state, order), state.costs.alloc_ns
-        case Isolate(chunk):
+        case actions.Isolate(chunk):
             return _isolate(state, chunk), state.costs.alloc_ns
-        case Free(chunk):
+        case actions.Free(chunk):
             state.running.in_hand.discard(chunk)
             free_pages(allocator, state.cpu, chunk.pfn, chunk.order)
-        case SetKey(chunk, tables):
+        case actions.SetKey(chunk, tables):
             return _change(state, keying(chunk), tables, own=True), 0
-        case ResetKey(chunk, tables, flush):
+        case actions.ResetKey(chunk, tables, flush):
             change = Change(chunk.pfn, chunk.pages, 0, maps.KEYED)
             return _change(state, change, tables, own=True, flush=flush), 0
-        case Convert(change, tables, flush):
+        case actions.Convert(change, tables, flush):
             return _change(state, change, tables, own=True, flush=flush), 0
-        case MapSmall(chunk, tables):
+        case actions.MapSmall(chunk, tables):
             return _change(state, Change(chunk.pfn, 1, maps.KERNEL_4K), tables, own=True, flush=False), 0
-        case Apply(change, tables):
+        case actions.Apply(change, tables):
             return _change(state, change, tables, own=False), 0
-        case Give(chunk, user):
+        case actions.Give(chunk, user):
             _give(state, chunk, user)
             return None, chunk.pages * state.costs.page_ns
-        case GiveBlock(chunk):
+        case actions.GiveBlock(chunk):
             before = int(pool.counts[pools.HELD])
             _give(state, chunk)
             pools.give_block(allocator, pool, chunk.pfn)
             return None, (int(pool.counts[pools.HELD]) - before) * state.costs.page_ns
-        case Mark(chunk):
+        case actions.Mark(chunk):
             pool.marked[chunk.pfn >> allocator.pageblock_order] = True
-        case Take(order):
+        case actions.Take(order):
             pfn = int(pools.take(allocator, pool, order))
             return (Chunk(pfn, order) if pfn >= 0 else None), state.costs.page_ns
-        case Withdraw(chunk):
+        case actions.Withdraw(chunk):
             if not all(allocator.kind[page] == pools.POOL_IDLE for page in range(chunk.pfn, chunk.pfn + chunk.pages)):
                 return False, state.costs.page_ns
             for page in range(chunk.pfn, chunk.pfn + chunk.pages):
                 pools.remove(allocator, pool, page)
             pool.whole[chunk.pfn >> allocator.pageblock_order] = False
             return True, chunk.pages * state.costs.page_ns
-        case SetAside(pages):
+        case actions.SetAside(pages):
             return _set_aside(state, pages), 0
         case Wait(ns):
             return None, ns
-        case Lock() | Unlock():
+        case actions.Lock() | actions.Unlock():
             pass  # the schedule's
         case _:
             assert_never(action)
@@ -156,7 +133,7 @@ def _change(
 ) -> Decision:
     """Plan a permission change, get the tables it needs, apply it. Returns whether it was done."""
     if missing := (yield from _tables(state, change, tables)):
-        if own:  # others are told -ENOMEM
+        if own:  # others get -ENOMEM
             state.incident("split_starvation", None, missing)
         return False
     d, tally = state.direct_map, state.tally

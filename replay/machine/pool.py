@@ -165,7 +165,7 @@ def _account_new(allocator, pool, page, kind):
 
 @compiled
 def give(allocator, pool, pfn, pages):
-    """Add new pages to the pool, but for those spent as tables; the first of them becomes the head of the list."""
+    """Add new pages to the pool, except those spent as tables; the first becomes the head of the list."""
     for page in range(pfn + pages - 1, pfn - 1, -1):
         if _account_new(allocator, pool, page, POOL_IDLE):
             _link(allocator, pool, page, np.int64(0))
@@ -174,7 +174,7 @@ def give(allocator, pool, pfn, pages):
 
 @compiled
 def give_to_user(allocator, pool, user, pfn, pages):
-    """Put pages at the head of a user's list: new ones but for those spent as tables, or some of the shared list."""
+    """Put pages at the head of a user's list: new ones, except those spent as tables, or some of the shared list."""
     for page in range(pfn + pages - 1, pfn - 1, -1):
         if allocator.kind[page] == POOL_USED:
             _disuse(allocator, pool, page, POOL_OWN)
@@ -218,7 +218,7 @@ def _fewer_own(pool, number, pages):
 def remove(allocator, pool, pfn):
     """Take an idle page out of the pool for good (a shrinker gives it back)."""
     _carve(allocator, pool, pfn)
-    allocator.kind[pfn] = USED + UNMOVABLE  # until it is freed: nobody else may find it idle meanwhile
+    allocator.kind[pfn] = USED + UNMOVABLE  # not idle any more until it is freed
     block = pfn >> pool.block_shift
     pool.idle[block] -= 1
     pool.counts[STRANDED] -= pool.used[block] > 0

@@ -66,7 +66,7 @@ class Schedule:
     Args:
         clock: moves as time passes.
         perform: carries out actions.
-        ended: is told of each decision that has ended.
+        ended: called for each decision that has ended.
         timeless: nothing takes time (the warm-up before the first event).
     """
 
@@ -152,7 +152,7 @@ class Schedule:
     # -------------------------------------------------------------------------------------------------- locks
 
     def _deadlock(self, running: Running, name: str) -> DeadlockError | None:
-        """Whether who holds the lock, or whom that one waits for, and so on, is who wants it now."""
+        """Whether the chain of holders, from this lock's on, leads to the decision that wants it now."""
         first = holder = self._holder.get(name)
         while holder is not None and holder is not running and holder.waits_for:
             holder = self._holder[holder.waits_for]
@@ -173,7 +173,7 @@ class Schedule:
         return False
 
     def _release(self, running: Running, name: str) -> None:
-        """Hand a lock to whoever has waited longest for it."""
+        """Hand a lock to the decision that has waited longest for it."""
         running.held.remove(name)
         waiting = self._waiting.get(name)
         if not waiting:

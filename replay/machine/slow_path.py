@@ -41,10 +41,10 @@ def allocate(state: State, order: int) -> Decision:
 
 
 def slow_path(state: State, order: int, migratetype: int, context: int) -> Decision:
-    """__alloc_pages_slowpath() (mm/page_alloc.c, 6.12) from where it may sleep: what was entered is flagged, once.
+    """__alloc_pages_slowpath() (mm/page_alloc.c, 6.12) from where it may sleep; each step that it enters is counted once.
 
-    Whom the OOM killer would kill lives on: the kernel would loop, here the request is left out. A request that may not
-    enter file systems kills nobody: it loops until others have freed enough, or until the recording ends.
+    A task that the OOM killer would kill lives on. Where the kernel would loop, the request is left out. One that may not
+    enter file systems kills no task: it loops until others have freed enough, or until the recording ends.
 
     Returns:
         First page frame number, or -1: NULL (not allowed to reclaim, in reclaim, not allowed to loop or to kill), an
@@ -117,11 +117,11 @@ def _calls_oom_killer(order: int, context: int) -> bool:
 
 
 def _keep_looping(state: State, order: int, migratetype: int, context: int, entered: set[str]) -> Decision:
-    """Go round again and again, as GFP_NOFS and GFP_NOIO requests do that nothing is left for.
+    """Retry as GFP_NOFS and GFP_NOIO requests do when nothing is left.
 
-    out_of_memory() (mm/oom_kill.c, 6.12) kills nobody for them and tells __alloc_pages_slowpath() that there was
-    progress. What helps is kswapd, which is woken each time, and what other tasks free. Pauses double from round to
-    round (ours): a thousand rounds without progress tell no more than one.
+    out_of_memory() (mm/oom_kill.c, 6.12) kills no task for them and reports progress to __alloc_pages_slowpath(). What
+    helps is kswapd, which is woken each time, and what other tasks free. Pauses double from round to round (ours): a
+    thousand rounds without progress show no more than one.
     """
     began, left, pause = state.now, state.demand.last_ns - state.now, state.costs.stall_ns
     while left > 0:

@@ -44,7 +44,7 @@ _INCIDENT_ROWS = 1000
 
 
 class Observer:
-    """Is told of failures as they happen. This one ignores them; a study that needs only the first may raise."""
+    """Receives failures as they happen. This one ignores them; a study that needs only the first may raise."""
 
     def incident(self, kind: str, order: int | None) -> None:
         """Something went wrong: a kind of incident, and the order of the request, if it was one."""

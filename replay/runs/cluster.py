@@ -103,7 +103,7 @@ def _cluster_workers(address: str) -> Iterator[Workers]:
         from distributed import Client
     except ImportError as error:
         raise UsageError(f"{name}: Dask is not installed", "pip install 'ptpool[cluster]'") from error
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters of it is told here
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # ptpool reports what matters
     try:
         client = Client(address, timeout=_PATIENCE_S, set_as_default=False)
     except (OSError, ValueError, ImportError) as error:
