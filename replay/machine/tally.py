@@ -18,27 +18,9 @@ from replay.machine.pool import ASIDE, CACHED, HELD, LOW, ON_OWN, POOL_USED, STR
 
 # Places in Tally.counts.
 (
-    PTP_ALLOCS,
-    PTP_FREES,
-    PTP_LIVE,
-    PTP_PEAK,
-    UNKEYED,
-    CHANGES,
-    PAGES_CHANGED,
-    FLUSHES,
-    EVENTS,
-    ALLOCS,
-    ALLOCS_PTE,
-    UNPLACED,
-    UNKNOWN_FREES,
-    LOST_FREES,
-    LAST_UNMOVABLE,
-    SAMPLE,
-    CLOCK,
-    NEW_TABLE,
-    NEXT_NAME,
-    BUSY,
-) = range(20)
+    PTP_ALLOCS, PTP_FREES, PTP_LIVE, PTP_PEAK, UNKEYED, CHANGES, PAGES_CHANGED, FLUSHES, EVENTS, ALLOCS, ALLOCS_PTE,
+    UNPLACED, UNKNOWN_FREES, LOST_FREES, LAST_UNMOVABLE, SAMPLE, CLOCK, NEW_TABLE, NEXT_NAME, BUSY
+) = range(20)  # fmt: skip
 COUNTS = 20
 
 # Places in Tally.integral: value x time, page·ns.
