@@ -41,10 +41,10 @@ def allocate(state: State, order: int) -> Decision:
 
 
 def slow_path(state: State, order: int, migratetype: int, context: int) -> Decision:
-    """__alloc_pages_slowpath() (mm/page_alloc.c, 6.12) from where it may sleep; each step that it enters is counted once.
+    """__alloc_pages_slowpath() (mm/page_alloc.c, 6.12) from where it may sleep; each step entered is counted once.
 
-    A task that the OOM killer would kill lives on. Where the kernel would loop, the request is left out. One that may not
-    enter file systems kills no task: it loops until others have freed enough, or until the recording ends.
+    A task that the OOM killer would kill lives on. Where the kernel would loop, the request is left out. A request that
+    may not enter file systems kills no task: it loops until others have freed enough, or until the recording ends.
 
     Returns:
         First page frame number, or -1: NULL (not allowed to reclaim, in reclaim, not allowed to loop or to kill), an
