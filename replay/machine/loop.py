@@ -47,8 +47,8 @@ from replay.machine.tally import (
     place_table_on_pages,
 )
 
-ORDINARY = maps.NOT_PRESENT | maps.READ_ONLY
-"""What is cleared when memory that others had changed is freed."""
+CHANGED_BY_OTHERS = maps.NOT_PRESENT | maps.READ_ONLY
+"""Attributes that are cleared when memory is freed whose permission others had changed."""
 
 SECRET = CONSUMERS.index("secret")
 
@@ -130,10 +130,12 @@ def _release(allocator, direct_map, pool, tally, cpu, pfn, order, now):
             count[UNKEYED] -= pages
     elif (
         kind == USED + UNMOVABLE
-        and maps.attribute_of(direct_map, pfn) & ORDINARY != 0
-        and maps.tables_needed(direct_map, pfn, pages, 0, ORDINARY) == 0
+        and maps.attribute_of(direct_map, pfn) & CHANGED_BY_OTHERS != 0
+        and maps.tables_needed(direct_map, pfn, pages, 0, CHANGED_BY_OTHERS) == 0
     ):
-        maps.apply(direct_map, pfn, pages, 0, ORDINARY, now, 0)  # secretmem_free_folio(): back into the direct map
+        maps.apply(
+            direct_map, pfn, pages, 0, CHANGED_BY_OTHERS, now, 0
+        )  # secretmem_free_folio(): back into the direct map
     if order <= tally.fast[ADOPTS] and pool.marked[pfn >> pool.block_shift]:
         pools.give(allocator, pool, pfn, pages)
     else:
