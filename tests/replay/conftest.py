@@ -1,10 +1,11 @@
 """Warehouses that tests of several wings read: a sweep before and after, and two recordings with their snapshots."""
 
+import random
 import shutil
 from pathlib import Path
 
 import pytest
-from toy_sweep import import_tiny, sweep_of
+from toy_sweep import RUNS, import_tiny, sweep_of
 
 from ptpool.cli import run
 from ptpool.warehouse import open_warehouse
@@ -43,3 +44,17 @@ def connection(recordings):
         connection.begin()
         yield connection
         connection.rollback()
+
+
+@pytest.fixture
+def sweep(captures, tmp_path):
+    """A sweep that is about to begin: command, warehouse, folder of its shards."""
+    path, out = tmp_path / "killed.duckdb", tmp_path / "shards"
+    shutil.copy(captures, path)
+    return sweep_of(captures, path, "--out", str(out)), path, out
+
+
+@pytest.fixture
+def moment():
+    """How many runs have finished when the blow falls."""
+    return random.randint(1, RUNS // 2)

@@ -9,11 +9,9 @@ from replay.demand.demand import load_demand
 from replay.kernel.mmzone import FIRST_PFN, FREE, HOLE, ON_PCP, PCP_COUNT
 from replay.start.recorded_machine import recorded_machine
 
-FRAG = "sharedmem-frag-1g"
 
-
-def machine_of(connection, name=FRAG, seed=0):
-    capture = capture_row(connection, name)
+def machine_of(connection, seed=0):
+    capture = capture_row(connection, "sharedmem-frag-1g")
     return recorded_machine(connection, capture, load_demand(connection, capture), seed)
 
 
