@@ -52,7 +52,7 @@ def tiny_trace(first_pfn=0x100):
 
 
 def import_tiny(folder):
-    """A warehouse with that capture, and the specification beside it."""
+    """A warehouse with that capture, with the specification next to it."""
     (folder / "tiny.txt").write_text(tiny_trace())
     (folder / "grid.toml").write_text(SPEC)
     path = folder / "captures.duckdb"

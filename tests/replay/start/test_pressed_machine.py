@@ -36,7 +36,7 @@ def large():
 def usable_pages(state, reclaimable):
     """Free and reclaimable pages for UNMOVABLE above the min watermark, without CMA and ZONE_MOVABLE.
 
-    A zone counts as far as a GFP_KERNEL request may use it: above its lowmem reserve, too.
+    A zone counts as far as a GFP_KERNEL request may use it: above its lowmem reserve as well.
     """
     a, usable = state.allocator, 0
     for place, (first, last, zone_class, _) in enumerate(a.zones.tolist()):
@@ -78,13 +78,13 @@ def test_a_machine_is_left_with_what_was_wanted(fragmentation, reclaimable, usab
 
 @pytest.mark.parametrize("name", fragmentations())
 def test_memory_lies_as_it_was_recorded(name):
-    """A machine filled in a way, taken for the recorded one, tells the way it was filled."""
+    """If the recorded machine is one that we have filled, we read back how we filled it."""
     start, demand = large()
     filled = pressed(start, start, demand, Target(4000, 0.5, fragmentations()[name]), 0)
-    told = fragmentation_of(AS_RECORDED, filled)
-    assert told.name == AS_RECORDED
-    assert told[1:4] == tuple(unusable_index(filled.allocator, order) for order in (2, 4, 9))
-    assert told.mixed == pytest.approx(fragmentations()[name].mixed, abs=0.2)
+    read = fragmentation_of(AS_RECORDED, filled)
+    assert read.name == AS_RECORDED
+    assert read[1:4] == tuple(unusable_index(filled.allocator, order) for order in (2, 4, 9))
+    assert read.mixed == pytest.approx(fragmentations()[name].mixed, abs=0.2)
 
 
 def test_pages_outside_all_zones_are_nobodys():
