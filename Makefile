@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help report test check lint wheel docs bench lab record oracle clean
+.PHONY: help report test quick check lint wheel docs bench lab record oracle clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ report: $(READY) ## sample captures -> warehouse -> all strategies -> report/
 
 test: $(READY) ## run the tests
 	@$(BIN)/pytest
+
+quick: $(READY) ## run the tests that are not marked slow, in less than two minutes
+	@$(BIN)/pytest -m "not slow"
 
 check: lint test ## format, lint, types, tests: what has to be green before a change lands
 

@@ -30,6 +30,12 @@ def headings(text):
     return {re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-") for line in lines}
 
 
+def fenced(text, language=""):
+    """Blocks of a page that are in this language, or in none."""
+    blocks = re.findall(r"^```(\w*)\n(.*?)\n```$", text, re.S | re.M)
+    return [block for written, block in blocks if written == language]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
@@ -86,7 +92,7 @@ def test_every_table_view_column_and_macro_is_documented():
 
 def written_commands():
     for page in PAGES:
-        for block in re.findall(r"^```\n(.*?)^```", page.read_text(encoding="utf-8"), re.S | re.M):
+        for block in fenced(page.read_text(encoding="utf-8")):
             for line in re.findall(r"^(?:sudo \S*/)?(ptpool .*?)(?:\s+#.*)?$", block, re.M):
                 yield pytest.param(line, id=f"{page.name}: {line[:50]}")
 
@@ -102,13 +108,13 @@ def test_commands_in_the_docs_exist_with_their_options(line):
     assert {word.partition("=")[0] for word in own if word.startswith("--")} <= options, line
 
 
-SQL = re.compile(r"^```sql\n(.*?)\n```", re.S | re.M)
-RECIPES = re.split(r"^### ", (DOCS / "cookbook.md").read_text(encoding="utf-8"), flags=re.M)[1:]
+COOKBOOK = (DOCS / "cookbook.md").read_text(encoding="utf-8")
+RECIPES = re.split(r"^### ", COOKBOOK, flags=re.M)[1:]
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.splitlines()[0])
 def test_recipes_give_rows(recipe, warehouse, capsys):
-    (sql,) = SQL.findall(recipe)
+    (sql,) = fenced(recipe, "sql")
     assert run(["sql", sql, "--db", str(warehouse), "--format", "csv"]) == 0
     assert len(capsys.readouterr().out.splitlines()) > 1
 
@@ -116,13 +122,13 @@ def test_recipes_give_rows(recipe, warehouse, capsys):
 @pytest.mark.parametrize("page", ["buddy-reserve.md", "sweeps.md"])
 def test_queries_of_other_pages_run(page, warehouse):
     with duckdb.connect(str(warehouse), read_only=True) as connection:
-        for statements in SQL.findall((DOCS / page).read_text(encoding="utf-8")):
+        for statements in fenced((DOCS / page).read_text(encoding="utf-8"), "sql"):
             if "fleet/" not in statements and "collected" not in statements:  # those read folders of other machines
                 connection.execute(statements)
 
 
 def test_the_warehouse_is_open_to_pandas_polars_and_parquet(warehouse, tmp_path):
-    (code,) = re.findall(r"```python\n(.*?)\n```", (DOCS / "cookbook.md").read_text(encoding="utf-8"), re.S)
+    (code,) = fenced(COOKBOOK, "python")
     names = {}
     exec(code.replace("ptpool.duckdb", str(warehouse)), names)
     assert set(names["summary"]["strategy"]) == {"pba", "reserve-block"}

@@ -3,9 +3,11 @@
 import math
 from itertools import product
 
+import duckdb
 import pytest
 
-from ptpool.statistics import median_rank, sign_test
+from ptpool.statistics import median, median_rank, sign_test, wilson
+from ptpool.warehouse import create_schema
 
 
 @pytest.mark.parametrize("changes", [[1, 1, 1], [1, -1, 1, 1], [0, 0, 1], [0, 0], [-1, -2, -3, 4, 5, 0]])
@@ -25,3 +27,21 @@ def test_the_interval_is_the_narrowest_that_holds_the_median(n):
 
     rank = median_rank(n) + 1
     assert missed(rank) <= 0.05 < missed(rank + 1)
+
+
+def test_intervals():
+    assert wilson(0, 10) == (0.0, pytest.approx(0.2775, abs=1e-4))
+    assert wilson(5, 10) == (pytest.approx(0.2366, abs=1e-4), pytest.approx(0.7634, abs=1e-4))
+    assert wilson(10, 10) == (pytest.approx(0.7225, abs=1e-4), 1.0)
+    assert median([3, 1, 2, 5, 4]) == (3, None, None)
+    assert median([6, 1, 2, 3, 4, 5]) == (3, 1, 6)
+    assert median(list(range(20))) == (9, 5, 14)
+
+
+def test_sql_knows_the_ranks_that_python_knows():
+    with duckdb.connect() as connection:
+        create_schema(connection)
+        ranks = connection.execute("SELECT n, median_rank(n) FROM range(0, 200) AS t(n)").fetchall()
+        (last,) = connection.execute("SELECT median_rank(1000)").fetchone()
+    assert ranks == [(n, median_rank(n)) for n in range(200)]
+    assert last == median_rank(1000) == 468

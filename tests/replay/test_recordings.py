@@ -43,8 +43,8 @@ def test_free_blocks_at_the_start_are_those_of_buddyinfo(warehouse, name):
         capture = capture_row(connection, name)
         machine = recorded_machine(connection, capture, load_demand(connection, capture))
     predicted = {
-        (zone, order): int(machine.state.allocator.nr_free[place, order])
-        for place, zone in enumerate(("DMA", "DMA32", "Normal")[: len(machine.state.allocator.zones)])
+        (zone, order): int(machine.allocator.nr_free[place, order])
+        for place, zone in enumerate(("DMA", "DMA32", "Normal")[: len(machine.allocator.zones)])
         for order in range(X86_64.max_order + 1)
     }
     recorded = rows(
@@ -160,7 +160,7 @@ def test_recorded_split_tables_are_not_counted_twice(warehouse):
     ((unseen,),) = rows(
         warehouse,
         """SELECT list_filter(assumptions, lambda a: a LIKE 'Added: % without an event%')[1] FROM run
-           JOIN strategy_summary USING (run_id) WHERE capture = 'server-16g' AND run.state.strategy = 'unprotected'""",
+           JOIN strategy_summary USING (run_id) WHERE capture = 'server-16g' AND run.strategy = 'unprotected'""",
     )
     added = int(unseen.split()[1].replace(",", ""))
     assert allocs == tables

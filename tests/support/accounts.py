@@ -45,7 +45,7 @@ def shared(machine):
 
 
 def assert_consistent(machine, *, tables_of_pool=True):
-    """Accounts, lists, kinds and keys agree; in the pool's, too, where every table of a split comes from it."""
+    """Accounts, lists, kinds and keys agree; the pool's do if every table of a split comes from it."""
     a, p, counts = machine.state.allocator, machine.state.pool, machine.state.tally.counts
     used = a.kind == pools.POOL_USED
     if not isinstance(machine.state.strategy, ORDINARY_SPLIT_TABLES):

@@ -52,7 +52,7 @@ def tiny_trace(first_pfn=0x100):
 
 
 def import_tiny(folder):
-    """A warehouse with that capture, and the specification beside it."""
+    """A warehouse with that capture, with the specification next to it."""
     (folder / "tiny.txt").write_text(tiny_trace())
     (folder / "grid.toml").write_text(SPEC)
     path = folder / "captures.duckdb"
@@ -102,3 +102,14 @@ def kill(process):
     """End it as the kernel would, out of memory."""
     process.send_signal(signal.SIGKILL)
     process.wait()
+
+
+def goes_on(swept, command, path, out):
+    """The same command makes the rest, leaves alone what was there, and ends with the same tables."""
+    before = shards_in(out)
+    assert run(command) == 0
+    after = shards_in(out)
+    assert {shard: after[shard] for shard in before} == before
+    assert len(after) == RUNS
+    assert sorted(item.name for item in out.iterdir() if item.is_file()) == [".lock", "manifest.json"]
+    assert results(path) == results(swept)

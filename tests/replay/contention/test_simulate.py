@@ -22,8 +22,6 @@ from replay.profiles.costs import built_in
 from replay.strategies.pba import Pba
 
 COSTS = built_in().of("x86_64")
-
-
 FREE = replace(COSTS, hit_ns=0, page_ns=0, handoff_ns=0)
 
 

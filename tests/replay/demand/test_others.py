@@ -141,7 +141,7 @@ secret-160 [001] ..... 4.500001: <stack trace>
 
 
 def test_what_was_recorded_is_replayed_and_only_the_rest_is_guessed(tmp_path):
-    """Task 140 split with a record, task 150 without; secret memory's change is made anew from its allocation."""
+    """Task 140 split with a record, task 150 without; secret memory's change is made again from its allocation."""
     (tmp_path / "before").mkdir()
     (tmp_path / "before" / "zoneinfo").write_text(
         "Node 0, zone DMA32\n  pages free 1\n        spanned 32768\n  start_pfn: 0\n"

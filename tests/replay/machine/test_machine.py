@@ -118,7 +118,7 @@ def test_secret_memory_splits_for_every_strategy_and_for_none_on_a_4k_map():
 def test_a_freed_secret_page_is_ordinary_again():
     machine = finished(machine_of(64), demand_of([("alloc", 1, 0, SECRET), ("free", 1, 0, OTHER)]), Unprotected())
     attributes = {int(maps.attribute_of(machine.state.direct_map, page)) for page in range(64)}
-    assert attributes == {0, maps.NOT_GLOBAL}  # but for the global bit, which the kernel does not give back
+    assert attributes == {0, maps.NOT_GLOBAL}  # except the global bit, which the kernel does not give back
 
 
 def test_pte_mapped_changes_the_key_once_per_allocation_and_once_per_free():

@@ -154,7 +154,7 @@ def test_where_reclaim_is_modelled_recorded_reclaim_frees_nothing_that_it_could(
 
 @pytest.mark.parametrize(("page_cache", "freed"), [(None, 32), (0.25, 17), (0.0, 0)])
 def test_moderate_reclaims_what_was_page_cache(page_cache, freed):
-    """Half of 64 pages where no snapshot tells; else the share, spread over the addresses as evenly as it comes."""
+    """Half of 64 pages where no snapshot shows it; otherwise the share, spread over the addresses as evenly as it comes."""
     start = replace(machine_of(64, free=[False] * 64), page_cache=page_cache)
     reclaim = State(start, demand_of([]), Unprotected(), "moderate").reclaim
     assert reclaim.direct(0, KERNEL) + reclaim.direct(0, KERNEL) == freed
@@ -163,7 +163,7 @@ def test_moderate_reclaims_what_was_page_cache(page_cache, freed):
 
 @pytest.mark.parametrize("named", [True, False])
 def test_data_that_is_moved_does_not_become_reclaimable(named, monkeypatch):
-    """All that can be is reclaimed; then compaction moves what is left, to addresses where it could have been, too."""
+    """All that can be is reclaimed; then compaction moves what is left, also to addresses where it could have been."""
     monkeypatch.setitem(variants(), "optimistic", replace(variants()["optimistic"], reclaimable=0.5, page_cache=False))
     state = State(machine_of(64, free=[False] * 64), demand_of([]), Unprotected(), "optimistic")
     if not named:

@@ -1,69 +1,11 @@
-"""Sweeps of which a process is killed at a random moment: no finished run is lost, and the tables become the same."""
+"""Sweeps on a cluster of which a process is killed at a random moment: no finished run is lost, and the tables stay the same."""
 
-import random
-import shutil
 import threading
-import time
-from contextlib import suppress
-from pathlib import Path
 
 import pytest
-from toy_sweep import RUNS, kill, results, shards_in, start, sweep_of, wait_for_shards
+from toy_sweep import RUNS, goes_on, kill, shards_in, start, wait_for_shards
 
 from ptpool.cli import run
-
-
-@pytest.fixture
-def sweep(captures, tmp_path):
-    """A sweep that is about to begin: command, warehouse, folder of its shards."""
-    path, out = tmp_path / "killed.duckdb", tmp_path / "shards"
-    shutil.copy(captures, path)
-    return sweep_of(captures, path, "--out", str(out)), path, out
-
-
-@pytest.fixture
-def moment():
-    """How many runs have finished when the blow falls."""
-    return random.randint(1, RUNS // 2)
-
-
-def goes_on(swept, command, path, out):
-    """The same command makes the rest, leaves alone what was there, and ends with the same tables."""
-    before = shards_in(out)
-    assert run(command) == 0
-    after = shards_in(out)
-    assert {shard: after[shard] for shard in before} == before
-    assert len(after) == RUNS
-    assert sorted(item.name for item in out.iterdir() if item.is_file()) == [".lock", "manifest.json"]
-    assert results(path) == results(swept)
-
-
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_the_parent(sweep, captures, swept, moment, tmp_path, jobs):
-    command, path, out = sweep
-    (tmp_path / "tmp").mkdir()
-    several = sweep_of(captures, path, "--out", str(out), jobs=jobs)
-    process = start(["ptpool", *several], TMPDIR=str(tmp_path / "tmp"))
-    wait_for_shards(out, moment, lambda: process.poll() is None)
-    kill(process)
-    assert moment <= len(shards_in(out)) < RUNS
-    deadline = time.monotonic() + 10
-    while living(process.pid):
-        assert time.monotonic() < deadline, "its workers live on"
-        time.sleep(0.01)
-    assert not list((tmp_path / "tmp").glob("ptpool-*"))
-    goes_on(swept, command, path, out)
-
-
-def living(group):
-    """Processes of a group that have not ended."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            state, _, of_group, *_ = stat.read_text().rpartition(")")[2].split()
-            if int(of_group) == group and state != "Z":
-                found.append(int(stat.parent.name))
-    return found
 
 
 class Cluster:
@@ -122,7 +64,7 @@ def killed_at(moment, out, process):
     return thread
 
 
-def test_a_client_of_a_cluster(sweep, swept, moment, cluster):
+def test_a_sweep_goes_on_when_its_process_is_killed(sweep, swept, moment, cluster):
     command, path, out = sweep
     process = start(["ptpool", *command, *cluster.options])
     wait_for_shards(out, moment, lambda: process.poll() is None)
@@ -131,7 +73,7 @@ def test_a_client_of_a_cluster(sweep, swept, moment, cluster):
     goes_on(swept, [*command, *cluster.options], path, out)
 
 
-def test_a_worker_of_a_cluster(sweep, swept, moment, cluster):
+def test_a_sweep_goes_on_when_a_worker_is_killed(sweep, swept, moment, cluster):
     command, path, out = sweep
     thread = killed_at(moment, out, cluster.workers[0])
     goes_on(swept, [*command, *cluster.options], path, out)

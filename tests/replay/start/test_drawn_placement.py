@@ -72,7 +72,7 @@ def test_what_does_not_fit_is_counted():
     counts = np.zeros((len(PAGEBLOCK_TYPES), TOY.max_order + 1), np.int64)
     counts[MOVABLE, 0] = PAGES
     free, _, unplaced = drawn(counts, {}, 0)
-    assert free.sum() == PAGES // 2  # beside every single free page lies one in use
+    assert free.sum() == PAGES // 2  # next to every single free page lies one in use
     assert unplaced == PAGES - PAGES // 2
 
 

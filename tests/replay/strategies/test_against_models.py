@@ -42,7 +42,7 @@ from replay.machine.tally import UNPLACED
 
 
 class View(state._View):
-    """The pool as a decision sees it; what it is told of the page allocator is noted."""
+    """The pool as a decision sees it; what it learns about the page allocator is logged."""
 
     @property
     def largest_free(self):
@@ -51,7 +51,7 @@ class View(state._View):
 
 
 class Watched(Machine):
-    """A machine that tells what the page allocator answered, and can be driven event by event."""
+    """A machine that logs the page allocator's answers and can be driven event by event."""
 
     def __init__(self, start, demand, strategy):
         self.log = log = []

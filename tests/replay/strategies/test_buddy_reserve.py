@@ -63,7 +63,7 @@ def test_keys_of_several_chunks_are_flushed_at_once():
 
 
 def test_a_block_too_many_goes_back_when_tables_are_freed():
-    """40 tables come and go: ten blocks, of which one stays whole beside the `keep` pages."""
+    """40 tables come and go: ten blocks, of which one stays whole in addition to the `keep` pages."""
     script = tables(40) + [("free", page, 0, OTHER) for page in range(40)]
     few, all_of_them = (
         finished(

@@ -28,7 +28,7 @@ def test_magazines_take_the_lock_of_the_shared_list_once_for_all_their_pages():
     assert machine.state.pool.counts[pools.CACHED] == 4  # the reserve, and the other half of the block
     plain = metrics(finished(machine_of(64), demand_of(script), BLOCK))
     assert plain["pool_lock_acquisitions"] == 4 + 4
-    assert plain["pool_idle_pages_mean"] == values["pool_idle_pages_mean"]  # pages of CPUs are idle, too
+    assert plain["pool_idle_pages_mean"] == values["pool_idle_pages_mean"]  # pages of CPUs are idle as well
 
 
 def test_the_third_full_magazine_of_a_cpu_goes_back():

@@ -6,10 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from toy_sweep import RUNS, results, rows, sweep_of
+from toy_sweep import RUNS, goes_on, kill, results, rows, shards_in, start, sweep_of, wait_for_shards
 
 from ptpool.cli import run
 
@@ -130,3 +132,31 @@ def test_the_pareto_front_is_what_nothing_beats(swept):
     assert sorted(rows(swept, f"SELECT {columns} FROM pareto_front")) == sorted(front)
     assert 0 < len(front) < len(points)
     assert rows(swept, "SELECT DISTINCT strategy FROM design_point WHERE NOT protects") == [("unprotected",)]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_sweep_whose_process_is_killed_goes_on(sweep, captures, swept, moment, tmp_path, jobs):
+    command, path, out = sweep
+    (tmp_path / "tmp").mkdir()
+    several = sweep_of(captures, path, "--out", str(out), jobs=jobs)
+    process = start(["ptpool", *several], TMPDIR=str(tmp_path / "tmp"))
+    wait_for_shards(out, moment, lambda: process.poll() is None)
+    kill(process)
+    assert moment <= len(shards_in(out)) < RUNS
+    deadline = time.monotonic() + 10
+    while living(process.pid):
+        assert time.monotonic() < deadline, "its workers live on"
+        time.sleep(0.01)
+    assert not list((tmp_path / "tmp").glob("ptpool-*"))
+    goes_on(swept, command, path, out)
+
+
+def living(group):
+    """Processes of a group that have not ended."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, of_group, *_ = stat.read_text().rpartition(")")[2].split()
+            if int(of_group) == group and state != "Z":
+                found.append(int(stat.parent.name))
+    return found

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from ptpool.cli import run
+from replay.sweep.spec import read_spec
 
 
 @pytest.mark.parametrize(
@@ -72,3 +73,13 @@ def test_shipped_sweeps_can_be_read_and_their_runs_exist(captures, capsys):
     for name in names:
         assert run(["replay", "sweep", name, "--dry-run", "--json", "--db", str(captures)]) == 0
         assert json.loads(capsys.readouterr().out)[0]["runs"] > 1
+
+
+def test_the_shipped_sweep_refills_by_the_leaf_of_every_granule():
+    asked = {
+        (grid["machine"][0], tuple(grid["set"]["block_order"])) for grid in read_spec("granule").grids if "set" in grid
+    }
+    for granule, page_shift, order in (("4k", 12, 9), ("16k", 14, 11), ("64k", 16, 13)):
+        (orders,) = [orders for machine, orders in asked if machine == f"arm64-{granule}"]
+        assert order in orders
+        assert 21 - page_shift in orders

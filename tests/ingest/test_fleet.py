@@ -16,7 +16,7 @@ RESULTS = ("run", "run_metric", "run_order")
 
 
 @pytest.fixture(scope="module")
-def fleet(captures, tmp_path_factory):
+def fleet(tmp_path_factory):
     """Two hosts, each with a capture called boot; what they exported lies in fleet/host=HOST/capture=boot."""
     folder = tmp_path_factory.mktemp("fleet")
     (folder / "grid.toml").write_text('[[grid]]\nstrategy = ["pba", "pte-mapped"]\nmachine = ["recorded", "64M"]')
