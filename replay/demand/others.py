@@ -29,7 +29,7 @@ class Place(IntEnum):
 
 
 class Asked(NamedTuple):
-    """What a change by others asks for: attributes of `replay.kernel.direct_map` to set and to clear."""
+    """What a change by others asks for: attributes of `replay.kernel.leaves` to set and to clear."""
 
     place: Place
     pages: int

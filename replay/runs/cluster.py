@@ -67,9 +67,7 @@ class _ClusterWorkers(Workers):
         raise self._lost("all workers")
 
     def _lost(self, what: str) -> UsageError:
-        return UsageError(
-            f"{self._name}: {what} of the cluster went away", "see what ended it, and start it again"
-        )
+        return UsageError(f"{self._name}: {what} of the cluster went away", "see what ended it, and start it again")
 
     def close(self) -> None:
         self._executor.shutdown(wait=False)
