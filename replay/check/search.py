@@ -17,7 +17,7 @@ from replay.check.moments import Frame, State, Tasks, key_of
 from replay.check.toy import BrokenInvariantError, LoggedView, Toy
 from replay.contract import actions as act
 from replay.contract.strategy import Strategy
-from replay.kernel.direct_map import KEYED
+from replay.kernel.leaves import KEYED, PMD, PTE, PUD
 
 REFILL_TRIES = 8
 """Times that the replay looks again after a refill."""
@@ -39,7 +39,7 @@ class Scenario:
 
     def __str__(self) -> str:
         who = "1 task" if self.tasks == 1 else f"{self.tasks} tasks"
-        return f"{who}, {f'others split too, up to {self.outside} tables' if self.outside else 'nobody else splits'}"
+        return f"{who}, {f'others split too, up to {self.outside} tables' if self.outside else 'no splits by others'}"
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class _Checker:
         fast = strategy.fast_path()
         self._pooled, self._reserve, self._key_each = fast.pooled, fast.reserve, fast.key_each
         self._batch, self._merges, self._users = fast.cpu_batch, fast.merges and not fast.users, fast.users
-        self._levels = (toys.PTE,) if strategy.boot_map_4k else (toys.PUD, toys.PMD, toys.PTE)
+        self._levels = (PTE,) if strategy.boot_map_4k else (PUD, PMD, PTE)
         self.shrinks = type(strategy).shrink is not Strategy.shrink
 
     # ------------------------------------------------------------------------------------------- moments
@@ -150,20 +150,24 @@ class _Checker:
     # -------------------------------------------------------------------------------------------- events
 
     def _events(self, state: State, task: int) -> Iterator[tuple[str, Callable[[], State]]]:
-        toy = state.toy
+        toy, who = state.toy, words.task(task)
         if self._pooled and toy.can_serve(task, self._reserve):
             own = bool(toy.on_cpu.get(task))
-            yield words.served(task, len(toy.pool) - (not own), own=own), partial(self._served, state, task)
+            where, left = ("its CPU's list: the pool has {}", 0) if own else ("the pool: {} left", 1)
+            said = f"{who} asks for a page table and gets one from {where.format(len(toy.pool) - left)}"
+            yield said, partial(self._served, state, task)
         else:
             kind = "refill" if self._pooled else "table"
-            yield words.asks(task, len(toy.pool), self._reserve, kind), partial(self._event, state, task, kind, 0)
+            refills = f"; the pool has {len(toy.pool)} and keeps {self._reserve}: it refills" if self._pooled else ""
+            yield f"{who} asks for a page table{refills}", partial(self._event, state, task, kind, 0)
         for page in _one_of_each_chunk(toy, toys.IN_USE):
-            yield words.frees(task), partial(self._freed, state, task, page)
+            yield f"{who} frees a page table", partial(self._freed, state, task, page)
         if toy.pool and self.shrinks:
-            yield words.shrinks(task), partial(self._event, state, task, "shrink", 0)
+            yield f"{who} (kswapd) enters the shrinker", partial(self._event, state, task, "shrink", 0)
         if not self._strategy.boot_map_4k:
             for tables in range(1, self._scenario.outside + 1):
-                yield words.changes(task, tables), partial(self._event, state, task, "outside", tables)
+                said = f"{who} changes permissions elsewhere, which takes {toys.tables_of(tables)}"
+                yield said, partial(self._event, state, task, "outside", tables)
 
     def _event(self, state: State, task: int, kind: str, argument: int) -> State:
         return self._begin(State(state.toy.copy(), state.tasks), task, kind, argument)
@@ -183,23 +187,23 @@ class _Checker:
     # ------------------------------------------------------------------------------------------- actions
 
     def _actions(self, state: State, task: int, frame: Frame) -> Iterator[tuple[str, Callable[[], State]]]:
-        action = frame.wants
+        action, who = frame.wants, words.task(task)
         if isinstance(action, act.Alloc):
+            said = f"{who} asks the page allocator for {words.order(action.order)}"
             for level in self._levels if state.toy.memory_left else ():
-                yield (
-                    words.allocated(task, action.order, level),
-                    partial(self._allocated, state, task, frame, level),
-                )
-            yield words.refused(task, action.order), partial(self._refused, state, task, frame)
+                yield f"{said}: it lies {words.LIES[level]}", partial(self._allocated, state, task, frame, level)
+            yield f"{said}: there is none", partial(self._refused, state, task, frame)
             if self._may_reclaim(state, task, frame):
-                yield words.reclaims(task), partial(self._event, state, task, "reclaim", 0)
+                said = f"{who} finds memory short, reclaims, and enters the shrinker"
+                yield said, partial(self._event, state, task, "reclaim", 0)
         elif isinstance(action, act.Isolate):
-            for pages in (0, 1):
-                yield words.isolated(task, pages), partial(self._isolated, state, task, frame, pages)
+            for pages, what in enumerate(("no pages", "1 page")):
+                said = f"{who} takes what else is free in that 2M block: {what}"
+                yield said, partial(self._isolated, state, task, frame, pages)
         elif isinstance(action, act.Lock) and state.toy.locks.get(action.name, task) != task:
             return  # waits
         else:
-            yield words.acts(task, action, state.toy), partial(self._acted, state, task, frame)
+            yield f"{who} {words.acts(action, state.toy)}", partial(self._acted, state, task, frame)
 
     def _may_reclaim(self, state: State, task: int, frame: Frame) -> bool:
         """Direct reclaim enters the shrinker once for a request, and not from within itself."""

@@ -6,13 +6,15 @@ whether that is mapped by one 1G leaf, by 2M leaves or by 4K pages when the chun
 happened to its neighbours before.
 """
 
+from collections import Counter
+from copy import copy
 from dataclasses import dataclass, field
+from itertools import count
 
 from replay.contract.actions import Change, Chunk
 from replay.contract.strategy import PoolView
+from replay.kernel.leaves import PMD, PTE
 
-PTE, PMD, PUD = 1, 2, 3
-"""Levels of a leaf, as in replay.kernel.direct_map."""
 TABLE_SHIFT = 3
 BLOCK_ORDER = TABLE_SHIFT
 BLOCK_PAGES = 1 << BLOCK_ORDER
@@ -28,7 +30,7 @@ decision that holds it, or on a shared list of memory that is not mapped."""
 
 
 class BrokenInvariantError(Exception):
-    """An invariant does not hold: its kind (as in the incident table) and what happened, in words."""
+    """An invariant does not hold: its kind, as in the incident table, and what happened, in words."""
 
     def __init__(self, kind: str, detail: str) -> None:
         super().__init__(detail)
@@ -65,20 +67,9 @@ class Toy:
 
     def copy(self) -> "Toy":
         """An independent copy."""
-        return Toy(
-            self.pool.copy(),
-            self.place.copy(),
-            self.keyed.copy(),
-            self.leaf.copy(),
-            self.whole.copy(),
-            self.holder.copy(),
-            self.locks.copy(),
-            {task: pages.copy() for task, pages in self.on_cpu.items()},
-            self.merges,
-            self.key_each,
-            self.users,
-            self.unmapped.copy(),
-        )
+        toy = Toy(**{name: copy(value) for name, value in vars(self).items()})
+        toy.on_cpu = {task: pages.copy() for task, pages in self.on_cpu.items()}
+        return toy
 
     # ------------------------------------------------------------------------------------- the page allocator
 
@@ -89,9 +80,7 @@ class Toy:
 
     def allocate(self, order: int, level: int, task: int) -> Chunk:
         """Hand out a chunk that lies under a leaf of this level."""
-        first = 0
-        while first in self.leaf:
-            first += REGION_PAGES
+        first = next(first for first in count(0, REGION_PAGES) if first not in self.leaf)
         self.leaf[first] = level
         for page in range(first, first + (1 << order)):
             self.place[page] = IN_HAND
@@ -136,15 +125,13 @@ class Toy:
             self._expect(page, IN_HAND, "shared")
             del self.holder[page]
             self.place[page] = UNMAPPED
-        self.unmapped = sorted([*self.unmapped, *range(chunk.pfn, chunk.pfn + chunk.pages)])
+            self.unmapped.append(page)
+        self.unmapped.sort()
 
     def take_unmapped(self, order: int, task: int) -> Chunk | None:
         """A chunk of the pages that are not mapped, out of the smallest that has it; None when there is none."""
         found = next((chunk for chunk in self.chunks() if chunk.order >= order), None)
-        if found is None:
-            return None
-        chunk = Chunk(found.pfn, order)
-        return chunk if self.withdraw(chunk, task) else None
+        return Chunk(found.pfn, order) if found is not None and self.withdraw(Chunk(found.pfn, order), task) else None
 
     def withdraw(self, chunk: Chunk, task: int) -> bool:
         """Take idle pages off the list; False when they are not all on it."""
@@ -237,7 +224,7 @@ class Toy:
         """Spend pages of the pool as tables of the direct map."""
         if needed > len(self.pool):
             raise BrokenInvariantError(
-                "split_starvation", f"{whose} needs {_tables(needed)} and the pool has {len(self.pool) or 'none'}"
+                "split_starvation", f"{whose} needs {tables_of(needed)} and the pool has {len(self.pool) or 'none'}"
             )
         for _ in range(needed):
             self.use(self.next_page(), SPLIT_TABLE)
@@ -258,14 +245,15 @@ def region_of(page: int) -> int:
     return page - page % REGION_PAGES
 
 
-def _tables(count: int) -> str:
-    return "1 table" if count == 1 else f"{count} tables"
+def tables_of(number: int) -> str:
+    """A number of tables, in words."""
+    return "1 table" if number == 1 else f"{number} tables"
 
 
 class LoggedView(PoolView):
-    """The pool as a decision sees it: what it saw before is what the log says, from there on what is there now.
+    """The pool as a decision sees it: first what the log says that it saw before, then what is there now.
 
-    A generator cannot be copied; it is run again from its beginning with the same results and the same sights.
+    A generator cannot be copied; it is run again from its beginning with the same results and the same views.
     """
 
     def __init__(self, toy: Toy, log: tuple[object, ...]) -> None:
@@ -308,13 +296,9 @@ class LoggedView(PoolView):
 
     def idle_blocks(self) -> list[tuple[int, int, bool]]:
         """Idle pages by block, and whether it is whole."""
-        toy = self._toy
-        idle: dict[int, int] = {}
-        for page in toy.pool:
-            first = page - page % BLOCK_PAGES
-            idle[first] = idle.get(first, 0) + 1
-        found = [(first, idle[first], first in toy.whole) for first in sorted(idle)]
-        return list(self._see(tuple(found)))  # type: ignore[call-overload,no-any-return]
+        idle = Counter(page - page % BLOCK_PAGES for page in self._toy.pool)
+        found = tuple((first, pages, first in self._toy.whole) for first, pages in sorted(idle.items()))
+        return list(self._see(found))  # type: ignore[call-overload,no-any-return]
 
     def idle_pages(self, first: int) -> list[int]:
         """Idle pages of a block."""

@@ -2,13 +2,15 @@
 
 from typing import assert_never
 
-from replay.check.toy import BLOCK_ORDER, Toy
+from replay.check.toy import BLOCK_ORDER, Toy, tables_of
 from replay.contract import actions as act
-from replay.kernel.direct_map import KEYED
+from replay.kernel.leaves import KEYED
 
 ALL_WAIT = "every task waits for a lock that another holds"
 
-_UNDER = {3: "inside a 1G leaf", 2: "in 2M leaves", 1: "already in 4K pages"}
+LIES = {3: "inside a 1G leaf", 2: "in 2M leaves", 1: "already in 4K pages"}
+"""Where a new chunk lies in the direct map, by the level of its leaf."""
+
 _TABLES = {
     act.Tables.POOL: "from the pool",
     act.Tables.BUDDY: "from the page allocator",
@@ -28,61 +30,8 @@ def order(number: int) -> str:
     return "a 2M block" if number >= BLOCK_ORDER else f"order {number} ({1 << number} page{'s' * (number > 0)})"
 
 
-def served(who: int, left: int, *, own: bool) -> str:
-    """A page table from the pool."""
-    if own:
-        return f"{task(who)} asks for a page table and gets one from its CPU's list: the pool has {left}"
-    return f"{task(who)} asks for a page table and gets one from the pool: {left} left"
-
-
-def asks(who: int, cached: int, reserve: int, kind: str) -> str:
-    """A page table that the pool cannot serve."""
-    if kind == "table":
-        return f"{task(who)} asks for a page table"
-    return f"{task(who)} asks for a page table; the pool has {cached} and keeps {reserve}: it refills"
-
-
-def frees(who: int) -> str:
-    """A page table is freed."""
-    return f"{task(who)} frees a page table"
-
-
-def shrinks(who: int) -> str:
-    """Kswapd."""
-    return f"{task(who)} (kswapd) enters the shrinker"
-
-
-def reclaims(who: int) -> str:
-    """Direct reclaim."""
-    return f"{task(who)} finds memory short, reclaims, and enters the shrinker"
-
-
-def changes(who: int, tables: int) -> str:
-    """A permission change by others."""
-    return f"{task(who)} changes permissions elsewhere, which takes {_count(tables)}"
-
-
-def allocated(who: int, wanted: int, level: int) -> str:
-    """The page allocator serves a request."""
-    return f"{task(who)} asks the page allocator for {order(wanted)}: it lies {_UNDER[level]}"
-
-
-def isolated(who: int, pages: int) -> str:
-    """What else was free in a block."""
-    return f"{task(who)} takes what else is free in that 2M block: {_pages(pages)}"
-
-
-def refused(who: int, wanted: int) -> str:
-    """The page allocator refuses."""
-    return f"{task(who)} asks the page allocator for {order(wanted)}: there is none"
-
-
-def acts(who: int, action: act.Action, toy: Toy) -> str:
-    """An action whose result is given."""
-    return f"{task(who)} {_act(action, toy)}"
-
-
-def _act(action: act.Action, toy: Toy) -> str:
+def acts(action: act.Action, toy: Toy) -> str:
+    """What a task does with an action whose result is given."""
     match action:
         case act.SetKey(chunk, tables):
             return f"sets the key of {order(chunk.order)}: {_spent(toy.tables_for(chunk), tables, toy)}"
@@ -133,15 +82,7 @@ def _spent(needed: int, tables: act.Tables | tuple[act.Chunk, ...], toy: Toy) ->
     if needed == 0:
         return "nothing to split"
     if isinstance(tables, tuple):
-        return f"{_count(needed)} allocated for it"
+        return f"{tables_of(needed)} allocated for it"
     if tables is act.Tables.POOL:
-        return f"{_count(needed)} from the pool, which has {len(toy.pool)}"
-    return f"{_count(needed)} {_TABLES[tables]}"
-
-
-def _pages(count: int) -> str:
-    return "1 page" if count == 1 else f"{count or 'no'} pages"
-
-
-def _count(tables: int) -> str:
-    return "1 table" if tables == 1 else f"{tables} tables"
+        return f"{tables_of(needed)} from the pool, which has {len(toy.pool)}"
+    return f"{tables_of(needed)} {_TABLES[tables]}"

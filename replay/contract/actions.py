@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterable
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-from replay.kernel.direct_map import KEYED
+from replay.kernel.leaves import KEYED
 
 
 class Chunk(NamedTuple):
@@ -160,7 +160,7 @@ class Unlock(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A change of a range of the direct map: attributes of `replay.kernel.direct_map` to set and to clear."""
+    """A change of a range of the direct map: attributes of `replay.kernel.leaves` to set and to clear."""
 
     pfn: int
     pages: int

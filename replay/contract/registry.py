@@ -1,4 +1,4 @@
-"""The registry of strategies: found by name, set from text, and named again from their parameters."""
+"""The registry of strategies: finds them by name, and sets their parameters from text."""
 
 import colorsys
 import dataclasses
@@ -74,13 +74,11 @@ def strategy(
     """
 
     def register(cls: S) -> S:
-        look = _look(name)
-        entry = Entry(
-            name, title, source, cls, family or _family(cls()), colour or look[0], line or look[1], marker or look[2],
-            toy or {},
-        )  # fmt: skip
+        drawn = _look(name)
+        look = colour or drawn[0], line or drawn[1], marker or drawn[2]
+        entry = Entry(name, title, source, cls, family or _family(cls()), *look, toy or {})
         if name in _REGISTRY:
-            raise ValueError(f"{name} is a strategy of {_REGISTRY[name].factory.__module__} already")
+            raise ValueError(f"{_REGISTRY[name].factory.__module__} already has a strategy {name}")
         if not re.fullmatch("#[0-9a-fA-F]{6}", entry.colour):
             raise ValueError(f"colour {colour} is not of the form #rrggbb")
         for given, known in ((entry.family, FAMILIES), (entry.line, LINES), (entry.marker, tuple(MARKERS))):
@@ -164,13 +162,9 @@ def _note_once(text: str) -> None:
 
 def parameters(entry: Entry) -> list[dict[str, Any]]:
     """Name, type, default, meaning and rule of each parameter, the strategy's own first."""
-    fields = dataclasses.fields(entry.factory)
     common = {field.name for field in dataclasses.fields(Strategy)}
-    own = [field for field in fields if field.name not in common]
-    return [
-        {"name": field.name, "default": field.default, **field.metadata}
-        for field in own + [field for field in fields if field.name in common]
-    ]
+    own_first = sorted(dataclasses.fields(entry.factory), key=lambda field: field.name in common)
+    return [{"name": field.name, "default": field.default, **field.metadata} for field in own_first]
 
 
 def shown(value: Any) -> str:
@@ -193,9 +187,8 @@ def configure(entry: Entry, settings: dict[str, str]) -> Strategy:
     try:
         return entry.factory(**values)
     except ValueError as error:
-        raise UsageError(
-            f"{entry.name}: {error}", f"ptpool replay describe {entry.name} shows what its parameters mean"
-        ) from error
+        remedy = f"ptpool replay describe {entry.name} shows what its parameters mean"
+        raise UsageError(f"{entry.name}: {error}", remedy) from error
 
 
 def _parse(name: str, text: str, default: Any) -> Any:
@@ -207,6 +200,5 @@ def _parse(name: str, text: str, default: Any) -> Any:
         return type(default)(text)
     except (KeyError, ValueError):
         shape = "9+4+2" if isinstance(default, tuple) else type(default).__name__
-        raise UsageError(
-            f"{name}={text}: not a value of this parameter", f"it takes the form {shape}; its default is {default}"
-        ) from None
+        remedy = f"it takes the form {shape}; its default is {default}"
+        raise UsageError(f"{name}={text}: not a value of this parameter", remedy) from None

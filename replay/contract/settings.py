@@ -23,13 +23,10 @@ def settings_of(texts: list[str], known: set[str]) -> dict[str, dict[str, str]]:
         target, equals, value = text.partition("=")
         name, dot, parameter = target.partition(".")
         if not (equals and dot and name and parameter):
-            raise UsageError(
-                f"--set {text}: not of the form STRATEGY.PARAM=VALUE", "example: --set reserve-block.reserve=4"
-            )
+            raise UsageError(f"--set {text}: not STRATEGY.PARAM=VALUE", "example: --set reserve-block.reserve=4")
         if name not in known:
-            raise UsageError(
-                f"--set {text}: {name} is not among the strategies to run", f"those are: {', '.join(sorted(known))}"
-            )
+            remedy = f"those are: {', '.join(sorted(known))}"
+            raise UsageError(f"--set {text}: {name} is not among the strategies to run", remedy)
         settings.setdefault(name, {})[parameter] = value
     return settings
 

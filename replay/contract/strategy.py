@@ -10,8 +10,8 @@ from replay.contract.actions import Apply, Change, Chunk, Decision, SetKey, Tabl
 from replay.kernel.geometry import ARM64_64K
 
 Rule = Literal["code", "text", "reported", "ours"]
-"""Where a rule was found: in the posted code, in the words of the posting, in notes on code that we could not read;
-or it is ours, where all of these are silent."""
+"""Where a rule was found: in the posted code, in the words of the posting, or in notes on code that we could not read;
+ours: none of these says anything."""
 
 
 def param(default: Any, meaning: str, rule: Rule) -> Any:
@@ -105,7 +105,7 @@ class Strategy:
     secondary_tables: bool = param(False, "also protect KVM and IOMMU tables", "ours")
 
     bound = False
-    """Whether this is no way to supply page tables, but a bound on what the others can reach."""
+    """Whether this is not a way to supply page tables, but a bound on what the others can reach."""
     boot_map_4k = False
     """Whether the direct map is forced to 4K pages at boot."""
     shrinks_early = False
@@ -126,13 +126,9 @@ class Strategy:
 
     def protects(self) -> tuple[str, ...]:
         """The consumers whose pages must carry the key."""
-        wanted = {
-            "pgtable_user": True,
-            "pgtable_kernel": self.kernel_tables,
-            "kvm": self.secondary_tables,
-            "iommu": self.secondary_tables,
-        }
-        return tuple(consumer for consumer in CONSUMERS if wanted.get(consumer, False))
+        kernel = ("pgtable_kernel",) * self.kernel_tables
+        secondary = ("kvm", "iommu") * self.secondary_tables
+        return tuple(consumer for consumer in CONSUMERS if consumer in ("pgtable_user", *kernel, *secondary))
 
     def fast_path(self) -> FastPath:
         """The mechanism between decisions."""

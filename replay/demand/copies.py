@@ -1,7 +1,7 @@
 """Scaled demand: the recorded processes again, several times over, on the same machine.
 
-What is copied is what a task with page tables of its own (one that allocates user page tables in the recording)
-allocates there, and the frees of it, whoever frees. What only the kernel asks for is there once, and so is what was
+A copy repeats what tasks with page tables of their own (those that allocate user page tables in the recording)
+allocate, and the frees of these pages by any task. What only the kernel asks for is there once, and so is what was
 alive before the first event. A copy shares no page with another: page cache and shared memory, which real processes
 would share, count each time.
 """
@@ -54,7 +54,7 @@ def scaled(demand: Demand, copies: int, seed: int, first_name: int = 0) -> Deman
     again = np.flatnonzero(fate)
     _check_memory(copies, len(program.op) + (copies - 1) * len(again))
     recorded = program._replace(pfn=np.where(program.pfn < moved, program.pfn, moved - 1 - program.pfn))
-    copied = Program(**{name: column[again] for name, column in recorded._asdict().items()})
+    copied = Program._make(column[again] for column in recorded)
     copied = copied._replace(op=np.where(fate[again] == _GONE, FREE_EVENT, copied.op).astype(np.uint8))
     number, names = _numbered(copied, demand.pages)
     owners = int(owns.sum())
@@ -148,9 +148,7 @@ def _merged(parts: list[Program], nth_move: list[NDArray[np.int64]], first_moved
         first_moved: the first name of a moved page in the whole.
     """
     order = np.argsort(np.concatenate([np.maximum.accumulate(part.ts) for part in parts]), kind="stable")
-    whole = Program(
-        **{name: np.concatenate([getattr(part, name) for part in parts])[order] for name in Program._fields}
-    )
+    whole = Program._make(np.concatenate(columns)[order] for columns in zip(*parts, strict=True))
     part_of = np.repeat(np.arange(len(parts)), [len(part.op) for part in parts])[order]
     move = np.flatnonzero(whole.op == MOVE)
     name = np.zeros((len(parts), int(nth_move[0].max(initial=-1)) + 1), np.int64)

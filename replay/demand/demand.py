@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from ptpool.vocabulary import CONSUMERS, KPF_BUDDY, MOVABLE, UNMOVABLE
 from replay.demand.events import Events, flagged, read_events
-from replay.demand.others import GUESS, Asked, RecordedChanges, recorded_changes, with_changes
-from replay.demand.program import ALLOC, FREE_EVENT, MOVE, OUTSIDE_CHANGE, RECLAIMED, Program, first_seen
+from replay.demand.others import GUESS, Asked, RecordedChanges, recorded_changes
+from replay.demand.program import ALLOC, FREE_EVENT, MOVE, OUTSIDE_CHANGE, RECLAIMED, Program, first_seen, with_events
 from replay.demand.table_frees import freed
 from replay.demand.unseen import LEAVE_OUT, MOVED, SEEN_LATE, Resolved, resolve
 from replay.kernel.geometry import X86_64
@@ -100,14 +100,7 @@ def load_demand(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any]) 
 def demand_of(
     events: Events, recorded: RecordedChanges, free_at_start: NDArray[np.bool_], capture: dict[str, Any]
 ) -> Demand:
-    """The same of what was read.
-
-    Args:
-        events: allocations and frees.
-        recorded: permission changes by others.
-        free_at_start: (pages + 1,) pages known to have been free before the first event.
-        capture: its `first_ns`, `last_ns` and `timing`.
-    """
+    """The same from what was read; `free_at_start` (pages + 1,): pages known to be free before the first event."""
     pages = events.pages
     unseen = resolve(
         events.is_free & ~events.failed,
@@ -121,7 +114,10 @@ def demand_of(
     tasks, task = np.unique(np.concatenate(who), return_inverse=True)
     task_of_event, task_of_change = np.split(task.astype(np.int32), [len(who[0])])
     program = _program(events, unseen, fate, task_of_event)
-    program = with_changes(program, recorded.ts, recorded.cpu, task_of_change, recorded.first, recorded.asked)
+    program = with_events(
+        program, recorded.ts, op=OUTSIDE_CHANGE, cpu=recorded.cpu, task=task_of_change, pfn=recorded.first,
+        context=recorded.asked,
+    )  # fmt: skip
     counts = {name: int((fate == name).sum()) for name in Fate}
     changed = {words: counts[name] for name, words in _CHANGED.items()} | {_CHANGES: len(recorded.ts)}
     return Demand(
@@ -180,7 +176,7 @@ def _notes(events: Events, capture: dict[str, Any]) -> tuple[str, ...]:
     if capture["timing"] == "emulated":
         notes.append(
             "Recorded under emulation: the order of events is real, the gaps between them are not. Rates, latencies "
-            "and waiting for locks are sensitivity (what depends on what), not findings."
+            "and waiting for locks show what depends on what (sensitivity), and are no findings."
         )
     if tables := int(events.of_table.sum()):
         at_once, after_grace = freed(
@@ -213,7 +209,7 @@ def _with_unseen(
     put_in["migratetype"][:] = np.where(by_kworker[late], UNMOVABLE, MOVABLE)
     put_in["context"][:] = GFP_KERNEL
     put_in["cpu"][:], put_in["task"][:] = program.cpu[late], program.task[late]
-    kept = np.insert(keep, at, np.ones(len(late), np.bool_))
+    kept = np.insert(keep, at, True)
     return Program(*(np.insert(column, at, put_in[name])[kept] for name, column in program._asdict().items()))
 
 

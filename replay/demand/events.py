@@ -39,7 +39,7 @@ class Events(NamedTuple):
     consumer: NDArray[np.uint8]
     """Place in `CONSUMERS`."""
     self_inflicted: NDArray[np.bool_]
-    """By a permission change that the replay makes anew from the allocation it belongs to."""
+    """By a permission change that the replay makes itself, from the allocation it belongs to."""
     by_compaction: NDArray[np.bool_]
     by_reclaim: NDArray[np.bool_]
     by_kworker: NDArray[np.bool_]
@@ -57,7 +57,7 @@ class Events(NamedTuple):
 
 
 def read_events(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any]) -> Events:
-    """Read them.
+    """Read a capture's events in the order of the trace.
 
     Raises:
         UsageError: a page frame number beyond any machine.
@@ -74,31 +74,13 @@ def read_events(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any]) 
             "capture": capture["capture_id"],
         },
     ).fetchnumpy()
-    column = {name: np.asarray(values) for name, values in found.items()}
-    events = Events(
-        ts=column["ts_ns"].astype(np.int64),
-        cpu=column["cpu"].astype(np.int16),
-        pid=column["pid"].astype(np.int64),
-        is_free=column["is_free"],
-        failed=column["failed"],
-        pfn=column["pfn"].astype(np.int64),
-        order=column["page_order"].astype(np.int8),
-        migratetype=np.minimum(column["migratetype"], 2).astype(np.uint8),
-        context=contexts(column["gfp_flags"].astype(np.int64), column["no_flags"]),
-        consumer=column["consumer"].astype(np.uint8),
-        self_inflicted=column["self_inflicted"],
-        by_compaction=column["by_compaction"],
-        by_reclaim=column["by_reclaim"],
-        by_kworker=column["by_kworker"],
-        has_stack=column["has_stack"],
-        by_gather=column["by_gather"],
-        after_grace=column["after_grace"],
-        of_table=column["may_wait"] & column["is_free"] & (column["page_order"] == 0) & ~column["by_compaction"],
-    )
+    columns = {name: np.asarray(values) for name, values in found.items()}
+    context = contexts(columns.pop("gfp_flags"), columns.pop("no_flags"))
+    events = Events(**columns, context=context)
     if events.pages > MOST_PAGES:
         raise UsageError(
             f"capture {capture['name']}: page frame number {events.pages - 1:#x} lies beyond any simulated machine",
-            "a damaged line, or another field read as pfn: mend the trace and import it again",
+            "a line is damaged, or another field was read as pfn: mend the trace and import it again",
         )
     tables = flagged(connection, capture["capture_id"], events.pages + 1, 1 << KPF_PGTABLE)
     of_user = (events.consumer == CONSUMERS.index("pgtable_user")) | (_first_of_page(events.pfn) & tables[events.pfn])
@@ -111,15 +93,17 @@ WITH asked AS (
            list_has_any(frames, $compaction) AS compaction, list_has_any(frames, $reclaim) AS reclaim,
            list_has_any(frames, $gather) AS gather, list_has_any(frames, $after_grace) AS grace
     FROM stack WHERE capture_id = $capture)
-SELECT ts_ns, cpu, pid, kind = 'free' AS is_free, kind = 'alloc_failed' AS failed, coalesce(pfn, 0) AS pfn, page_order,
-       coalesce(migratetype, 0) AS migratetype, coalesce(gfp_flags, 0) AS gfp_flags, gfp_flags IS NULL AS no_flags,
-       list_position($consumers, coalesce(consumer::VARCHAR, 'other')) - 1 AS consumer,
+SELECT ts_ns AS ts, cpu, pid::BIGINT AS pid, kind = 'free' AS is_free, kind = 'alloc_failed' AS failed,
+       coalesce(pfn, 0) AS pfn, page_order AS "order", least(coalesce(migratetype, 0), 2)::UTINYINT AS migratetype,
+       coalesce(gfp_flags, 0)::BIGINT AS gfp_flags, gfp_flags IS NULL AS no_flags,
+       (list_position($consumers, coalesce(consumer::VARCHAR, 'other')) - 1)::UTINYINT AS consumer,
        coalesce(self_inflicted, false) AS self_inflicted,
        kind = 'free' AND (coalesce(compaction, false) OR coalesce(comm, '') LIKE 'kcompactd%') AS by_compaction,
        coalesce(reclaim, false) OR coalesce(comm, '') LIKE 'kswapd%' AS by_reclaim,
        coalesce(comm, '') LIKE 'kworker%' AS by_kworker, stack_id IS NOT NULL AS has_stack,
        coalesce(gather, false) AS by_gather, coalesce(grace, false) AS after_grace,
-       level IS DISTINCT FROM 'pgd' AND role IS DISTINCT FROM 'deposited' AS may_wait
+       is_free AND page_order = 0 AND NOT by_compaction
+       AND level IS DISTINCT FROM 'pgd' AND role IS DISTINCT FROM 'deposited' AS of_table
 FROM page_event LEFT JOIN asked USING (stack_id)
 WHERE capture_id = $capture AND kind IN ('alloc', 'free', 'alloc_failed')
 ORDER BY seq

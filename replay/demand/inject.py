@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 
 from ptpool.errors import UsageError
 from replay.demand.demand import Demand
-from replay.demand.others import Asked, Place, with_changes
-from replay.kernel.direct_map import READ_ONLY
+from replay.demand.others import Asked, Place
+from replay.demand.program import OUTSIDE_CHANGE, with_events
 from replay.kernel.geometry import Geometry
+from replay.kernel.leaves import READ_ONLY
 
 LONGEST = 2
 """Leaves of the middle size (2M) that the longest range is as long as; ours."""
@@ -33,7 +34,7 @@ def injected(
         demand: of the recording, copies included.
         rate: changes per second, on average.
         mapped: (P,) pages in the direct map.
-        cpus: of the machine.
+        cpus: how many the machine has.
         geometry: of the machine.
         seed: of times, CPUs and ranges.
 
@@ -55,15 +56,18 @@ def injected(
     pages = np.minimum(2 ** random.uniform(0, np.log2(longest + 1), many), longest).astype(np.int64)
     first = random.choice(np.flatnonzero(mapped), many)
     cpu = random.integers(0, cpus, many)
-    lengths, which = np.unique(pages, return_inverse=True)
+    lengths, length = np.unique(pages, return_inverse=True)
+    kind = len(demand.changes) + length
     added = (
         f"Injected: {{}} permission changes by others that were not recorded ({rate:g} per second on average, of 1 to "
         f"{longest:,} pages; times and places drawn by seed)."
     )
     return replace(
         demand,
-        program=with_changes(demand.program, ts, cpu, demand.tasks + cpu, first, len(demand.changes) + which),
+        program=with_events(
+            demand.program, ts, op=OUTSIDE_CHANGE, cpu=cpu, task=demand.tasks + cpu, pfn=first, context=kind
+        ),
         tasks=demand.tasks + cpus,
-        changes=(*demand.changes, *(Asked(Place.DRAWN, int(length), READ_ONLY, 0) for length in lengths)),
+        changes=(*demand.changes, *(Asked(Place.DRAWN, int(each), READ_ONLY, 0) for each in lengths)),
         changed=demand.changed | {added: many},
     )

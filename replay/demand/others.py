@@ -1,21 +1,20 @@
 """Permission changes of the direct map by others (modules, BPF, drivers): as recorded, as guessed, or injected.
 
-In a program they are events OUTSIDE_CHANGE: what is asked for is the row of `Demand.changes` at the event's `context`,
-the place is in its `pfn`. Secret memory is not among them: a replay makes its changes anew from its allocations.
+In a program they are events OUTSIDE_CHANGE: `context` is the place in `Demand.changes` of what is asked for, and `pfn`
+says where (`Asked.place`). Secret memory is not among them: a replay makes its changes from its own allocations.
 """
 
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from replay.demand.program import OUTSIDE_CHANGE, Program, with_events
-from replay.kernel.direct_map import CLEAN, EXECUTABLE, NOT_GLOBAL, NOT_PRESENT, READ_ONLY, UNCACHED
+from replay.kernel.leaves import CLEAN, EXECUTABLE, NOT_GLOBAL, NOT_PRESENT, READ_ONLY, UNCACHED
 
 SELF_INFLICTED = ("secretmem_fault", "secretmem_free_folio")
-"""Functions whose permission changes the replay makes anew from the allocation they belong to (mm/secretmem.c)."""
+"""Functions whose permission changes the replay makes itself, from the allocation they belong to (mm/secretmem.c)."""
 
 
 class Place(IntEnum):
@@ -30,7 +29,7 @@ class Place(IntEnum):
 
 
 class Asked(NamedTuple):
-    """What a change by others asks for: attributes of `replay.kernel.direct_map` to set and to clear."""
+    """What a change by others asks for: attributes of `replay.kernel.leaves` to set and to clear."""
 
     place: Place
     pages: int
@@ -105,24 +104,3 @@ def attributes(set_bits: int, clear_bits: int) -> tuple[int, int]:
     elif clear_bits & _CACHE:
         to_clear |= UNCACHED
     return to_set, to_clear
-
-
-def with_changes(
-    program: Program,
-    ts: NDArray[np.int64],
-    cpu: NDArray[np.integer[Any]],
-    task: NDArray[np.integer[Any]],
-    pfn: NDArray[np.int64],
-    asked: NDArray[np.integer[Any]],
-) -> Program:
-    """A program with changes by others among its events, each after those of the same time.
-
-    Args:
-        program: in order of time.
-        ts: (K,) times, ascending, ns.
-        cpu: (K,) CPUs.
-        task: (K,) tasks, as numbered in the program.
-        pfn: (K,) first pages; what that means is `Asked.place`'s to say.
-        asked: (K,) what is asked for, by place in `Demand.changes`.
-    """
-    return with_events(program, ts, op=OUTSIDE_CHANGE, cpu=cpu, task=task, pfn=pfn, context=asked)

@@ -32,7 +32,7 @@ def with_events(program: Program, ts: NDArray[np.int64], **columns: Any) -> Prog
     Args:
         program: in order of time.
         ts: (K,) times, ascending, ns.
-        columns: of the new events, each (K,) or the same for all; 0 where not said.
+        columns: of the new events, each (K,) or the same for all; 0 where not given.
     """
     at = np.searchsorted(np.maximum.accumulate(program.ts), ts, side="right")
     new = columns | {"ts": ts}

@@ -26,7 +26,7 @@ def with_shadow_stacks(demand: Demand, page_size: int) -> Demand:
     """The demand with a shadow stack, allocated and freed right after each kernel stack.
 
     Of the pages of kernel stacks in the order of their frees every n-th counts for a stack, n being the pages of one.
-    A stack that was there before the first event gets none: nobody knows how many such stacks lived on.
+    A stack that was there before the first event gets none: how many such stacks lived on is unknown.
     """
     program = demand.program
     born, gone, older = _lives(program)
@@ -75,9 +75,7 @@ def _with(
 ) -> Program:
     """The program with shadow stacks allocated after the events `born`, by `names`, `freed` after those of `gone`."""
     at = np.concatenate([born, gone])
-    added = Program(
-        **{name: column[at] for name, column in program._asdict().items()},
-    )._replace(
+    added = Program._make(column[at] for column in program)._replace(
         op=np.repeat([ALLOC, FREE_EVENT], [len(born), len(gone)]).astype(np.uint8),
         pfn=np.concatenate([names, freed]),
         order=np.zeros(len(at), np.int8),

@@ -144,11 +144,9 @@ def requeue_free_block(a, pfn):
 
 @compiled
 def build_free_lists(a, free):
-    """Fill empty lists from a map of free pages, as at boot: largest aligned blocks, ascending addresses.
+    """Fill empty lists from a map of free pages (P,), as at boot: largest aligned blocks, ascending addresses.
 
-    Args:
-        a: PageAllocator with block types set and no free block.
-        free: (P,) bool, True where the page is free.
+    The types of the pageblocks have to be set.
     """
     for zone in range(len(a.zones)):
         pfn, last = a.zones[zone, mm.FIRST_PFN], a.zones[zone, mm.LAST_PFN]

@@ -1,8 +1,8 @@
 """Simple reclaim and compaction: movable pages are dropped (mm/vmscan.c) or moved away (mm/compaction.c, 6.12).
 
-Only pages in use by MOVABLE requests are touched. `page_of` says which simulated page stands for a recorded one,
-`name_of` the reverse; a name counts only if both agree. For a page without a name that was moved from page n,
-`name_of` holds -2 - n.
+Only pages in use by MOVABLE requests are touched. `page_of` (names,) has the simulated page of each recorded one, -1 for
+none; `name_of` (P,) is the reverse, and a name counts only if both agree. For a page without a name that was moved from
+page n, `name_of` holds -2 - n. `hands` and `scanners` (Z,) say where the next call starts in a zone.
 """
 
 from typing import NamedTuple
@@ -64,15 +64,8 @@ def shrink_zone(a, page_of, name_of, hands, cpu, zone, wanted, share):
     The kernel takes the oldest pages of its LRU lists (shrink_lruvec()); a trace does not show which those are. A round
     that finds too few is not repeated until a movable page has come into use.
 
-    Args:
-        a: PageAllocator.
-        page_of: (names,) the simulated page of each recorded one; -1 for those that are freed.
-        name_of: (P,) the reverse.
-        hands: (Z,) where the next call starts.
-        cpu: the pages go to its per-CPU lists.
-        zone: index of the zone.
-        wanted: pages.
-        share: of all pages, how many can be freed at all, in SHARE_PARTS; spread evenly over their names.
+    The pages go to the per-CPU lists of `cpu`. `share`, in SHARE_PARTS, is how many of all pages can be freed at all,
+    spread evenly over their names.
 
     Returns:
         Pages freed.
@@ -105,12 +98,11 @@ def balance_node(a, page_of, name_of, hands, cpu, node, share):
     Returns:
         Pages freed.
     """
+    nothing, normal = np.int64(0), np.int64(mm.ZONE_NORMAL)
     for zone in range(len(a.zones)):
         high = a.wmark[zone, mm.WMARK_HIGH] + a.zone_state[zone, mm.BOOST]
-        if a.zones[zone, mm.NODE] == node and above_mark(
-            a, zone, np.int64(0), high, np.int64(mm.ZONE_NORMAL), np.int64(0)
-        ):
-            return np.int64(0)
+        if a.zones[zone, mm.NODE] == node and above_mark(a, zone, nothing, high, normal, nothing):
+            return nothing
     freed = np.int64(0)
     for zone in range(len(a.zones)):
         high = a.wmark[zone, mm.WMARK_HIGH] + a.zone_state[zone, mm.BOOST]
@@ -186,16 +178,7 @@ def compact_zone(a, page_of, name_of, scanners, zone, order, migratetype, zone_c
     A block with anything else in it is skipped, as isolate_migratepages_block() gives up on it at the first page that
     it cannot isolate.
 
-    Args:
-        a: PageAllocator.
-        page_of: (names,) updated as pages move.
-        name_of: (P,) the reverse.
-        scanners: (Z,) where the next attempt starts.
-        zone: index of the zone.
-        order: log2 of the pages wanted, at least 1.
-        migratetype: of the request.
-        zone_class: of the request, for the lowmem reserve.
-        limits: Limits.
+    `order` is at least 1; `zone_class` is the request's, for the lowmem reserve.
 
     Returns:
         Pages moved; 0 if no block could be emptied, -1 if the zone has too little free memory (COMPACT_SKIPPED).
@@ -234,13 +217,8 @@ def isolate_freepages_block(a, first, found):
     mm/page_alloc.c; it also turns a pageblock MOVABLE if it takes half of it or more, which is not modelled).
     Pageblocks that serve no fallback are left alone.
 
-    Args:
-        a: PageAllocator.
-        first: first page of the pageblock.
-        found: (pages of a pageblock, 2) filled with the first page and order of each block, ascending.
-
     Returns:
-        Number of blocks.
+        Number of blocks; `found` (pages of a pageblock, 2) has the first page and order of each, ascending.
     """
     migratetype = block_type_of(a, first)
     count = np.int64(0)

@@ -33,7 +33,7 @@ def apply(d, first, pages, set_bits, clear_bits, now, cause):
         cause: code for the log.
 
     Returns:
-        Leaves whose attributes changed; 0 means that nothing has to be flushed.
+        Leaves whose attributes changed; 0 means that nothing was written and nothing has to be flushed.
     """
     if d.arm64:
         return arm64.apply(d, first, pages, set_bits, clear_bits, now, cause)

@@ -28,9 +28,8 @@ from replay.kernel.lists import list_add_tail, list_del, list_first
 from replay.kernel.mmzone import block_type_of, free_list
 from replay.kernel.watermark import ALLOC_CMA, ALLOC_NOFRAGMENT, boost_watermark
 
-FALLBACKS = np.array(
-    [[RECLAIMABLE, MOVABLE], [RECLAIMABLE, UNMOVABLE], [UNMOVABLE, MOVABLE]], dtype=np.int64
-)  # mm/page_alloc.c:fallbacks
+FALLBACKS = np.array([[RECLAIMABLE, MOVABLE], [RECLAIMABLE, UNMOVABLE], [UNMOVABLE, MOVABLE]], np.int64)
+"""Types that requests of each type fall back to (mm/page_alloc.c:fallbacks)."""
 
 NORMAL, FROM_CMA, CLAIM, STEAL = range(4)
 """enum rmqueue_mode: where the search starts; kept during a bulk refill."""
@@ -165,13 +164,8 @@ def _move_block(a, zone, pfn, current, order, migratetype, whole_block):
 def rmqueue_any(a, zone, order, migratetype, flags, mode):
     """__rmqueue(): smallest fit of our type, else CMA for movable pages, else pageblocks of other types.
 
-    Args:
-        a: PageAllocator.
-        zone: index of the zone.
-        order: log2 of the pages wanted.
-        migratetype: UNMOVABLE, MOVABLE or RECLAIMABLE.
-        flags: ALLOC_CMA, ALLOC_NOFRAGMENT, ALLOC_KSWAPD.
-        mode: where to start: NORMAL, or what the last call of a bulk refill returned.
+    Of `flags`, ALLOC_CMA, ALLOC_NOFRAGMENT and ALLOC_KSWAPD count. `mode` says where to start: NORMAL, or what the last
+    call of a bulk refill returned.
 
     Returns:
         First page frame number or -1, and the mode for the next call.
@@ -244,8 +238,7 @@ def unreserve_highatomic(a, migratetype, force):
             if pfn < 0:
                 continue
             state[mm.RESERVED_HIGHATOMIC] -= min(max(size, 1 << order), state[mm.RESERVED_HIGHATOMIC])
-            first, last = pfn, pfn + (1 << order)
-            for piece in range(first, last, size):
+            for piece in range(pfn, pfn + (1 << order), size):
                 move_freepages_block(a, zone, piece, HIGHATOMIC, migratetype)
                 a.block_type[piece >> a.pageblock_order] = migratetype
             return True

@@ -91,12 +91,7 @@ def _nofragment(a, cpu, context):
 def alloc_pages(a, cpu, order, migratetype, context):
     """__alloc_pages() up to the point where it would reclaim: low watermark, kswapd, min watermark, reserves.
 
-    Args:
-        a: PageAllocator.
-        cpu: the requesting CPU; its node's zones come first.
-        order: log2 of the pages wanted.
-        migratetype: UNMOVABLE, MOVABLE or RECLAIMABLE.
-        context: see replay.kernel.gfp.
+    The zones of the CPU's node come first; for `context` see replay.kernel.gfp.
 
     Returns:
         First page frame number, -1 when the request would have to reclaim or fail.
@@ -108,9 +103,8 @@ def alloc_pages(a, cpu, order, migratetype, context):
     if context & MEMALLOC and not context & NOMEMALLOC:
         slow = slow & (watermark.ALLOC_KSWAPD | watermark.ALLOC_CMA) | watermark.ALLOC_NO_WATERMARKS
     for wmark in range(mm.WMARK_LOW, mm.WMARK_MIN - 1, -1):
-        pfn = _get_page_from_freelist(
-            a, cpu, order, migratetype, context, wmark, fast if wmark == mm.WMARK_LOW else slow
-        )
+        flags = fast if wmark == mm.WMARK_LOW else slow
+        pfn = _get_page_from_freelist(a, cpu, order, migratetype, context, wmark, flags)
         if pfn >= 0:
             return pfn
         if wmark == mm.WMARK_LOW and context & WAKES_KSWAPD:

@@ -232,10 +232,7 @@ def decay_pcp_high(a):
 def fill_pcp(a, cpu, pages):
     """Put single pages that are neither free nor in use on a CPU's lists, for the start of a replay.
 
-    Args:
-        a: PageAllocator with pageblock types set.
-        cpu: owner of the lists.
-        pages: (n,) page frame numbers; the first of each type is allocated first.
+    Of `pages` (n,), the first of each type is allocated first. The types of the pageblocks have to be set.
     """
     for pfn in pages:
         zone = zone_of(a, pfn)

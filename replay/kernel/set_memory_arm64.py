@@ -36,7 +36,7 @@ def _tables_at(d, pfn):
 def tables_needed(d, first, pages):
     """How many page tables it takes to change attributes of [first, first + pages): at most 2 per end.
 
-    Like the kernel, it splits at both ends of the range even if the change has no effect.
+    Like the kernel, this splits at both ends of the range even if the change has no effect.
     """
     low, high = _boundaries(first, pages)
     low_pmd, low_pte = _tables_at(d, low)
@@ -85,17 +85,7 @@ def _split_at(d, pfn, now, cause):
 def apply(d, first, pages, set_bits, clear_bits, now, cause):
     """update_range_prot(): make leaves begin and end with [first, first + pages), then rewrite every leaf in it.
 
-    Args:
-        d: DirectMap.
-        first: first page frame number.
-        pages: number of pages.
-        set_bits: attributes to set.
-        clear_bits: attributes to clear.
-        now: time for the log, ns.
-        cause: code for the log.
-
-    Returns:
-        Leaves whose attributes changed.
+    Arguments and result are those of `replay.kernel.direct_map.apply`.
     """
     shift = d.table_shift
     low, high = _boundaries(first, pages)

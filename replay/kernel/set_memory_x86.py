@@ -68,19 +68,8 @@ def tables_needed(d, first, pages, set_bits, clear_bits):
 def apply(d, first, pages, set_bits, clear_bits, now, cause):
     """change_page_attr_set_clr(): set and clear attributes of [first, first + pages), and split leaves as needed.
 
-    Setting KERNEL_4K is set_memory_4k(), the only caller that splits every large leaf (force_split).
-
-    Args:
-        d: DirectMap.
-        first: first page frame number.
-        pages: number of pages.
-        set_bits: attributes to set.
-        clear_bits: attributes to clear.
-        now: time for the log, ns.
-        cause: code for the log.
-
-    Returns:
-        Leaves whose attributes changed; 0 means that nothing was written and nothing has to be flushed.
+    Setting KERNEL_4K is set_memory_4k(), the only caller that splits every large leaf (force_split). Arguments and
+    result are those of `replay.kernel.direct_map.apply`.
     """
     shift = d.table_shift
     last = first + pages - 1

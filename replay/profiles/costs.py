@@ -4,16 +4,16 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from ptpool.errors import UsageError
 from ptpool.provenance import identity
 from ptpool.vocabulary import BUILT_IN
+from replay import profiles
 
 OTHER_ARCH = "x86_64"
-"""Whose constants an architecture gets that has none of its own."""
+"""Constants of this one are used for an architecture that has none of its own."""
 
 PROVENANCE = "provenance"
 """Table of a profile that says where and how it was made; it changes nothing."""
@@ -82,7 +82,7 @@ class CostProfile:
 @cache
 def built_in() -> CostProfile:
     """The profile that comes with ptpool."""
-    tables = tomllib.loads(files("replay").joinpath("profiles", "costs.toml").read_text(encoding="utf-8"))
+    tables = profiles.read("costs")
     constants = {arch: {name: Constant(**table[name]) for name in CONSTANTS} for arch, table in tables.items()}
     return CostProfile(BUILT_IN, constants, {arch: table["ipis"] for arch, table in tables.items()})
 

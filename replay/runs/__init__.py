@@ -1,1 +1,1 @@
-"""Runs by the dozen: which are wanted, which are missing, the processes that make them, the way into the warehouse."""
+"""Many runs: which are wanted, which are missing, the processes that make them, the way into the warehouse."""

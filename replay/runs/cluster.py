@@ -22,7 +22,7 @@ _PATIENCE_S = 10
 
 
 class _ClusterWorkers(Workers):
-    """Workers that come and go as they like; Dask gives the units of a lost one to others."""
+    """Workers that may come and go at any time; Dask gives the units of a lost one to others."""
 
     def __init__(self, client: Any, folder: Path, name: str) -> None:
         super().__init__(client.get_executor, folder, sum(client.nthreads().values()))
@@ -30,18 +30,18 @@ class _ClusterWorkers(Workers):
 
     def share(self, value: S) -> Shared[S]:
         shared = super().share(value)
-        path = str(shared.path)
-        blind = [worker for worker, sees in self._everywhere(os.path.exists, path).items() if sees is False]
-        if blind:
-            self._everywhere(_receive, path, Path(path).read_bytes(), workers=blind)
+        assert shared.path is not None
+        blind = [worker for worker, sees in self._everywhere(os.path.exists, shared.path).items() if sees is False]
+        if blind:  # several workers of another host may write it at the same time
+            self._everywhere(write_whole, shared.path, shared.path.read_bytes(), workers=blind)
         return shared
 
     def forget(self, shared: Shared[S]) -> None:
-        _remove(str(shared.path))
-        self._everywhere(_remove, str(shared.path))
+        super().forget(shared)
+        self._everywhere(Path.unlink, shared.path, True)
 
     def _everywhere(self, function: Callable[..., Any], *args: Any, workers: list[str] | None = None) -> dict[str, Any]:
-        """What a function returns, or raises, on each worker: one that is lost meanwhile is no error."""
+        """What a function returns, or raises, on each worker; a worker that is lost meanwhile is left out."""
         try:
             results: dict[str, Any] = self._client.run(function, *args, workers=workers, on_error="return")
         except (OSError, ValueError) as error:  # ValueError: of a client that has closed
@@ -96,14 +96,14 @@ def _cluster_workers(address: str) -> Iterator[Workers]:
     """The workers of the cluster whose scheduler listens at this address.
 
     Raises:
-        UsageError: Dask is not installed here, no scheduler answers, or its workers are none, or have another ptpool.
+        UsageError: Dask is not installed, no scheduler answers, or it has no workers or some with another ptpool.
     """
     name = f"--executor dask:{address}"
     try:
         from distributed import Client
     except ImportError as error:
         raise UsageError(f"{name}: Dask is not installed", "pip install 'ptpool[cluster]'") from error
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # ptpool reports what matters
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is reported here
     try:
         client = Client(address, timeout=_PATIENCE_S, set_as_default=False)
     except (OSError, ValueError, ImportError) as error:
@@ -115,7 +115,7 @@ def _cluster_workers(address: str) -> Iterator[Workers]:
         except ImportError as error:
             raise UsageError(f"{name}: its workers have no ptpool ({error})", "install this ptpool there") from error
         if not versions:
-            raise UsageError(f"{name}: a scheduler without workers", f"start some: dask worker {address}")
+            raise UsageError(f"{name}: the scheduler has no workers", f"start some: dask worker {address}")
         for worker, version in versions.items():
             if version != code_version():
                 raise UsageError(f"{name}: {worker} has ptpool {version}, not {code_version()}", "install the same one")
@@ -124,12 +124,3 @@ def _cluster_workers(address: str) -> Iterator[Workers]:
             yield workers
         finally:
             workers.close()
-
-
-def _receive(path: str, content: bytes) -> None:
-    """Write a file of another host; several workers of this one may do so at the same time."""
-    write_whole(Path(path), content)
-
-
-def _remove(path: str) -> None:
-    Path(path).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Which runs are wanted, which of them are there already, and the making of the rest."""
+"""Replays those of the wanted runs that the warehouse does not have yet."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import duckdb
 
 from replay.machine.reclaim import NONE
-from replay.runs.one_run import Timed, compile_ahead, replay_whole
+from replay.runs.one_run import Timed, compile_ahead, replay_timed
 from replay.runs.run import Run, by_scene
 from replay.runs.scene import Scenes
 from replay.runs.store import kept_runs, write_costs, write_run, write_strategies
@@ -26,7 +26,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Failed:
-    """A run that its strategy (or we) broke off, and where."""
+    """A run that raised an exception, and where."""
 
     run: Run
     reason: str
@@ -41,10 +41,10 @@ def replay_all(
         connection: a warehouse open for writing.
         wanted: the runs.
         jobs: processes.
-        on_done: told how many are settled, after each.
+        on_done: called after each run, with the number of runs that are done or have failed.
 
     Returns:
-        Those that are there, in the order wanted, and those that failed; a failure leaves the others alone.
+        Finished runs, in the order wanted, and failed ones; a failure does not affect other runs.
     """
     runs = {run.run_id: run for run in wanted}
     done: dict[str, Done] = {}
@@ -72,6 +72,6 @@ def replay_all(
             if workers.alone or reclaim:
                 compile_ahead(reclaim=reclaim)
             for group in by_scene(missing):
-                for run, timed in workers.run(replay_whole, workers.share(scenes.of(group)), group):
+                for run, timed in workers.run(replay_timed, workers.share(scenes.of(group)), group):
                     settle(run.run_id, timed)
     return [done[run_id] for run_id in runs if run_id in done], failed

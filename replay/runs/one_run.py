@@ -1,4 +1,4 @@
-"""One run: the machine set up, warmed up and replayed, in whatever process it is."""
+"""One run: sets the machine up, warms it up and replays, in any process."""
 
 import time
 from contextlib import suppress
@@ -14,9 +14,9 @@ from replay.demand.demand import Demand
 from replay.demand.program import ALLOC, FREE_EVENT, Program
 from replay.kernel.buddy import build_free_lists
 from replay.kernel.compaction import isolate_freepages_block
-from replay.kernel.direct_map import PMD, PTE
 from replay.kernel.geometry import X86_64
 from replay.kernel.gfp import GFP_KERNEL
+from replay.kernel.leaves import PMD, PTE
 from replay.kernel.mmzone import ZONE_NORMAL, page_allocator
 from replay.machine.machine import Machine
 from replay.machine.reclaim import NONE
@@ -29,7 +29,7 @@ from replay.start.recorded_machine import InitialState
 
 
 class Timed(NamedTuple):
-    """A result, and when and how long it was worked on."""
+    """A result, when its run began, and how long it took."""
 
     result: RunResult
     started_at: datetime
@@ -45,7 +45,7 @@ def replay_one(
     *,
     metrics_only: bool = False,
 ) -> RunResult:
-    """Replay one capture through one strategy. Nothing is shared with other runs but what is only read."""
+    """Replay one capture through one strategy. What is shared with other runs is only read."""
     state, run = State(machine, demand, strategy, reclaim, costs), None
     try:
         run = Machine(state)
@@ -58,17 +58,8 @@ def replay_one(
     return result
 
 
-def replay_whole(scene: Scene, run: Run) -> Timed:
-    """A unit of work: one run with all its tables."""
-    return _timed(scene, run, metrics_only=False)
-
-
-def replay_metrics(scene: Scene, run: Run) -> Timed:
-    """A unit of work: one run of which metrics and orders are kept."""
-    return _timed(scene, run, metrics_only=True)
-
-
-def _timed(scene: Scene, run: Run, *, metrics_only: bool) -> Timed:
+def replay_timed(scene: Scene, run: Run, *, metrics_only: bool = False) -> Timed:
+    """A unit of work: one run, with all its tables or only with metrics and orders."""
     demand, machine = scene
     started_at, clock = datetime.now(UTC).replace(tzinfo=None), time.perf_counter()
     costs = run.costs.of(machine.arch)
@@ -77,7 +68,7 @@ def _timed(scene: Scene, run: Run, *, metrics_only: bool) -> Timed:
 
 
 def compile_ahead(*, reclaim: bool = False) -> None:
-    """Compile the loop (and reclaim), or load it from the cache, so that no run's time holds the compiler's."""
+    """Compile the loop (and reclaim), or load it from the cache, before any run is timed."""
     zones = np.array([[0, 1023, ZONE_NORMAL, 0]], np.int64)
     allocator = page_allocator(1024, zones, X86_64)
     free = np.ones(1024, np.bool_)

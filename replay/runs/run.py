@@ -65,7 +65,7 @@ def checked(settings: RunSettings) -> tuple[RunSettings, CostProfile]:
 
 
 def by_scene(runs: Iterable[Run]) -> list[list[Run]]:
-    """Runs in groups that share their scene; groups of one recording stand together."""
+    """Runs in groups that share their scene; groups of one recording follow each other."""
     groups: dict[tuple[Any, ...], list[Run]] = {}
     recordings: dict[str, int] = {}
     for run in runs:

@@ -1,8 +1,7 @@
-"""Runs into the warehouse: each whole, in the place of an older version's."""
+"""Writes runs into the warehouse, each whole; it replaces the same run of an older version."""
 
 import json
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -14,22 +13,14 @@ from replay.runs.one_run import Timed
 from replay.runs.run import Run
 
 
-class Kept(NamedTuple):
-    """What the warehouse has of a run."""
-
-    events: int
-    wall_s: float
-    incidents: int
-
-
-def kept_runs(connection: duckdb.DuckDBPyConnection) -> dict[str, Kept]:
-    """Every run that is there with all its tables, by run_id."""
+def kept_runs(connection: duckdb.DuckDBPyConnection) -> dict[str, tuple[int, float, int]]:
+    """Events, wall time in s and number of incidents of every run that is there with all its tables, by run_id."""
     rows = connection.execute(
         """SELECT run_id, round(events_per_s * wall_s)::BIGINT, wall_s, count(kind)
            FROM run JOIN run_timing USING (run_id) LEFT JOIN incident USING (run_id)
            WHERE NOT metrics_only GROUP BY ALL"""
     ).fetchall()
-    return {run_id: Kept(events, wall_s, incidents) for run_id, events, wall_s, incidents in rows}
+    return {run_id: (events, wall_s, incidents) for run_id, events, wall_s, incidents in rows}
 
 
 def write_strategies(connection: duckdb.DuckDBPyConnection) -> None:

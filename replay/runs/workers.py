@@ -48,7 +48,7 @@ class Failure(NamedTuple):
 
 
 class Shared(NamedTuple, Generic[S]):
-    """A value of type `S` for many units: in a file, or where the only worker is this process as it is."""
+    """A value of type `S` for many units: in a file, or as it is if the only worker is this process."""
 
     path: Path | None
     value: S | None = None
@@ -86,8 +86,8 @@ class Workers:
             _write(value, path)
         except OSError as error:
             raise UsageError(
-                f"{self._folder.parent}: what the workers share cannot be written there ({error.strerror})",
-                "make room, or name another folder with the environment variable TMPDIR",
+                f"{self._folder.parent}: cannot write the file that the workers share ({error.strerror})",
+                "free some space, or set TMPDIR to another folder",
             ) from error
         return Shared(path)
 
@@ -107,17 +107,17 @@ class Workers:
             units: small values that can be pickled.
 
         Yields:
-            Unit and result. A unit that raises gives its reason. When workers die (killed, or out of memory), new ones
-            take over; units fail only when nothing at all ends any more.
+            Unit and result, or the reason why the unit failed. When workers die (killed, or out of memory), new ones
+            take over; units fail for it only when no unit ends any more.
         """
         yield from self.run_groups(function, [(shared, units)])
 
     def run_groups(
         self, function: Callable[[S, U], R], groups: Iterable[tuple[Shared[S], Iterable[U]]]
     ) -> Iterator[tuple[U, R | Failure]]:
-        """The same for units of several shared values; the next is asked for while workers still have work.
+        """The same for units of several shared values; the next value is taken while workers still have work.
 
-        Where the only worker is this process, it is asked for when the last is done with: there is one at a time.
+        If the only worker is this process, it is taken when the last is finished: one is in memory at a time.
         """
         source = iter(groups)
         ended: SimpleQueue[Future[R | Failure]] = SimpleQueue()
@@ -140,7 +140,7 @@ class Workers:
                 submit(group[0], unit)
             return True
 
-        in_vain, ahead = 0, 0 if self.alone else self.at_a_time
+        deaths, ahead = 0, 0 if self.alone else self.at_a_time  # deaths of workers since a unit last ended
         try:
             while True:
                 while len(pending) <= ahead and submit_next():
@@ -149,11 +149,11 @@ class Workers:
                     return
                 future = self._next(ended)
                 if not isinstance(_error(future), BrokenExecutor):
-                    in_vain = 0
+                    deaths = 0
                     yield pending.pop(future)[1], _result(future)
                     continue
                 self.close()
-                self._executor, ended, in_vain = self._start(), SimpleQueue(), in_vain + 1
+                self._executor, ended, deaths = self._start(), SimpleQueue(), deaths + 1
                 lost = []
                 for future, (shared, unit) in pending.items():
                     if isinstance(_error(future), BrokenExecutor | CancelledError):
@@ -161,7 +161,7 @@ class Workers:
                     else:
                         yield unit, _result(future)
                 pending.clear()
-                if in_vain > _RESTARTS:
+                if deaths > _RESTARTS:
                     yield from ((unit, Failure("its worker died: killed, or out of memory?")) for _, unit in lost)
                     return
                 for shared, unit in lost[self.at_a_time :] + lost[: self.at_a_time]:  # what ran then may be the cause
@@ -206,7 +206,7 @@ def _processes(jobs: int, folder: str) -> ProcessPoolExecutor:
 
 
 def _begin(folder: str) -> None:
-    """A worker leaves interrupts from the keyboard to its parent; when that is killed it tidies up and ends, too."""
+    """A worker leaves interrupts from the keyboard to its parent; if that is killed, the worker tidies up and ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _keep_memory()
     parent = multiprocessing.parent_process()
@@ -269,7 +269,7 @@ def _write(value: Any, path: Path) -> None:
 
 @lru_cache(maxsize=2)
 def _read(path: Path) -> Any:
-    """The value in a file, its arrays mapped: memory that nobody has written to is shared by all who read the file."""
+    """The value in a file, its arrays mapped: processes that read the file share memory that none has written to."""
     with path.open("rb") as stream:
         (length,) = struct.unpack("<q", stream.read(8))
         data, sizes = pickle.loads(stream.read(length))

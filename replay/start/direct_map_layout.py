@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptpool.vocabulary import UNMOVABLE
-from replay.kernel.direct_map import PMD, PTE, PUD
 from replay.kernel.geometry import ARM64_16K, ARM64_64K, Geometry
+from replay.kernel.leaves import PMD, PTE, PUD
 from replay.kernel.mmzone import USED, PageAllocator
+from replay.start.zones import snapshot_values
 
 UNVALIDATED = (
     "Unvalidated: how a linear map of blocks of 16K and 64K pages is split follows the source of Linux 6.18 "
@@ -42,7 +43,7 @@ def lay_out(
         capture_id: the capture.
         moment: whose snapshots describe the start: before or after.
         present: (P,) pages that exist.
-        allocator: the page allocator at the start, whose unmovable pages tell where splits are likely.
+        allocator: the page allocator at the start, whose unmovable pages show where splits are likely.
         geometry: of the machine.
         assumptions: what has to be assumed is added here.
     """
@@ -138,10 +139,8 @@ def _arm64(
 
 def _splits_in_use(connection: duckdb.DuckDBPyConnection, capture_id: str) -> bool:
     """cpu_supports_bbml2_noabort() of every CPU, and a kernel that asks (arch/arm64/kernel/cpufeature.c, 6.18)."""
-    (release,) = connection.execute("SELECT kernel_release FROM capture WHERE capture_id = ?", [capture_id]).fetchall()[
-        0
-    ]
-    numbers = re.match(r"(\d+)\.(\d+)", release or "")
+    rows = connection.execute("SELECT kernel_release FROM capture WHERE capture_id = ?", [capture_id]).fetchall()
+    numbers = re.match(r"(\d+)\.(\d+)", rows[0][0] or "")
     midrs = connection.execute(
         "SELECT value FROM snapshot_value WHERE capture_id = ? AND source = 'cpuinfo' AND name LIKE '%, midr'",
         [capture_id],
@@ -152,7 +151,7 @@ def _splits_in_use(connection: duckdb.DuckDBPyConnection, capture_id: str) -> bo
 
 def _has_bbml2(midr: int) -> bool:
     """Whether the kernel's list of CPUs with BBML2 and without conflict aborts has this one (profiles/bbml2.csv)."""
-    text = files("replay").joinpath("profiles", "bbml2.csv").read_text(encoding="utf-8")
+    text = files("replay.profiles").joinpath("bbml2.csv").read_text(encoding="utf-8")
     revision = (midr >> 20 & 0xF) << 4 | midr & 0xF
     return any(
         midr >> 24 == int(row["implementer"], 0)
@@ -176,13 +175,8 @@ def _x86(
     level = np.where(_whole(mapped, pmd), PMD, PTE).astype(np.uint8)
     pieces = len(level)
     level[0] = PTE  # the ISA hole
-    meminfo = dict(
-        connection.execute(
-            """SELECT name, value FROM snapshot_value
-               WHERE capture_id = ? AND moment = ? AND source = 'meminfo' AND name LIKE 'DirectMap%'""",
-            [capture_id, moment],
-        ).fetchall()
-    )
+    counters = ("DirectMap4k", "DirectMap2M", "DirectMap4M", "DirectMap1G")
+    meminfo = snapshot_values(connection, capture_id, moment, "meminfo", counters)
     kilobytes = 1 << geometry.page_shift - 10
     gigas = [g for g in range(pieces // pmd) if (level[g * pmd : (g + 1) * pmd] == PMD).all()]
     if meminfo:
@@ -199,7 +193,7 @@ def _x86(
         )
     else:
         assumptions.append(
-            "No DirectMap counters beside the trace: every aligned 1G and 2M of memory is taken as one leaf."
+            "The capture has no DirectMap counters: every aligned 1G and 2M of memory is taken as one leaf."
         )
     for g in gigas:
         level[g * pmd : (g + 1) * pmd] = PUD

@@ -1,6 +1,6 @@
 """Where free blocks lie when only their number is known: addresses drawn by seed, counts kept.
 
-A free block never lies beside a free buddy (the two would have merged): of each pair at most one is drawn, and its
+A free block never lies next to a free buddy (the two would have merged): of each pair at most one is drawn, and its
 sibling never becomes free as a whole. So the blocks counted by order come out exactly wherever they fit at all.
 """
 
@@ -39,7 +39,7 @@ def draw_pageblocks(
         score: (P,) how likely a page is free.
         span: the zone.
         geometry: orders.
-        random: draws.
+        random: draws among equally likely places.
     """
     size, group = 1 << geometry.pageblock_order, 1 << geometry.max_order - geometry.pageblock_order
     first, last = span[0] >> geometry.pageblock_order, span[1] >> geometry.pageblock_order
@@ -81,15 +81,7 @@ def draw_free(
 ) -> int:
     """Mark as many free blocks of each type and order as were counted, the likeliest places first.
 
-    Args:
-        free: (P,) filled in for this zone.
-        block_type: (B,) types of the pageblocks.
-        free_blocks: (types, orders) free blocks counted.
-        present: (P,) pages that exist.
-        score: (P,) how likely a page is free.
-        span: the zone.
-        geometry: orders.
-        random: draws among equally likely places.
+    `free` (P,) is filled in for this zone, `block_type` (B,) is read; the others as for `draw_pageblocks`.
 
     Returns:
         Blocks that found no place.

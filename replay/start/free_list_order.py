@@ -1,4 +1,4 @@
-"""In which order free blocks lie on their lists at the start: /proc does not tell, the recording does in part.
+"""The order of free blocks on their lists at the start: /proc does not show it, the recording does in part.
 
 The kernel takes blocks from the head. So the blocks that the recording touches come first, in the order in which it
 first allocates a page of each; behind them the others, in an order drawn by seed.

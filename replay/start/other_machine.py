@@ -7,10 +7,7 @@ set_recommended_min_free_kbytes() in mm/khugepaged.c, 6.18).
 
 import math
 import re
-import tomllib
-from functools import cache
-from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,15 +15,16 @@ from numpy.typing import NDArray
 from ptpool.errors import UsageError
 from ptpool.files import physical_memory
 from ptpool.vocabulary import MOVABLE, UNMOVABLE
+from replay import profiles
 from replay.demand.demand import Demand
 from replay.kernel.buddy import build_free_lists
-from replay.kernel.direct_map import PMD, PTE, PUD
 from replay.kernel.geometry import X86_64, Geometry, geometry_of
+from replay.kernel.leaves import PMD, PTE, PUD
 from replay.kernel.mmzone import USED, page_allocator
 from replay.start.free_list_order import order_free_lists
 from replay.start.pagesets import nodes_of, set_up_zones
 from replay.start.recorded_machine import InitialState
-from replay.start.zones import Zone, Zones, zone_arrays
+from replay.start.zones import ZONE_CLASS, Zone, Zones, zone_arrays
 
 RECORDED = "recorded"
 _UNITS = {"M": 20, "G": 30, "T": 40}
@@ -55,12 +53,6 @@ class Profile(NamedTuple):
         return None if self.geometry is None else "aarch64" if self.geometry.arm64 else "x86_64"
 
 
-@cache
-def _profiles() -> dict[str, dict[str, Any]]:
-    text = files("replay").joinpath("profiles", "machines.toml").read_text(encoding="utf-8")
-    return tomllib.loads(text)
-
-
 def profile_of(name: str) -> Profile | None:
     """The profile of that name, or of a new machine of that size; None: the recorded machine.
 
@@ -69,12 +61,12 @@ def profile_of(name: str) -> Profile | None:
     """
     if name == RECORDED:
         return None
-    known = _profiles()
+    known = profiles.read("machines")
     fields = dict(known.get(name, {}))
     text = str(fields.pop("size", name))
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([MGT])", text)
     if match is None:
-        named = ", ".join(sorted(each for each in known if "size" in known[each]))
+        named = ", ".join(sorted(each for each, values in known.items() if "size" in values))
         raise UsageError(f"--machine {name}: no such machine", f"{RECORDED}, a size such as 8G, or one of: {named}")
     size = int(float(match[1]) * (1 << _UNITS[match[2]])) >> 22 << 22
     if size < _LEAST:
@@ -95,23 +87,17 @@ def bytes_needed(pages: int, jobs: int) -> int:
 
 
 def check_memory(profile: Profile, page_shift: int, jobs: int) -> None:
-    """Refuse a machine whose arrays would not fit into the memory of this one.
-
-    Args:
-        profile: the machine.
-        page_shift: of the recorded machine.
-        jobs: replays at a time.
+    """Refuse a machine whose arrays, for that many replays at a time, do not fit into the memory of this one.
 
     Raises:
-        UsageError: it would not.
+        UsageError: they do not; `page_shift` is the recorded machine's.
     """
     pages = pages_of(profile, page_shift)
-    needed = bytes_needed(pages, jobs)
-    there = physical_memory()
+    needed, there = bytes_needed(pages, jobs), physical_memory()
     if needed > there or pages >= 1 << 31:
         raise UsageError(
-            f"--machine {profile.name}: {needed / 2**30:.0f} GiB of memory are needed to simulate it, "
-            f"{jobs} replays at a time; there are {there / 2**30:.0f}",
+            f"--machine {profile.name}: {jobs} replays at a time need {needed / 2**30:.0f} GiB of memory, here are "
+            f"{there / 2**30:.0f}",
             "take a smaller machine, or fewer replays at a time (--jobs 1)",
         )
 
@@ -139,14 +125,9 @@ def other_machine(profile: Profile, recorded: InitialState, demand: Demand, seed
     if geometry != recorded.geometry:
         assumptions += _of_another_granule(arch, geometry, recorded)
     bounds, wmark, reserve = zone_arrays(zones, pages, assumptions)
-    allocator = page_allocator(
-        pages,
-        bounds,
-        geometry,
-        recorded.allocator.features,
-        len(recorded.allocator.node_of_cpu),
-        nodes_of(bounds, len(recorded.allocator.node_of_cpu), assumptions),
-    )
+    cpus = len(recorded.allocator.node_of_cpu)
+    nodes = nodes_of(bounds, cpus, assumptions)
+    allocator = page_allocator(pages, bounds, geometry, recorded.allocator.features, cpus, nodes)
     allocator.wmark[:], allocator.lowmem_reserve[:] = wmark, reserve
     allocator.kind[:] = _in_use(profile, allocator.block_type, pages, geometry, random)
     build_free_lists(allocator, allocator.kind == 0)
@@ -161,7 +142,7 @@ def other_machine(profile: Profile, recorded: InitialState, demand: Demand, seed
     state.page_tables_elsewhere = len(recorded.page_tables) + recorded.page_tables_elsewhere
     assumptions.append(
         f"{state.page_tables_elsewhere:,} pages of page tables alive at the start, as on the recorded machine, are "
-        "supplied anew before the first event and never freed."
+        "allocated again before the first event and never freed."
     )
     state.stands_for = stand_ins(recorded, demand, allocator.kind, random)
     return state
@@ -170,13 +151,9 @@ def other_machine(profile: Profile, recorded: InitialState, demand: Demand, seed
 def _zones(pages: int, arch: str, geometry: Geometry) -> Zones:
     """Zones of a machine with one node, with their watermarks."""
     four_gib = (4 << 30) >> geometry.page_shift
-    bounds = (
-        [("DMA", four_gib), ("Normal", pages)]
-        if arch == "aarch64"
-        else [("DMA", (16 << 20) >> geometry.page_shift), ("DMA32", four_gib), ("Normal", pages)]
-    )
+    dma = [("DMA", four_gib)] if arch == "aarch64" else [("DMA", four_gib >> 8), ("DMA32", four_gib)]  # 16 MiB
     edges, first = [], 0
-    for name, end in bounds:
+    for name, end in [*dma, ("Normal", pages)]:
         if first < min(end, pages):
             edges.append((name, first, min(end, pages) - 1))
             first = min(end, pages)
@@ -184,20 +161,16 @@ def _zones(pages: int, arch: str, geometry: Geometry) -> Zones:
     least = min(max(math.isqrt(16 * kilobytes), 128), 262_144) >> geometry.page_shift - 10
     recommended = (len(edges) * 11) << geometry.pageblock_order
     least = max(least, min(recommended, pages // 20))
-    managed = [last - first + 1 for _, first, last in edges]
     rows = []
     for place, (name, first, last) in enumerate(edges):
-        low = least * managed[place] // pages
-        step = max(low // 4, managed[place] // 1000)
-        protection = [0] * len(edges)
-        for above in range(place + 1, len(edges)):
-            protection[above] = sum(managed[place + 1 : above + 1]) // 256
-        classes = ["DMA", "DMA32", "Normal", "Movable"]
-        by_class = [0] * 4
-        for above in range(len(edges)):
-            by_class[classes.index(edges[above][0])] = protection[above]
-        by_class[3] = max(by_class)
-        rows.append(Zone(0, name, first, last, low, low + step, low + 2 * step, managed[place], by_class))
+        managed = last - first + 1
+        low = least * managed // pages
+        step = max(low // 4, managed // 1000)
+        protection = [0] * 4
+        for above, _, end in edges[place + 1 :]:
+            protection[ZONE_CLASS[above]] = (end - last) // 256
+        protection[ZONE_CLASS["Movable"]] = max(protection)
+        rows.append(Zone(0, name, first, last, low, low + step, low + 2 * step, managed, protection))
     return Zones(rows)
 
 
@@ -229,9 +202,9 @@ def _of_another_granule(arch: str, geometry: Geometry, recorded: InitialState) -
     here, there = (f"{g.leaf_name(PTE)} pages" for g in (geometry, recorded.geometry))
     said = [
         f"Recorded with {there} ({recorded.arch}), replayed with {here} ({arch}): each request keeps its order, each "
-        "table is one page, as if the kernel had asked page for page. A kernel with larger pages asks for fewer "
-        "pages and tables: what depends on the map is meant, not how much memory this load takes. Orders that a "
-        f"strategy is told are of these pages: {geometry.pageblock_order} is a leaf of {geometry.leaf_name(PMD)}."
+        "table is one page, as if the kernel had asked for as many pages. A kernel with larger pages asks for fewer "
+        "pages and tables: such a run shows effects of the direct map, not how much memory this load takes. Orders in "
+        f"a strategy's parameters count these pages: {geometry.pageblock_order} is a leaf of {geometry.leaf_name(PMD)}."
     ]
     if geometry.page_shift != X86_64.page_shift:
         said.append(
@@ -248,7 +221,7 @@ def _largest_leaf(profile: Profile, recorded: InitialState) -> int:
 
 
 def _direct_map(largest: int, pages: int, geometry: Geometry) -> NDArray[np.uint8]:
-    """(M,) levels: the largest leaves wherever they fit; x86 boots with the first 2M in 4K pages, and 2M beside them.
+    """(M,) levels: the largest leaves that fit; x86 boots with the first 2M in 4K pages, the rest of that 1G in 2M.
 
     arm64 maps every memory block in the largest leaves (arch/arm64/mm/mmu.c:__map_memblock(), 6.18).
     """

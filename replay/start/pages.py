@@ -9,27 +9,16 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from ptpool.vocabulary import (
-    KPF_BUDDY,
-    KPF_COMPOUND_HEAD,
-    KPF_COMPOUND_TAIL,
-    KPF_LRU,
-    KPF_NOPAGE,
-    KPF_OFFLINE,
-    KPF_PGTABLE,
-    KPF_SLAB,
-    MOVABLE,
-    UNMOVABLE,
-)
+from ptpool import vocabulary
+from ptpool.vocabulary import MOVABLE, UNMOVABLE
 from replay.demand.demand import Demand
 from replay.kernel.geometry import Geometry
 from replay.start.drawn_placement import PAGEBLOCK_TYPES, draw_free, draw_pageblocks
 from replay.start.zones import Zones
 
-LRU, SLAB, BUDDY, NOPAGE, OFFLINE, PGTABLE = (
-    1 << bit for bit in (KPF_LRU, KPF_SLAB, KPF_BUDDY, KPF_NOPAGE, KPF_OFFLINE, KPF_PGTABLE)
-)
-COMPOUND = 1 << KPF_COMPOUND_HEAD | 1 << KPF_COMPOUND_TAIL
+LRU, SLAB, BUDDY = 1 << vocabulary.KPF_LRU, 1 << vocabulary.KPF_SLAB, 1 << vocabulary.KPF_BUDDY
+NOPAGE, OFFLINE, PGTABLE = 1 << vocabulary.KPF_NOPAGE, 1 << vocabulary.KPF_OFFLINE, 1 << vocabulary.KPF_PGTABLE
+COMPOUND = 1 << vocabulary.KPF_COMPOUND_HEAD | 1 << vocabulary.KPF_COMPOUND_TAIL
 """Masks of page flags, as table page_flags keeps them."""
 
 _COLD_HEADROOM, _COLD_PAGES = 4, 1 << 22
@@ -43,9 +32,9 @@ class Pages(NamedTuple):
     free: NDArray[np.bool_]
     movable: NDArray[np.bool_]
     plain: NDArray[np.bool_]
-    """(P,) pages that nothing says anything about: the kernel's own, or waiting on a per-CPU list."""
+    """(P,) pages without any flag: the kernel's own, or waiting on a per-CPU list."""
     tables: NDArray[np.int64] | None
-    """Page tables alive, ascending; None where nothing tells which pages they were."""
+    """Page tables alive, ascending; None where no snapshot shows which pages they were."""
     block_type: NDArray[np.uint8] | None
     """(B,) type of each pageblock; None where it has to be guessed from the pages."""
     moment: str
@@ -131,11 +120,9 @@ def _free_counts(
     total: dict[tuple[int, str], NDArray[np.int64]] = {}
     typed: dict[tuple[int, str], NDArray[np.int64]] = {}
     for node, zone, migratetype, order, blocks in rows:
-        shape = (len(PAGEBLOCK_TYPES), geometry.max_order + 1)
-        target = typed if migratetype else total
-        counts = target.setdefault((node, zone), np.zeros(shape, np.int64))
-        name = migratetype or "Movable"
-        if name in PAGEBLOCK_TYPES:
+        nothing = np.zeros((len(PAGEBLOCK_TYPES), geometry.max_order + 1), np.int64)
+        counts = (typed if migratetype else total).setdefault((node, zone), nothing)
+        if (name := migratetype or "Movable") in PAGEBLOCK_TYPES:
             counts[PAGEBLOCK_TYPES.index(name), order] += blocks
     movable = PAGEBLOCK_TYPES.index("Movable")
     for place, counts in total.items():
@@ -179,9 +166,9 @@ def _drawn(
         lru = min(zones.lru(connection, capture_id, "before", row), len(likely))
         movable[random.choice(likely, lru, replace=False, shuffle=False)] = True
     assumptions.append(
-        "No page flags beside the trace: as many free blocks of each order, zone and type as buddyinfo and "
-        "pagetypeinfo counted; their addresses are drawn by seed, pages that the recording allocates first among them "
-        "as far as they fit."
+        "The capture has no page flags: there are as many free blocks of each order, zone and type as buddyinfo and "
+        "pagetypeinfo counted; their addresses are drawn by seed, and include the pages that the recording allocates "
+        "first as far as these fit."
     )
     if unplaced:
         assumptions.append(f"{unplaced:,} of the free blocks counted found no place in their zone and are left out.")
@@ -189,7 +176,7 @@ def _drawn(
 
 
 def _ram(connection: duckdb.DuckDBPyConnection, capture_id: str, zones: Zones, pages: int) -> NDArray[np.bool_]:
-    """(pages,) pages that exist: System RAM inside the zones, or the zones whole where nothing tells."""
+    """(pages,) pages that exist: System RAM inside the zones, or all of the zones where iomem is not recorded."""
     present = np.zeros(pages, np.bool_)
     ram = connection.execute(
         "SELECT first_pfn, last_pfn FROM memory_range WHERE capture_id = ? AND name = 'System RAM'", [capture_id]
@@ -206,8 +193,8 @@ def _cold(capture: dict[str, Any], demand: Demand, assumptions: list[str]) -> Pa
         pages *= _COLD_HEADROOM
     seen = _seen(demand, pages)
     assumptions.append(
-        f"Neither page flags nor buddyinfo beside the trace: a machine of {pages:,} pages is assumed in which every "
-        "page is free but those whose first event is a free. Such a machine is hardly ever short of memory."
+        f"The capture has neither page flags nor buddyinfo: a machine of {pages:,} pages is assumed, all of them free "
+        "except those whose first event is a free. Such a machine is hardly ever short of memory."
     )
     nothing = np.zeros(pages, np.bool_)
     return Pages(np.ones(pages, np.bool_), seen != 0, nothing, nothing, None, None, "before")

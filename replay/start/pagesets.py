@@ -1,9 +1,6 @@
 """The page allocator of the recorded kernel: which rules it had, and its per-CPU lists before the first event."""
 
 import re
-import tomllib
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import duckdb
@@ -11,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptpool.vocabulary import HIGHATOMIC, UNMOVABLE
+from replay import profiles
 from replay.demand.demand import Demand
 from replay.demand.program import ALLOC
 from replay.kernel import mmzone as mm
@@ -21,18 +19,12 @@ from replay.start.zones import Zones
 _FALLBACK = {"claim": mm.CLAIM_STEAL, "suitable": mm.STEAL_SUITABLE, "move": mm.MOVE_BLOCK}
 
 
-@cache
-def _changes() -> list[dict[str, Any]]:
-    text = files("replay").joinpath("profiles", "kernels.toml").read_text(encoding="utf-8")
-    return list(tomllib.loads(text)["change"])
-
-
 def features_of(release: str | None, pagesets: "Pagesets", assumptions: list[str]) -> Features:
     """Features of a kernel.
 
     Args:
-        release: as `uname -r` says it, None when it was not recorded.
-        pagesets: its /proc/zoneinfo, which shows some features that a stable kernel may have of its own.
+        release: from `uname -r`; None if it was not recorded.
+        pagesets: from its /proc/zoneinfo, which shows features that a stable kernel may have backported.
         assumptions: what had to be assumed is added.
     """
     match = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", release or "")
@@ -41,13 +33,13 @@ def features_of(release: str | None, pagesets: "Pagesets", assumptions: list[str
         return Features()
     here = tuple(int(part or 0) for part in match.groups())
     values: dict[str, Any] = {}
-    for change in _changes():
+    for change in profiles.read("kernels")["change"]:
         if tuple(int(part) for part in change["from"].split(".")) <= here or not values:
             values |= {name: value for name, value in change.items() if name not in ("from", "source")}
     if any(name == "high_min" for recorded in pagesets.values() for _, name in recorded):
         values["pcp_auto"] = True
     assumptions.append(
-        f'Page allocator as in Linux {match[0]}, told by its release: fallback "{values["fallback"]}", per-CPU lists '
+        f'Page allocator as in Linux {match[0]}, chosen by its release: fallback "{values["fallback"]}", per-CPU lists '
         f"of orders 0 to {values['pcp_order']}{' and huge pages' if values['pcp_thp'] else ''}."
     )
     values["fallback"] = _FALLBACK[values["fallback"]]
@@ -55,7 +47,7 @@ def features_of(release: str | None, pagesets: "Pagesets", assumptions: list[str
 
 
 def nodes_of(zones: NDArray[np.int64], cpus: int, assumptions: list[str]) -> NDArray[np.int64]:
-    """(cpus,) node of each CPU: no file of a capture tells, so with several nodes they are dealt out evenly."""
+    """(cpus,) node of each CPU: no file of a capture says, so CPUs are dealt out evenly to the nodes."""
     nodes = int(zones[:, mm.NODE].max(initial=0)) + 1
     if nodes > 1:
         assumptions.append(f"{nodes} nodes: which CPUs belong to which is not recorded; they are dealt out in order.")

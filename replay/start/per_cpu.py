@@ -19,7 +19,7 @@ from replay.start.zones import Zones
 
 
 class MayWait(NamedTuple):
-    """Pages that may wait on a per-CPU list at the start, ascending, and what tells how likely that is."""
+    """Pages that may wait on a per-CPU list at the start, ascending, and how likely that is."""
 
     pages: NDArray[np.int64]
     moving: NDArray[np.int64]
@@ -27,13 +27,7 @@ class MayWait(NamedTuple):
 
 
 def may_wait(allocator: PageAllocator, plain: NDArray[np.bool_], demand: Demand) -> MayWait:
-    """Pages without flags, and without an event.
-
-    Args:
-        allocator: with its free lists built, and its per-CPU lists filled from the trace.
-        plain: (P,) pages that nothing says anything about.
-        demand: the trace.
-    """
+    """Of the pages without any flag, `plain` (P,), those that have no event and are on no list yet."""
     quiet = plain & (allocator.kind >= USED) & (allocator.kind != ON_PCP)
     both = min(len(quiet), demand.pages)
     quiet[:both] &= demand.first_seen[:both] < 0
@@ -52,13 +46,7 @@ def fill_up_per_cpu_lists(
 ) -> None:
     """Fill the per-CPU lists up to what zoneinfo counted, behind the pages that the recording allocates.
 
-    Args:
-        allocator: with its free lists built, and its per-CPU lists filled from the trace.
-        waiting: pages that may be on them.
-        zones: of the recorded machine.
-        pagesets: what zoneinfo says of the per-CPU lists.
-        random: draws the pages.
-        assumptions: what was done is added.
+    The pages are drawn from those that may be on such lists. What was done is added to `assumptions`.
     """
     cpus, drawn = len(allocator.node_of_cpu), 0
     for place, row in enumerate(zones.rows):
@@ -73,8 +61,8 @@ def fill_up_per_cpu_lists(
                 here = here[missing:]
     if drawn:
         assumptions.append(
-            f"{drawn:,} more pages were on per-CPU lists before the recording, says zoneinfo: which ones is not "
-            "recorded, they are taken from the emptiest pageblocks, drawn by seed."
+            f"{drawn:,} more pages were on per-CPU lists before the recording (zoneinfo): it is not recorded which, so "
+            "they are drawn by seed from the emptiest pageblocks."
         )
 
 

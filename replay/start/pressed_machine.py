@@ -1,12 +1,9 @@
-"""A machine of which little is usable: its memory filled anew before the first event, by seed.
+"""A machine with little usable memory: all of it is filled by seed before the first event.
 
-How much is left and how it is fragmented is given; what fills the rest is drawn: profiles/pressure.toml.
+How much is left and how fragmented that is are given; what fills the rest is drawn (profiles/pressure.toml).
 """
 
-import tomllib
 from dataclasses import replace
-from functools import cache
-from importlib.resources import files
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +12,7 @@ from numpy.typing import NDArray
 from ptpool.compiled import compiled
 from ptpool.errors import UsageError
 from ptpool.vocabulary import CMA, ISOLATE, MOVABLE, UNMOVABLE
+from replay import profiles
 from replay.demand.demand import Demand
 from replay.demand.program import ALLOC, MOVE, OUTSIDE_CHANGE
 from replay.kernel import mmzone as mm
@@ -44,16 +42,9 @@ class Fragmentation(NamedTuple):
     mixed: float
 
 
-@cache
-def _profile() -> tuple[float, dict[str, Fragmentation]]:
-    text = files("replay").joinpath("profiles", "pressure.toml").read_text(encoding="utf-8")
-    profile = tomllib.loads(text)
-    return profile["free"], {name: Fragmentation(name, **row) for name, row in profile["fragmentation"].items()}
-
-
 def fragmentations() -> dict[str, Fragmentation]:
     """Every fragmentation by its name, the mildest first."""
-    return _profile()[1]
+    return {name: Fragmentation(name, **row) for name, row in profiles.read("pressure")["fragmentation"].items()}
 
 
 def fragmentation_of(name: str, recorded: InitialState) -> Fragmentation:
@@ -70,14 +61,14 @@ def fragmentation_of(name: str, recorded: InitialState) -> Fragmentation:
 
 
 class Zone(NamedTuple):
-    """What of a zone is filled anew."""
+    """The part of a zone that is filled by seed."""
 
     blocks: NDArray[np.int64]
     """Pageblocks."""
     kept: int
-    """Pages that nobody but emergencies gets: the min watermark, and the lowmem reserve against GFP_KERNEL."""
+    """Pages kept for emergencies: the min watermark, and the lowmem reserve against GFP_KERNEL."""
     share: float
-    """Its part of all that is filled."""
+    """Its part of all memory that is filled."""
 
 
 def zones_to_fill(start: InitialState) -> list[Zone]:
@@ -95,7 +86,10 @@ def zones_to_fill(start: InitialState) -> list[Zone]:
         zones.append(mine if zone_class <= mm.ZONE_NORMAL else mine[:0])
     largest = max(len(blocks) for blocks in zones)
     if not largest:
-        raise UsageError("no memory that unmovable pages may use", "a capture with its snapshots, or --machine 2G")
+        raise UsageError(
+            "this machine has no memory that unmovable pages may use",
+            "use a capture with its snapshots, or a larger machine (--machine 2G)",
+        )
     chosen = [place for place, blocks in enumerate(zones) if len(blocks) * SMALL_ZONE >= largest]
     total = sum(len(zones[place]) for place in chosen)
     kept = a.wmark[:, mm.WMARK_MIN] + a.lowmem_reserve[:, mm.ZONE_NORMAL]
@@ -114,7 +108,7 @@ class Target(NamedTuple):
 
     def of_zone(self, zone: Zone, tables: int) -> tuple[int, int]:
         """Pages free, and pages in movable use, of a zone."""
-        free_share = _profile()[0]
+        free_share = profiles.read("pressure")["free"]
         usable, reclaimable = self.usable * zone.share, (1 - free_share) * self.usable * zone.share
         movable = reclaimable / (self.reclaimable or 1)
         free = (free_share * usable if self.reclaimable else usable) + zone.kept + tables * zone.share
@@ -132,7 +126,7 @@ class Target(NamedTuple):
 
 
 def pressed(start: InitialState, recorded: InitialState, demand: Demand, target: Target, seed: int) -> InitialState:
-    """The machine with all its memory filled anew.
+    """The machine with all its memory filled by seed.
 
     Args:
         start: its zones, watermarks, CPUs and direct map: the recorded machine, or one instead of it.

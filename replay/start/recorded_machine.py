@@ -1,7 +1,7 @@
 """The machine as it was before the first event: what was free, what the pages held, how the direct map was laid out.
 
-From the snapshots, best source first (`read_machine`), and what no snapshot tells by seed (`drawn`); whatever has to be
-assumed or drawn is said, and stored with every run.
+It is read from the snapshots, best source first (`read_machine`); what no snapshot shows is drawn by seed (`drawn`).
+Every run keeps a list of what was assumed or drawn.
 """
 
 import copy
@@ -23,7 +23,7 @@ from replay.start.free_list_order import first_allocation, order_free_lists
 from replay.start.pages import Pages, kinds, pages_at_start
 from replay.start.pagesets import Pagesets, features_of, fill_from_trace, nodes_of, read_pagesets, set_up_zones
 from replay.start.per_cpu import MayWait, fill_up_per_cpu_lists, may_wait
-from replay.start.zones import Zones, outside, zone_arrays
+from replay.start.zones import Zones, outside, snapshot_values, zone_arrays
 
 
 @dataclass
@@ -43,17 +43,17 @@ class InitialState:
     page_tables_elsewhere: int = 0
     """Page tables alive of which only the number is known."""
     page_tables_known: bool = True
-    """Whether anything tells how many were alive."""
+    """Whether a snapshot shows how many were alive."""
     assumptions: list[str] = field(default_factory=list)
     stands_for: NDArray[np.int32] | None = None
     """(demand.pages,) page that stands for each recorded one at the start, -1 for none; None: each for itself."""
     page_cache: float | None = None
-    """Share of the movable pages in use that were page cache; None: no snapshot tells."""
+    """Share of the movable pages in use that were page cache; None: no snapshot shows it."""
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """The recorded machine before the first event, as far as its snapshots and the recording tell."""
+    """The recorded machine before the first event, as far as its snapshots and the recording show it."""
 
     state: InitialState
     """Free blocks lie on their lists by address."""
@@ -72,7 +72,7 @@ def recorded_machine(
 
 
 def drawn(recorded: Recorded, demand: Demand, seed: int) -> InitialState:
-    """The recorded machine with what no snapshot tells drawn by seed.
+    """The recorded machine, with what no snapshot shows drawn by seed.
 
     That is the order of free lists, as far as the recording does not show it, and which pages wait on per-CPU lists.
     """
@@ -149,13 +149,9 @@ _DIFFERENT_SHARE = 0.5
 
 def _page_cache(connection: duckdb.DuckDBPyConnection, capture_id: str, moment: str, movable: int) -> float | None:
     """Share of the movable pages that lie on the kernel's lists of file pages."""
-    rows = connection.execute(
-        """SELECT sum(value) FROM snapshot_value WHERE capture_id = ? AND moment = ? AND source = 'vmstat'
-           AND name IN ('nr_active_file', 'nr_inactive_file')""",
-        [capture_id, moment],
-    ).fetchall()
-    ((pages,),) = rows
-    return None if pages is None or not movable else min(float(pages) / movable, 1.0)
+    names = ("nr_active_file", "nr_inactive_file")
+    values = snapshot_values(connection, capture_id, moment, "vmstat", names)
+    return min(sum(values.values()) / movable, 1.0) if values and movable else None
 
 
 def leave_out_strangers(
@@ -184,7 +180,7 @@ def _check(
     demand: Demand,
     assumptions: list[str],
 ) -> None:
-    """Hold the snapshots against each other and the trace: small contradictions are said, large ones refused."""
+    """Compare the snapshots with each other and the trace: small contradictions are noted, large ones refused."""
     touched = np.flatnonzero(demand.first_seen >= 0)
     absent = int((~pages.present[touched]).sum()) if zones.rows else 0
     if absent > _DIFFERENT_SHARE * len(touched):
@@ -215,21 +211,16 @@ def _check(
 
 
 def _count_page_tables(connection: duckdb.DuckDBPyConnection, capture_id: str, state: InitialState) -> None:
-    """Without kpageflags from before, only nr_page_table_pages can tell how many page tables were alive."""
-    row = connection.execute(
-        """SELECT value FROM snapshot_value
-           WHERE capture_id = ? AND moment = 'before' AND source = 'vmstat' AND name = 'nr_page_table_pages'""",
-        [capture_id],
-    ).fetchone()
-    state.page_tables_known = row is not None
-    if row is None:
-        state.assumptions.append("How many page tables were alive at the start is not recorded: none are replayed.")
-    else:
-        state.page_tables_elsewhere = int(row[0])
-        state.assumptions.append(
-            f"{row[0]:,} pages of page tables were alive at the start (nr_page_table_pages), nobody knows where: they "
-            "are supplied anew before the first event and never freed."
-        )
+    """Without kpageflags from before, only nr_page_table_pages shows how many page tables were alive."""
+    values = snapshot_values(connection, capture_id, "before", "vmstat", ["nr_page_table_pages"])
+    state.page_tables_known = bool(values)
+    state.page_tables_elsewhere = sum(values.values())
+    state.assumptions.append(
+        f"{state.page_tables_elsewhere:,} pages of page tables were alive at the start (nr_page_table_pages), it is "
+        "unknown where: they are allocated again before the first event and never freed."
+        if values
+        else "How many page tables were alive at the start is not recorded: none are replayed."
+    )
 
 
 def _set_block_types(
@@ -250,7 +241,7 @@ def _set_block_types(
     counts = [zones.pageblocks(connection, capture_id, pages.moment, row) for row in zones.rows]
     if not any(counts):
         assumptions.append(
-            "No pagetypeinfo beside the trace: pageblocks more than half unmovable are taken as Unmovable."
+            "The capture has no pagetypeinfo: pageblocks more than half unmovable are taken as Unmovable."
         )
         allocator.block_type[: len(weight)][weight > 1 << shift - 1] = UNMOVABLE
         return

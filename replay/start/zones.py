@@ -34,6 +34,18 @@ class Zone(NamedTuple):
     protection: list[int]
 
 
+def snapshot_values(
+    connection: duckdb.DuckDBPyConnection, capture_id: str, moment: str, source: str, names: Iterable[str]
+) -> dict[str, int]:
+    """Values of one file of /proc by name, those that it has."""
+    rows = connection.execute(
+        """SELECT name, value FROM snapshot_value
+           WHERE capture_id = ? AND moment = ? AND source = ? AND list_contains(?, name)""",
+        [capture_id, moment, source, list(names)],
+    )
+    return dict(rows.fetchall())
+
+
 @dataclass(frozen=True)
 class Zones:
     """All populated zones, ascending."""
@@ -42,7 +54,7 @@ class Zones:
 
     @classmethod
     def read(cls, connection: duckdb.DuckDBPyConnection, capture_id: str, moment: str) -> "Zones":
-        """Read them.
+        """Read the zones that the page allocator serves from.
 
         Raises:
             UsageError: a zone that 64-bit kernels do not have.
@@ -57,8 +69,8 @@ class Zones:
         for _, zone, *_ in rows:
             if zone not in (*ZONE_CLASS, *_NOT_SERVED):
                 raise UsageError(
-                    f"zoneinfo {moment} the recording: zone {zone} is not one that the replay knows",
-                    f"known are {', '.join((*ZONE_CLASS, *_NOT_SERVED))}; import the trace again without zoneinfo",
+                    f"zoneinfo {moment} the recording: the replay does not know zone {zone}",
+                    f"it knows {', '.join((*ZONE_CLASS, *_NOT_SERVED))}; import the trace again without zoneinfo",
                 )
         return cls([Zone(*row) for row in rows if row[1] not in _NOT_SERVED])
 
@@ -81,29 +93,16 @@ class Zones:
 
     def lru(self, connection: duckdb.DuckDBPyConnection, capture_id: str, moment: str, row: Zone) -> int:
         """Pages of a zone on its LRU lists: user memory and page cache."""
-        values = self._values(connection, capture_id, moment, row, _LRU)
-        return sum(values.values())
-
-    @staticmethod
-    def _values(
-        connection: duckdb.DuckDBPyConnection, capture_id: str, moment: str, row: Zone, names: Iterable[str]
-    ) -> dict[str, int]:
-        wanted = [f"Node {row.node}, zone {row.zone}, {name}" for name in names]
-        return dict(
-            connection.execute(
-                """SELECT name, value FROM snapshot_value
-                   WHERE capture_id = ? AND moment = ? AND source = 'zoneinfo' AND list_contains(?, name)""",
-                [capture_id, moment, wanted],
-            ).fetchall()
-        )
+        names = [f"Node {row.node}, zone {row.zone}, {name}" for name in _LRU]
+        return sum(snapshot_values(connection, capture_id, moment, "zoneinfo", names).values())
 
 
 def outside(bounds: NDArray[np.int64], pages: int) -> NDArray[np.bool_]:
     """(pages,) pages in no zone: the page allocator can neither hand them out nor get them back."""
-    nobodys = np.ones(pages, np.bool_)
+    without_zone = np.ones(pages, np.bool_)
     for first, last, *_ in bounds.tolist():
-        nobodys[first : last + 1] = False
-    return nobodys
+        without_zone[first : last + 1] = False
+    return without_zone
 
 
 def zone_arrays(
@@ -111,7 +110,7 @@ def zone_arrays(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Zones with their watermarks and lowmem_reserve, ascending, as the page allocator wants them."""
     if not zones.rows:
-        assumptions.append("No zoneinfo beside the trace: one zone without watermarks is assumed.")
+        assumptions.append("The capture has no zoneinfo: one zone without watermarks is assumed.")
         whole = np.array([[0, pages - 1, ZONE_NORMAL, 0]], np.int64)
         return whole, np.zeros((1, 3), np.int64), np.zeros((1, 4), np.int64)
     for row in zones.rows:

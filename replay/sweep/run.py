@@ -1,12 +1,13 @@
 """The runs of a sweep: workers make those that are missing, and each becomes a shard as soon as it has finished."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import duckdb
 
 from replay.machine.reclaim import NONE
-from replay.runs.one_run import compile_ahead, replay_metrics
+from replay.runs.one_run import compile_ahead, replay_timed
 from replay.runs.run import Run, by_scene
 from replay.runs.scene import Scene, Scenes
 from replay.runs.workers import Failure, Shared, Workers
@@ -44,7 +45,7 @@ def make_shards(
             left[scene] = len(group)
             yield shared[scene], group
 
-    for nth, (run, timed) in enumerate(workers.run_groups(replay_metrics, groups()), 1):
+    for nth, (run, timed) in enumerate(workers.run_groups(partial(replay_timed, metrics_only=True), groups()), 1):
         if isinstance(timed, Failure):
             failed.append((run, timed.reason))
         else:

@@ -53,9 +53,8 @@ def validate(
     if sequence:
         holds = _sequences(sequence + (more or []), common.db, quiet=common.quiet, as_json=common.as_json)
     elif more:
-        raise UsageError(
-            f"replay validate: unexpected argument {more[0]}", "files of permission changes follow --sequence"
-        )
+        remedy = "files of permission changes follow --sequence"
+        raise UsageError(f"replay validate: unexpected argument {more[0]}", remedy)
     else:
         holds = _captures(capture, seeds, common.db, quiet=common.quiet, as_json=common.as_json)
     if not holds:
@@ -132,15 +131,12 @@ def _sequences(files: list[Path], db: Path, *, quiet: bool, as_json: bool) -> bo
         for path in files:
             done.append(replay_sequence(path))
             meter(len(done), f"{len(done)} of {len(files)} files")
+    columns = ["file", "kernel", "operations", "refused", "mismatches", "first_mismatch"][: None if as_json else -1]
     rows = [
         (str(item.path), item.kernel, len(item.operations), item.refused, item.mismatches, item.first_mismatch or None)
         for item in done
     ]
-    columns = ["file", "kernel", "operations", "refused", "mismatches"]
-    if as_json:
-        say_rows([*columns, "first_mismatch"], rows, as_json=True)
-    else:
-        say_rows(columns, [row[:-1] for row in rows])
+    say_rows(columns, [row[: len(columns)] for row in rows], as_json=as_json)
     if db.exists():
         _keep(db, done, quiet=quiet)
     for item in done:

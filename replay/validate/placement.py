@@ -4,11 +4,8 @@ The trace says who owns a page; the snapshots say what the page was before and a
 something happened without an event. Each contradiction gets a cause (profiles/contradictions.toml), or "unexplained".
 """
 
-import tomllib
 from collections import Counter
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from typing import Any, NamedTuple
 
 import duckdb
@@ -16,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptpool.compiled import compiled
+from replay import profiles
 from replay.start.pages import BUDDY, COMPOUND, LRU, NOPAGE, OFFLINE, PGTABLE, SLAB, page_flags_of
+from replay.start.zones import snapshot_values
 
 UNKNOWN, FREE_AT_START, USED_AT_START, ALLOCATED, FREED = range(5)
 """What the placement replay knows about a page."""
@@ -39,7 +38,7 @@ class Contradiction(NamedTuple):
     @property
     def explanation(self) -> str:
         """The cause in words."""
-        return str(_causes()[self.cause]["explanation"])
+        return str(profiles.read("contradictions")[self.cause]["explanation"])
 
 
 @dataclass(frozen=True)
@@ -55,12 +54,6 @@ class Placement:
     def unexplained(self) -> int:
         """Pages in contradictions without a known cause."""
         return sum(item.pages for item in self.contradictions if not item.explained)
-
-
-@cache
-def _causes() -> dict[str, dict[str, Any]]:
-    text = files("replay").joinpath("profiles", "contradictions.toml").read_text(encoding="utf-8")
-    return tomllib.loads(text)
 
 
 def replay_placement(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any]) -> Placement:
@@ -88,7 +81,7 @@ def replay_placement(connection: duckdb.DuckDBPyConnection, capture: dict[str, A
     _frees(connection, capture_id, events, hits, found, lost=lost)
     _allocations(before, is_free, pfn, order, hits, found, lost=lost)
     if after is not None:
-        _at_the_end(connection, capture_id, before, after, state[: len(after)], found)
+        _at_the_end(connection, capture, before, after, state[: len(after)], found)
     contradictions = [Contradiction(what, cause, n) for (what, cause), n in sorted(found.items()) if n]
     return Placement(state, contradictions, int((state >= ALLOCATED).sum()))
 
@@ -118,7 +111,7 @@ def _frees(
             "SELECT stack_id, frames FROM stack WHERE capture_id = ?", [capture_id]
         ).fetchall()
     }
-    by_task = {task: name for name, cause in _causes().items() for task in cause.get("tasks", ())}
+    by_task = {task: name for name, cause in profiles.read("contradictions").items() for task in cause.get("tasks", ())}
     of_free = hits[:, FREE_AT_START] + hits[:, FREED]
     is_free, order = np.asarray(events["is_free"]), np.asarray(events["page_order"])
     migrated = _grown(connection, capture_id, "pgmigrate_success")
@@ -137,10 +130,8 @@ def _frees(
 
 
 def _cause_of(frames: list[str]) -> str | None:
-    for name, cause in _causes().items():
-        if not set(frames).isdisjoint(cause.get("functions", ())):
-            return name
-    return None
+    causes = profiles.read("contradictions").items()
+    return next((name for name, cause in causes if not set(frames).isdisjoint(cause.get("functions", ()))), None)
 
 
 def _allocations(
@@ -168,7 +159,7 @@ def _allocations(
 
 def _at_the_end(
     connection: duckdb.DuckDBPyConnection,
-    capture_id: str,
+    capture: dict[str, Any],
     before: NDArray[np.int64] | None,
     after: NDArray[np.int64],
     state: NDArray[np.uint8],
@@ -182,14 +173,14 @@ def _at_the_end(
     what = "free by the trace, in use afterwards"
     left = int((given_back & plain).sum())
     for cause, room in (
-        ("per_cpu_lists", _per_cpu(connection, capture_id, "after")),
-        ("bulk_allocation", _vmalloc(connection, capture_id)),
+        ("per_cpu_lists", _per_cpu(connection, capture["capture_id"])),
+        ("bulk_allocation", _vmalloc(connection, capture)),
         ("unexplained", left),
     ):
         found[what, cause] += (fits := min(left, room))
         left -= fits
     named = int((given_back & ~free & ~plain).sum())
-    moved = min(named, _grown(connection, capture_id, "pgmigrate_success"))
+    moved = min(named, _grown(connection, capture["capture_id"], "pgmigrate_success"))
     found[what, "compaction"] += moved
     found[what, "after_last_event"] += named - moved
 
@@ -206,30 +197,21 @@ def _at_the_end(
 
 def _grown(connection: duckdb.DuckDBPyConnection, capture_id: str, counter: str) -> int:
     """Growth of a counter of /proc/vmstat during the recording (since boot, if there is no snapshot from before)."""
-    values = dict(
-        connection.execute(
-            """SELECT moment::VARCHAR, value FROM snapshot_value
-               WHERE capture_id = ? AND source = 'vmstat' AND name = ?""",
-            [capture_id, counter],
-        ).fetchall()
+    before, after = (
+        snapshot_values(connection, capture_id, moment, "vmstat", [counter]) for moment in ("before", "after")
     )
-    return int(values.get("after", 0) - values.get("before", 0))
+    return after.get(counter, 0) - before.get(counter, 0)
 
 
-def _vmalloc(connection: duckdb.DuckDBPyConnection, capture_id: str) -> int:
-    """Pages of vmalloc afterwards: VmallocUsed of /proc/meminfo."""
-    row = connection.execute(
-        """SELECT value * 1024 // page_size FROM snapshot_value JOIN capture USING (capture_id)
-           WHERE capture_id = ? AND moment = 'after' AND snapshot_value.source = 'meminfo'
-                 AND snapshot_value.name = 'VmallocUsed'""",
-        [capture_id],
-    ).fetchone()
-    return int(row[0]) if row else 0
+def _vmalloc(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any]) -> int:
+    """Pages of vmalloc afterwards: VmallocUsed of /proc/meminfo, which counts KiB."""
+    values = snapshot_values(connection, capture["capture_id"], "after", "meminfo", ["VmallocUsed"])
+    return sum(values.values()) * 1024 // int(capture["page_size"])
 
 
-def _per_cpu(connection: duckdb.DuckDBPyConnection, capture_id: str, moment: str) -> int:
-    """Pages on all per-CPU lists."""
-    row = connection.execute(
-        "SELECT sum(value) FROM pageset WHERE capture_id = ? AND moment = ? AND name = 'count'", [capture_id, moment]
-    ).fetchone()
-    return int(row[0] or 0) if row else 0
+def _per_cpu(connection: duckdb.DuckDBPyConnection, capture_id: str) -> int:
+    """Pages on all per-CPU lists afterwards."""
+    rows = connection.execute(
+        "SELECT value FROM pageset WHERE capture_id = ? AND moment = 'after' AND name = 'count'", [capture_id]
+    )
+    return sum(value for (value,) in rows.fetchall())

@@ -3,6 +3,7 @@
 Each prediction is compared with the null prediction: that nothing changed since before the recording.
 """
 
+from collections import defaultdict
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -91,7 +92,7 @@ def compare(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any], seed
     recorded = connection.execute(_RECORDED, {"capture": capture["capture_id"], "huge": huge}).fetchall()
     rows = []
     for quantity, zone, page_order, before, after in recorded:
-        values = [p.get((quantity, zone, page_order)) for p in predictions]
+        values = [predicted.get((quantity, zone, page_order)) for predicted in predictions]
         known = [value + before if quantity in _GROWTH else value for value in values if value is not None]
         if known:
             rows.append(
@@ -102,13 +103,11 @@ def compare(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any], seed
 
 def comparable(connection: duckdb.DuckDBPyConnection) -> list[str]:
     """Names of the captures that were imported whole, with a snapshot from after the recording."""
-    return [
-        name
-        for (name,) in connection.execute(
-            """SELECT DISTINCT name FROM capture JOIN free_blocks USING (capture_id)
-               WHERE window_from_ns IS NULL AND window_to_ns IS NULL AND moment = 'after' ORDER BY name"""
-        ).fetchall()
-    ]
+    rows = connection.execute(
+        """SELECT DISTINCT name FROM capture JOIN free_blocks USING (capture_id)
+           WHERE window_from_ns IS NULL AND window_to_ns IS NULL AND moment = 'after' ORDER BY name"""
+    )
+    return [name for (name,) in rows.fetchall()]
 
 
 def keep(
@@ -140,26 +139,27 @@ _GROWTH = ("page_table_pages", "splits_2m", "splits_1g", "oom_kills")
 
 def _predicted(machine: Machine) -> dict[Quantity, float]:
     """What the machine holds after the last event, by the names of `_RECORDED`."""
-    a, huge = machine.state.allocator, machine.state.allocator.pageblock_order
+    allocator = machine.state.allocator
+    huge = allocator.pageblock_order
     names = {code: name for name, code in ZONE_CLASS.items()}
-    found: dict[Quantity, float] = {}
+    on_lists = allocator.pcp[:, PCP_COUNT].reshape(len(allocator.zones), -1).sum(axis=1)
+    found: defaultdict[Quantity, float] = defaultdict(float)
 
     def add(quantity: str, zone: str | None, order: int | None, value: float) -> None:
-        found[quantity, zone, order] = found.get((quantity, zone, order), 0.0) + float(value)
+        found[quantity, zone, order] += float(value)  # zones of one name add up over nodes
 
-    for place, (first, last, code, _) in enumerate(a.zones):
+    for place, (first, last, code, _) in enumerate(allocator.zones):
         zone = names[int(code)]
-        add("free_pages", zone, None, a.free_pages[place])
-        add("free_and_pcp_pages", zone, None, a.free_pages[place])
-        add("free_and_pcp_pages", zone, None, a.pcp.reshape(len(a.zones), -1, 8)[place, :, PCP_COUNT].sum())
-        add("pcp_pages", zone, None, a.pcp.reshape(len(a.zones), -1, 8)[place, :, PCP_COUNT].sum())
-        for order in range(a.max_order + 1):
-            add("free_blocks", zone, order, a.nr_free[place, order])
+        add("free_pages", zone, None, allocator.free_pages[place])
+        add("free_and_pcp_pages", zone, None, allocator.free_pages[place] + on_lists[place])
+        add("pcp_pages", zone, None, on_lists[place])
+        for order in range(allocator.max_order + 1):
+            add("free_blocks", zone, order, allocator.nr_free[place, order])
             if order >= huge:
-                add("huge_blocks_free", zone, None, int(a.nr_free[place, order]) << order - huge)
+                add("huge_blocks_free", zone, None, int(allocator.nr_free[place, order]) << order - huge)
         blocks = np.arange(first >> huge, (last >> huge) + 1)
-        populated = a.kind[np.clip(blocks << huge, first, last)] != HOLE
-        types = a.block_type[blocks[populated]]
+        populated = allocator.kind[np.clip(blocks << huge, first, last)] != HOLE
+        types = allocator.block_type[blocks[populated]]
         for migratetype, name in enumerate(MIGRATETYPES):
             add(f"{name.lower()}_pageblocks", zone, None, (types == migratetype).sum())
     log = machine.state.direct_map.log[: machine.state.direct_map.counts[maps.SPLITS]]
