@@ -5,7 +5,7 @@ a run is stored completely or not at all.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -62,8 +62,6 @@ _DATA = {
 """Tables that come with ptpool."""
 
 _SUMMARY_COLUMNS = {
-    "capture_id": "Capture that was replayed",
-    "capture": "Its name",
     "strategy": "Strategy, at default parameters",
     "run_id": "Run that the row was taken from",
     "block_failures": "Failed allocations of a whole block (2M with 4K pages), also those of the recorded workload",
@@ -125,17 +123,26 @@ def create_schema(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(_sql("answers.sql"))
     _create_strategy_summary(connection)
     connection.execute(_sql("macros.sql"))
-    _comment_settings(connection)
+    _comment_the_rest(connection)
     connection.execute("INSERT INTO meta VALUES ('schema_version', ?)", [str(SCHEMA_VERSION)])
 
 
-def _comment_settings(connection: duckdb.DuckDBPyConnection) -> None:
-    for table, column in connection.execute(
-        "SELECT table_name, column_name FROM duckdb_columns() WHERE list_contains(?, table_name)", [_WITH_SETTINGS]
-    ).fetchall():
-        if column in COLUMNS:
-            comment = COLUMNS[column].comment.replace("'", "''")
-            connection.execute(f"COMMENT ON COLUMN {table}.{column} IS '{comment}'")
+def _comment(connection: duckdb.DuckDBPyConnection, comments: Iterable[tuple[str, str, str]]) -> None:
+    """Comment columns: table or view, column, comment."""
+    for table, column, comment in comments:
+        quoted = comment.replace("'", "''")
+        connection.execute(f"COMMENT ON COLUMN {table}.{column} IS '{quoted}'")
+
+
+def _comment_the_rest(connection: duckdb.DuckDBPyConnection) -> None:
+    """Comment the settings, and give every column without a comment that of the first one of its name and type."""
+    columns = connection.execute("""
+        SELECT table_name, column_name, comment,
+               first_value(comment IGNORE NULLS) OVER (PARTITION BY column_name, data_type ORDER BY table_oid) AS first
+        FROM duckdb_columns() WHERE NOT internal ORDER BY ALL""").fetchall()
+    _comment(connection, ((table, name, first) for table, name, comment, first in columns if first and not comment))
+    settings = ((table, name) for table, name, *_ in columns if table in _WITH_SETTINGS and name in COLUMNS)
+    _comment(connection, ((table, name, COLUMNS[name].comment) for table, name in settings))
 
 
 def _create_strategy_summary(connection: duckdb.DuckDBPyConnection) -> None:
@@ -165,9 +172,8 @@ def _create_strategy_summary(connection: duckdb.DuckDBPyConnection) -> None:
         "COMMENT ON VIEW strategy_summary IS "
         "'One row per capture and strategy at default parameters; one column per metric'"
     )
-    for column, meaning in {**_SUMMARY_COLUMNS, **dict(glossary)}.items():
-        quoted = meaning.replace("'", "''")
-        connection.execute(f"COMMENT ON COLUMN strategy_summary.{column} IS '{quoted}'")
+    described = {**_SUMMARY_COLUMNS, **dict(glossary)}
+    _comment(connection, (("strategy_summary", column, meaning) for column, meaning in described.items()))
 
 
 @contextmanager

@@ -22,8 +22,6 @@ WITH used AS (
 )
 SELECT strategy, params, settings, refill_order, coalesce('refills of order ' || refill_order, concat_ws(' ', strategy, settings)) AS label FROM known;
 COMMENT ON VIEW strategy_label IS 'What ptpool replay risk and the report call each strategy of tables risk and risk_threshold';
-COMMENT ON COLUMN strategy_label.strategy IS 'Strategy';
-COMMENT ON COLUMN strategy_label.params IS 'All parameters';
 COMMENT ON COLUMN strategy_label.settings IS 'Parameters that differ from the defaults in table strategy; NULL: none does';
 COMMENT ON COLUMN strategy_label.refill_order IS 'The order of all refills, where this is the one pool that ptpool replay risk runs with order 0, 2 and 9 and otherwise unchanged (full-reserve, which PGDs bypass); NULL: any other strategy';
 COMMENT ON COLUMN strategy_label.label IS 'The strategy and its settings, or "refills of order N"';
@@ -65,15 +63,6 @@ FROM judged JOIN capture USING (capture_id)
 WINDOW variants AS (PARTITION BY capture_id, machine, fragmentation, strategy, params)
 ORDER BY capture, machine, fragmentation, reclaim, headroom DESC, label;
 COMMENT ON VIEW risk_summary IS 'How much headroom each strategy needs, over the machines drawn (table risk_threshold): one row per capture, machine, fragmentation, reclaim variant and strategy with its parameters. A strategy fails sooner than unprotected if on the same seeds it needs more headroom by the paired sign test, two-sided at 5 %, which takes at least 6 seeds that differ. It fails sooner in all if that holds in each of the three reclaim variants';
-COMMENT ON COLUMN risk_summary.capture_id IS 'Capture that was replayed';
-COMMENT ON COLUMN risk_summary.capture IS 'Its name';
-COMMENT ON COLUMN risk_summary.machine IS 'Machine whose memory is filled';
-COMMENT ON COLUMN risk_summary.fragmentation IS 'How the free memory lies';
-COMMENT ON COLUMN risk_summary.reclaim IS 'Reclaim variant: optimistic, moderate, none';
-COMMENT ON COLUMN risk_summary.strategy IS 'Strategy';
-COMMENT ON COLUMN risk_summary.params IS 'All parameters';
-COMMENT ON COLUMN risk_summary.refill_order IS 'Order of all refills: see strategy_label';
-COMMENT ON COLUMN risk_summary.label IS 'The strategy and the parameters that differ from its defaults: see strategy_label';
 COMMENT ON COLUMN risk_summary.draws IS 'Machines drawn, one for each seed';
 COMMENT ON COLUMN risk_summary.headroom IS 'The smallest headroom at which the strategy does not fail: lower median over the draws';
 COMMENT ON COLUMN risk_summary.or_more IS 'The median is only a lower bound: in a draw at or below it the strategy still fails at the largest headroom tried';
@@ -113,14 +102,8 @@ FROM point JOIN capture USING (capture_id)
 GROUP BY capture_id, capture.name, strategy, params, free_order, variant, tables_per_s
 ORDER BY capture, free_order DESC, variant LIKE '%percpu%', variant;
 COMMENT ON VIEW contention_limit IS 'From how many CPUs on waiting for locks takes more than 5 % of page-table allocation time (table contention): the smallest simulated number of CPUs that exceeds 5 %, as does every larger one. Nothing is interpolated: the next smaller number simulated, half as many, stays within 5 %, and what lies between was not simulated';
-COMMENT ON COLUMN contention_limit.capture_id IS 'Capture';
-COMMENT ON COLUMN contention_limit.capture IS 'Its name';
-COMMENT ON COLUMN contention_limit.strategy IS 'Strategy';
-COMMENT ON COLUMN contention_limit.params IS 'All parameters';
-COMMENT ON COLUMN contention_limit.free_order IS 'Largest order that the page allocator has for refills';
 COMMENT ON COLUMN contention_limit.variant IS 'The strategy, with what distinguishes this variant of it';
 COMMENT ON COLUMN contention_limit.refills_of IS 'free_order in words: 2M blocks or four pages';
-COMMENT ON COLUMN contention_limit.tables_per_s IS 'Page tables per second that a CPU would ask for if each took no time';
 COMMENT ON COLUMN contention_limit.cpus_at_1_us IS 'CPUs from which on waiting exceeds 5 %, for a key change of 1 µs; NULL: it does not with the most CPUs simulated';
 COMMENT ON COLUMN contention_limit.cpus_at_10_us IS 'The same for a key change of 10 µs';
 COMMENT ON COLUMN contention_limit.cpus_at_100_us IS 'The same for a key change of 100 µs';
@@ -137,17 +120,7 @@ FROM validation LEFT JOIN capture USING (capture_id)
 ORDER BY capture, quantity, zone, page_order;
 COMMENT ON VIEW validation_verdict IS 'Whether each prediction of ptpool replay validate holds (table validation). Only quantities that have a target, and that changed or were predicted to change, are judged';
 COMMENT ON COLUMN validation_verdict.capture_id IS 'Capture, or the file of a recorded sequence';
-COMMENT ON COLUMN validation_verdict.capture IS 'Its name';
-COMMENT ON COLUMN validation_verdict.quantity IS 'What is compared: see validation';
 COMMENT ON COLUMN validation_verdict.zone IS 'Zone; NULL: the whole machine';
 COMMENT ON COLUMN validation_verdict.page_order IS 'Order; NULL: all orders';
-COMMENT ON COLUMN validation_verdict.recorded_before IS 'Value in the before snapshot';
-COMMENT ON COLUMN validation_verdict.recorded_after IS 'Value in the after snapshot';
-COMMENT ON COLUMN validation_verdict.predicted IS 'Value that the model predicts for after, with seed 0';
-COMMENT ON COLUMN validation_verdict.predicted_low IS 'Smallest prediction of all seeds tried';
-COMMENT ON COLUMN validation_verdict.predicted_high IS 'Largest prediction of all seeds tried';
-COMMENT ON COLUMN validation_verdict.null_error IS 'Error of predicting that nothing changes';
-COMMENT ON COLUMN validation_verdict.model_error IS 'Error of the model';
-COMMENT ON COLUMN validation_verdict.allowed_error IS 'Largest error at which the prediction holds; NULL: no target';
 COMMENT ON COLUMN validation_verdict.holds IS 'Whether model_error is within allowed_error; NULL: not judged';
 COMMENT ON COLUMN validation_verdict.better IS 'Of a quantity that has a target and changed by more than 32: whether the model is closer than predicting that nothing changes; NULL: any other';

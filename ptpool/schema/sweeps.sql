@@ -6,12 +6,6 @@ WITH member AS (SELECT sweep, run.* FROM sweep JOIN run USING (run_id)), given A
 )
 SELECT * FROM given QUALIFY count(DISTINCT value) OVER (PARTITION BY sweep, strategy, setting) > 1;
 COMMENT ON VIEW sweep_setting IS 'What differs between the runs of a sweep: a row for each run and setting that has more than one value';
-COMMENT ON COLUMN sweep_setting.sweep IS 'Sweep';
-COMMENT ON COLUMN sweep_setting.run_id IS 'Run';
-COMMENT ON COLUMN sweep_setting.capture_id IS 'Capture';
-COMMENT ON COLUMN sweep_setting.strategy IS 'Strategy';
-COMMENT ON COLUMN sweep_setting.is_parameter IS 'Whether it is a parameter of the strategy';
-COMMENT ON COLUMN sweep_setting.setting IS 'A parameter of the strategy, or a setting of the run';
 COMMENT ON COLUMN sweep_setting.value IS 'Its value in this run';
 
 CREATE VIEW sweep_effect AS
@@ -20,12 +14,7 @@ SELECT sweep, capture.name AS capture, strategy, setting, sweep_setting.value, m
 FROM sweep_setting JOIN run_metric USING (run_id) JOIN capture USING (capture_id)
 WHERE run_metric.value IS NOT NULL GROUP BY ALL;
 COMMENT ON VIEW sweep_effect IS 'Main effects: each metric by each value of a setting, whatever the other settings of the sweep were';
-COMMENT ON COLUMN sweep_effect.sweep IS 'Sweep';
-COMMENT ON COLUMN sweep_effect.capture IS 'Capture';
-COMMENT ON COLUMN sweep_effect.strategy IS 'Strategy';
-COMMENT ON COLUMN sweep_effect.setting IS 'Setting';
 COMMENT ON COLUMN sweep_effect.value IS 'Its value';
-COMMENT ON COLUMN sweep_effect.metric IS 'Metric';
 COMMENT ON COLUMN sweep_effect.runs IS 'Runs with this value';
 COMMENT ON COLUMN sweep_effect.mean IS 'Mean of the metric over them';
 COMMENT ON COLUMN sweep_effect.lowest IS 'Smallest';
@@ -43,11 +32,6 @@ SELECT sweep, capture, strategy, setting, metric, runs, lowest_at, lowest, highe
        greatest(square - grand * grand, 0) / (within + greatest(square - grand * grand, 0)) AS share
 FROM total WHERE highest > lowest;
 COMMENT ON VIEW sweep_sensitivity IS 'How much each metric depends on each setting of a sweep; no row where it does not depend on it at all';
-COMMENT ON COLUMN sweep_sensitivity.sweep IS 'Sweep';
-COMMENT ON COLUMN sweep_sensitivity.capture IS 'Capture';
-COMMENT ON COLUMN sweep_sensitivity.strategy IS 'Strategy';
-COMMENT ON COLUMN sweep_sensitivity.setting IS 'Setting';
-COMMENT ON COLUMN sweep_sensitivity.metric IS 'Metric';
 COMMENT ON COLUMN sweep_sensitivity.runs IS 'Runs';
 COMMENT ON COLUMN sweep_sensitivity.lowest_at IS 'Value of the setting at which the metric is smallest on average';
 COMMENT ON COLUMN sweep_sensitivity.lowest IS 'The metric there';
@@ -72,15 +56,11 @@ FROM compared JOIN run USING (run_id) JOIN capture USING (capture_id) JOIN measu
 WHERE pages_held IS NOT NULL GROUP BY ALL;
 COMMENT ON VIEW design_point IS 'What a strategy with its parameters costs on a machine: the mean over seeds, by sweep; sweep ''replay run'' are the runs at default parameters';
 COMMENT ON COLUMN design_point.sweep IS 'Sweep, or ''replay run''';
-COMMENT ON COLUMN design_point.capture IS 'Capture';
 COMMENT ON COLUMN design_point.replayed_on IS 'The machine, and the settings that are not the default';
-COMMENT ON COLUMN design_point.strategy IS 'Strategy';
-COMMENT ON COLUMN design_point.params IS 'Its parameters';
 COMMENT ON COLUMN design_point.runs IS 'Runs, one for each seed';
 COMMENT ON COLUMN design_point.pages_held IS 'Memory held: idle pages of the pool (mean over time) and tables of the direct map, pages';
 COMMENT ON COLUMN design_point.splits IS 'Splits of the direct map, those of the warm-up included; of a map that has only small pages, as many as it has tables';
 COMMENT ON COLUMN design_point.stalls IS 'Allocations that had to reclaim, compact or kill';
-COMMENT ON COLUMN design_point.conversion_ns IS 'Time that permission changes take, ns';
 COMMENT ON COLUMN design_point.protects IS 'No page table was refused or left without its key, no split starved, nothing locked up';
 
 CREATE VIEW pareto_front AS
@@ -94,15 +74,8 @@ WHERE protects AND NOT EXISTS (
            OR other.conversion_ns < mine.conversion_ns));
 COMMENT ON VIEW pareto_front IS 'Points of design_point that protect and that no other of the same sweep, capture and machine beats: none is better in memory held, splits, stalls or conversion time without being worse in another';
 COMMENT ON COLUMN pareto_front.sweep IS 'Sweep, or ''replay run''';
-COMMENT ON COLUMN pareto_front.capture IS 'Capture';
-COMMENT ON COLUMN pareto_front.replayed_on IS 'The machine, and the settings that are not the default';
-COMMENT ON COLUMN pareto_front.strategy IS 'Strategy';
-COMMENT ON COLUMN pareto_front.params IS 'Its parameters';
 COMMENT ON COLUMN pareto_front.runs IS 'Runs, one for each seed';
-COMMENT ON COLUMN pareto_front.pages_held IS 'Memory held, pages';
 COMMENT ON COLUMN pareto_front.splits IS 'Splits of the direct map';
-COMMENT ON COLUMN pareto_front.stalls IS 'Allocations that had to reclaim, compact or kill';
-COMMENT ON COLUMN pareto_front.conversion_ns IS 'Time that permission changes take, ns';
 COMMENT ON COLUMN pareto_front.protects IS 'Always true';
 
 CREATE VIEW fleet_wins AS
@@ -123,7 +96,6 @@ FROM ranked GROUP BY ALL;
 COMMENT ON VIEW fleet_wins IS 'On how many machines each strategy is best: a machine is a capture with what it was replayed on; of several parameter sets of a strategy its best counts';
 COMMENT ON COLUMN fleet_wins.sweep IS 'Sweep, or ''replay run''';
 COMMENT ON COLUMN fleet_wins.metric IS 'What is compared, the smaller the better: pages_held, splits, stalls, conversion_ns of design_point';
-COMMENT ON COLUMN fleet_wins.strategy IS 'Strategy';
 COMMENT ON COLUMN fleet_wins.wins IS 'Machines on which no other strategy that protects is better';
 COMMENT ON COLUMN fleet_wins.wins_alone IS 'Of those, machines on which every other is worse';
 COMMENT ON COLUMN fleet_wins.machines IS 'Machines on which this strategy protects';

@@ -1,4 +1,5 @@
 -- The warehouse: what every stage reads and writes. Times are int64 nanoseconds on the capture's own clock.
+-- A column without a comment means the same as the first column of its name and type: see ptpool/warehouse.py.
 
 CREATE TABLE meta (key VARCHAR NOT NULL, value VARCHAR NOT NULL);
 COMMENT ON TABLE meta IS 'Facts about this file itself';
@@ -23,7 +24,7 @@ CREATE TABLE capture (
     window_from_ns BIGINT, window_to_ns BIGINT, code_version VARCHAR NOT NULL
 );
 COMMENT ON TABLE capture IS 'One recording: a trace and its snapshots';
-COMMENT ON COLUMN capture.capture_id IS 'Hash of name, input bytes, time window and the code that read them';
+COMMENT ON COLUMN capture.capture_id IS 'Capture: hash of name, input bytes, time window and the code that read them';
 COMMENT ON COLUMN capture.name IS 'Unique name, given on import';
 COMMENT ON COLUMN capture.source IS 'File names that were read, without their folders';
 COMMENT ON COLUMN capture.sha256 IS 'SHA-256 over names and bytes of the trace and its snapshots';
@@ -50,9 +51,8 @@ CREATE TABLE page_event (
     gfp_flags UINTEGER, gfp_text VARCHAR, stack_id INTEGER, consumer consumer, level table_level, role table_role
 );
 COMMENT ON TABLE page_event IS 'Page-allocation events as recorded, in the order of the trace';
-COMMENT ON COLUMN page_event.capture_id IS 'Capture it belongs to';
 COMMENT ON COLUMN page_event.seq IS 'Place in the trace, from 0 without gaps';
-COMMENT ON COLUMN page_event.ts_ns IS 'Time stamp';
+COMMENT ON COLUMN page_event.ts_ns IS 'Time on the capture''s clock';
 COMMENT ON COLUMN page_event.cpu IS 'CPU that the event happened on';
 COMMENT ON COLUMN page_event.pid IS 'Thread id of the task (0: idle)';
 COMMENT ON COLUMN page_event.comm IS 'Name of the task';
@@ -72,7 +72,6 @@ CREATE TABLE stack (
     level table_level, role table_role
 );
 COMMENT ON TABLE stack IS 'Distinct kernel call stacks of a capture, and their class by ingest/rules.toml';
-COMMENT ON COLUMN stack.capture_id IS 'Capture it belongs to';
 COMMENT ON COLUMN stack.stack_id IS 'Number within the capture, from 0 in order of first appearance';
 COMMENT ON COLUMN stack.frames IS 'Function names, innermost first; unresolved addresses stay addresses';
 COMMENT ON COLUMN stack.consumer IS 'Consumer by the first matching rule of ingest/rules.toml';
@@ -84,7 +83,6 @@ CREATE TABLE import_stat (
     explanation VARCHAR NOT NULL
 );
 COMMENT ON TABLE import_stat IS 'Data quality of a capture: losses, oddities and what was left out, each with its meaning';
-COMMENT ON COLUMN import_stat.capture_id IS 'Capture it belongs to';
 COMMENT ON COLUMN import_stat.name IS 'Name of the count';
 COMMENT ON COLUMN import_stat.severity IS 'info, notice, error, or data_loss';
 COMMENT ON COLUMN import_stat.cpu IS 'CPU it concerns; NULL: all';
@@ -96,7 +94,6 @@ CREATE TABLE free_blocks (
     migratetype migratetype, page_order TINYINT NOT NULL, blocks BIGINT NOT NULL
 );
 COMMENT ON TABLE free_blocks IS 'Free blocks per order from /proc/buddyinfo (migratetype NULL) and /proc/pagetypeinfo';
-COMMENT ON COLUMN free_blocks.capture_id IS 'Capture it belongs to';
 COMMENT ON COLUMN free_blocks.moment IS 'before or after the recording';
 COMMENT ON COLUMN free_blocks.node IS 'NUMA node';
 COMMENT ON COLUMN free_blocks.zone IS 'Zone name';
@@ -109,10 +106,6 @@ CREATE TABLE pageblocks (
     migratetype migratetype NOT NULL, blocks BIGINT NOT NULL
 );
 COMMENT ON TABLE pageblocks IS 'Pageblocks by type from /proc/pagetypeinfo';
-COMMENT ON COLUMN pageblocks.capture_id IS 'Capture it belongs to';
-COMMENT ON COLUMN pageblocks.moment IS 'before or after the recording';
-COMMENT ON COLUMN pageblocks.node IS 'NUMA node';
-COMMENT ON COLUMN pageblocks.zone IS 'Zone name';
 COMMENT ON COLUMN pageblocks.migratetype IS 'Type of the pageblock';
 COMMENT ON COLUMN pageblocks.blocks IS 'Number of pageblocks';
 
@@ -120,8 +113,6 @@ CREATE TABLE snapshot_value (
     capture_id VARCHAR NOT NULL, moment moment NOT NULL, source VARCHAR NOT NULL, name VARCHAR NOT NULL, value BIGINT NOT NULL
 );
 COMMENT ON TABLE snapshot_value IS 'Single values of /proc snapshots; zoneinfo''s per-CPU values are in pageset';
-COMMENT ON COLUMN snapshot_value.capture_id IS 'Capture it belongs to';
-COMMENT ON COLUMN snapshot_value.moment IS 'before or after the recording';
 COMMENT ON COLUMN snapshot_value.source IS 'vmstat, meminfo (values in kB as printed), zoneinfo; cpuinfo (the MIDR of arm64 CPUs)';
 COMMENT ON COLUMN snapshot_value.name IS 'Name as in the file; for zoneinfo: Node 0, zone DMA32, present';
 COMMENT ON COLUMN snapshot_value.value IS 'The value';
@@ -131,10 +122,6 @@ CREATE TABLE pageset (
     name VARCHAR NOT NULL, value BIGINT NOT NULL
 );
 COMMENT ON TABLE pageset IS 'The per-CPU page lists of every zone, from /proc/zoneinfo';
-COMMENT ON COLUMN pageset.capture_id IS 'Capture it belongs to';
-COMMENT ON COLUMN pageset.moment IS 'before or after the recording';
-COMMENT ON COLUMN pageset.node IS 'NUMA node';
-COMMENT ON COLUMN pageset.zone IS 'Zone name';
 COMMENT ON COLUMN pageset.cpu IS 'CPU';
 COMMENT ON COLUMN pageset.name IS 'Name as in the file: count (pages on the lists), high, batch; high_min and high_max from Linux 6.7 on; vm stats threshold';
 COMMENT ON COLUMN pageset.value IS 'The value';
@@ -143,19 +130,14 @@ CREATE TABLE page_flags (
     capture_id VARCHAR NOT NULL, moment moment NOT NULL, first_pfn BIGINT NOT NULL, last_pfn BIGINT NOT NULL, flags UBIGINT NOT NULL
 );
 COMMENT ON TABLE page_flags IS '/proc/kpageflags as runs of pages with equal flags';
-COMMENT ON COLUMN page_flags.capture_id IS 'Capture it belongs to';
-COMMENT ON COLUMN page_flags.moment IS 'before or after the recording';
-COMMENT ON COLUMN page_flags.first_pfn IS 'First page of the run';
-COMMENT ON COLUMN page_flags.last_pfn IS 'Last page of the run';
+COMMENT ON COLUMN page_flags.first_pfn IS 'First page of the range';
+COMMENT ON COLUMN page_flags.last_pfn IS 'Last page of the range';
 COMMENT ON COLUMN page_flags.flags IS 'Flag bits of include/uapi/linux/kernel-page-flags.h that the replay needs: LRU 5, SLAB 7, BUDDY 10, COMPOUND_HEAD 15, COMPOUND_TAIL 16, NOPAGE 20, OFFLINE 23, PGTABLE 26';
 
 CREATE TABLE memory_range (
     capture_id VARCHAR NOT NULL, first_pfn BIGINT NOT NULL, last_pfn BIGINT NOT NULL, name VARCHAR NOT NULL
 );
 COMMENT ON TABLE memory_range IS 'System RAM and the kernel image, from /proc/iomem, in whole pages';
-COMMENT ON COLUMN memory_range.capture_id IS 'Capture it belongs to';
-COMMENT ON COLUMN memory_range.first_pfn IS 'First page of the range';
-COMMENT ON COLUMN memory_range.last_pfn IS 'Last page of the range';
 COMMENT ON COLUMN memory_range.name IS 'Name as in /proc/iomem: System RAM, Kernel code, ...';
 
 CREATE TABLE permission_change (
@@ -163,24 +145,15 @@ CREATE TABLE permission_change (
     pages BIGINT NOT NULL, set_bits UBIGINT NOT NULL, clear_bits UBIGINT NOT NULL, stack_id INTEGER
 );
 COMMENT ON TABLE permission_change IS 'Permission changes of the direct map, including those of aliases, that a kernel probe recorded (ptpool ingest capture, x86)';
-COMMENT ON COLUMN permission_change.capture_id IS 'Capture it belongs to';
-COMMENT ON COLUMN permission_change.ts_ns IS 'Time on the capture''s clock, ns';
-COMMENT ON COLUMN permission_change.cpu IS 'CPU';
-COMMENT ON COLUMN permission_change.pid IS 'Thread id of the task';
 COMMENT ON COLUMN permission_change.first_pfn IS 'First page';
 COMMENT ON COLUMN permission_change.pages IS 'Number of pages of 4K';
 COMMENT ON COLUMN permission_change.set_bits IS 'Bits of the page-table entry that are set (arch/x86/include/asm/pgtable_types.h): PRESENT 0, RW 1, NX 63, ...';
 COMMENT ON COLUMN permission_change.clear_bits IS 'Bits of the page-table entry that are cleared';
-COMMENT ON COLUMN permission_change.stack_id IS 'Stack of the change: stack.stack_id';
 
 CREATE TABLE direct_map_recorded (
     capture_id VARCHAR NOT NULL, moment moment NOT NULL, first_pfn BIGINT NOT NULL, last_pfn BIGINT NOT NULL, level table_level NOT NULL
 );
 COMMENT ON TABLE direct_map_recorded IS 'The direct map of the recorded machine, from the page tables in debugfs or a walk of them; holes have no row';
-COMMENT ON COLUMN direct_map_recorded.capture_id IS 'Capture it belongs to';
-COMMENT ON COLUMN direct_map_recorded.moment IS 'before or after the recording';
-COMMENT ON COLUMN direct_map_recorded.first_pfn IS 'First page of the run';
-COMMENT ON COLUMN direct_map_recorded.last_pfn IS 'Last page of the run';
 COMMENT ON COLUMN direct_map_recorded.level IS 'Level of the leaves that map it: pte, pmd, pud';
 
 -- ------------------------------------------------------------------------------------------------------- replays
@@ -190,7 +163,7 @@ CREATE TABLE strategy (
     family VARCHAR NOT NULL, colour VARCHAR NOT NULL, line VARCHAR NOT NULL, marker VARCHAR NOT NULL
 );
 COMMENT ON TABLE strategy IS 'Strategies known to the ptpool that last replayed into this file, and older ones with runs in it';
-COMMENT ON COLUMN strategy.strategy IS 'Name';
+COMMENT ON COLUMN strategy.strategy IS 'Name of the strategy';
 COMMENT ON COLUMN strategy.title IS 'One line on what it is';
 COMMENT ON COLUMN strategy.source IS 'The posting or code that it follows';
 COMMENT ON COLUMN strategy.parameters IS 'Parameters and their defaults';
@@ -204,9 +177,7 @@ CREATE TABLE run (
     /* columns of the settings */, code_version VARCHAR NOT NULL, assumptions VARCHAR[] NOT NULL, metrics_only BOOLEAN NOT NULL DEFAULT false
 );
 COMMENT ON TABLE run IS 'One replay of one capture through one strategy';
-COMMENT ON COLUMN run.run_id IS 'Hash of capture, strategy, parameters, settings and code version';
-COMMENT ON COLUMN run.capture_id IS 'Capture that was replayed';
-COMMENT ON COLUMN run.strategy IS 'Strategy';
+COMMENT ON COLUMN run.run_id IS 'Run: hash of capture, strategy, parameters, settings and code version';
 COMMENT ON COLUMN run.params IS 'All parameters, defaults included';
 COMMENT ON COLUMN run.is_default IS 'Whether every parameter and every setting has its default value, and all tables of the run were kept';
 COMMENT ON COLUMN run.code_version IS 'Version and source hash of the ptpool that ran it';
@@ -215,7 +186,7 @@ COMMENT ON COLUMN run.metrics_only IS 'Whether only metrics and orders were kept
 
 CREATE TABLE sweep (sweep VARCHAR NOT NULL, run_id VARCHAR NOT NULL);
 COMMENT ON TABLE sweep IS 'Which runs a sweep consists of (ptpool replay sweep); views sweep_setting, sweep_effect and sweep_sensitivity compare them';
-COMMENT ON COLUMN sweep.sweep IS 'Name: that of its specification';
+COMMENT ON COLUMN sweep.sweep IS 'Sweep, by the name of its specification';
 COMMENT ON COLUMN sweep.run_id IS 'Run; one run can belong to several sweeps';
 
 CREATE TABLE cost_constant (
@@ -233,22 +204,19 @@ COMMENT ON COLUMN cost_constant.source IS 'Where the figure comes from, or that 
 
 CREATE TABLE run_timing (run_id VARCHAR NOT NULL, started_at TIMESTAMP NOT NULL, wall_s DOUBLE NOT NULL, events_per_s DOUBLE NOT NULL);
 COMMENT ON TABLE run_timing IS 'How long a replay took: the only result that differs between two equal runs';
-COMMENT ON COLUMN run_timing.run_id IS 'Run';
 COMMENT ON COLUMN run_timing.started_at IS 'Wall-clock start, UTC';
 COMMENT ON COLUMN run_timing.wall_s IS 'Seconds';
 COMMENT ON COLUMN run_timing.events_per_s IS 'Allocation and free events replayed per second';
 
 CREATE TABLE run_metric (run_id VARCHAR NOT NULL, metric VARCHAR NOT NULL, value DOUBLE, unit VARCHAR NOT NULL);
 COMMENT ON TABLE run_metric IS 'Results of a replay, one row per metric; see metric_glossary';
-COMMENT ON COLUMN run_metric.run_id IS 'Run';
-COMMENT ON COLUMN run_metric.metric IS 'Name, see metric_glossary';
+COMMENT ON COLUMN run_metric.metric IS 'Metric: see metric_glossary';
 COMMENT ON COLUMN run_metric.value IS 'Value; NULL: not applicable on this machine or to this strategy';
 COMMENT ON COLUMN run_metric.unit IS 'Unit of the value';
 
 CREATE TABLE metric_glossary (metric VARCHAR NOT NULL, unit VARCHAR NOT NULL, meaning VARCHAR NOT NULL);
 COMMENT ON TABLE metric_glossary IS 'What each metric of run_metric means';
 COMMENT ON COLUMN metric_glossary.metric IS 'Name';
-COMMENT ON COLUMN metric_glossary.unit IS 'Unit';
 COMMENT ON COLUMN metric_glossary.meaning IS 'Definition';
 
 CREATE TABLE run_order (
@@ -257,7 +225,6 @@ CREATE TABLE run_order (
     oom_kill BIGINT NOT NULL, "null" BIGINT NOT NULL
 );
 COMMENT ON TABLE run_order IS 'What allocations of each order went through in a replay, the strategy''s own included';
-COMMENT ON COLUMN run_order.run_id IS 'Run';
 COMMENT ON COLUMN run_order.page_order IS 'log2 of the number of base pages asked for';
 COMMENT ON COLUMN run_order.attempts IS 'Allocations asked for';
 COMMENT ON COLUMN run_order.failures IS 'Those that got nothing';
@@ -272,15 +239,12 @@ COMMENT ON COLUMN run_order."null" IS 'Attempts that returned NULL';
 
 CREATE TABLE timeline (run_id VARCHAR NOT NULL, t_ns BIGINT NOT NULL, metric VARCHAR NOT NULL, value DOUBLE NOT NULL);
 COMMENT ON TABLE timeline IS 'State over time, sampled at most a few thousand times per series';
-COMMENT ON COLUMN timeline.run_id IS 'Run';
 COMMENT ON COLUMN timeline.t_ns IS 'Time on the capture''s clock';
 COMMENT ON COLUMN timeline.metric IS 'ptp_live, pool_idle, pool_held (pages), reserve_low (fewest pages since the last sample on the list that splits take tables from: see metric reserve_pages_min), pte_pages, pmd_pages, pud_pages (pages of the direct map by the level of their leaf: 4K, 2M, 1G), free_pages';
 COMMENT ON COLUMN timeline.value IS 'Value at that time (reserve_low: minimum since the sample before)';
 
 CREATE TABLE split (run_id VARCHAR NOT NULL, t_ns BIGINT NOT NULL, pfn BIGINT NOT NULL, leaf VARCHAR NOT NULL, action VARCHAR NOT NULL, cause VARCHAR NOT NULL);
 COMMENT ON TABLE split IS 'Every split of the direct map in a replay, also those of the warm-up before the first event';
-COMMENT ON COLUMN split.run_id IS 'Run';
-COMMENT ON COLUMN split.t_ns IS 'Time on the capture''s clock';
 COMMENT ON COLUMN split.pfn IS 'First page of the leaf that was split';
 COMMENT ON COLUMN split.leaf IS 'Size of the leaf that went: 1G or 2M';
 COMMENT ON COLUMN split.action IS 'split or collapse';
@@ -288,25 +252,18 @@ COMMENT ON COLUMN split.cause IS 'refill, ptp (a table keyed on its own), shrink
 
 CREATE TABLE direct_map (run_id VARCHAR NOT NULL, moment VARCHAR NOT NULL, first_pfn BIGINT NOT NULL, last_pfn BIGINT NOT NULL, leaf VARCHAR NOT NULL, keyed BOOLEAN NOT NULL);
 COMMENT ON TABLE direct_map IS 'The direct map of a replay as runs of pages with equal leaf size and key';
-COMMENT ON COLUMN direct_map.run_id IS 'Run';
 COMMENT ON COLUMN direct_map.moment IS 'start (after the warm-up, before the first event) or end';
-COMMENT ON COLUMN direct_map.first_pfn IS 'First page of the run';
-COMMENT ON COLUMN direct_map.last_pfn IS 'Last page of the run';
 COMMENT ON COLUMN direct_map.leaf IS 'Size of the leaves: 4K, 2M, 1G';
 COMMENT ON COLUMN direct_map.keyed IS 'Whether these pages carry the page-table key';
 
 CREATE TABLE incident (run_id VARCHAR NOT NULL, t_ns BIGINT NOT NULL, cpu SMALLINT, kind VARCHAR NOT NULL, page_order TINYINT, detail VARCHAR NOT NULL);
 COMMENT ON TABLE incident IS 'What went wrong in a replay, each by its own kind (at most 1000 rows a kind; the metrics count all)';
-COMMENT ON COLUMN incident.run_id IS 'Run';
-COMMENT ON COLUMN incident.t_ns IS 'Time on the capture''s clock';
-COMMENT ON COLUMN incident.cpu IS 'CPU of the event';
 COMMENT ON COLUMN incident.kind IS 'ptp_null, split_starvation, unkeyed_table, deadlock, oom_kill, livelock (a request that may reclaim but not enter file systems, GFP_NOFS or GFP_NOIO, looped until the recording ended)';
 COMMENT ON COLUMN incident.page_order IS 'Order of the request';
 COMMENT ON COLUMN incident.detail IS 'What happened';
 
 CREATE TABLE latency (run_id VARCHAR NOT NULL, operation VARCHAR NOT NULL, bucket_ns BIGINT NOT NULL, count BIGINT NOT NULL);
 COMMENT ON TABLE latency IS 'Histogram of modelled latencies: service by the cost profile plus waiting for locks and for one''s own earlier requests';
-COMMENT ON COLUMN latency.run_id IS 'Run';
 COMMENT ON COLUMN latency.operation IS 'ptp_alloc: a page table asked for until it is there; outside: a permission change by others; alloc: another allocation that had to reclaim';
 COMMENT ON COLUMN latency.bucket_ns IS 'Lower edge of the bucket';
 COMMENT ON COLUMN latency.count IS 'Samples in the bucket';
@@ -317,9 +274,6 @@ CREATE TABLE risk (
     failures_unprotected INTEGER NOT NULL, p_low DOUBLE, p_high DOUBLE, excess_stalls_per_million DOUBLE
 );
 COMMENT ON TABLE risk IS 'OOM risk under pressure (ptpool replay risk): how often a strategy fails where the paired unprotected run does not, by headroom; from the thresholds in risk_threshold, assuming that more headroom never hurts';
-COMMENT ON COLUMN risk.capture_id IS 'Capture that was replayed';
-COMMENT ON COLUMN risk.strategy IS 'Strategy';
-COMMENT ON COLUMN risk.params IS 'All parameters, defaults included';
 COMMENT ON COLUMN risk.machine IS 'Machine: recorded, a size such as 8G, or the name of an aged one; its memory is filled before the first event';
 COMMENT ON COLUMN risk.reclaim IS 'Reclaim variant: optimistic, moderate, none';
 COMMENT ON COLUMN risk.fragmentation IS 'How the free memory lies: a name in replay/profiles/pressure.toml';
@@ -340,12 +294,6 @@ CREATE TABLE risk_threshold (
     runs INTEGER NOT NULL, checked INTEGER NOT NULL, contradicted INTEGER NOT NULL
 );
 COMMENT ON TABLE risk_threshold IS 'Where failures begin, one machine drawn by seed at a time: the pairs behind table risk';
-COMMENT ON COLUMN risk_threshold.capture_id IS 'Capture that was replayed';
-COMMENT ON COLUMN risk_threshold.strategy IS 'Strategy';
-COMMENT ON COLUMN risk_threshold.params IS 'All parameters, defaults included';
-COMMENT ON COLUMN risk_threshold.machine IS 'Machine whose memory is filled';
-COMMENT ON COLUMN risk_threshold.reclaim IS 'Reclaim variant: optimistic, moderate, none';
-COMMENT ON COLUMN risk_threshold.fragmentation IS 'How the free memory lies: a name in replay/profiles/pressure.toml';
 COMMENT ON COLUMN risk_threshold.seed IS 'Seed of everything drawn: the same machine for all strategies';
 COMMENT ON COLUMN risk_threshold.headroom IS 'The smallest headroom (see table risk) at which the strategy does not fail, in steps of 6 %; where censored, one step above the largest tried';
 COMMENT ON COLUMN risk_threshold.censored IS 'It still fails at the largest headroom that was tried';
@@ -364,8 +312,6 @@ CREATE TABLE contention (
 );
 COMMENT ON TABLE contention IS 'Simulated CPUs that fill their page tables from one pool, every table staying in use: ptpool replay contention';
 COMMENT ON COLUMN contention.capture_id IS 'Capture whose demand and architecture it is';
-COMMENT ON COLUMN contention.strategy IS 'Strategy';
-COMMENT ON COLUMN contention.params IS 'All parameters';
 COMMENT ON COLUMN contention.free_order IS 'Largest order that the page allocator has for refills: 9 (2M blocks) or 2 (four pages)';
 COMMENT ON COLUMN contention.cpus IS 'CPUs, each with one task';
 COMMENT ON COLUMN contention.change_ns IS 'What one key change takes, with all that it splits and flushes';
@@ -402,7 +348,6 @@ CREATE TABLE contradiction (
     capture_id VARCHAR NOT NULL, what VARCHAR NOT NULL, cause VARCHAR NOT NULL, pages BIGINT NOT NULL, explained BOOLEAN NOT NULL, explanation VARCHAR NOT NULL
 );
 COMMENT ON TABLE contradiction IS 'Placement replay: where a recording contradicts itself or its snapshots when every event is put at its recorded place';
-COMMENT ON COLUMN contradiction.capture_id IS 'Capture';
 COMMENT ON COLUMN contradiction.what IS 'What cannot be: an allocation of a page in use, a free of a free page, a state afterwards that no event made';
 COMMENT ON COLUMN contradiction.cause IS 'Why, by name: bulk_allocation, compaction, per_cpu_lists, ...; unexplained';
 COMMENT ON COLUMN contradiction.pages IS 'Pages (a page counts each time)';
@@ -433,7 +378,6 @@ COMMENT ON COLUMN published_measurement.benchmark IS 'What was run';
 COMMENT ON COLUMN published_measurement.metric IS 'What was measured';
 COMMENT ON COLUMN published_measurement.delta_pct IS 'Change in per cent as published (mapping: large pages relative to all-4K; conversion: with key changes relative to without keys); NULL: none was published';
 COMMENT ON COLUMN published_measurement.value IS 'The figure itself, in unit, where it is not a change in per cent; NULL: none was published';
-COMMENT ON COLUMN published_measurement.unit IS 'Unit of value';
 COMMENT ON COLUMN published_measurement.better_when IS 'Which direction is better: lower or higher (fastest page size: the larger or the smaller page)';
 COMMENT ON COLUMN published_measurement.certainty IS 'measured (a number that was measured and posted), approximate (the same in round words), derived (our arithmetic on posted numbers or sources), direction (better or worse and no figure), opinion (a reading or an assumption of its author), weak (no measurement behind it is known)';
 COMMENT ON COLUMN published_measurement.source IS 'Who published it, what and when: published_source says more';

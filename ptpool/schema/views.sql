@@ -15,10 +15,6 @@ SELECT capture_id, moment, regexp_extract(name, '^Node (\d+)', 1)::SMALLINT AS n
 FROM snapshot_value WHERE source = 'zoneinfo'
 GROUP BY ALL ORDER BY capture_id, moment, node, start_pfn;
 COMMENT ON VIEW zone IS 'Zones with their watermarks, from /proc/zoneinfo';
-COMMENT ON COLUMN zone.capture_id IS 'Capture it belongs to';
-COMMENT ON COLUMN zone.moment IS 'before or after the recording';
-COMMENT ON COLUMN zone.node IS 'NUMA node';
-COMMENT ON COLUMN zone.zone IS 'Zone name';
 COMMENT ON COLUMN zone.start_pfn IS 'First page of the zone';
 COMMENT ON COLUMN zone.spanned IS 'Pages from first to last, holes included';
 COMMENT ON COLUMN zone.present IS 'Pages that exist';
@@ -42,17 +38,9 @@ SELECT capture_id, seq, pfn, page_order, consumer, level, role, cpu, pid, comm, 
        CASE WHEN next_kind = 'free' THEN next_ns - ts_ns END AS lifetime_ns
 FROM alive WHERE kind = 'alloc';
 COMMENT ON VIEW ptp_lifetime IS 'Page tables allocated within the recording, with the time they were freed';
-COMMENT ON COLUMN ptp_lifetime.capture_id IS 'Capture it belongs to';
 COMMENT ON COLUMN ptp_lifetime.seq IS 'Event that allocated it';
 COMMENT ON COLUMN ptp_lifetime.pfn IS 'First page';
-COMMENT ON COLUMN ptp_lifetime.page_order IS 'log2 of the number of pages';
 COMMENT ON COLUMN ptp_lifetime.consumer IS 'Kind of page table';
-COMMENT ON COLUMN ptp_lifetime.level IS 'Level of the table';
-COMMENT ON COLUMN ptp_lifetime.role IS 'linked, deposited or preallocated';
-COMMENT ON COLUMN ptp_lifetime.cpu IS 'CPU that allocated it';
-COMMENT ON COLUMN ptp_lifetime.pid IS 'Thread that allocated it';
-COMMENT ON COLUMN ptp_lifetime.comm IS 'Its name';
-COMMENT ON COLUMN ptp_lifetime.stack_id IS 'Stack that allocated it';
 COMMENT ON COLUMN ptp_lifetime.allocated_ns IS 'When it was allocated';
 COMMENT ON COLUMN ptp_lifetime.freed_ns IS 'When it was freed; NULL: still alive at the end, or its free was not recorded';
 COMMENT ON COLUMN ptp_lifetime.lifetime_ns IS 'freed_ns - allocated_ns';
@@ -92,8 +80,6 @@ SELECT capture.name AS capture, page_order,
        count(*) AS allocations
 FROM page_event JOIN capture USING (capture_id) WHERE kind = 'alloc' GROUP BY ALL ORDER BY ALL;
 COMMENT ON VIEW kmem_page_order IS 'The table of perf kmem --page stat: allocations by order and migratetype. perf names the columns after an older kernel''s numbers: Movable (1) stands under its Reclaimable, Reclaimable (2) under its Movable; here they have the names of include/linux/mmzone.h:enum migratetype';
-COMMENT ON COLUMN kmem_page_order.capture IS 'Name of the capture';
-COMMENT ON COLUMN kmem_page_order.page_order IS 'log2 of the number of pages';
 COMMENT ON COLUMN kmem_page_order.migratetype IS 'Migratetype of the request';
 COMMENT ON COLUMN kmem_page_order.allocations IS 'Allocations that succeeded';
 
@@ -107,13 +93,9 @@ SELECT capture.name AS capture, severity, import_stat.name AS what, cpu, value,
 FROM import_stat JOIN capture USING (capture_id)
 ORDER BY capture, severity DESC, what, cpu;
 COMMENT ON VIEW data_quality IS 'What was lost, unusual or left out in each capture, worst first';
-COMMENT ON COLUMN data_quality.capture IS 'Name of the capture';
-COMMENT ON COLUMN data_quality.severity IS 'info, notice, error, or data_loss';
 COMMENT ON COLUMN data_quality.what IS 'Name of the count';
 COMMENT ON COLUMN data_quality.cpu IS 'CPU it concerns; NULL: all';
-COMMENT ON COLUMN data_quality.value IS 'The count';
 COMMENT ON COLUMN data_quality.pct_of_events IS 'The count as a percentage of the events kept; NULL where it counts something else, or more than there are events';
-COMMENT ON COLUMN data_quality.explanation IS 'What it means and what to do about it';
 
 CREATE VIEW provenance AS
 SELECT run_id, capture.name AS capture, capture.source, capture.sha256, kernel_release, arch, timing, strategy, params,
@@ -121,19 +103,8 @@ SELECT run_id, capture.name AS capture, capture.source, capture.sha256, kernel_r
        assumptions
 FROM run JOIN capture USING (capture_id);
 COMMENT ON VIEW provenance IS 'Everything needed to make a run again';
-COMMENT ON COLUMN provenance.run_id IS 'Run';
-COMMENT ON COLUMN provenance.capture IS 'Name of the capture';
-COMMENT ON COLUMN provenance.source IS 'File names that were read';
-COMMENT ON COLUMN provenance.sha256 IS 'SHA-256 of the input';
-COMMENT ON COLUMN provenance.kernel_release IS 'Kernel that was recorded';
-COMMENT ON COLUMN provenance.arch IS 'Its architecture';
-COMMENT ON COLUMN provenance.timing IS 'real, emulated or unknown';
-COMMENT ON COLUMN provenance.strategy IS 'Strategy';
-COMMENT ON COLUMN provenance.params IS 'All parameters';
-COMMENT ON COLUMN provenance.is_default IS 'Whether everything has its default value';
 COMMENT ON COLUMN provenance.replayed_by IS 'ptpool that replayed it';
 COMMENT ON COLUMN provenance.imported_by IS 'ptpool that imported the capture';
-COMMENT ON COLUMN provenance.assumptions IS 'What had to be assumed';
 
 CREATE VIEW run_setting AS
 SELECT run_id, true AS is_parameter, key AS setting, value ->> '$' AS value, json_extract_string(parameters, key) AS default_value
@@ -141,9 +112,8 @@ FROM run LEFT JOIN strategy USING (strategy), json_each(params)
 UNION ALL BY NAME
 SELECT run_id, false AS is_parameter, unnest([/* values of the settings */], recursive := true) FROM run;
 COMMENT ON VIEW run_setting IS 'What each run was made with: one row per parameter of its strategy and per setting (machine, seed and so on)';
-COMMENT ON COLUMN run_setting.run_id IS 'Run';
 COMMENT ON COLUMN run_setting.is_parameter IS 'Whether it is a parameter of the strategy';
-COMMENT ON COLUMN run_setting.setting IS 'Parameter of the strategy, or setting';
+COMMENT ON COLUMN run_setting.setting IS 'A parameter of the strategy, or a setting of the run';
 COMMENT ON COLUMN run_setting.value IS 'Its value in this run';
 COMMENT ON COLUMN run_setting.default_value IS 'Its default; NULL where the strategy is not known any more';
 
@@ -160,8 +130,6 @@ SELECT capture_id, costs, change.low AS change_ns_low, change.typical AS change_
        base.typical + per_cpu.typical * (cpus - 1) AS flush_ns, base.high + per_cpu.high * (cpus - 1) AS flush_ns_high
 FROM capture JOIN price ON price.arch = if(capture.arch = 'aarch64', 'aarch64', 'x86_64');
 COMMENT ON VIEW conversion_price IS 'What a permission change takes on each recorded machine by each cost profile: the change, each leaf that it splits, each flush on all CPUs';
-COMMENT ON COLUMN conversion_price.capture_id IS 'Capture';
-COMMENT ON COLUMN conversion_price.costs IS 'Cost profile: see cost_constant';
 COMMENT ON COLUMN conversion_price.change_ns_low IS 'The least that a change may take, ns';
 COMMENT ON COLUMN conversion_price.change_ns IS 'What a replay uses';
 COMMENT ON COLUMN conversion_price.change_ns_high IS 'The most that it may take';
@@ -186,14 +154,13 @@ SELECT run_id, costs, changes, splits, flushes,
        changes * change_ns + splits * split_ns + flushes * flush_ns * 10 AS conversion_ns_flush_tenfold
 FROM counted JOIN (SELECT run_id, capture_id FROM run) USING (run_id) JOIN conversion_price USING (capture_id);
 COMMENT ON VIEW conversion_cost IS 'What the permission changes of each run take by each cost profile, from stored counts: linear in the constants, so no run has to be made again. Those that others ask for are in it, as they are in unprotected';
-COMMENT ON COLUMN conversion_cost.run_id IS 'Run';
 COMMENT ON COLUMN conversion_cost.costs IS 'Cost profile: see cost_constant; not only the one the run was made with';
 COMMENT ON COLUMN conversion_cost.changes IS 'Permission changes';
 COMMENT ON COLUMN conversion_cost.splits IS 'Leaves split at run time';
 COMMENT ON COLUMN conversion_cost.flushes IS 'TLB flushes; NULL for a bound';
-COMMENT ON COLUMN conversion_cost.conversion_ns_low IS 'All of them with every constant at its least, ns';
-COMMENT ON COLUMN conversion_cost.conversion_ns IS 'All of them with typical constants, ns';
-COMMENT ON COLUMN conversion_cost.conversion_ns_high IS 'All of them with every constant at its most, ns';
+COMMENT ON COLUMN conversion_cost.conversion_ns_low IS 'Time that permission changes take with every constant at its least, ns';
+COMMENT ON COLUMN conversion_cost.conversion_ns IS 'Time that permission changes take with typical constants, ns';
+COMMENT ON COLUMN conversion_cost.conversion_ns_high IS 'Time that permission changes take with every constant at its most, ns';
 COMMENT ON COLUMN conversion_cost.conversion_ns_flush_tenth IS 'As conversion_ns, a flush at a tenth of its price';
 COMMENT ON COLUMN conversion_cost.conversion_ns_flush_tenfold IS 'As conversion_ns, a flush at ten times its price';
 
@@ -220,7 +187,6 @@ SELECT capture_id, coalesce(own.arch, other.arch) AS arch, coalesce(own.low_pct,
 FROM capture LEFT JOIN scale own ON own.arch = capture.arch
 CROSS JOIN (SELECT * FROM scale ORDER BY measurements DESC, arch LIMIT 1) other;
 COMMENT ON VIEW mapping_basis IS 'The scale in time that a capture is put against: of its own architecture if anything was published for it';
-COMMENT ON COLUMN mapping_basis.capture_id IS 'Capture';
 COMMENT ON COLUMN mapping_basis.arch IS 'Whose scale it is';
 COMMENT ON COLUMN mapping_basis.low_pct IS 'What an all-4K map costs in time, least';
 COMMENT ON COLUMN mapping_basis.median_pct IS 'The same, median';
@@ -249,9 +215,7 @@ SELECT capture_id, strategy, costs, any_value(pte_share) AS pte_share, max(spent
        min(pte_mapped_share + saved_pct / if(saved_pct < 0, low_pct, high_pct)) AS break_even_share_least
 FROM against WHERE saved_pct IS NOT NULL GROUP BY ALL;
 COMMENT ON VIEW break_even IS 'At which share at 4K each strategy would stop being better than pte-mapped, at default parameters: where its mapping cost and its conversions (both as a share of the recorded time of all CPUs, as if all had been busy) come to what those of pte-mapped come to';
-COMMENT ON COLUMN break_even.capture_id IS 'Capture';
 COMMENT ON COLUMN break_even.strategy IS 'Strategy that is put against pte-mapped';
-COMMENT ON COLUMN break_even.costs IS 'Cost profile of the conversions: see cost_constant';
 COMMENT ON COLUMN break_even.pte_share IS 'Share of the direct map at 4K (time mean)';
 COMMENT ON COLUMN break_even.conversion_share IS 'Share of the recorded time of all CPUs that its conversions take, at typical prices';
 COMMENT ON COLUMN break_even.pte_mapped_conversion_share IS 'The same of pte-mapped';
