@@ -108,7 +108,7 @@ def load_case(connection: duckdb.DuckDBPyConnection, capture: str) -> Case:
 
     Args:
         connection: an open warehouse.
-        capture: name of a capture with at least one default policy run.
+        capture: name of a capture with at least one run at default parameters.
     """
     answers = Answers(connection, capture=capture)
     refills: dict[str, dict[int, tuple[int, int]]] = defaultdict(dict)

@@ -74,7 +74,7 @@ def index_page(connection: duckdb.DuckDBPyConnection, built: set[str]) -> dict[s
     """Write the index.
 
     Args:
-        connection: an open warehouse with at least one default policy run.
+        connection: an open warehouse with at least one run at default parameters.
         built: captures whose page exists.
 
     Returns:

@@ -36,7 +36,7 @@ def mail(connection: duckdb.DuckDBPyConnection, name: str) -> str:
 
     Args:
         connection: an open warehouse.
-        name: a capture with at least one default policy run.
+        name: a capture with at least one run at default parameters.
     """
     case = load_case(connection, name)
     paragraphs = (f"{machine(case)}. {recorded(case)}", " ".join(answer(case)), " ".join(details(case)))

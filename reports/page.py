@@ -48,7 +48,7 @@ def capture_page(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, 
 
     Args:
         connection: an open warehouse.
-        name: a capture with at least one default policy run.
+        name: a capture with at least one run at default parameters.
 
     Returns:
         Contents by file name: ``README.md``, the figures, and the CSV behind every table and figure.

@@ -2,7 +2,7 @@
 
 A decision is a generator. It yields one of these actions, is suspended while the machine performs it, and receives the
 result. The same generator is driven by the replay (the machine decides what happens) and can be driven by an adversary
-(every result is tried). Nothing here acts: `replay.machine.machine` does.
+(every result is tried). Nothing here acts: `replay.machine.perform` does.
 """
 
 from collections.abc import Generator, Iterable

@@ -75,7 +75,7 @@ def take_above_reserve(allocator, pool, tally, cpu, order, consumer):
 
 @compiled
 def _release_to_user(allocator, direct_map, pool, tally, pfn, order, now):
-    """Take memory of the pool back, to the list of its permission. Beyond two batches one becomes shared again.
+    """Take memory of the pool back, to the list of its permission. From a list of more than two batches one returns.
 
     What is shared again is not mapped any more, which takes a flush for the batch. A page under a large leaf stays.
     """

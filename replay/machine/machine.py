@@ -108,7 +108,7 @@ class Machine:
         self.schedule.begin(Running([decision()], task, cpu, by, operation, now, pages, context))
 
     def _hold_back(self, pages: range, task: int, count: int) -> None:
-        """Events on these recorded pages wait for a task, or (-1) one thing less that they wait for."""
+        """Count one more thing that these recorded pages wait for (1), done by a task; or one less (-1)."""
         for page in pages:
             self.state.tally.pending[page] += count
             self._waits_for[page] = task

@@ -187,7 +187,7 @@ def give_to_user(allocator, pool, user, pfn, pages):
 
 @compiled
 def give_block(allocator, pool, pfn):
-    """Add the free pages of a pageblock to the pool; a page of it is not free, so no free block is larger."""
+    """Add the free pages of a pageblock to the pool. At least one page of it is in use: no free block spans it."""
     page = pfn >> pool.block_shift << pool.block_shift
     migratetype = block_type_of(allocator, page)
     end = min(page + (1 << pool.block_shift), np.int64(len(allocator.order))) if migratetype < PCPTYPES else page

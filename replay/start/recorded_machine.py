@@ -61,7 +61,7 @@ class Recorded:
     zones: Zones
     pagesets: Pagesets
     seed: int | None
-    """What the addresses of free blocks were drawn by, where only their number is known; None: nothing was drawn."""
+    """Seed used to draw the addresses of free blocks where only their counts are known; None: nothing was drawn."""
 
 
 def recorded_machine(

@@ -48,7 +48,7 @@ def _pair(row: dict[str, Any]) -> str:
 
 
 def _most(case: Case, dearest: dict[str, Any]) -> list[str]:
-    """How much of the recording's length the highest price is."""
+    """The highest conversion cost as a share of the recording's duration."""
     seconds = case.capture["seconds"]
     if not dearest["conversion_ns"] or not seconds:
         return []
