@@ -20,7 +20,7 @@ from replay.contract.strategy import Strategy
 from replay.kernel.leaves import KEYED, PMD, PTE, PUD
 
 REFILL_TRIES = 8
-"""Times that the replay looks again after a refill."""
+"""How often the replay looks again after a refill."""
 
 
 class Returned(NamedTuple):
@@ -62,12 +62,9 @@ MOST_STATES = 400_000
 
 
 def search(strategy: Strategy, scenario: Scenario, depth: int) -> Verdict:
-    """Search breadth first up to a number of steps.
+    """Search breadth first up to `depth` steps: a step is an event, or an action of a decision.
 
-    Args:
-        strategy: with parameters that fit the toy machine.
-        scenario: what may happen.
-        depth: steps; one is an event or an action of a decision.
+    The parameters of the strategy have to fit the toy machine.
     """
     checker = _Checker(strategy, scenario)
     try:

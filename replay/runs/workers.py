@@ -22,7 +22,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import lru_cache, partial
 from itertools import count
 from multiprocessing import forkserver
@@ -184,19 +184,16 @@ def local_workers(jobs: int) -> Iterator[Workers]:
     """So many processes of this machine, which have the loop compiled; one job stays in this process."""
     if jobs == 1:
         _keep_memory()
-        yield from _closed(Workers(partial(ThreadPoolExecutor, 1), None, 1))
+        with closing(Workers(partial(ThreadPoolExecutor, 1), None, 1)) as workers:
+            yield workers
         return
     multiprocessing.set_forkserver_preload(["replay.runs.preload"])
     forkserver.ensure_running()  # it gets ready while this process sets the first scene
-    with tempfile.TemporaryDirectory(prefix="ptpool-") as folder:
-        yield from _closed(Workers(partial(_processes, jobs, folder), Path(folder), jobs))
-
-
-def _closed(workers: Workers) -> Iterator[Workers]:
-    try:
+    with (
+        tempfile.TemporaryDirectory(prefix="ptpool-") as folder,
+        closing(Workers(partial(_processes, jobs, folder), Path(folder), jobs)) as workers,
+    ):
         yield workers
-    finally:
-        workers.close()
 
 
 def _processes(jobs: int, folder: str) -> ProcessPoolExecutor:

@@ -105,12 +105,8 @@ def check_memory(profile: Profile, page_shift: int, jobs: int) -> None:
 def other_machine(profile: Profile, recorded: InitialState, demand: Demand, seed: int) -> InitialState:
     """Build a machine that the recorded processes can run on, before the first event.
 
-    Args:
-        profile: what it is like.
-        recorded: the recorded machine: its architecture, CPUs, kernel, page tables alive, and what a page held that the
-            recording frees.
-        demand: the recording.
-        seed: of everything drawn.
+    From the recorded machine come its architecture, CPUs, kernel, page tables alive, and what a page held that the
+    recording frees. Everything else is drawn by seed.
     """
     random = np.random.default_rng(seed)
     arch, geometry = profile.arch or recorded.arch, profile.geometry or recorded.geometry
