@@ -19,10 +19,10 @@ from replay.demand.demand import Demand
 from replay.demand.program import ALLOC, FREE_EVENT, MOVE, OUTSIDE_CHANGE, Program, first_seen
 
 SPREAD = 10
-"""Copies start within the first this-many-th part of the recording, so that their peaks meet; ours."""
+"""Copies start within the first 1/SPREAD of the recording: their peaks meet. Ours."""
 
 _BYTES_AN_EVENT = 64
-"""Memory that an event takes while the copies are merged."""
+"""Memory that an event takes while copies are merged."""
 
 _LEFT_OUT, _COPIED, _GONE = range(3)
 """What a copy does with an event; _GONE: others allocate a page whose free was not recorded, so the copy frees it."""
@@ -31,8 +31,8 @@ _LEFT_OUT, _COPIED, _GONE = range(3)
 def scaled(demand: Demand, copies: int, seed: int, first_name: int = 0) -> Demand:
     """The demand with its processes `copies` times over.
 
-    Every copy starts at a time drawn by `seed`, has page names and tasks of its own, and runs on the CPU after the one
-    before it, in turns among those that the recording uses.
+    Every copy starts at a time drawn by `seed`, has page names and tasks of its own, and runs one CPU further on than
+    the copy before it, among the CPUs that the recording uses.
 
     `copies` includes the recorded processes. Copies name their pages from `first_name` on, or from `demand.pages` if
     that is more: `first_name` is at least the pages of a machine on which every page in use goes by its own number.

@@ -22,7 +22,7 @@ def first_allocation(program: Program, pages: int) -> NDArray[np.int32]:
 
 @compiled
 def _first_allocation(program, first):
-    """Backwards, so that the earliest event stays."""
+    """Backwards: the earliest event stays."""
     for i in range(len(program.op) - 1, -1, -1):
         if program.op[i] == ALLOC:
             for page in range(program.pfn[i], program.pfn[i] + (1 << np.int64(program.order[i]))):

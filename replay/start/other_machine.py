@@ -30,8 +30,7 @@ RECORDED = "recorded"
 _UNITS = {"M": 20, "G": 30, "T": 40}
 _LEAST = 64 << 20
 _BYTES_SHARED, _BYTES_EACH = 24, 32
-"""Memory that a replay takes for each simulated page, at most: once for all runs of a capture, and for each run at a
-time."""
+"""Bytes that a replay takes for each simulated page, at most: once for all runs, and for each run at a time."""
 
 
 class Profile(NamedTuple):
@@ -67,7 +66,8 @@ def profile_of(name: str) -> Profile | None:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([MGT])", text)
     if match is None:
         named = ", ".join(sorted(each for each, values in known.items() if "size" in values))
-        raise UsageError(f"--machine {name}: no such machine", f"{RECORDED}, a size such as 8G, or one of: {named}")
+        remedy = f"choose {RECORDED}, a size such as 8G, or one of: {named}"
+        raise UsageError(f"--machine {name}: no such machine", remedy)
     size = int(float(match[1]) * (1 << _UNITS[match[2]])) >> 22 << 22
     if size < _LEAST:
         raise UsageError(f"--machine {name}: too small", "the smallest machine that is simulated has 64M")
@@ -82,7 +82,7 @@ def pages_of(profile: Profile, page_shift: int) -> int:
 
 
 def bytes_needed(pages: int, jobs: int) -> int:
-    """Memory that so many replays at a time take on a machine of so many pages."""
+    """Memory that `jobs` replays at a time take on a machine of this many pages."""
     return pages * (_BYTES_SHARED + _BYTES_EACH * jobs)
 
 
