@@ -96,8 +96,8 @@ def check_memory(profile: Profile, page_shift: int, jobs: int) -> None:
     needed, there = bytes_needed(pages, jobs), physical_memory()
     if needed > there or pages >= 1 << 31:
         raise UsageError(
-            f"--machine {profile.name}: {jobs} replays at a time need {needed / 2**30:.0f} GiB of memory, here are "
-            f"{there / 2**30:.0f}",
+            f"--machine {profile.name}: {needed / 2**30:.0f} GiB of memory are needed for {jobs} replays at a time, "
+            f"and there are {there / 2**30:.0f}",
             "take a smaller machine, or fewer replays at a time (--jobs 1)",
         )
 
@@ -147,7 +147,7 @@ def other_machine(profile: Profile, recorded: InitialState, demand: Demand, seed
 def _zones(pages: int, arch: str, geometry: Geometry) -> Zones:
     """Zones of a machine with one node, with their watermarks."""
     four_gib = (4 << 30) >> geometry.page_shift
-    dma = [("DMA", four_gib)] if arch == "aarch64" else [("DMA", four_gib >> 8), ("DMA32", four_gib)]  # 16 MiB
+    dma = [("DMA", four_gib)] if arch == "aarch64" else [("DMA", four_gib // 256), ("DMA32", four_gib)]
     edges, first = [], 0
     for name, end in [*dma, ("Normal", pages)]:
         if first < min(end, pages):

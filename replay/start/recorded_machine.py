@@ -212,8 +212,8 @@ def _count_page_tables(connection: duckdb.DuckDBPyConnection, capture_id: str, s
     state.page_tables_known = bool(values)
     state.page_tables_elsewhere = sum(values.values())
     state.assumptions.append(
-        f"{state.page_tables_elsewhere:,} pages of page tables were alive at the start (nr_page_table_pages), it is "
-        "unknown where: they are allocated again before the first event and never freed."
+        f"{state.page_tables_elsewhere:,} pages of page tables were alive at the start (nr_page_table_pages); where is "
+        "unknown: they are allocated again before the first event and never freed."
         if values
         else "How many page tables were alive at the start is not recorded: none are replayed."
     )

@@ -300,8 +300,5 @@ def _found(model: maps.DirectMap, first: int, last: int) -> tuple[NDArray[np.uin
 
 def _hints(model: maps.DirectMap) -> tuple[tuple[NDArray[np.bool_], int, int], ...]:
     """Contiguous hints, the level of the leaves that carry them, and log2 of the pages of a group."""
-    return (model.cont_pte, maps.PTE, model.cont_pte_shift), (
-        model.cont_pmd,
-        maps.PMD,
-        model.table_shift + model.cont_pmd_shift,
-    )
+    pmd_group = model.table_shift + model.cont_pmd_shift
+    return (model.cont_pte, maps.PTE, model.cont_pte_shift), (model.cont_pmd, maps.PMD, pmd_group)
