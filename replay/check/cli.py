@@ -41,14 +41,12 @@ def check(
 
     entries = [entry for entry in find(strategy or ["all"]) if not entry.factory.bound]
     if not entries:
-        raise UsageError("replay check: a bound has nothing that could break", "ptpool replay list names the others")
+        raise UsageError("replay check: a bound cannot break", "name other strategies (ptpool replay list)")
     settings = settings_of(setting or [], {entry.name for entry in entries})
     strategies = [(entry.name, report.toy_strategy(entry, settings.get(entry.name, {}))) for entry in entries]
     tasks = [cpus] if cpus else [1, 2]
-    note(
-        f"{len(entries)} strategies, {' and '.join(map(str, tasks))} tasks, up to {depth} steps, blocks of 8 pages",
-        quiet=quiet,
-    )
+    numbers = " and ".join(map(str, tasks))
+    note(f"{len(entries)} strategies, {numbers} tasks, up to {depth} steps, blocks of 8 pages", quiet=quiet)
     total = len(entries) * len(report.scenarios(tasks))
     with progress("check", total, quiet=quiet, unit="searches") as meter:
         found = report.check(strategies, tasks, depth, lambda n: meter(n, f"{n} of {total} searches"))

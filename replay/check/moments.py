@@ -32,9 +32,7 @@ class State(NamedTuple):
 def key_of(state: State, *, blocks: bool) -> Any:
     """What two equal moments share: everything except the names of tasks, of chunks, and of pages of a chunk.
 
-    Args:
-        state: the moment.
-        blocks: whether it matters which chunk a page of the pool belongs to (only a shrinker asks).
+    `blocks`: whether it matters which chunk a page of the pool belongs to (only to a strategy that shrinks).
     """
     toy, names = state.toy, _Names()
     own = [toy.on_cpu.get(task, ()) for task in range(len(state.tasks))]

@@ -70,11 +70,8 @@ def check(
 ) -> list[list[Checked]]:
     """Search every scenario for every strategy, in as many processes as there are CPUs.
 
-    Args:
-        strategies: names, and parameters that fit the toy machine.
-        tasks: numbers of tasks.
-        depth: steps.
-        on_done: is called after each search, with the number that are done.
+    The strategies, by name, have parameters that fit the toy machine. `on_done` is called after each search, with the
+    number that are done.
 
     Returns:
         For each strategy its scenarios, the simplest first.

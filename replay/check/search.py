@@ -20,7 +20,7 @@ from replay.contract.strategy import Strategy
 from replay.kernel.leaves import KEYED, PMD, PTE, PUD
 
 REFILL_TRIES = 8
-"""Times that the replay looks again after a refill."""
+"""How often the replay looks again after a refill."""
 
 
 class Returned(NamedTuple):
@@ -62,12 +62,9 @@ MOST_STATES = 400_000
 
 
 def search(strategy: Strategy, scenario: Scenario, depth: int) -> Verdict:
-    """Search breadth first up to a number of steps.
+    """Search breadth first up to `depth` steps: a step is an event, or an action of a decision.
 
-    Args:
-        strategy: with parameters that fit the toy machine.
-        scenario: what may happen.
-        depth: steps; one is an event or an action of a decision.
+    The parameters of the strategy have to fit the toy machine.
     """
     checker = _Checker(strategy, scenario)
     try:
@@ -126,19 +123,17 @@ class _Checker:
         state = self._begin(State(toy, ((),) * self._scenario.tasks), 0, "boot", 0)
         while state.tasks[0]:
             frame = state.tasks[0][-1]
-            level = self._levels[0]
-            result = (
-                toy.allocate(frame.wants.order, level, 0)
-                if isinstance(frame.wants, act.Alloc)
-                else self._perform(state, 0, frame)
-            )
+            if isinstance(frame.wants, act.Alloc):
+                result: Any = toy.allocate(frame.wants.order, self._levels[0], 0)
+            else:
+                result = self._perform(state, 0, frame)
             state = self._go_on(state, 0, frame, result)
         while self._pooled and toy.can_serve(0, self._reserve):
             toy.hand_out(0, self._reserve, self._batch)
         return state
 
     def steps(self, state: State) -> Iterator[tuple[str, Callable[[], State]]]:
-        """Everything that can happen next, in words and as what it leads to."""
+        """Everything that can happen next: in words, and as a function that returns the moment after it."""
         begun = False
         for task, frames in enumerate(state.tasks):
             if frames:
@@ -152,10 +147,9 @@ class _Checker:
     def _events(self, state: State, task: int) -> Iterator[tuple[str, Callable[[], State]]]:
         toy, who = state.toy, words.task(task)
         if self._pooled and toy.can_serve(task, self._reserve):
-            own = bool(toy.on_cpu.get(task))
-            where, left = ("its CPU's list: the pool has {}", 0) if own else ("the pool: {} left", 1)
-            said = f"{who} asks for a page table and gets one from {where.format(len(toy.pool) - left)}"
-            yield said, partial(self._served, state, task)
+            pages = len(toy.pool)
+            where = f"its CPU's list: the pool has {pages}" if toy.on_cpu.get(task) else f"the pool: {pages - 1} left"
+            yield f"{who} asks for a page table and gets one from {where}", partial(self._served, state, task)
         else:
             kind = "refill" if self._pooled else "table"
             refills = f"; the pool has {len(toy.pool)} and keeps {self._reserve}: it refills" if self._pooled else ""
@@ -232,7 +226,7 @@ class _Checker:
         return self._go_on(after, task, frame, self._perform(after, task, frame))
 
     def _perform(self, state: State, task: int, frame: Frame) -> Any:
-        """Carry out an action whose result is not the adversary's to choose."""
+        """Carry out an action whose result the adversary does not choose."""
         toy = state.toy
         action: act.Action = frame.wants
         match action:
@@ -264,7 +258,7 @@ class _Checker:
             case act.Apply(change, tables):
                 needed = -change.pfn
                 if frame.refused and tables is act.Tables.POOL and needed > len(toy.pool):
-                    return False  # -ENOMEM for want of memory, as in every kernel
+                    return False  # -ENOMEM: memory is short, as it can be on every kernel
                 self._split(toy, needed, tables, _WHOSE[frame.kind])
                 return True
             case act.Give(chunk, None) if self._users:
@@ -368,7 +362,7 @@ class _Checker:
         return frame._replace(sights=tuple(view.log), wants=wants)
 
     def _settle(self, state: State, task: int, frame: Frame) -> State:
-        """Enter a decision among its task's, or draw the consequence if it has ended."""
+        """Put a decision on its task's stack, or act on its result if it has ended."""
         if not isinstance(frame.wants, Returned):
             return State(state.toy, _with(state.tasks, task, (*state.tasks[task], frame)))
         toy, value = state.toy, frame.wants.value

@@ -39,11 +39,7 @@ SHARED, NOBODY = -1, -2
 
 
 def users_of(tables: tuple[str, ...]) -> list[int]:
-    """(consumers + 1,) which kind of user each consumer is.
-
-    Args:
-        tables: names of the consumers whose pages are page tables to be protected.
-    """
+    """(consumers + 1,) which kind of user each consumer is; those of `tables` have page tables to be protected."""
     kinds = [TABLES if name in tables else NOBODY for name in (*CONSUMERS, "")]
     kinds[CONSUMERS.index("secret")] = SHARED  # secretmem_fault() takes its page out of the direct map
     for kind, user in enumerate(USERS):

@@ -40,5 +40,5 @@ def checked(option: str, text: str, known: list[str]) -> list[str]:
     names = known if text == "all" else list(dict.fromkeys(text.split(",")))
     for name in names:
         if name not in known:
-            raise UsageError(f"{option} {name}: no such one", f"there are: {', '.join(known)}, all")
+            raise UsageError(f"{option} {name}: unknown", f"choose from: {', '.join(known)}, all")
     return names

@@ -19,10 +19,10 @@ from replay.demand.demand import Demand
 from replay.demand.program import ALLOC, FREE_EVENT, MOVE, OUTSIDE_CHANGE, Program, first_seen
 
 SPREAD = 10
-"""Copies start within the first this-many-th part of the recording, so that their peaks meet; ours."""
+"""Copies start within the first 1/SPREAD of the recording: their peaks meet. Ours."""
 
 _BYTES_AN_EVENT = 64
-"""Memory that an event takes while the copies are merged."""
+"""Memory that an event takes while copies are merged."""
 
 _LEFT_OUT, _COPIED, _GONE = range(3)
 """What a copy does with an event; _GONE: others allocate a page whose free was not recorded, so the copy frees it."""
@@ -31,15 +31,11 @@ _LEFT_OUT, _COPIED, _GONE = range(3)
 def scaled(demand: Demand, copies: int, seed: int, first_name: int = 0) -> Demand:
     """The demand with its processes `copies` times over.
 
-    Every copy starts at a time drawn by `seed`, has page names and tasks of its own, and runs on the CPU after the one
-    before it, in turns among those that the recording uses.
+    Every copy starts at a time drawn by `seed`, has page names and tasks of its own, and runs one CPU further on than
+    the copy before it, among the CPUs that the recording uses.
 
-    Args:
-        demand: of the recording.
-        copies: how many, the recorded processes included.
-        seed: of the times at which copies start.
-        first_name: copies name their pages from here on, or from `demand.pages` if that is more: at least the pages of
-            a machine on which every page in use goes by its own number.
+    `copies` includes the recorded processes. Copies name their pages from `first_name` on, or from `demand.pages` if
+    that is more: `first_name` is at least the pages of a machine on which every page in use goes by its own number.
 
     Raises:
         UsageError: the copies' events would not fit into memory.
@@ -96,12 +92,8 @@ def scaled(demand: Demand, copies: int, seed: int, first_name: int = 0) -> Deman
 def _fates(program, owns, copied, first_moved, fate):
     """Follow the pages of tasks that own page tables: which events a copy of them repeats.
 
-    Args:
-        program: Program.
-        owns: (tasks,) whether a task has page tables.
-        copied: (names,) whether a copy has a page by this name, all False at first.
-        first_moved: the name of the first page that is moved.
-        fate: (N,) filled in.
+    `owns` (tasks,) says whether a task has page tables, `copied` (names,), all False at first, whether a copy has a
+    page by this name; `first_moved` is the name of the first page that is moved. `fate` (N,) is filled in.
     """
     moved = first_moved
     for i in range(len(program.op)):
@@ -137,15 +129,13 @@ def _numbered(copied: Program, pages: int) -> tuple[NDArray[np.int64], int]:
 
 
 def _merged(parts: list[Program], nth_move: list[NDArray[np.int64]], first_moved: int) -> Program:
-    """Programs in one, by time; -1 - n as the page of an event stands for the page that the n-th recorded move moved.
+    """Merge programs by time; -1 - n as the page of an event stands for the page that the n-th recorded move moved.
 
     The loop names moved pages in the order in which they are moved (`Tally.counts[NEXT_NAME]`), so each program's get
     the names of its own moves in the whole.
 
-    Args:
-        parts: the recording first, then its copies.
-        nth_move: of each part, (its events,) which move of the recording an event is, where it is one.
-        first_moved: the first name of a moved page in the whole.
+    The recording is the first of the parts. `nth_move` of a part, (its events,), says which move of the recording an
+    event is, if it is one; `first_moved` is the first name of a moved page in the whole.
     """
     order = np.argsort(np.concatenate([np.maximum.accumulate(part.ts) for part in parts]), kind="stable")
     whole = Program._make(np.concatenate(columns)[order] for columns in zip(*parts, strict=True))

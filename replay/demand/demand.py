@@ -85,12 +85,7 @@ _CHANGES = (
 
 
 def load_demand(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any]) -> Demand:
-    """What a capture's allocations and frees ask for, in the order of the trace.
-
-    Args:
-        connection: the warehouse.
-        capture: row of table capture.
-    """
+    """What the allocations and frees of a capture (row of table capture) ask for, in the order of the trace."""
     events = read_events(connection, capture)
     recorded = recorded_changes(connection, capture["capture_id"])
     free = flagged(connection, capture["capture_id"], events.pages + 1, 1 << KPF_BUDDY)
@@ -114,10 +109,8 @@ def demand_of(
     tasks, task = np.unique(np.concatenate(who), return_inverse=True)
     task_of_event, task_of_change = np.split(task.astype(np.int32), [len(who[0])])
     program = _program(events, unseen, fate, task_of_event)
-    program = with_events(
-        program, recorded.ts, op=OUTSIDE_CHANGE, cpu=recorded.cpu, task=task_of_change, pfn=recorded.first,
-        context=recorded.asked,
-    )  # fmt: skip
+    changes = {"cpu": recorded.cpu, "task": task_of_change, "pfn": recorded.first, "context": recorded.asked}
+    program = with_events(program, recorded.ts, op=OUTSIDE_CHANGE, **changes)
     counts = {name: int((fate == name).sum()) for name in Fate}
     changed = {words: counts[name] for name, words in _CHANGED.items()} | {_CHANGES: len(recorded.ts)}
     return Demand(
@@ -179,9 +172,8 @@ def _notes(events: Events, capture: dict[str, Any]) -> tuple[str, ...]:
             "and waiting for locks show what depends on what (sensitivity), and are no findings."
         )
     if tables := int(events.of_table.sum()):
-        at_once, after_grace = freed(
-            events.of_table, events.has_stack, events.by_gather, events.after_grace, events.pid
-        )
+        by = (events.has_stack, events.by_gather, events.after_grace, events.pid)
+        at_once, after_grace = freed(events.of_table, *by)
         notes.append(
             f"Page tables below the PGD: of {tables:,} frees the recorded kernel made {at_once.sum():,} at once and "
             f"{after_grace.sum():,} in bursts, after an RCU grace period; who made the others is unknown."

@@ -13,7 +13,7 @@ from replay.demand.table_frees import AFTER_GRACE, GATHER
 from replay.kernel.gfp import contexts
 
 MOST_PAGES = 1 << 30
-"""4 TiB in 4K pages: the arrays of a larger machine do not fit into the memory of an ordinary one."""
+"""4 TiB in 4K pages: the arrays of a larger machine do not fit into ordinary memory."""
 
 COMPACTION = ("compact_zone", "release_free_list")
 """Functions under which compaction frees (mm/compaction.c): migrated pages, and targets that it did not need."""

@@ -30,13 +30,8 @@ def injected(
     does nothing else. Ranges are cut to the longest piece without page tables. Nothing is made writable again, because
     nothing that was split is joined again (on x86, except by set_memory_rox()).
 
-    Args:
-        demand: of the recording, copies included.
-        rate: changes per second, on average.
-        mapped: (P,) pages in the direct map.
-        cpus: how many the machine has.
-        geometry: of the machine.
-        seed: of times, CPUs and ranges.
+    `rate` is in changes per second, on average; `mapped` (P,) are the pages in the direct map. Times, CPUs and ranges
+    are drawn by seed.
 
     Raises:
         UsageError: more changes than fit into a replay.
@@ -57,16 +52,14 @@ def injected(
     first = random.choice(np.flatnonzero(mapped), many)
     cpu = random.integers(0, cpus, many)
     lengths, length = np.unique(pages, return_inverse=True)
-    kind = len(demand.changes) + length
+    drawn = {"cpu": cpu, "task": demand.tasks + cpu, "pfn": first, "context": len(demand.changes) + length}
     added = (
         f"Injected: {{}} permission changes by others that were not recorded ({rate:g} per second on average, of 1 to "
         f"{longest:,} pages; times and places drawn by seed)."
     )
     return replace(
         demand,
-        program=with_events(
-            demand.program, ts, op=OUTSIDE_CHANGE, cpu=cpu, task=demand.tasks + cpu, pfn=first, context=kind
-        ),
+        program=with_events(demand.program, ts, op=OUTSIDE_CHANGE, **drawn),
         tasks=demand.tasks + cpus,
         changes=(*demand.changes, *(Asked(Place.DRAWN, int(each), READ_ONLY, 0) for each in lengths)),
         changed=demand.changed | {added: many},

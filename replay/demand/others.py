@@ -11,7 +11,8 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from replay.kernel.leaves import CLEAN, EXECUTABLE, NOT_GLOBAL, NOT_PRESENT, READ_ONLY, UNCACHED
+from replay.kernel.leaves import READ_ONLY, UNCACHED
+from replay.kernel.set_memory_x86 import ENTRY_BITS
 
 SELF_INFLICTED = ("secretmem_fault", "secretmem_free_folio")
 """Functions whose permission changes the replay makes itself, from the allocation they belong to (mm/secretmem.c)."""
@@ -67,8 +68,6 @@ class RecordedChanges(NamedTuple):
 
 _ROUNDING = 1000
 
-_CLEARED = ((1 << 0, NOT_PRESENT), (1 << 1, READ_ONLY), (1 << 6, CLEAN), (1 << 8, NOT_GLOBAL), (1 << 63, EXECUTABLE))
-"""Bits of an x86 page-table entry (arch/x86/include/asm/pgtable_types.h) whose absence is an attribute."""
 _CACHE = 1 << 3 | 1 << 4 | 1 << 7
 """_PAGE_CACHE_MASK: PWT, PCD, PAT."""
 
@@ -97,8 +96,8 @@ def recorded_changes(connection: duckdb.DuckDBPyConnection, capture_id: str) -> 
 def attributes(set_bits: int, clear_bits: int) -> tuple[int, int]:
     """Attributes to set and to clear, of bits of an x86 page-table entry that are set and cleared (set wins)."""
     clear_bits &= ~set_bits
-    to_set = sum(attribute for bit, attribute in _CLEARED if clear_bits & bit)
-    to_clear = sum(attribute for bit, attribute in _CLEARED if set_bits & bit)
+    to_set = sum(attribute for bit, attribute in ENTRY_BITS if clear_bits & bit)
+    to_clear = sum(attribute for bit, attribute in ENTRY_BITS if set_bits & bit)
     if set_bits & _CACHE:
         to_set |= UNCACHED
     elif clear_bits & _CACHE:

@@ -1,8 +1,8 @@
 """What the recorded kernel did without an event: pages that compaction moved, and pages allocated in bulk.
 
 Compaction takes its target pages off the buddy lists without an event (compaction_alloc()), and alloc_pages_bulk() has
-none either (mm/compaction.c, mm/page_alloc.c, 6.12). What shows of both is a page that is freed without having been
-allocated. Resolved here, so that a replay frees what it has:
+none either (mm/compaction.c, mm/page_alloc.c, 6.12). Both show only as a page that is freed without having been
+allocated. A replay must free pages that it has, so these frees are resolved here:
 
 - a page that compaction migrates away (recognised by the stack of its free, or by kcompactd) is a move, not a free: the
   data stays where the replay put it, under another name, and a later free without an allocation takes one such page;

@@ -1,8 +1,8 @@
 """Simple reclaim and compaction: movable pages are dropped (mm/vmscan.c) or moved away (mm/compaction.c, 6.12).
 
-Only pages in use by MOVABLE requests are touched. `page_of` (names,) has the simulated page of each recorded one, -1
-for none; `name_of` (P,) is the reverse, and a name counts only if both agree. For a page without a name that was moved
-from page n, `name_of` holds -2 - n. `hands` and `scanners` (Z,) say where the next call starts in a zone.
+Only pages in use by MOVABLE requests are touched. `page_of` (names,) has the simulated page of each recorded one, or
+-1; `name_of` (P,) is the reverse, and a name counts only if both agree. For a page without a name that was moved from
+page n, `name_of` holds -2 - n. `hands` and `scanners` (Z,) say where the next call starts in a zone.
 """
 
 from typing import NamedTuple

@@ -13,17 +13,8 @@ import numpy as np
 
 from ptpool.compiled import compiled, compiled_apart
 from ptpool.vocabulary import CMA, HIGHATOMIC, MOVABLE, RECLAIMABLE, UNMOVABLE
+from replay.kernel import buddy
 from replay.kernel import mmzone as mm
-from replay.kernel.buddy import (
-    account_freepages,
-    change_pageblock_range,
-    del_from_free_list,
-    expand,
-    move_freepages_block,
-    page_del_and_expand,
-    rmqueue_smallest,
-    spans_pageblock,
-)
 from replay.kernel.lists import list_add_tail, list_del, list_first
 from replay.kernel.mmzone import block_type_of, free_list
 from replay.kernel.watermark import ALLOC_CMA, ALLOC_NOFRAGMENT, boost_watermark
@@ -73,16 +64,16 @@ def _claim(a, zone, pfn, current, order, migratetype):
     """try_to_claim_block(), after the boost: take the pageblock over if half of it is free or of our type, else -1."""
     from_type = block_type_of(a, pfn)
     if current >= a.pageblock_order:
-        del_from_free_list(a, zone, pfn, current)
-        account_freepages(a, zone, -(1 << order), from_type)
-        change_pageblock_range(a, pfn, current, migratetype)
-        expand(a, zone, pfn, order, current, migratetype)
+        buddy.del_from_free_list(a, zone, pfn, current)
+        buddy.account_freepages(a, zone, -(1 << order), from_type)
+        buddy.change_pageblock_range(a, pfn, current, migratetype)
+        buddy.expand(a, zone, pfn, order, current, migratetype)
         return pfn
-    if not spans_pageblock(a, zone, pfn) or not _enough_alike(a, pfn, migratetype):
+    if not buddy.spans_pageblock(a, zone, pfn) or not _enough_alike(a, pfn, migratetype):
         return np.int64(-1)
-    move_freepages_block(a, zone, pfn, from_type, migratetype)
+    buddy.move_freepages_block(a, zone, pfn, from_type, migratetype)
     a.block_type[pfn >> a.pageblock_order] = migratetype
-    return rmqueue_smallest(a, zone, order, migratetype)
+    return buddy.rmqueue_smallest(a, zone, order, migratetype)
 
 
 @compiled_apart
@@ -91,7 +82,7 @@ def _steal(a, zone, order, migratetype):
     for current in range(order, a.max_order + 1):
         pfn = _find_fallback(a, zone, current, migratetype)
         if pfn >= 0:
-            page_del_and_expand(a, zone, pfn, order, current, block_type_of(a, pfn))
+            buddy.page_del_and_expand(a, zone, pfn, order, current, block_type_of(a, pfn))
             return pfn
     return np.int64(-1)
 
@@ -139,7 +130,7 @@ def _steal_suitable(a, zone, order, lowest, migratetype, flags):
         claimed = _claim(a, zone, pfn, current, order, migratetype)
         if claimed >= 0:
             return claimed
-    page_del_and_expand(a, zone, pfn, order, current, block_type_of(a, pfn))
+    buddy.page_del_and_expand(a, zone, pfn, order, current, block_type_of(a, pfn))
     return pfn
 
 
@@ -147,17 +138,17 @@ def _steal_suitable(a, zone, order, lowest, migratetype, flags):
 def _move_block(a, zone, pfn, current, order, migratetype, whole_block):
     """steal_suitable_fallback() up to 6.9: move the block, or all free blocks near it, to our lists and look again."""
     from_type = block_type_of(a, pfn)
-    if whole_block and current < a.pageblock_order and spans_pageblock(a, zone, pfn):
+    if whole_block and current < a.pageblock_order and buddy.spans_pageblock(a, zone, pfn):
         alike = _enough_alike(a, pfn, migratetype)
-        move_freepages_block(a, zone, pfn, from_type, migratetype)
+        buddy.move_freepages_block(a, zone, pfn, from_type, migratetype)
         if alike:
             a.block_type[pfn >> a.pageblock_order] = migratetype
     else:
         if current >= a.pageblock_order:
-            change_pageblock_range(a, pfn, current, migratetype)
+            buddy.change_pageblock_range(a, pfn, current, migratetype)
         list_del(a.link, pfn)
         list_add_tail(a.link, free_list(a, zone, current, migratetype), pfn)
-    return rmqueue_smallest(a, zone, order, migratetype)
+    return buddy.rmqueue_smallest(a, zone, order, migratetype)
 
 
 @compiled_apart
@@ -172,15 +163,15 @@ def rmqueue_any(a, zone, order, migratetype, flags, mode):
     """
     cma = flags & ALLOC_CMA
     if cma and a.zone_state[zone, mm.FREE_CMA] > a.free_pages[zone] // 2:
-        pfn = rmqueue_smallest(a, zone, order, CMA)
+        pfn = buddy.rmqueue_smallest(a, zone, order, CMA)
         if pfn >= 0:
             return pfn, mode
     if mode == NORMAL:
-        pfn = rmqueue_smallest(a, zone, order, migratetype)
+        pfn = buddy.rmqueue_smallest(a, zone, order, migratetype)
         if pfn >= 0:
             return pfn, mode
     if cma and mode <= FROM_CMA:
-        pfn = rmqueue_smallest(a, zone, order, CMA)
+        pfn = buddy.rmqueue_smallest(a, zone, order, CMA)
         if pfn >= 0:
             return pfn, np.int64(FROM_CMA if a.features.fallback == mm.CLAIM_STEAL else NORMAL)
     lowest = max(order, a.pageblock_order) if flags & ALLOC_NOFRAGMENT else order
@@ -213,10 +204,10 @@ def reserve_highatomic(a, zone, pfn, order):
     if from_type >= mm.PCPTYPES:
         return
     if order >= a.pageblock_order:
-        change_pageblock_range(a, pfn, order, HIGHATOMIC)
+        buddy.change_pageblock_range(a, pfn, order, HIGHATOMIC)
         state[mm.RESERVED_HIGHATOMIC] += 1 << order
-    elif spans_pageblock(a, zone, pfn):
-        move_freepages_block(a, zone, pfn, from_type, HIGHATOMIC)
+    elif buddy.spans_pageblock(a, zone, pfn):
+        buddy.move_freepages_block(a, zone, pfn, from_type, HIGHATOMIC)
         a.block_type[pfn >> a.pageblock_order] = HIGHATOMIC
         state[mm.RESERVED_HIGHATOMIC] += size
 
@@ -239,7 +230,7 @@ def unreserve_highatomic(a, migratetype, force):
                 continue
             state[mm.RESERVED_HIGHATOMIC] -= min(max(size, 1 << order), state[mm.RESERVED_HIGHATOMIC])
             for piece in range(pfn, pfn + (1 << order), size):
-                move_freepages_block(a, zone, piece, HIGHATOMIC, migratetype)
+                buddy.move_freepages_block(a, zone, piece, HIGHATOMIC, migratetype)
                 a.block_type[piece >> a.pageblock_order] = migratetype
             return True
     return False

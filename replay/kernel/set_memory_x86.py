@@ -7,17 +7,11 @@ the range (6.18) or, for a long range, of everything (6.12). Either interrupts e
 """
 
 from ptpool.compiled import compiled
-from replay.kernel.leaves import (
-    KERNEL_4K,
-    NOT_GLOBAL,
-    NOT_PRESENT,
-    PMD,
-    PTE,
-    PUD,
-    join_leaves,
-    rewrite_leaf,
-    split_leaf,
-)
+from replay.kernel import leaves
+from replay.kernel.leaves import CLEAN, EXECUTABLE, KERNEL_4K, NOT_GLOBAL, NOT_PRESENT, PMD, PTE, PUD, READ_ONLY
+
+ENTRY_BITS = ((1 << 0, NOT_PRESENT), (1 << 1, READ_ONLY), (1 << 6, CLEAN), (1 << 8, NOT_GLOBAL), (1 << 63, EXECUTABLE))
+"""Bits of a page-table entry (arch/x86/include/asm/pgtable_types.h) whose absence is an attribute."""
 
 
 @compiled
@@ -91,9 +85,9 @@ def apply(d, first, pages, set_bits, clear_bits, now, cause):
         old = d.attr_pud[piece >> shift] if is_pud else d.attr_pmd[piece]
         new = _changed(old, set_bits, clear_bits)
         if _splits(first, last, start, size, old, new, force):
-            split_leaf(d, start, PUD if is_pud else PMD, now, cause)  # then look at the smaller leaf
+            leaves.split_leaf(d, start, PUD if is_pud else PMD, now, cause)  # then look at the smaller leaf
             continue
-        changed += rewrite_leaf(d, start, PUD if is_pud else PMD, new)
+        changed += leaves.rewrite_leaf(d, start, PUD if is_pud else PMD, new)
         pfn = start + size
     return changed
 
@@ -141,10 +135,10 @@ def collapse(d, first, pages, pud_leaves, now, cause):
     for piece in range(first >> shift, ((first + pages - 1) >> shift) + 1):
         if d.level[piece] != PTE or not _may_join_ptes(d, piece):
             continue
-        join_leaves(d, piece << shift, PMD, now, cause)
+        leaves.join_leaves(d, piece << shift, PMD, now, cause)
         made += 1
         start = (piece >> shift) << shift
         if pud_leaves and _may_join_pmds(d, start):
-            join_leaves(d, start << shift, PUD, now, cause)
+            leaves.join_leaves(d, start << shift, PUD, now, cause)
             made += 1
     return made

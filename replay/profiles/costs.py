@@ -94,7 +94,7 @@ def cost_profile(wanted: str) -> CostProfile:
         wanted: ``built-in``, or the path of a TOML file.
 
     Raises:
-        UsageError: it cannot be read, or says something that no profile says.
+        UsageError: it cannot be read, or has a name or a value that no profile has.
     """
     if wanted == BUILT_IN:
         return built_in()
@@ -110,7 +110,7 @@ def cost_profile(wanted: str) -> CostProfile:
     tables.pop(PROVENANCE, None)
     for arch, table in tables.items():
         if arch not in constants or not isinstance(table, dict):
-            raise UsageError(f"{wanted}: {arch}: no table of an architecture", f"those are {', '.join(constants)}")
+            raise UsageError(f"{wanted}: {arch}: not an architecture", f"the tables are {', '.join(constants)}")
         for name, value in table.items():
             if name == "ipis" and isinstance(value, bool):
                 ipis[arch] = value
@@ -138,9 +138,8 @@ def _constant(place: str, value: Any, file: str) -> Constant:
         raise UsageError(f"{place}: not a time in ns", "low, typical and high are numbers, 0 or more")
     low, typical, high = numbers
     if not low <= typical <= high:
-        raise UsageError(
-            f"{place}: low {low}, typical {typical}, high {high} are out of order", "low <= typical <= high"
-        )
+        order = f"low {low}, typical {typical}, high {high} are out of order"
+        raise UsageError(f"{place}: {order}", "low <= typical <= high")
     return Constant(low, typical, high, str(table.get("source", f"{file}, which gives no source")))
 
 

@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -73,8 +73,7 @@ class _ClusterWorkers(Workers):
         self._executor.shutdown(wait=False)
 
 
-@contextmanager
-def workers_of(executor: str, jobs: int) -> Iterator[Workers]:
+def workers_of(executor: str, jobs: int) -> AbstractContextManager[Workers]:
     """Workers by the name of their executor: ``local``, or ``dask:ADDRESS``.
 
     Raises:
@@ -82,13 +81,10 @@ def workers_of(executor: str, jobs: int) -> Iterator[Workers]:
     """
     kind, _, address = executor.partition(":")
     if kind == "dask" and address:
-        with _cluster_workers(address) as workers:
-            yield workers
-    elif executor == "local":
-        with local_workers(jobs) as workers:
-            yield workers
-    else:
-        raise UsageError(f"--executor {executor}: no such executor", "local, or dask:ADDRESS of a scheduler")
+        return _cluster_workers(address)
+    if executor == "local":
+        return local_workers(jobs)
+    raise UsageError(f"--executor {executor}: no such executor", "choose local, or dask:ADDRESS of a scheduler")
 
 
 @contextmanager
@@ -119,8 +115,5 @@ def _cluster_workers(address: str) -> Iterator[Workers]:
         for worker, version in versions.items():
             if version != code_version():
                 raise UsageError(f"{name}: {worker} has ptpool {version}, not {code_version()}", "install the same one")
-        workers = _ClusterWorkers(client, Path(folder), name)
-        try:
+        with closing(_ClusterWorkers(client, Path(folder), name)) as workers:
             yield workers
-        finally:
-            workers.close()

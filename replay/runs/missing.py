@@ -37,11 +37,7 @@ def replay_all(
 ) -> tuple[list[Done], list[Failed]]:
     """Replay what is not in the warehouse yet, a scene at a time, and write each run as it ends.
 
-    Args:
-        connection: a warehouse open for writing.
-        wanted: the runs.
-        jobs: processes.
-        on_done: called after each run, with the number of runs that are done or have failed.
+    `on_done` is called after each run, with the number of runs that are done or have failed.
 
     Returns:
         Finished runs, in the order wanted, and failed ones; a failure does not affect other runs.

@@ -11,7 +11,7 @@ from ptpool.vocabulary import CONSUMERS
 from replay.contract.registry import strategies
 from replay.contract.strategy import Strategy
 from replay.demand.demand import Demand
-from replay.demand.program import ALLOC, FREE_EVENT, Program
+from replay.demand.program import ALLOC, FREE_EVENT, Program, with_events
 from replay.kernel.buddy import build_free_lists
 from replay.kernel.compaction import isolate_freepages_block
 from replay.kernel.geometry import X86_64
@@ -78,10 +78,9 @@ def compile_ahead(*, reclaim: bool = False) -> None:
     table, secret, other = (CONSUMERS.index(name) for name in ("pgtable_user", "secret", "other"))
     events = [(ALLOC, 1, table), (ALLOC, 2, secret), (ALLOC, 3, other), (FREE_EVENT, 1, other), (FREE_EVENT, 2, other)]
     op, pfn, consumer = (np.array(column) for column in zip(*events, strict=True))
-    nothing = np.zeros(len(events))
-    columns = (op, nothing, pfn, nothing, nothing, nothing + GFP_KERNEL, consumer, nothing, nothing)
     types = (np.uint8, np.int64, np.int64, np.int8, np.uint8, np.uint16, np.uint8, np.int16, np.int32)
-    program = Program(*(column.astype(dtype) for column, dtype in zip(columns, types, strict=True)))
+    empty, now = Program._make(np.zeros(0, dtype) for dtype in types), np.zeros(len(events), np.int64)
+    program = with_events(empty, now, op=op, pfn=pfn, consumer=consumer, context=GFP_KERNEL)
     demand = Demand(program, 0, 1, 4, np.full(4, -1, np.int8), 1, {})
     for entry in strategies().values():
         with suppress(Exception):  # a strategy that fails says so in its own run

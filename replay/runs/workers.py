@@ -1,7 +1,7 @@
 """Many small pieces of work through one `concurrent.futures.Executor`: processes of this machine by default.
 
 What a group of units reads (a capture's demand, the machine before its first event) is written once to a file that
-every worker maps, so that nothing large is copied from process to process. A worker's changes to it stay its own.
+every worker maps: nothing large is copied from process to process. What a worker writes to it, only that worker sees.
 
     with local_workers(jobs) as workers:
         there = workers.share((demand, machine))
@@ -22,7 +22,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import lru_cache, partial
 from itertools import count
 from multiprocessing import forkserver
@@ -181,26 +181,23 @@ class Workers:
 
 @contextmanager
 def local_workers(jobs: int) -> Iterator[Workers]:
-    """So many processes of this machine, which have the loop compiled; one job stays in this process."""
+    """`jobs` processes of this machine that have the loop compiled; a single job runs in this process."""
     if jobs == 1:
         _keep_memory()
-        yield from _closed(Workers(partial(ThreadPoolExecutor, 1), None, 1))
+        with closing(Workers(partial(ThreadPoolExecutor, 1), None, 1)) as workers:
+            yield workers
         return
     multiprocessing.set_forkserver_preload(["replay.runs.preload"])
     forkserver.ensure_running()  # it gets ready while this process sets the first scene
-    with tempfile.TemporaryDirectory(prefix="ptpool-") as folder:
-        yield from _closed(Workers(partial(_processes, jobs, folder), Path(folder), jobs))
-
-
-def _closed(workers: Workers) -> Iterator[Workers]:
-    try:
+    with (
+        tempfile.TemporaryDirectory(prefix="ptpool-") as folder,
+        closing(Workers(partial(_processes, jobs, folder), Path(folder), jobs)) as workers,
+    ):
         yield workers
-    finally:
-        workers.close()
 
 
 def _processes(jobs: int, folder: str) -> ProcessPoolExecutor:
-    """Processes that are forked from a server which has the modules: it has no threads, unlike this process."""
+    """Processes forked from a server that has the modules loaded: unlike this process, it has no threads."""
     context = multiprocessing.get_context("forkserver")
     return ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(folder,))
 
@@ -221,7 +218,7 @@ def _begin(folder: str) -> None:
 
 
 def _keep_memory() -> None:
-    """Keep what a unit frees for the next one: to give it back and fault it in again took 10 ms of a run's 65."""
+    """Keep memory that a unit frees for the next one: returning it and faulting it in again took 10 of 65 ms."""
     with suppress(AttributeError, OSError):  # another C library
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the most that it takes

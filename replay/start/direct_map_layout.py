@@ -36,16 +36,10 @@ def lay_out(
     geometry: Geometry,
     assumptions: list[str],
 ) -> Layout:
-    """Pages mapped, and the level of the leaf that maps each PMD-sized piece.
+    """Pages mapped (P,), and the level of the leaf that maps each PMD-sized piece (M,).
 
-    Args:
-        connection: a warehouse.
-        capture_id: the capture.
-        moment: whose snapshots describe the start: before or after.
-        present: (P,) pages that exist.
-        allocator: the page allocator at the start, whose unmovable pages show where splits are likely.
-        geometry: of the machine.
-        assumptions: what has to be assumed is added here.
+    `moment` (before or after) is that of the snapshots that describe the start, `present` (P,) are the pages that
+    exist. The allocator's unmovable pages show where splits are likely. What is assumed goes to `assumptions`.
     """
     mapped = _mapped(connection, capture_id, present, geometry)
     recorded = _recorded(connection, capture_id, moment, mapped, geometry)

@@ -1,7 +1,7 @@
 """Where free blocks lie when only their number is known: addresses drawn by seed, counts kept.
 
 A free block never lies next to a free buddy (the two would have merged): of each pair at most one is drawn, and its
-sibling never becomes free as a whole. So the blocks counted by order come out exactly wherever they fit at all.
+sibling never becomes free as a whole. So there are as many blocks of each order as were counted, wherever they fit.
 """
 
 from typing import Any
@@ -29,7 +29,7 @@ def draw_pageblocks(
     geometry: Geometry,
     random: np.random.Generator,
 ) -> None:
-    """Give the pageblocks of a zone their types, so that the largest free blocks of each type find room.
+    """Give the pageblocks of a zone their types: the largest free blocks of each type must find room.
 
     Args:
         block_type: (B,) filled in for this zone.

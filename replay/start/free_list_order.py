@@ -22,7 +22,7 @@ def first_allocation(program: Program, pages: int) -> NDArray[np.int32]:
 
 @compiled
 def _first_allocation(program, first):
-    """Backwards, so that the earliest event stays."""
+    """Backwards: the earliest event stays."""
     for i in range(len(program.op) - 1, -1, -1):
         if program.op[i] == ALLOC:
             for page in range(program.pfn[i], program.pfn[i] + (1 << np.int64(program.order[i]))):
@@ -32,10 +32,7 @@ def _first_allocation(program, first):
 def order_free_lists(allocator: PageAllocator, first: NDArray[np.int32], random: np.random.Generator) -> None:
     """Put the blocks of every free list into the order described above.
 
-    Args:
-        allocator: with its free blocks on their lists.
-        first: (pages,) from `first_allocation`; may cover fewer pages than the machine has.
-        random: draws the order of blocks that the recording never allocates from.
+    `first` (pages,) is from `first_allocation`, and may cover fewer pages than the machine has.
     """
     heads = np.flatnonzero(allocator.order >= 0)
     if not len(heads):

@@ -30,8 +30,7 @@ RECORDED = "recorded"
 _UNITS = {"M": 20, "G": 30, "T": 40}
 _LEAST = 64 << 20
 _BYTES_SHARED, _BYTES_EACH = 24, 32
-"""Memory that a replay takes for each simulated page, at most: once for all runs of a capture, and for each run at a
-time."""
+"""Bytes that a replay takes for each simulated page, at most: once for all runs, and for each run at a time."""
 
 
 class Profile(NamedTuple):
@@ -67,7 +66,8 @@ def profile_of(name: str) -> Profile | None:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([MGT])", text)
     if match is None:
         named = ", ".join(sorted(each for each, values in known.items() if "size" in values))
-        raise UsageError(f"--machine {name}: no such machine", f"{RECORDED}, a size such as 8G, or one of: {named}")
+        remedy = f"choose {RECORDED}, a size such as 8G, or one of: {named}"
+        raise UsageError(f"--machine {name}: no such machine", remedy)
     size = int(float(match[1]) * (1 << _UNITS[match[2]])) >> 22 << 22
     if size < _LEAST:
         raise UsageError(f"--machine {name}: too small", "the smallest machine that is simulated has 64M")
@@ -82,7 +82,7 @@ def pages_of(profile: Profile, page_shift: int) -> int:
 
 
 def bytes_needed(pages: int, jobs: int) -> int:
-    """Memory that so many replays at a time take on a machine of so many pages."""
+    """Memory that `jobs` replays at a time take on a machine of this many pages."""
     return pages * (_BYTES_SHARED + _BYTES_EACH * jobs)
 
 
@@ -96,8 +96,8 @@ def check_memory(profile: Profile, page_shift: int, jobs: int) -> None:
     needed, there = bytes_needed(pages, jobs), physical_memory()
     if needed > there or pages >= 1 << 31:
         raise UsageError(
-            f"--machine {profile.name}: {jobs} replays at a time need {needed / 2**30:.0f} GiB of memory, here are "
-            f"{there / 2**30:.0f}",
+            f"--machine {profile.name}: {needed / 2**30:.0f} GiB of memory are needed for {jobs} replays at a time, "
+            f"and there are {there / 2**30:.0f}",
             "take a smaller machine, or fewer replays at a time (--jobs 1)",
         )
 
@@ -105,12 +105,8 @@ def check_memory(profile: Profile, page_shift: int, jobs: int) -> None:
 def other_machine(profile: Profile, recorded: InitialState, demand: Demand, seed: int) -> InitialState:
     """Build a machine that the recorded processes can run on, before the first event.
 
-    Args:
-        profile: what it is like.
-        recorded: the recorded machine: its architecture, CPUs, kernel, page tables alive, and what a page held that the
-            recording frees.
-        demand: the recording.
-        seed: of everything drawn.
+    From the recorded machine come its architecture, CPUs, kernel, page tables alive, and what a page held that the
+    recording frees. Everything else is drawn by seed.
     """
     random = np.random.default_rng(seed)
     arch, geometry = profile.arch or recorded.arch, profile.geometry or recorded.geometry
@@ -151,7 +147,7 @@ def other_machine(profile: Profile, recorded: InitialState, demand: Demand, seed
 def _zones(pages: int, arch: str, geometry: Geometry) -> Zones:
     """Zones of a machine with one node, with their watermarks."""
     four_gib = (4 << 30) >> geometry.page_shift
-    dma = [("DMA", four_gib)] if arch == "aarch64" else [("DMA", four_gib >> 8), ("DMA32", four_gib)]  # 16 MiB
+    dma = [("DMA", four_gib)] if arch == "aarch64" else [("DMA", four_gib // 256), ("DMA32", four_gib)]
     edges, first = [], 0
     for name, end in [*dma, ("Normal", pages)]:
         if first < min(end, pages):

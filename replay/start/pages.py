@@ -22,7 +22,7 @@ COMPOUND = 1 << vocabulary.KPF_COMPOUND_HEAD | 1 << vocabulary.KPF_COMPOUND_TAIL
 """Masks of page flags, as table page_flags keeps them."""
 
 _COLD_HEADROOM, _COLD_PAGES = 4, 1 << 22
-"""A trace without any snapshot gets a machine this many times the highest page it touches, below 16 GiB."""
+"""Without any snapshot, a machine of below 16 GiB is this many times as large as the highest page in the trace."""
 
 
 class Pages(NamedTuple):

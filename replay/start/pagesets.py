@@ -20,12 +20,9 @@ _FALLBACK = {"claim": mm.CLAIM_STEAL, "suitable": mm.STEAL_SUITABLE, "move": mm.
 
 
 def features_of(release: str | None, pagesets: "Pagesets", assumptions: list[str]) -> Features:
-    """Features of a kernel.
+    """Features of a kernel, by its release (`uname -r`).
 
-    Args:
-        release: from `uname -r`; None if it was not recorded.
-        pagesets: from its /proc/zoneinfo, which shows features that a stable kernel may have backported.
-        assumptions: what had to be assumed is added.
+    Its zoneinfo also shows features that a stable kernel may have backported. What is assumed goes to `assumptions`.
     """
     match = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", release or "")
     if match is None:
@@ -107,13 +104,8 @@ def fill_from_trace(
 ) -> None:
     """Pages that seem in use by the snapshot, but that the trace allocates first: they lay on per-CPU lists.
 
-    Each goes to the lists of the CPU that allocates it, in the order in which they are allocated.
-
-    Args:
-        allocator: with free lists built.
-        tables: page tables alive, which no list holds.
-        demand: the trace.
-        assumptions: what was done is added.
+    Each goes to the lists of the CPU that allocates it, in the order in which they are allocated. Page tables alive,
+    `tables`, are on no list. The allocator has its free lists.
     """
     program = demand.program
     single = np.flatnonzero((program.op == ALLOC) & (program.order == 0))

@@ -51,12 +51,12 @@ def fragmentation_of(name: str, recorded: InitialState) -> Fragmentation:
     """A fragmentation by its name; `AS_RECORDED` is how memory lay on the recorded machine before the first event."""
     if name != AS_RECORDED:
         return fragmentations()[name]
-    a = recorded.allocator
-    size = 1 << a.pageblock_order
-    by_block = a.kind[: len(a.kind) // size * size].reshape(-1, size)
+    allocator = recorded.allocator
+    size = 1 << allocator.pageblock_order
+    by_block = allocator.kind[: len(allocator.kind) // size * size].reshape(-1, size)
     movable = by_block[(by_block == mm.USED + MOVABLE).any(axis=1)]
     mixed = float((movable == mm.USED + UNMOVABLE).any(axis=1).mean()) if len(movable) else 0.0
-    at_2, at_4, at_9 = (unusable_index(a, order) or 0.0 for order in (2, 4, 9))
+    at_2, at_4, at_9 = (unusable_index(allocator, order) or 0.0 for order in (2, 4, 9))
     return Fragmentation(name, at_2, at_4, at_9, mixed)
 
 
@@ -77,12 +77,12 @@ def zones_to_fill(start: InitialState) -> list[Zone]:
     Raises:
         UsageError: there is none.
     """
-    a = start.allocator
-    size, zones = 1 << a.pageblock_order, []
-    for first, last, zone_class, _ in a.zones.tolist():
+    allocator = start.allocator
+    size, zones = 1 << allocator.pageblock_order, []
+    for first, last, zone_class, _ in allocator.zones.tolist():
         blocks = np.arange(-(-first // size), (last + 1) // size)
-        whole = (a.kind[: len(a.kind) // size * size].reshape(-1, size) != mm.HOLE).all(axis=1)
-        mine = blocks[whole[blocks] & ~np.isin(a.block_type[blocks], (CMA, ISOLATE))]
+        whole = (allocator.kind[: len(allocator.kind) // size * size].reshape(-1, size) != mm.HOLE).all(axis=1)
+        mine = blocks[whole[blocks] & ~np.isin(allocator.block_type[blocks], (CMA, ISOLATE))]
         zones.append(mine if zone_class <= mm.ZONE_NORMAL else mine[:0])
     largest = max(len(blocks) for blocks in zones)
     if not largest:
@@ -92,7 +92,7 @@ def zones_to_fill(start: InitialState) -> list[Zone]:
         )
     chosen = [place for place, blocks in enumerate(zones) if len(blocks) * SMALL_ZONE >= largest]
     total = sum(len(zones[place]) for place in chosen)
-    kept = a.wmark[:, mm.WMARK_MIN] + a.lowmem_reserve[:, mm.ZONE_NORMAL]
+    kept = allocator.wmark[:, mm.WMARK_MIN] + allocator.lowmem_reserve[:, mm.ZONE_NORMAL]
     return [Zone(zones[place], int(kept[place]), len(zones[place]) / total) for place in chosen]
 
 
@@ -126,30 +126,25 @@ class Target(NamedTuple):
 
 
 def pressed(start: InitialState, recorded: InitialState, demand: Demand, target: Target, seed: int) -> InitialState:
-    """The machine with all its memory filled by seed.
+    """The machine with all its memory filled by seed, except for what the target leaves.
 
-    Args:
-        start: its zones, watermarks, CPUs and direct map: the recorded machine, or one instead of it.
-        recorded: the recorded machine: its page tables alive, and what a page held that the recording frees.
-        demand: the recording.
-        target: what is left.
-        seed: of everything drawn.
+    Zones, watermarks, CPUs and direct map are those of `start`: the recorded machine, or one instead of it. The
+    recorded machine says which page tables were alive, and what a page held that the recording frees.
     """
-    a, random = start.allocator, np.random.default_rng(seed)
+    old, random = start.allocator, np.random.default_rng(seed)
     tables = len(recorded.page_tables) + recorded.page_tables_elsewhere
-    new = page_allocator(
-        len(a.kind), a.zones, start.geometry, a.features, len(a.node_of_cpu), node_of_cpu=a.node_of_cpu
-    )
-    new.wmark[:], new.lowmem_reserve[:] = a.wmark, a.lowmem_reserve
-    new.zone_state[:, mm.MANAGED] = a.zone_state[:, mm.MANAGED]
-    new.pcp[:] = a.pcp
+    nodes = old.node_of_cpu
+    new = page_allocator(len(old.kind), old.zones, start.geometry, old.features, len(nodes), nodes)
+    new.wmark[:], new.lowmem_reserve[:] = old.wmark, old.lowmem_reserve
+    new.zone_state[:, mm.MANAGED] = old.zone_state[:, mm.MANAGED]
+    new.pcp[:] = old.pcp
     new.pcp[:, [mm.PCP_COUNT, mm.PCP_ALLOC_FACTOR, mm.PCP_FREE_COUNT, mm.PCP_FLAGS]] = 0
-    new.block_type[:] = a.block_type
-    for first, last, zone_class, _ in a.zones.tolist():
+    new.block_type[:] = old.block_type
+    for first, last, zone_class, _ in old.zones.tolist():
         mine = new.kind[first : last + 1]
-        mine[:] = np.where(a.kind[first : last + 1] == mm.ON_PCP, mm.FREE, a.kind[first : last + 1])
+        mine[:] = np.where(old.kind[first : last + 1] == mm.ON_PCP, mm.FREE, old.kind[first : last + 1])
         if zone_class <= mm.ZONE_NORMAL:
-            types = a.block_type[np.arange(first, last + 1) >> a.pageblock_order]
+            types = old.block_type[np.arange(first, last + 1) >> old.pageblock_order]
             mine[(mine != mm.HOLE) & (types != CMA) & (types != ISOLATE)] = mm.USED + UNMOVABLE
     for zone in zones_to_fill(start):
         _fill(new, zone.blocks, *target.of_zone(zone, tables), target.fragmentation, random)
@@ -164,7 +159,7 @@ def pressed(start: InitialState, recorded: InitialState, demand: Demand, target:
 
 
 def _fill(
-    a: PageAllocator,
+    allocator: PageAllocator,
     blocks: NDArray[np.int64],
     free: int,
     movable: int,
@@ -172,13 +167,13 @@ def _fill(
     random: np.random.Generator,
 ) -> None:
     """Draw what uses the pages of some pageblocks, which are free, movable and unmovable pages in those numbers."""
-    size = 1 << a.pageblock_order
+    size = 1 << allocator.pageblock_order
     places = random.permutation(blocks)
     whole = int(free * (1 - fragmentation.unusable_9)) // size
     rest = places[whole:]
     used = np.full((len(rest), size), mm.USED + UNMOVABLE, np.uint8)
     small = free - whole * size
-    for mine, order, chunks in _holes(small, len(rest), fragmentation, a.pageblock_order):
+    for mine, order, chunks in _holes(small, len(rest), fragmentation, allocator.pageblock_order):
         slots = size >> order + 1
         slot = random.permutation(len(mine) * slots)[:chunks]
         first = (slot % slots << order + 1) + (random.integers(0, 2, len(slot)) << order)
@@ -200,12 +195,12 @@ def _fill(
         places_in = np.flatnonzero(can_move[full])
         can_move[full, places_in[movable - (int(until[full - 1]) if full else 0) :]] = False
     used[order_of_blocks] = np.where(can_move, mm.USED + MOVABLE, used[order_of_blocks])
-    by_block = a.kind[: len(a.kind) // size * size].reshape(-1, size)
+    by_block = allocator.kind[: len(allocator.kind) // size * size].reshape(-1, size)
     by_block[places[:whole]] = mm.FREE
     by_block[rest] = used
-    a.block_type[blocks] = UNMOVABLE
-    a.block_type[places[:whole]] = MOVABLE
-    a.block_type[rest[order_of_blocks[: full + (movable > 0)]]] = MOVABLE
+    allocator.block_type[blocks] = UNMOVABLE
+    allocator.block_type[places[:whole]] = MOVABLE
+    allocator.block_type[rest[order_of_blocks[: full + (movable > 0)]]] = MOVABLE
 
 
 def _holes(pages: int, blocks: int, fragmentation: Fragmentation, pageblock_order: int) -> list[tuple[range, int, int]]:

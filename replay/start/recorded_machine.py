@@ -90,16 +90,12 @@ def drawn(recorded: Recorded, demand: Demand, seed: int) -> InitialState:
 def read_machine(
     connection: duckdb.DuckDBPyConnection, capture: dict[str, Any], demand: Demand, seed: int = 0
 ) -> Recorded:
-    """Read what is known of the machine that a capture was recorded on.
+    """Read what is known of the machine that a capture (row of table capture) was recorded on.
 
-    Args:
-        connection: the warehouse.
-        capture: row of table capture.
-        demand: the capture's events.
-        seed: of the addresses of free blocks, where only their number is known.
+    Where only the number of free blocks is known, their addresses are drawn by seed.
 
     Raises:
-        UsageError: pages of a size that the architecture has not, or snapshots that contradict each other or the trace.
+        UsageError: the architecture has no pages of this size, or snapshots contradict each other or the trace.
     """
     arch = capture["arch"] or "x86_64"
     geometry = geometry_of(arch, capture["page_size"])
@@ -216,8 +212,8 @@ def _count_page_tables(connection: duckdb.DuckDBPyConnection, capture_id: str, s
     state.page_tables_known = bool(values)
     state.page_tables_elsewhere = sum(values.values())
     state.assumptions.append(
-        f"{state.page_tables_elsewhere:,} pages of page tables were alive at the start (nr_page_table_pages), it is "
-        "unknown where: they are allocated again before the first event and never freed."
+        f"{state.page_tables_elsewhere:,} pages of page tables were alive at the start (nr_page_table_pages); where is "
+        "unknown: they are allocated again before the first event and never freed."
         if values
         else "How many page tables were alive at the start is not recorded: none are replayed."
     )

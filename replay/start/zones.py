@@ -37,7 +37,7 @@ class Zone(NamedTuple):
 def snapshot_values(
     connection: duckdb.DuckDBPyConnection, capture_id: str, moment: str, source: str, names: Iterable[str]
 ) -> dict[str, int]:
-    """Values of one file of /proc by name, those that it has."""
+    """Those of the named values that a file of /proc has."""
     rows = connection.execute(
         """SELECT name, value FROM snapshot_value
            WHERE capture_id = ? AND moment = ? AND source = ? AND list_contains(?, name)""",

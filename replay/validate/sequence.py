@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ptpool.errors import UsageError
 from replay.kernel import direct_map as maps
 from replay.kernel.geometry import ARM64_4K, X86_64
+from replay.kernel.set_memory_x86 import ENTRY_BITS
 
 CALLS = {
     "ro": (maps.READ_ONLY | maps.CLEAN, 0),
@@ -37,24 +38,12 @@ CALLS = {
 """What set_memory_<name>() sets and clears (arch/x86/mm/pat/set_memory.c, 6.18); the last two are arm64's
 set_memory_valid(), which takes a bool (arch/arm64/mm/pageattr.c, 6.18)."""
 
-VMSTAT = (
-    "direct_map_level2_splits",
-    "direct_map_level3_splits",
-    "direct_map_level2_collapses",
-    "direct_map_level3_collapses",
-)
+VMSTAT = tuple(f"direct_map_level{level}_{what}" for what in ("splits", "collapses") for level in (2, 3))
 """The kernel's own counters; those of collapses came with CPA_COLLAPSE (6.15)."""
 
 _GREW = ("d_l2s", "d_l3s", "d_l2c", "d_l3c")
 
 _PRESENT, _RW, _DIRTY = 1, 1 << 1, 1 << 6
-_RAW_CLEAR = (
-    (1 << 63, maps.EXECUTABLE),
-    (_RW, maps.READ_ONLY),
-    (_DIRTY, maps.CLEAN),
-    (_PRESENT, maps.NOT_PRESENT),
-    (1 << 8, maps.NOT_GLOBAL),
-)
 _RAW_SET = ((1 << 4, maps.UNCACHED), (1 << 11, maps.KERNEL_4K))
 _ARM64_CLEAR = ((1, maps.NOT_PRESENT), (1 << 53, maps.EXECUTABLE))  # PTE_VALID, PTE_PXN
 _ALL, _CONTIGUOUS = 0xFF, 1 << 8
@@ -147,18 +136,18 @@ def replay_sequence(path: Path) -> Sequence:
         raise _unusable(path, 1, "the file is empty") from None
     cases = 0
     try:
-        d, sequence = _start(path, meta)
+        model, sequence = _start(path, meta)
         for number, line in lines:
             kind = line["t"]
             if kind == "op":
-                d = _operation(d, sequence, number, line, pud_leaves=meta["directmap_kb"][2] >= 0)
+                model = _operation(model, sequence, number, line, pud_leaves=meta["directmap_kb"][2] >= 0)
             elif kind == "before":
                 for region in line["regions"]:
-                    _lay(d, region["walk"])  # the kernel's own changes between two cases
+                    _lay(model, region["walk"])  # the kernel's own changes between two cases
             elif kind == "after":
                 cases += 1
                 for region in line["regions"]:
-                    if difference := _difference(d, region["walk"], sequence.compared):
+                    if difference := _difference(model, region["walk"], sequence.compared):
                         sequence.strays.append(f"line {number}: at the end of case {line['case']}, {difference}")
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise _unusable(path, number, f"{type(error).__name__}: {error}") from None
@@ -206,39 +195,39 @@ def _start(path: Path, meta: dict[str, Any]) -> tuple[maps.DirectMap, Sequence]:
             mapped[first : last + 1] = False
     geometry = ARM64_4K if meta.get("machine") == "aarch64" else X86_64
     pieces = -(-pages >> geometry.table_shift)
-    d = maps.direct_map(mapped, np.full(pieces, maps.PTE, np.uint8), geometry)
-    _lay(d, meta["map"])
+    model = maps.direct_map(mapped, np.full(pieces, maps.PTE, np.uint8), geometry)
+    _lay(model, meta["map"])
     counters = tuple(int(meta["counters"][name]) for name in ("l2s", "l3s", "l2c", "l3c"))
     compared = _ALL | _CONTIGUOUS
     if counters[2] < 0:
         compared &= ~maps.KERNEL_4K  # the mark came with CPA_COLLAPSE
     raws = [int(run[4], 16) for run in meta["map"]]
-    if not d.arm64 and any(raw & (_PRESENT | _RW | _DIRTY) == _PRESENT | _DIRTY for raw in raws):
+    if not model.arm64 and any(raw & (_PRESENT | _RW | _DIRTY) == _PRESENT | _DIRTY for raw in raws):
         compared &= ~maps.CLEAN  # read-only memory is dirty: a kernel before 6.6, whose set_memory_ro() leaves the bit
-    return d, Sequence(path, str(meta["kernel"]), counters, compared)
+    return model, Sequence(path, str(meta["kernel"]), counters, compared)
 
 
 def _operation(
-    d: maps.DirectMap, sequence: Sequence, number: int, line: dict[str, Any], *, pud_leaves: bool
+    model: maps.DirectMap, sequence: Sequence, number: int, line: dict[str, Any], *, pud_leaves: bool
 ) -> maps.DirectMap:
     call, pfn, pages = line["op"], int(line["pfn"]), int(line["npages"])
     if line["rc"] != 0:
         sequence.refused += 1
-        return d
+        return model
     if call not in CALLS:
         raise ValueError(f"no operation is named {call}; there are {' '.join(CALLS)}")
-    if not 0 <= pfn < pfn + pages <= len(d.mapped):
+    if not 0 <= pfn < pfn + pages <= len(model.mapped):
         raise ValueError(f"{pages} pages at pfn {pfn} are outside the direct map")
     collapses = sequence.start[2] >= 0  # direct_map_level2_collapses is there: the kernel has CPA_COLLAPSE
     set_bits, clear_bits = CALLS[call]
     set_bits &= sequence.compared | maps.KERNEL_4K  # which asks for 4K pages, whether or not the kernel marks them
-    needed = int(maps.tables_needed(d, pfn, pages, set_bits, clear_bits))
-    d = maps.with_room(d, needed + (pages >> d.table_shift) + 4 << 1)
-    before = len(maps.logged(d))
-    changed = maps.apply(d, pfn, pages, set_bits, clear_bits, 0, 0)
+    needed = int(maps.tables_needed(model, pfn, pages, set_bits, clear_bits))
+    model = maps.with_room(model, needed + (pages >> model.table_shift) + 4 << 1)
+    before = len(maps.logged(model))
+    changed = maps.apply(model, pfn, pages, set_bits, clear_bits, 0, 0)
     if call == "rox" and collapses and changed:
-        maps.collapse(d, pfn, pages, pud_leaves, 0, 0)
-    rows = maps.logged(d)[before:]
+        maps.collapse(model, pfn, pages, pud_leaves, 0, 0)
+    rows = maps.logged(model)[before:]
     predicted = tuple(
         int(((rows[:, 2] == level) & (rows[:, 4] == action)).sum())
         for action in (maps.SPLIT, maps.COLLAPSE)
@@ -248,46 +237,46 @@ def _operation(
         int(line[name]) if start >= 0 else made  # without a counter, only the walk is compared
         for name, start, made in zip(_GREW, sequence.start, predicted, strict=True)
     )
-    walk = _difference(d, line["after"], sequence.compared)
+    walk = _difference(model, line["after"], sequence.compared)
     sequence.operations.append(Operation(number, call, pfn, pages, recorded, predicted, needed, walk))
     if walk:
-        _lay(d, line["after"])
-    return d
+        _lay(model, line["after"])
+    return model
 
 
 def _attributes(raw: int, *, arm64: bool) -> int:
     attributes = 0
-    for bit, attribute in _ARM64_CLEAR if arm64 else _RAW_CLEAR:
+    for bit, attribute in _ARM64_CLEAR if arm64 else ENTRY_BITS:
         attributes |= 0 if raw & bit else attribute
     for bit, attribute in _ARM64_SET if arm64 else _RAW_SET:
         attributes |= attribute if raw & bit else 0
     return attributes
 
 
-def _lay(d: maps.DirectMap, walk: list[Any]) -> None:
+def _lay(model: maps.DirectMap, walk: list[Any]) -> None:
     """Set levels and attributes to those of a walk of the real page tables; a hole (level 0) is left as it is."""
     for first, last, level, _, raw in walk:
-        bits = _attributes(int(raw, 16), arm64=d.arm64)
+        bits = _attributes(int(raw, 16), arm64=model.arm64)
         if level == maps.PUD:
-            d.attr_pud[first >> 18 : (last >> 18) + 1] = bits & _ALL
+            model.attr_pud[first >> 18 : (last >> 18) + 1] = bits & _ALL
         elif level == maps.PMD:
-            d.attr_pmd[first >> 9 : (last >> 9) + 1] = bits & _ALL
+            model.attr_pmd[first >> 9 : (last >> 9) + 1] = bits & _ALL
         elif level == maps.PTE:
-            d.attr_pte[first : last + 1] = bits & _ALL
+            model.attr_pte[first : last + 1] = bits & _ALL
         elif level != 0:
             raise ValueError(f"level {level} in a walk")
-        d.level[first >> 9 : (last >> 9) + 1] = max(level, maps.PTE)
-        for hints, leaf, shift in _hints(d):
+        model.level[first >> 9 : (last >> 9) + 1] = max(level, maps.PTE)
+        for hints, leaf, shift in _hints(model):
             hints[first >> shift : (last >> shift) + 1] = level == leaf and bits & _CONTIGUOUS
 
 
-def _difference(d: maps.DirectMap, walk: list[Any], compared: int) -> str:
+def _difference(model: maps.DirectMap, walk: list[Any], compared: int) -> str:
     """The first run of pages whose leaf or attributes are not as the walk found them, in words."""
     for first, last, level, _, raw in walk:
         if level == 0:
             continue
-        levels, attributes = _found(d, first, last)
-        recorded = _attributes(int(raw, 16), arm64=d.arm64) & compared
+        levels, attributes = _found(model, first, last)
+        recorded = _attributes(int(raw, 16), arm64=model.arm64) & compared
         wrong = np.flatnonzero((levels != level) | (attributes & compared != recorded))
         if len(wrong):
             at = int(wrong[0])
@@ -298,17 +287,18 @@ def _difference(d: maps.DirectMap, walk: list[Any], compared: int) -> str:
     return ""
 
 
-def _found(d: maps.DirectMap, first: int, last: int) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
+def _found(model: maps.DirectMap, first: int, last: int) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
     """Level and attributes of each page from `first` to `last`, the contiguous hint among them."""
     pages = np.arange(first, last + 1)
-    level = d.level[pages >> 9]
-    by_leaf = np.where(level == maps.PUD, d.attr_pud[pages >> 18], d.attr_pmd[pages >> 9])
-    attributes = np.where(level == maps.PTE, d.attr_pte[pages], by_leaf).astype(np.uint16)
-    for hints, leaf, shift in _hints(d):
+    level = model.level[pages >> 9]
+    by_leaf = np.where(level == maps.PUD, model.attr_pud[pages >> 18], model.attr_pmd[pages >> 9])
+    attributes = np.where(level == maps.PTE, model.attr_pte[pages], by_leaf).astype(np.uint16)
+    for hints, leaf, shift in _hints(model):
         attributes[(level == leaf) & hints[pages >> shift]] |= _CONTIGUOUS
     return level, attributes
 
 
-def _hints(d: maps.DirectMap) -> tuple[tuple[NDArray[np.bool_], int, int], ...]:
+def _hints(model: maps.DirectMap) -> tuple[tuple[NDArray[np.bool_], int, int], ...]:
     """Contiguous hints, the level of the leaves that carry them, and log2 of the pages of a group."""
-    return (d.cont_pte, maps.PTE, d.cont_pte_shift), (d.cont_pmd, maps.PMD, d.table_shift + d.cont_pmd_shift)
+    pmd_group = model.table_shift + model.cont_pmd_shift
+    return (model.cont_pte, maps.PTE, model.cont_pte_shift), (model.cont_pmd, maps.PMD, pmd_group)

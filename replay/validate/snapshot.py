@@ -79,7 +79,7 @@ def compare(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any], seed
     if name not in comparable(connection):
         raise UsageError(
             f"capture {name}: nothing to compare with",
-            "a comparison needs /proc/buddyinfo and others from after the recording, in a folder after/ (and before/)",
+            "import its trace with the folders before/ and after/ next to it (copies of files of /proc)",
         )
     scenes, entry = Scenes(connection, 1), strategies()["unprotected"]
     predictions = []

@@ -136,7 +136,7 @@ def test_a_broken_file_is_named_and_the_others_run(drop, replayed, capsys):
 @pytest.mark.parametrize(
     ("right", "wrong", "said"),
     [
-        ('"only-blocks"', '"pba"', "pba is a strategy of replay.strategies.pba already"),
+        ('"only-blocks"', '"pba"', "replay.strategies.pba already has a strategy pba"),
         ("#7b3294", "violet", "colour violet is not of the form #rrggbb"),
         ("FastPath(pooled=True)", "FastPath(pool=True)", "unexpected keyword argument 'pool'"),
         ("def fast_path", "def fast", "OnlyBlocks has no fast_path()"),
