@@ -7,7 +7,6 @@ import struct
 import subprocess
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 from ingest.recorder.redact import Pseudonyms, redact_perf_script
 from ingest.recorder.status import Status
@@ -139,9 +138,7 @@ class PerfRecorder:
         self._data.unlink()
         (self._folder / "perf_record.log").unlink()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._end()
         os.close(self._commands)
         os.close(self._answers)

@@ -49,7 +49,7 @@ EVENTS = {  # include/trace/events/kmem.h, the names of up to 3.2 among them; ke
 PAGE_SIZE, DATA, COMMIT, COMMIT_SIZE, LONG, BIG_ENDIAN = range(6)
 # Of an event, indices into Layout.events[slot]: its kind, the bytes it has to have, and offset and size of its fields.
 KIND, BYTES, PFN, ORDER, MIGRATETYPE, GFP, FRAMES, FRAME_COUNT = 0, 1, 2, 4, 6, 8, 10, 12
-_COLUMNS = 14
+COLUMNS = 14
 
 # The state of one CPU.
 (
@@ -77,7 +77,7 @@ class Layout(NamedTuple):
     page: NDArray[np.int64]
     common: NDArray[np.int64]  # offset and size of common_type, common_flags and common_pid
     slots: NDArray[np.int16]  # common_type to a row of `events`; -1: an event that is not needed
-    events: NDArray[np.int64]  # [slot, _COLUMNS]
+    events: NDArray[np.int64]  # [slot, COLUMNS]
 
 
 class SharedTables(NamedTuple):
@@ -122,12 +122,12 @@ def layout_of(
             "record kmem:mm_page_alloc and kmem:mm_page_free, with stacks",
         )
     slots = np.full(1 << 16, -1, np.int16)
-    events = np.zeros((len(known), _COLUMNS), np.int64)
+    events = np.zeros((len(known), COLUMNS), np.int64)
     for slot, form in enumerate(known):
         if not 0 < form.id < 1 << 16:
             raise UsageError(f"{where}: impossible number {form.id} of event {form.name}", "copy it again")
         slots[form.id] = slot
-        events[slot] = _columns(form)
+        events[slot] = columns_of(form)
     common = [known[0].number(name) for name in ("common_type", "common_flags", "common_pid")]
     return Layout(
         np.array([page_size, data, commit.offset, commit.size, commit.size, int(big_endian)], np.int64),
@@ -137,8 +137,13 @@ def layout_of(
     )
 
 
-def _columns(form: EventFormat) -> NDArray[np.int64]:
-    columns = np.zeros(_COLUMNS, np.int64)
+def columns_of(form: EventFormat) -> NDArray[np.int64]:
+    """Where the fields of an event of `EVENTS` lie: a row of `Layout.events`.
+
+    Raises:
+        UsageError: it lacks a field, or is from a kernel that recorded no page frame numbers.
+    """
+    columns = np.zeros(COLUMNS, np.int64)
     kind = columns[KIND] = EVENTS[form.name]
     used = [form.number("common_pid")]
 
@@ -157,8 +162,8 @@ def _columns(form: EventFormat) -> NDArray[np.int64]:
         prefix = "alloc_" if kind == KIND_EXTFRAG else ""
         if "pfn" not in form.fields and "page" in form.fields:
             raise UsageError(
-                f"{form.where}: {form.name} has the address of a struct page, not its page frame number (before 4.0)",
-                "convert it with the trace-cmd of that kernel: trace-cmd report -i trace.dat > trace.txt",
+                f"{form.where}: {form.name} has the address of a struct page, not its page frame number (before 4.1)",
+                "run trace-cmd report or perf script on that machine and import the text",
             )
         place(PFN, "pfn")
         place(ORDER, prefix + "order")

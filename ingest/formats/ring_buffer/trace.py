@@ -17,7 +17,7 @@ from ingest.formats.ring_buffer.event_format import EventFormat, Field
 from ingest.merge import merged
 from ingest.snapshots.kallsyms import Symbols
 from ingest.source import PADDING
-from ingest.spans import new_names, new_spans, regrow
+from ingest.spans import doubled, new_names, new_spans
 from ingest.trace import MAX_TASKS, ROW, STORED, Findings, raw
 
 _ROWS = 1 << 21  # rows of all CPUs together that wait to be merged, about
@@ -231,11 +231,7 @@ class RingTrace:
 
     def _roomy(self, table: NDArray[np.void], names: int) -> NDArray[np.void]:
         """The table, or one twice as large where the names of one more page could fill over half of it."""
-        if 2 * (names + self._most) <= len(table):
-            return table
-        larger = new_names(2 * len(table))
-        regrow(table, larger)
-        return larger
+        return table if 2 * (names + self._most) <= len(table) else doubled(table)
 
     def _finish(self) -> None:
         found = self.found
