@@ -90,16 +90,14 @@ def read_symbols(path: Path) -> Symbols:
     Raises:
         UsageError: it cannot be read, is damaged, or holds no symbols.
     """
-    data = Bytes(path)
     text = bytearray()
-    block = bytearray(1 << 20)
     try:
-        while (filled := data.fill(memoryview(block))) and len(text) <= LONGEST:
-            text += block[:filled]
+        for block in Bytes(path).blocks(1 << 20):
+            text += block
+            if len(text) > LONGEST:
+                break
     except DAMAGE as error:
         raise UsageError(f"{path}: the compressed data is damaged or cut off ({error})", "copy it again") from error
-    finally:
-        data.close()
     if len(text) > LONGEST or not re.match(rb"[0-9a-f]+ \S \S", text):
         raise UsageError(f"{path}: it holds no kernel symbols", "copy /proc/kallsyms of the recorded machine, as root")
     return parse_symbols(bytes(text))

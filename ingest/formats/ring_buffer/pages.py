@@ -145,7 +145,7 @@ def columns_of(form: EventFormat) -> NDArray[np.int64]:
     """
     columns = np.zeros(COLUMNS, np.int64)
     kind = columns[KIND] = EVENTS[form.name]
-    used = [form.number("common_pid")]
+    used: list[Field] = []
 
     def place(column: int, name: str) -> None:
         field = form.number(name)
@@ -171,7 +171,7 @@ def columns_of(form: EventFormat) -> NDArray[np.int64]:
             place(MIGRATETYPE, prefix + "migratetype")
         if kind == KIND_ALLOC:
             place(GFP, "gfp_flags")
-    columns[BYTES] = max(field.offset + field.size for field in used)
+    columns[BYTES] = max((field.offset + field.size for field in used), default=0)
     return columns
 
 
