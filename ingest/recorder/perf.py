@@ -38,13 +38,7 @@ def missing(tracefs: Tracefs) -> tuple[str, str] | None:
 
 
 class PerfRecorder:
-    """Records with `perf record -a -g`.
-
-    Args:
-        tracefs: of this machine; it has the list of events.
-        folder: of the bundle.
-        buffer: bytes of buffer per CPU; perf takes a power of two.
-    """
+    """Records with `perf record -a -g`; `buffer` is bytes per CPU, a power of two."""
 
     def __init__(self, tracefs: Tracefs, folder: Path, buffer: int) -> None:
         self._folder, self._data = folder, folder / "perf.data"

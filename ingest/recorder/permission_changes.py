@@ -25,12 +25,7 @@ _EVENT = re.compile(r"^p\S*:(ptpool_(\d+)/permission_change) ", re.MULTILINE)
 
 
 class PermissionChangeRecorder:
-    """Records permission changes while entered, where this kernel can.
-
-    Args:
-        tracefs: of this machine.
-        clock: as tracefs names it: the clock of the page events.
-    """
+    """Records permission changes while entered, where this kernel can, with the clock of the page events."""
 
     def __init__(self, tracefs: Tracefs, clock: str) -> None:
         self._tracefs, self._clock = tracefs, clock

@@ -101,13 +101,7 @@ class Tracefs:
 
 
 class TracefsRecorder:
-    """Records raw ring-buffer pages, laid out in the bundle as tracefs has them.
-
-    Args:
-        tracefs: of this machine.
-        folder: of the bundle.
-        buffer: bytes of buffer per CPU.
-    """
+    """Records raw ring-buffer pages, laid out in the bundle as tracefs has them; `buffer` is bytes per CPU."""
 
     def __init__(self, tracefs: Tracefs, folder: Path, buffer: int) -> None:
         self._tracefs, self._folder, self._buffer = tracefs, folder, buffer

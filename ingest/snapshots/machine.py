@@ -9,7 +9,7 @@ DEFAULT_PAGE = 4096
 
 @dataclass
 class MachineFacts:
-    """The recorded machine; None where no file says it."""
+    """The recorded machine, in the order of the columns of table capture; None where no file says it."""
 
     kernel_release: str | None = None
     arch: str | None = None

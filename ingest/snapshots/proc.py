@@ -176,14 +176,14 @@ def _words(path: Path) -> Iterator[NDArray[np.uint64]]:
         yield np.frombuffer(block, "<u8")
 
 
-def parse(path: Path, reader: Callable[[], Any]) -> Any:
+def parse(path: Path, reader: Callable[[Path], Any]) -> Any:
     """Run a reader of one snapshot file.
 
     Raises:
         UsageError: the file is not what its name says; the message has the line.
     """
     try:
-        return reader()
+        return reader(path)
     except MalformedError as error:
         raise UsageError(
             f"{path}: not a {path.name.split('.')[0]} snapshot, {error}",

@@ -23,38 +23,23 @@ _HEAD = re.compile(r"\s*name: (\S+)\s+ID: (\d+)\s+format:\s")
 
 @dataclass(frozen=True)
 class Field:
-    """A field: its bytes within a record.
-
-    Args:
-        name: as the format calls it.
-        offset: bytes from the start of the record.
-        size: bytes; 0 for an array that reaches to the end of the record.
-        signed: whether it holds a signed number.
-        is_array: whether it is declared with brackets.
-    """
+    """A field: its bytes within a record."""
 
     name: str
     offset: int
-    size: int
+    size: int  # 0: an array that reaches to the end of the record
     signed: bool
-    is_array: bool
+    is_array: bool  # declared with brackets
 
 
 @dataclass(frozen=True)
 class Flags:
-    """The table of a ``__print_flags``: masks with their names, in the order in which they are tried.
-
-    Args:
-        field: whose bits they are.
-        delimiter: what separates two names.
-        names: mask and name.
-        none: what is printed for zero.
-    """
+    """The table of a ``__print_flags``: masks with their names, in the order in which they are tried."""
 
     field: str
     delimiter: str
     names: tuple[tuple[int, str], ...]
-    none: str
+    none: str  # what is printed for zero
 
     def text(self, value: int) -> str:
         """What the kernel prints (kernel/trace/trace_output.c:trace_print_flags_seq): bits without a name as 0x...."""
@@ -117,11 +102,7 @@ def parse_fields(text: str, where: str) -> dict[str, Field]:
 
 
 def parse_format(text: str, where: str) -> EventFormat:
-    """Read one ``format`` text.
-
-    Args:
-        text: the text.
-        where: the file and the place in it, for messages.
+    """Read one ``format`` text; messages begin with `where`, the file and the place in it.
 
     Raises:
         UsageError: it is no format text.

@@ -93,14 +93,7 @@ class SharedTables(NamedTuple):
 def layout_of(
     formats: Iterable[EventFormat], header: Mapping[str, Field], page_size: int, big_endian: bool, where: str
 ) -> Layout:
-    """Lay out a recording.
-
-    Args:
-        formats: of its events.
-        header: fields of ``events/header_page``.
-        page_size: bytes of a page of the ring buffer.
-        big_endian: whether the recorded machine was.
-        where: the file, for messages.
+    """Lay out a recording, by its events, the fields of its ``events/header_page`` and its page size (bytes).
 
     Raises:
         UsageError: no page event is described, or something impossible is.

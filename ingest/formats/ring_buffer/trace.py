@@ -48,31 +48,18 @@ class CpuPages(Protocol):
 
 @dataclass
 class RecordedBuffer:
-    """One buffer of a recording: its pages, and what its file says about them.
+    """One buffer of a recording: its pages, and what its file says about them."""
 
-    Args:
-        where: the file, for messages.
-        formats: of the events that can be in it.
-        header_page: fields of ``events/header_page``.
-        page_size: bytes of a page of the ring buffer.
-        big_endian: whether the recorded machine was.
-        pages: of each CPU.
-        symbols: of the recorded kernel.
-        tasks: names of tasks by pid.
-        clock: from its time stamps to ns.
-        lost: events that the kernel says it lost, by CPU (``per_cpu/cpu*/stats``).
-    """
-
-    where: Path
+    where: Path  # the file, for messages
     formats: list[EventFormat]
-    header_page: dict[str, Field]
-    page_size: int
-    big_endian: bool
+    header_page: dict[str, Field]  # fields of events/header_page
+    page_size: int  # bytes
+    big_endian: bool  # whether the recorded machine was
     pages: Sequence[CpuPages]
     symbols: Symbols
-    tasks: dict[int, str]
+    tasks: dict[int, str]  # names by pid
     clock: Clock
-    lost: dict[int, int] = field(default_factory=dict)
+    lost: dict[int, int] = field(default_factory=dict)  # by CPU, as the kernel says (per_cpu/cpu*/stats)
 
 
 class _Block:
@@ -111,12 +98,9 @@ class RingTrace:
         self.stacks: list[tuple[str, ...]] = []
         self.found = found
         self._recording = recording
+        page_size, big_endian = recording.page_size, recording.big_endian
         self._layout = ring.layout_of(
-            recording.formats,
-            recording.header_page,
-            recording.page_size,
-            recording.big_endian,
-            str(recording.where),
+            recording.formats, recording.header_page, page_size, big_endian, str(recording.where)
         )
         alloc = next((form for form in recording.formats if form.name == "mm_page_alloc"), None)
         self._flags = alloc.flags("gfp_flags") if alloc else None
