@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from ingest.bundle import MOMENTS, Bundle
 from ingest.load import EventStream, Window
-from ingest.ownership import PageOwners, class_code
+from ingest.ownership import OUTCOMES, PageOwners, class_code
 from ingest.quality import Stat, stat
 from ingest.snapshots import machine, proc
 from ingest.snapshots.page_tables import page_tables
@@ -125,6 +125,7 @@ class _Import:
         self._store_permission_changes(stream, changes)
         self._store_stacks(stream)
         recorded = machine.describe(files, self._values, self._cpus, trace.found.comments)
+        recorded.cpus = recorded.cpus or stream.highest_cpu + 1
         self._insert("snapshot_value", [("before", "cpuinfo", *row) for row in machine.midr(files.get("cpuinfo", ""))])
         self._store_iomem(recorded.page_size)
         for moment in MOMENTS:
@@ -139,13 +140,7 @@ class _Import:
                     ", ".join(path.name for path in self._bundle.traces),
                     digest.result(),
                     self._bundle.format.name,
-                    recorded.kernel_release,
-                    recorded.arch,
-                    recorded.page_size,
-                    recorded.cpus or stream.highest_cpu + 1,
-                    recorded.total_pages,
-                    recorded.clock,
-                    recorded.timing,
+                    *astuple(recorded),
                     stream.first_ns,
                     stream.last_ns,
                     stream.stored,
@@ -162,10 +157,11 @@ class _Import:
     def _read(self, moment: str, source: str, reader: Any) -> Any:
         """The rows of one snapshot file; None where there is none (or, with best effort, a damaged one)."""
         path = self._bundle.snapshots.get((moment, source))
-        if path is None:
-            return None
+        return None if path is None else self._parsed(path, reader)
+
+    def _parsed(self, path: Path, reader: Any) -> Any:
         try:
-            return proc.parse(path, lambda: reader(path))
+            return proc.parse(path, reader)
         except UsageError:
             if not self._best_effort:
                 raise
@@ -211,15 +207,8 @@ class _Import:
 
     def _store_iomem(self, page_size: int) -> None:
         if path := self._bundle.machine.get("iomem"):
-            lines = proc.read_text(path)
-            try:
-                rows = proc.parse(path, lambda: proc.iomem(lines, page_size))
-            except UsageError:
-                if not self._best_effort:
-                    raise
-                self._damaged_snapshots += 1
-                return
-            self._insert("memory_range", rows)
+            rows = self._parsed(path, lambda path: proc.iomem(proc.read_text(path), page_size))
+            self._insert("memory_range", rows or [])
 
     def _store_direct_map(self, moment: str, page_size: int) -> None:
         (first_ram,) = self._connection.execute(
@@ -255,7 +244,7 @@ class _Import:
         values = {
             **dict.fromkeys(ALWAYS_COUNTED, 0),
             **found.counts,
-            **stream.outcomes,
+            **dict(zip(OUTCOMES, self._pages.outcomes.tolist(), strict=True)),
             "permission_changes_lost": changes.lost,
             "permission_changes_unplaced": changes.unplaced,
             "damaged_snapshots": self._damaged_snapshots,
@@ -294,10 +283,8 @@ class _Import:
         return proc.memory_end({name: n for (source, name), n in self._values.items() if source == "zoneinfo"})
 
     def _events_from(self, pfn: int) -> int:
-        found = self._connection.execute(
-            "SELECT count(*) FROM page_event WHERE capture_id = ? AND pfn >= ?", [self._named.result(), pfn]
-        ).fetchone()
-        return int(found[0]) if found else 0
+        beyond = "SELECT count(*) FROM page_event WHERE capture_id = ? AND pfn >= ?"
+        return int(self._connection.execute(beyond, [self._named.result(), pfn]).fetchall()[0][0])
 
     def _insert(self, table: str, rows: list[tuple[Any, ...]]) -> None:
         """Insert rows that lack their capture_id, which is every table's first column."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ingest.bundle import MOMENTS
 from ingest.classify import BY_FLAGS, TABLE_FLAGS, UNCLASSIFIED, Class, classify
-from ingest.ownership import NO_CLASS, OUTCOMES, PageOwners, class_code, class_names, roll_forward
+from ingest.ownership import NO_CLASS, PageOwners, class_code, class_names, roll_forward
 from ingest.trace import ROW, ROW_GROUP, Trace, raw
 from ptpool.progress import Meter
 from ptpool.vocabulary import KIND_ALLOC, KIND_ALLOC_FAILED, KIND_FREE, KINDS, gfp_flags
@@ -45,7 +45,7 @@ class EventStream:
         self.stored = self.back_in_time = 0
         self.without_stack = self.by_flags = self.stacks_freed = 0
         self.kinds = np.zeros(len(KINDS), np.int64)
-        self.first_ns = self.last_ns = self._previous_ns = -1
+        self.first_ns, self.last_ns, self._previous_ns = int(_FOREVER), -1, -1
         self.highest_cpu = 0
         self.frames: dict[tuple[str, ...], int] = {}  # stack to its number in the warehouse
         self.classes: list[Class] = []  # by that number
@@ -127,14 +127,8 @@ class EventStream:
                 roll_forward(self.page_flags, raw(rows)[before].view(ROW), codes[before])
             self.outside["before"] += int(before.sum())
             self.outside["after"] += int(after.sum())
-            rows, codes, bare, table, gfp_bits, stacks_freed = (
-                raw(rows)[inside].view(ROW),
-                codes[inside],
-                bare[inside],
-                table[inside],
-                gfp_bits[inside],
-                stacks_freed[inside],
-            )
+            rows, codes, gfp_bits = raw(rows)[inside].view(ROW), codes[inside], gfp_bits[inside]
+            bare, table, stacks_freed = bare[inside], table[inside], stacks_freed[inside]
             if not len(rows):
                 return
         self._count(rows, bare, table)
@@ -148,8 +142,6 @@ class EventStream:
         ts = rows["ts"]
         self.back_in_time += int((np.diff(ts, prepend=self._previous_ns if self.stored else ts[0]) < 0).sum())
         self._previous_ns = int(ts[-1])
-        if not self.stored:
-            self.first_ns = int(ts.min())
         self.first_ns, self.last_ns = min(self.first_ns, int(ts.min())), max(self.last_ns, int(ts.max()))
         self.highest_cpu = max(self.highest_cpu, int(rows["cpu"].max()))
         self.without_stack += int(bare.sum())
@@ -180,11 +172,6 @@ class EventStream:
             }
         )
         return pa.Table.from_batches(table.to_batches(ROW_GROUP))  # DuckDB inserts each in a thread
-
-    @property
-    def outcomes(self) -> dict[str, int]:
-        """How frees and allocations met the pages they concern."""
-        return dict(zip(OUTCOMES, self._pages.outcomes.tolist(), strict=True))
 
     @property
     def totals(self) -> dict[str, int]:

@@ -5,10 +5,13 @@ of the next block, so memory does not depend on the size of the file.
 """
 
 import lzma
-import queue
-import threading
+import tempfile
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +65,13 @@ class Bytes:
             self.filled += got
         return self.filled
 
+    def blocks(self, size: int) -> Iterator[memoryview]:
+        """The rest of the file in blocks of `size` bytes, each overwritten by the next; closes the file."""
+        block = memoryview(bytearray(size))
+        with closing(self):
+            while filled := self.fill(block):
+                yield block[:filled]
+
     def consumed(self) -> int:
         """Bytes of the file itself read so far, for progress."""
         return self._raw.tell()
@@ -78,16 +88,39 @@ def read_head(path: Path, length: int = 1 << 18) -> bytes:
     Raises:
         UsageError: it does not exist, may not be read, or nothing of it can be decompressed.
     """
-    data = Bytes(path)
     head = bytearray(length)
-    try:
-        data.fill(memoryview(head))
-    except DAMAGE as error:
-        if not data.filled:
-            raise UsageError(f"{path}: the compressed data is damaged or cut off ({error})", "copy it again") from error
-    finally:
-        data.close()
+    with closing(Bytes(path)) as data:
+        try:
+            data.fill(memoryview(head))
+        except DAMAGE as error:
+            if not data.filled:
+                what = f"{path}: the compressed data is damaged or cut off ({error})"
+                raise UsageError(what, "copy it again") from error
     return bytes(head[: data.filled])
+
+
+def decompressed(path: Path) -> tuple[BinaryIO, str]:
+    """A temporary file with the bytes of a file up to where it is damaged, and what is wrong there, if anything.
+
+    Raises:
+        UsageError: it cannot be read, or there is no room to decompress it.
+    """
+    block, damage = memoryview(bytearray(BLOCK)), ""
+    with closing(Bytes(path)) as data:
+        file = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115  (the caller closes it)
+        data.filled = len(block)
+        try:
+            while data.filled == len(block) and not damage:
+                try:
+                    data.fill(block)
+                except DAMAGE as error:
+                    damage = str(error) or type(error).__name__
+                file.write(block[: data.filled])
+            file.flush()
+        except OSError as error:
+            file.close()
+            raise UsageError(f"{path}: cannot be decompressed ({error})", "make room in TMPDIR for it") from error
+    return file, damage
 
 
 class Text:
@@ -96,41 +129,26 @@ class Text:
     def __init__(self, path: Path, block: int = BLOCK, data: Bytes | None = None) -> None:
         self.path = path
         self.final = False
-        self.damage = ""  # what was wrong with the compressed data, if anything
+        self.damage = self._damage = ""  # what was wrong with the compressed data, if anything: at the end; so far
         self.buffer: NDArray[np.uint8] = np.zeros(PADDING, np.uint8)
         self.at = self.end = 0  # what the scanner has not read of the buffer
         self.offset = 0  # bytes of decompressed text before buffer[0] (may be negative for the first)
         self._block = block
         self._bytes = data or Bytes(path)
         self.consumed = self._bytes.consumed
-        self._full: queue.Queue[tuple[NDArray[np.uint8], int] | str] = queue.Queue(_AHEAD)
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._read_ahead, daemon=True)
-        self._thread.start()
+        self._pool = ThreadPoolExecutor(1)
+        self._coming: deque[Future[tuple[NDArray[np.uint8], int]]] = deque()
 
-    def _read_ahead(self) -> None:
-        """Queue full blocks, and finally a text: what was wrong with the compressed data, empty if nothing."""
-        damage, filled = "", self._block
-        while filled == self._block and not damage:
-            buffer = np.empty(LONGEST_RECORD + self._block + PADDING, np.uint8)
-            view = memoryview(buffer)[LONGEST_RECORD : LONGEST_RECORD + self._block]  # type: ignore[arg-type]
-            try:
-                self._bytes.fill(view)
-            except DAMAGE as error:
-                damage = str(error) or type(error).__name__
-            filled = self._bytes.filled
-            if not self._put((buffer, filled)):
-                return
-        self._put(damage)
-
-    def _put(self, item: tuple[NDArray[np.uint8], int] | str) -> bool:
-        while not self._stopped.is_set():
-            try:
-                self._full.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False
+    def _read(self) -> tuple[NDArray[np.uint8], int]:
+        """A block behind room for the rest of the one before it, and its length: 0 at the end or after damage."""
+        buffer = np.empty(LONGEST_RECORD + self._block + PADDING, np.uint8)
+        if self._damage:
+            return buffer, 0
+        try:
+            self._bytes.fill(memoryview(buffer)[LONGEST_RECORD : LONGEST_RECORD + self._block])  # type: ignore[arg-type]
+        except DAMAGE as error:
+            self._damage = str(error) or type(error).__name__
+        return buffer, self._bytes.filled
 
     def more(self) -> None:
         """Get the next block, after the unread rest of this one; sets `final` at the end of the file.
@@ -144,11 +162,11 @@ class Text:
                 f"{self.path}: no end of line within {LONGEST_RECORD >> 20} MiB at byte {self.offset + self.at}",
                 "this is not trace text; for the formats that can be read: ptpool ingest formats",
             )
-        item = self._full.get()
-        if isinstance(item, str):
-            self.final, self.damage = True, item
-            item = np.empty(LONGEST_RECORD + PADDING, np.uint8), 0
-        buffer, filled = item
+        while len(self._coming) <= _AHEAD:
+            self._coming.append(self._pool.submit(self._read))
+        buffer, filled = self._coming.popleft().result()
+        if not filled:
+            self.final, self.damage = True, self._damage
         buffer[LONGEST_RECORD - rest : LONGEST_RECORD] = self.buffer[self.at : self.end]
         self.offset += self.end - LONGEST_RECORD
         self.buffer, self.at, self.end = buffer, LONGEST_RECORD - rest, LONGEST_RECORD + filled
@@ -156,6 +174,5 @@ class Text:
 
     def close(self) -> None:
         """Stop reading."""
-        self._stopped.set()
-        self._thread.join()
+        self._pool.shutdown(cancel_futures=True)
         self._bytes.close()

@@ -111,31 +111,45 @@ def hash_span(text: int, start: int, end: int) -> Any:
 
 
 @compiled
-def intern(names: Any, named: Any, which: int, text: int, start: int, end: int) -> Any:
-    """Number of the text [start, end); a new one is entered with its place in the block."""
-    value = hash_span(text, start, end)
+def slot_of(names: Any, key: Any) -> Any:
+    """The slot of a 64-bit key: the one that holds it, or the empty one where it belongs."""
     mask = names.shape[0] - 1
-    slot = np.int64(value & np.uint64(mask))
-    while names[slot].number >= 0:
-        if names[slot].hash == value:
-            return names[slot].number
+    slot = np.int64(key >> np.uint64(20)) & mask
+    while names[slot].number >= 0 and names[slot].hash != key:
         slot = (slot + 1) & mask
-    names[slot].hash = value
-    names[slot].number = named[which]
-    names[slot].start = start
-    names[slot].end = end
-    named[which] += 1
+    return slot
+
+
+@compiled
+def enter(names: Any, named: Any, which: int, key: Any, start: int, end: int) -> Any:
+    """Number of the text with this key; a new one is entered with its place in the block."""
+    slot = slot_of(names, key)
+    if names[slot].number < 0:
+        names[slot].hash = key
+        names[slot].number = named[which]
+        names[slot].start = start
+        names[slot].end = end
+        named[which] += 1
     return names[slot].number
 
 
 @compiled
-def regrow(old: Any, new: Any) -> None:
-    """Enter all names of a full table into a larger, empty one."""
-    mask = new.shape[0] - 1
-    for slot in range(old.shape[0]):
-        if old[slot].number >= 0:
-            place = np.int64(old[slot].hash & np.uint64(mask))
-            while new[place].number >= 0:
-                place = (place + 1) & mask
-            new[place].hash = old[slot].hash
-            new[place].number = old[slot].number
+def intern(names: Any, named: Any, which: int, text: int, start: int, end: int) -> Any:
+    """Number of the text [start, end)."""
+    return enter(names, named, which, hash_span(text, start, end), start, end)
+
+
+def doubled(table: NDArray[np.void]) -> NDArray[np.void]:
+    """A table of twice as many slots with the same names."""
+    larger = new_names(2 * len(table))
+    _reenter(table, larger)
+    return larger
+
+
+@compiled
+def _reenter(old: Any, new: Any) -> None:
+    for place in range(old.shape[0]):
+        if old[place].number >= 0:
+            slot = slot_of(new, old[place].hash)
+            new[slot].hash = old[place].hash
+            new[slot].number = old[place].number

@@ -68,36 +68,22 @@ _COMMENTS = 200  # comment lines kept: the headers have some dozens
 
 @dataclass(frozen=True)
 class Context:
-    """What a reader may need apart from the trace.
+    """What a reader may need apart from the trace."""
 
-    Args:
-        best_effort: count damage and use the rest, instead of refusing the file.
-        kallsyms: the symbols of the recorded kernel, where the bundle has them.
-    """
-
-    best_effort: bool = False
-    kallsyms: Path | None = None
+    best_effort: bool = False  # count damage and use the rest, instead of refusing the file
+    kallsyms: Path | None = None  # the symbols of the recorded kernel, where the bundle has them
 
 
 @dataclass
 class Findings:
-    """What reading a trace found, apart from its events.
+    """What reading a trace found, apart from its events."""
 
-    Args:
-        best_effort: as in `Context`.
-        first_ns: time of the first entry of the trace, whatever it is; the window counts from it. -1: not known yet.
-        comments: its comment lines, as ``perf script --header`` and ftrace write them: ``# arch : x86_64``.
-        lost: events that the recorder says it lost, by CPU (None: on an unknown one).
-        overwritten: entries that the header says were recorded and are not in the file; `lost` is part of them.
-        counts: by name in ingest/quality.toml.
-    """
-
-    best_effort: bool = False
-    first_ns: int = -1
-    comments: list[str] = field(default_factory=list)
-    lost: dict[int | None, int] = field(default_factory=dict)
-    overwritten: int = 0
-    counts: Counter[str] = field(default_factory=Counter)
+    best_effort: bool = False  # as in Context
+    first_ns: int = -1  # time of the first entry, whatever it is; the window counts from it; -1: not known yet
+    comments: list[str] = field(default_factory=list)  # as perf script --header and ftrace write them: # arch : x86_64
+    lost: dict[int | None, int] = field(default_factory=dict)  # events, as the recorder says, by CPU (None: unknown)
+    overwritten: int = 0  # entries that the header says were recorded and are not in the file; `lost` is part of them
+    counts: Counter[str] = field(default_factory=Counter)  # by name in ingest/quality.toml
 
     def comment(self, line: str) -> None:
         """Keep a comment line."""

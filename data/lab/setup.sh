@@ -123,7 +123,7 @@ programs() { # kernel: the module and the guest's programs
     rm -rf "${to:?}/module" "${to:?}/bin"
     cp -r "$HERE/module" "$to/module"
     mkdir "$to/bin"
-    cp "$HERE"/guest/*.c "$to/bin"
+    cp "$HERE"/guest/*.[ch] "$to/bin"
     inside make -s -C "/usr/src/linux-headers-$release" M="/lab/$kernel/module" CC="${cross}gcc-14" \
         "${make[@]}" CONFIG_DEBUG_INFO_BTF_MODULES= modules > "$to/build.log" 2>&1 \
         || fail "the module does not build for $release: $(tail -3 "$to/build.log")" "see $to/build.log"
@@ -131,7 +131,7 @@ programs() { # kernel: the module and the guest's programs
         inside "${cross}gcc-14" -O1 -Wall -Werror -static -o "/lab/$kernel/bin/$(basename "$source" .c)" \
             "/lab/$kernel/bin/$(basename "$source")"
     done
-    rm "$to"/bin/*.c
+    rm "$to"/bin/*.[ch]
 }
 
 initramfs() { # kernel: busybox, the programs, the module, jobs and workloads; the same files give the same bytes

@@ -16,23 +16,14 @@ from ptpool.errors import UsageError
 
 @dataclass(frozen=True)
 class Format:
-    """One trace format.
+    """One trace format."""
 
-    Args:
-        name: what ``--format`` calls it.
-        about: what writes it.
-        module: where its ``open_trace`` is.
-        line: what one of its lines looks like (text formats).
-        magic: what such a file begins with (binary formats).
-        files: what its files are called within a bundle, where their contents do not show the format.
-    """
-
-    name: str
-    about: str
-    module: str
-    line: re.Pattern[bytes] | None = None
-    magic: tuple[bytes, ...] = ()
-    files: str = ""
+    name: str  # what --format calls it
+    about: str  # what writes it
+    module: str  # where its open_trace is
+    line: re.Pattern[bytes] | None = None  # what one of its lines looks like (text formats)
+    magic: tuple[bytes, ...] = ()  # what such a file begins with (binary formats)
+    files: str = ""  # names of its files within a bundle, where their contents do not show the format
 
     def open_trace(self, paths: Sequence[Path], context: Context) -> Trace:
         """Open the parts of one trace.

@@ -7,7 +7,6 @@ import struct
 import subprocess
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 from ingest.recorder.redact import Pseudonyms, redact_perf_script
 from ingest.recorder.status import Status
@@ -39,13 +38,7 @@ def missing(tracefs: Tracefs) -> tuple[str, str] | None:
 
 
 class PerfRecorder:
-    """Records with `perf record -a -g`.
-
-    Args:
-        tracefs: of this machine; it has the list of events.
-        folder: of the bundle.
-        buffer: bytes of buffer per CPU; perf takes a power of two.
-    """
+    """Records with `perf record -a -g`; `buffer` is bytes per CPU, a power of two."""
 
     def __init__(self, tracefs: Tracefs, folder: Path, buffer: int) -> None:
         self._folder, self._data = folder, folder / "perf.data"
@@ -139,9 +132,7 @@ class PerfRecorder:
         self._data.unlink()
         (self._folder / "perf_record.log").unlink()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._end()
         os.close(self._commands)
         os.close(self._answers)

@@ -9,7 +9,6 @@ import os
 import re
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 from ingest.recorder.redact import Pseudonyms, redact_ftrace
 from ingest.recorder.tracefs import Tracefs, write_setting
@@ -26,12 +25,7 @@ _EVENT = re.compile(r"^p\S*:(ptpool_(\d+)/permission_change) ", re.MULTILINE)
 
 
 class PermissionChangeRecorder:
-    """Records permission changes while entered, where this kernel can.
-
-    Args:
-        tracefs: of this machine.
-        clock: as tracefs names it: the clock of the page events.
-    """
+    """Records permission changes while entered, where this kernel can, with the clock of the page events."""
 
     def __init__(self, tracefs: Tracefs, clock: str) -> None:
         self._tracefs, self._clock = tracefs, clock
@@ -77,9 +71,7 @@ class PermissionChangeRecorder:
             text = (self._instance / "trace").read_text(errors="replace")
             (folder / FILE).write_text(redact_ftrace(text, pseudonyms) if pseudonyms else text)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._instance = None
         with suppress(OSError):
             self._tracefs.remove(self._name)
@@ -98,13 +90,9 @@ def sweep(tracefs: Tracefs) -> list[str]:
 def _set_probe(tracefs: Tracefs, command: str) -> bool:
     """Add or remove a probe; False: the kernel refused."""
     try:
-        file = os.open(tracefs.path / "kprobe_events", os.O_WRONLY | os.O_APPEND)  # to truncate would remove all probes
+        write_setting(
+            tracefs.path / "kprobe_events", f"{command}\n", os.O_APPEND
+        )  # to truncate would remove all probes
     except OSError:
         return False
-    try:
-        os.write(file, command.encode() + b"\n")
-    except OSError:
-        return False
-    finally:
-        os.close(file)
     return True

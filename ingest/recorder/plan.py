@@ -17,23 +17,14 @@ _SHARE_OF_MEMORY = 16  # all buffers together take a sixteenth of the available 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to record.
+    """What to record."""
 
-    Args:
-        out: folder of the bundle.
-        command: the command to record; empty: none.
-        seconds: the longest time; None: until COMMAND ends, or an interrupt.
-        backend: tracefs or perf; None: the first that works.
-        buffer: bytes per CPU; None: by memory and CPUs.
-        redact: leave out names of people, programs and files.
-    """
-
-    out: Path
+    out: Path  # folder of the bundle
     command: Sequence[str] = ()
-    seconds: float | None = None
-    backend: str | None = None
-    buffer: int | None = None
-    redact: bool = False
+    seconds: float | None = None  # None: until COMMAND ends, or an interrupt
+    backend: str | None = None  # tracefs or perf; None: the first that works
+    buffer: int | None = None  # bytes per CPU; None: by memory and CPUs
+    redact: bool = False  # leave out names of people, programs and files
 
 
 def choose(wanted: str | None, tracefs: Tracefs) -> str:

@@ -45,17 +45,9 @@ class PageFlags:
         """
         if self._room is None:
             return
-        source = os.open(self._path, os.O_RDONLY)
-        view = memoryview(self._room)
-        try:
-            while self._bytes < len(view):
-                got = os.readv(source, [view[self._bytes : self._bytes + _STEP]])
-                if not got:
-                    break
+        with self._path.open("rb", buffering=0) as source, memoryview(self._room) as view:
+            while got := source.readinto(view[self._bytes : self._bytes + _STEP]):
                 self._bytes += got
-        finally:
-            view.release()
-            os.close(source)
 
     def write(self, path: Path) -> None:
         """Write what was read, compressed, and release the memory."""

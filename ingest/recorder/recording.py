@@ -10,15 +10,13 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Protocol
+from types import FrameType
 
 from ingest.recorder.perf import PerfRecorder
 from ingest.recorder.permission_changes import PermissionChangeRecorder, sweep
 from ingest.recorder.plan import Plan, buffer_size, choose
 from ingest.recorder.proc_files import Moment, available_memory, kernel_threads, write_machine
 from ingest.recorder.redact import Pseudonyms
-from ingest.recorder.status import Status
 from ingest.recorder.tracefs import Tracefs, TracefsRecorder
 from ptpool import __version__
 from ptpool.errors import UsageError
@@ -26,39 +24,13 @@ from ptpool.options import note
 from ptpool.progress import Meter, progress
 from ptpool.text import size
 
-_BACKENDS: dict[str, tuple[type[TracefsRecorder] | type[PerfRecorder], str]] = {
-    "tracefs": (TracefsRecorder, "mono"),
-    "perf": (PerfRecorder, "perf"),
-}
-"""With the clock of each, as tracefs names it."""
+Recorder = TracefsRecorder | PerfRecorder
 
+_BACKENDS: dict[str, type[Recorder]] = {"tracefs": TracefsRecorder, "perf": PerfRecorder}
+_CLOCKS = {"tracefs": "mono", "perf": "perf"}  # as tracefs names them
 _TICK_S = 0.25
 _PATIENCE_S = 5.0  # time that COMMAND has to end after SIGTERM
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class Recorder(Protocol):
-    """A backend: entering it prepares the recording, leaving it restores the machine."""
-
-    def __enter__(self) -> "Recorder":
-        """Prepare, not yet recording."""
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Restore."""
-
-    def start(self) -> None:
-        """Begin to record."""
-
-    def stop(self) -> None:
-        """Stop recording."""
-
-    def status(self) -> Status:
-        """Counts so far."""
-
-    def finish(self, pseudonyms: Pseudonyms | None) -> Status:
-        """Write the rest, redacted if there are pseudonyms; returns the final counts."""
 
 
 @dataclass
@@ -114,9 +86,8 @@ def record(plan: Plan, *, root: Path = Path("/"), quiet: bool = False, output: i
         note(f"recording with {backend}, {size(buffer)} of buffer per CPU; Ctrl-C ends it and keeps it", quiet=quiet)
         try:
             done = RecordingSummary(backend, buffer, plan.redact, command=[] if plan.redact else list(plan.command))
-            made, clock = _BACKENDS[backend]
-            recorder: Recorder = made(tracefs, partial, buffer)
-            changes = PermissionChangeRecorder(tracefs, clock)
+            recorder = _BACKENDS[backend](tracefs, partial, buffer)
+            changes = PermissionChangeRecorder(tracefs, _CLOCKS[backend])
             _Session(plan, partial, root, interrupts, done).run(recorder, changes, quiet, output)
             partial.rename(plan.out)
         except BaseException:
@@ -141,9 +112,7 @@ class _Interrupts:
             raise KeyboardInterrupt
         self.seen = True
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)

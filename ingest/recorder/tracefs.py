@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 from ingest.recorder.drain import Drain
 from ingest.recorder.redact import Pseudonyms
@@ -102,13 +101,7 @@ class Tracefs:
 
 
 class TracefsRecorder:
-    """Records raw ring-buffer pages, laid out in the bundle as tracefs has them.
-
-    Args:
-        tracefs: of this machine.
-        folder: of the bundle.
-        buffer: bytes of buffer per CPU.
-    """
+    """Records raw ring-buffer pages, laid out in the bundle as tracefs has them; `buffer` is bytes per CPU."""
 
     def __init__(self, tracefs: Tracefs, folder: Path, buffer: int) -> None:
         self._tracefs, self._folder, self._buffer = tracefs, folder, buffer
@@ -216,20 +209,18 @@ class TracefsRecorder:
         (self._folder / "saved_cmdlines").write_text("".join(f"{pid} {comm}\n" for pid, comm in names.items()))
         return self.status()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._drain.close()
         self._tracefs.remove(self._name)
 
 
-def write_setting(path: Path, value: str) -> None:
+def write_setting(path: Path, value: str, how: int = os.O_TRUNC) -> None:
     """Write an existing file of tracefs.
 
     Raises:
         OSError: it does not exist, or the kernel refuses the value.
     """
-    file = os.open(path, os.O_WRONLY | os.O_TRUNC)
+    file = os.open(path, os.O_WRONLY | how)
     try:
         os.write(file, value.encode())
     finally:

@@ -22,17 +22,11 @@ _TEXT_SYMBOL = re.compile(rb"^(?:0x)?([0-9a-f]{8}|[0-9a-f]{16}) [tTwW] ([^\s$]\S
 
 @dataclass(frozen=True)
 class Symbols:
-    """Functions by address; where several begin at one, the first of the file (kernel/kallsyms.c:get_symbol_pos).
+    """Functions by address; where several begin at one, the first of the file (kernel/kallsyms.c:get_symbol_pos)."""
 
-    Args:
-        addresses: uint64, rising.
-        names: without their module.
-        bounds: addresses of symbols at the start and the end of the kernel's text: ``_text``, ``_stext``, ``_etext``.
-    """
-
-    addresses: NDArray[np.uint64]
-    names: list[str]
-    bounds: Mapping[str, int] = field(default_factory=dict)
+    addresses: NDArray[np.uint64]  # rising
+    names: list[str]  # without their module
+    bounds: Mapping[str, int] = field(default_factory=dict)  # addresses of _text, _stext and _etext
 
     def moved(self, symbol: str, address: int) -> "Symbols":
         """The symbols of the same kernel booted so that one of `bounds` lies at an address (KASLR).
@@ -90,16 +84,14 @@ def read_symbols(path: Path) -> Symbols:
     Raises:
         UsageError: it cannot be read, is damaged, or holds no symbols.
     """
-    data = Bytes(path)
     text = bytearray()
-    block = bytearray(1 << 20)
     try:
-        while (filled := data.fill(memoryview(block))) and len(text) <= LONGEST:
-            text += block[:filled]
+        for block in Bytes(path).blocks(1 << 20):
+            text += block
+            if len(text) > LONGEST:
+                break
     except DAMAGE as error:
         raise UsageError(f"{path}: the compressed data is damaged or cut off ({error})", "copy it again") from error
-    finally:
-        data.close()
     if len(text) > LONGEST or not re.match(rb"[0-9a-f]+ \S \S", text):
         raise UsageError(f"{path}: it holds no kernel symbols", "copy /proc/kallsyms of the recorded machine, as root")
     return parse_symbols(bytes(text))

@@ -9,7 +9,7 @@ DEFAULT_PAGE = 4096
 
 @dataclass
 class MachineFacts:
-    """The recorded machine; None where no file says it."""
+    """The recorded machine, in the order of the columns of table capture; None where no file says it."""
 
     kernel_release: str | None = None
     arch: str | None = None
@@ -31,34 +31,30 @@ def describe(
         cpus: CPUs for which zoneinfo has a pageset; None where it has none.
         comments: comment lines of the trace itself (``perf script --header``, ftrace's ``#P:``).
     """
-    machine = MachineFacts()
     text = "\n".join(comments)
+
+    def said(pattern: str) -> str | None:
+        match = re.search(pattern, text, re.MULTILINE)
+        return match[1] if match else None
+
+    machine = MachineFacts(timing=_timing(files.get("cpuinfo", "")))
     if match := re.match(
         r"Linux (?:\(none\)|\S+) (\S+) .* (\w+) \S+$|Linux (?:\(none\)|\S+) (\S+)", files.get("uname", "").strip()
     ):
         machine.kernel_release, machine.arch = match[1] or match[3], match[2]
-    if match := re.search(r"^# os ?release : (\S+)", text, re.MULTILINE):
-        machine.kernel_release = machine.kernel_release or match[1]
-    if match := re.search(r"^# arch : (\S+)", text, re.MULTILINE):
-        machine.arch = machine.arch or match[1]
-    if match := re.search(r"^# trace_clock : (\S+)", text, re.MULTILINE):
-        machine.clock = match[1]
-    if match := re.search(r"\[(\w[\w-]*)\]", files.get("trace_clock", "")):
-        machine.clock = match[1]
-    if match := re.search(r"^# clockid: (\w+)", text, re.MULTILINE):
-        machine.clock = machine.clock or match[1]
+    machine.kernel_release = machine.kernel_release or said(r"^# os ?release : (\S+)")
+    machine.arch = machine.arch or said(r"^# arch : (\S+)")
+    clock = re.search(r"\[(\w[\w-]*)\]", files.get("trace_clock", ""))
+    machine.clock = clock[1] if clock else said(r"^# trace_clock : (\S+)") or said(r"^# clockid: (\w+)")
     machine.page_size = _page_size(machine.arch, values)
-    machine.cpus = cpus or _cpus(text)
+    machine.cpus = cpus or int(said(r"#P:(\d+)") or said(r"^# nrcpus online : (\d+)") or 0) or None
     present = [
         n for (source, name), n in values.items() if source == "zoneinfo" and re.search(r"zone \w+, present$", name)
     ]
     if present:
         machine.total_pages = sum(present)
-    elif ("meminfo", "MemTotal") in values:
-        machine.total_pages = values["meminfo", "MemTotal"] * 1024 // machine.page_size
-    elif match := re.search(r"^# total memory : (\d+) kB", text, re.MULTILINE):
-        machine.total_pages = int(match[1]) * 1024 // machine.page_size
-    machine.timing = _timing(files.get("cpuinfo", ""))
+    elif kib := values.get(("meminfo", "MemTotal")) or int(said(r"^# total memory : (\d+) kB") or 0):
+        machine.total_pages = kib * 1024 // machine.page_size
     return machine
 
 
@@ -67,12 +63,6 @@ def _page_size(arch: str | None, values: Mapping[tuple[str, str], int]) -> int:
     if arch == "aarch64":
         return {32768: 16384, 524288: 65536}.get(values.get(("meminfo", "Hugepagesize"), 0), DEFAULT_PAGE)
     return DEFAULT_PAGE
-
-
-def _cpus(comments: str) -> int | None:
-    if match := re.search(r"#P:(\d+)", comments) or re.search(r"^# nrcpus online : (\d+)", comments, re.MULTILINE):
-        return int(match[1])
-    return None
 
 
 def _timing(cpuinfo: str) -> str:

@@ -34,17 +34,11 @@ class PermissionChange:
 
 @dataclass
 class PermissionChanges:
-    """The permission changes of a recording.
-
-    Args:
-        changes: in order of time.
-        unplaced: changes whose pages the recording does not say.
-        lost: entries that were overwritten.
-    """
+    """The permission changes of a recording, in order of time."""
 
     changes: list[PermissionChange] = field(default_factory=list)
-    unplaced: int = 0
-    lost: int = 0
+    unplaced: int = 0  # changes whose pages the recording does not say
+    lost: int = 0  # entries that were overwritten
 
 
 def read_changes(text: str, memory_end: int) -> PermissionChanges:

@@ -13,21 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.source import DAMAGE, Bytes
+from ptpool import vocabulary
 from ptpool.errors import UsageError
-from ptpool.vocabulary import (
-    KPF_BUDDY,
-    KPF_COMPOUND_HEAD,
-    KPF_COMPOUND_TAIL,
-    KPF_LRU,
-    KPF_NOPAGE,
-    KPF_OFFLINE,
-    KPF_PGTABLE,
-    KPF_SLAB,
-    MIGRATETYPES,
-)
+from ptpool.vocabulary import MIGRATETYPES
 
 PAGE_FLAG_BITS = (
-    KPF_LRU, KPF_SLAB, KPF_BUDDY, KPF_COMPOUND_HEAD, KPF_COMPOUND_TAIL, KPF_NOPAGE, KPF_OFFLINE, KPF_PGTABLE
+    vocabulary.KPF_LRU, vocabulary.KPF_SLAB, vocabulary.KPF_BUDDY, vocabulary.KPF_COMPOUND_HEAD,
+    vocabulary.KPF_COMPOUND_TAIL, vocabulary.KPF_NOPAGE, vocabulary.KPF_OFFLINE, vocabulary.KPF_PGTABLE,
 )  # fmt: skip
 """Bits of include/uapi/linux/kernel-page-flags.h that page_flags keeps; see its comment in the schema."""
 
@@ -52,15 +44,22 @@ def read_text(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8", errors="replace").splitlines()
 
 
-def buddyinfo(lines: list[str]) -> Rows:
-    """Rows (node, zone, migratetype None, order, blocks)."""
-    rows: Rows = []
+def _matches(pattern: str, lines: list[str]) -> Iterator[re.Match[str]]:
+    """The match of each line; a line that does not match is malformed."""
     for number, line in enumerate(lines, 1):
-        match = re.fullmatch(r"Node +(\d+), zone +(\S+)((?: +\d+)+) *", line)
+        match = re.fullmatch(pattern, line)
         if not match:
             raise MalformedError(number, line)
-        rows += [(int(match[1]), match[2], None, order, int(n)) for order, n in enumerate(match[3].split())]
-    return rows
+        yield match
+
+
+def buddyinfo(lines: list[str]) -> Rows:
+    """Rows (node, zone, migratetype None, order, blocks)."""
+    return [
+        (int(match[1]), match[2], None, order, int(blocks))
+        for match in _matches(r"Node +(\d+), zone +(\S+)((?: +\d+)+) *", lines)
+        for order, blocks in enumerate(match[3].split())
+    ]
 
 
 def pagetypeinfo(lines: list[str]) -> tuple[Rows, Rows]:
@@ -131,27 +130,16 @@ def memory_end(zone_values: Mapping[str, int]) -> int | None:
 
 def name_value(lines: list[str]) -> Rows:
     """Rows (name, value) of vmstat (``name value``) or meminfo (``name: value kB``)."""
-    rows: Rows = []
-    for number, line in enumerate(lines, 1):
-        match = re.fullmatch(r"([\w()]+):? +(-?\d+)(?: kB)?", line.strip())
-        if not match:
-            raise MalformedError(number, line)
-        rows.append((match[1], int(match[2])))
-    return rows
+    return [(match[1], int(match[2])) for match in _matches(r"\s*([\w()]+):? +(-?\d+)(?: kB)?\s*", lines)]
 
 
 def iomem(lines: list[str], page_size: int) -> Rows:
     """Rows (first_pfn, last_pfn, name) of System RAM and the kernel image: the whole pages inside each range."""
     rows: Rows = []
-    for number, line in enumerate(lines, 1):
-        match = re.fullmatch(r" *([0-9a-f]+)-([0-9a-f]+) : (.*)", line)
-        if not match:
-            raise MalformedError(number, line)
-        if match[3] in _KERNEL_RANGES:
-            first = -(-int(match[1], 16) // page_size)
-            last = (int(match[2], 16) + 1) // page_size - 1
-            if first <= last and last > 0:  # all zero: read without root
-                rows.append((first, last, match[3]))
+    for match in _matches(r" *([0-9a-f]+)-([0-9a-f]+) : (.*)", lines):
+        first, last = -(-int(match[1], 16) // page_size), (int(match[2], 16) + 1) // page_size - 1
+        if match[3] in _KERNEL_RANGES and first <= last and last > 0:  # all zero: read without root
+            rows.append((first, last, match[3]))
     return rows
 
 
@@ -182,25 +170,20 @@ def runs_of(pieces: Iterable[NDArray[np.uint64]]) -> Runs:
 
 
 def _words(path: Path) -> Iterator[NDArray[np.uint64]]:
-    data = Bytes(path)
-    buffer = bytearray(8 << 20)
-    try:
-        while filled := data.fill(memoryview(buffer)):
-            if filled % 8:
-                raise MalformedError(0, "its size is no multiple of 8 bytes")
-            yield np.frombuffer(buffer, "<u8", filled // 8)
-    finally:
-        data.close()
+    for block in Bytes(path).blocks(8 << 20):
+        if len(block) % 8:
+            raise MalformedError(0, "its size is no multiple of 8 bytes")
+        yield np.frombuffer(block, "<u8")
 
 
-def parse(path: Path, reader: Callable[[], Any]) -> Any:
+def parse(path: Path, reader: Callable[[Path], Any]) -> Any:
     """Run a reader of one snapshot file.
 
     Raises:
         UsageError: the file is not what its name says; the message has the line.
     """
     try:
-        return reader()
+        return reader(path)
     except MalformedError as error:
         raise UsageError(
             f"{path}: not a {path.name.split('.')[0]} snapshot, {error}",

@@ -8,23 +8,16 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
 #include <unistd.h>
+#include "lab.h"
 
 #define M2 512ul /* pages */
 #define G1 (512 * M2)
 #define BLOCK_ORDER 10
 #define BLOCK (1ul << BLOCK_ORDER)
 #define MOST 8192
-
-static void die(const char *what)
-{
-	perror(what);
-	exit(1);
-}
 
 /* ---- random numbers: xorshift ---- */
 

@@ -4,35 +4,15 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "lab.h"
 
-#define PAGE 4096ul
 #define KEPT 64
 
 static char buffer[16 * PAGE];
 
 static size_t pages(int most) { return (1 + rand() % most) * PAGE; }
-
-static void touch(char *p, size_t bytes, size_t step)
-{
-	for (size_t i = 0; i < bytes; i += step)
-		p[i] = 1;
-}
-
-static char *map(size_t bytes, int flags, int fd)
-{
-	char *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
-
-	if (p == MAP_FAILED) {
-		perror("mmap");
-		exit(1);
-	}
-	return p;
-}
 
 static void forks(void)
 {

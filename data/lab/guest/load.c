@@ -11,37 +11,13 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "lab.h"
 
-#define PAGE 4096ul
 #define HUGE (2ul << 20)
-
-static void die(const char *what)
-{
-	perror(what);
-	exit(1);
-}
-
-static char *map(size_t bytes, int flags, int fd)
-{
-	char *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
-
-	if (p == MAP_FAILED)
-		die("mmap");
-	return p;
-}
-
-static void touch(char *p, size_t bytes, size_t step)
-{
-	for (size_t i = 0; i < bytes; i += step)
-		p[i] = 1;
-}
 
 static void stay(const char *what)
 {

@@ -8,14 +8,12 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include "lab.h"
 
 #define FILES 6
 static const char *names[FILES] = { "kpageflags", "pagetypeinfo", "zoneinfo", "vmstat", "meminfo", "buddyinfo" };
@@ -24,12 +22,6 @@ static struct {
 	size_t size, used;
 } files[2][FILES];
 static double taken[2][2];
-
-static void die(const char *what)
-{
-	perror(what);
-	exit(1);
-}
 
 static double now(void)
 {
@@ -86,10 +78,8 @@ static void make_room(void)
 	for (int moment = 0; moment < 2; moment++)
 		for (int i = 0; i < FILES; i++) {
 			size_t size = i ? 1 << 16 : frames * 8 + 4096;
-			char *bytes = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+			char *bytes = map(size, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 
-			if (bytes == MAP_FAILED)
-				die("mmap");
 			madvise(bytes, size, MADV_NOHUGEPAGE);
 			memset(bytes, 1, size);
 			files[moment][i].bytes = bytes;

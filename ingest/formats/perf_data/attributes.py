@@ -4,16 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.formats.perf_data.header import DAMAGED, Attribute
-from ingest.formats.perf_data.layout import (
-    COLUMNS,
-    L_RAW,
-    L_TIME,
-    L_TRACEPOINT,
-    id_place,
-    layout_of,
-)
-from ingest.formats.perf_data.records import enter_id, reenter
-from ingest.spans import new_names
+from ingest.formats.perf_data.layout import COLUMNS, L_RAW, L_TIME, L_TRACEPOINT, id_place, layout_of
+from ingest.formats.perf_data.records import enter_id
+from ingest.spans import doubled, new_names
 from ptpool.errors import UsageError
 
 MOST = 4096  # attributes: all trace events of a kernel are some two thousand
@@ -57,9 +50,7 @@ class Layouts:
             )
         self.rows = np.concatenate([self.rows, row])
         self._entered += len(attribute.ids)
-        if 2 * self._entered >= len(self.ids):
-            larger = new_names(1 << (4 * self._entered).bit_length())
-            reenter(self.ids, larger)
-            self.ids = larger
+        while 2 * self._entered >= len(self.ids):
+            self.ids = doubled(self.ids)
         for value in np.array(attribute.ids, np.uint64).view(np.int64):
             enter_id(self.ids, value, len(self.rows) - 1)

@@ -38,25 +38,15 @@ class Attribute:
 
 @dataclass
 class Header:
-    """What the file says apart from its records.
+    """What the file says apart from its records."""
 
-    Args:
-        order: the byte order of the recording machine.
-        pipe: whether the file was a pipe: attributes and features are records among the others.
-        start: first byte of the records.
-        end: the byte after them.
-        finished: whether perf wrote the length of the file; if it was killed before, there are no features.
-        attributes: of each event.
-        features: contents by number, of those that ptpool uses.
-    """
-
-    order: Order
-    pipe: bool
-    start: int
-    end: int
-    finished: bool = True
+    order: Order  # the byte order of the recording machine
+    pipe: bool  # whether the file was a pipe: attributes and features are records among the others
+    start: int  # first byte of the records
+    end: int  # the byte after them
+    finished: bool = True  # whether perf wrote the length of the file; if it was killed before, there are no features
     attributes: list[Attribute] = field(default_factory=list)
-    features: dict[int, bytes] = field(default_factory=dict)
+    features: dict[int, bytes] = field(default_factory=dict)  # contents by number, of those that ptpool uses
 
 
 def read_header(file: Mapped) -> Header:

@@ -6,12 +6,11 @@ its first record can be understood. A temporary file costs disk space; a second 
 
 import ctypes
 import mmap
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
-from ingest.source import BLOCK, DAMAGE, Bytes
+from ingest.source import decompressed
 from ptpool.errors import UsageError
 
 
@@ -37,29 +36,15 @@ class Mapped:
                 else:
                     self._map = self._decompressed()
         except (OSError, ValueError) as error:  # ValueError: an empty file
-            raise UsageError(
-                f"{path}: cannot be mapped ({error})",
-                "copy it to a local disk, or make room in TMPDIR to decompress it",
-            ) from error
+            raise UsageError(f"{path}: cannot be mapped ({error})", "copy it to a local disk") from error
         self.size = len(self._map)
         self.address = int(np.frombuffer(self._map, np.uint8).ctypes.data)
 
     def _decompressed(self) -> mmap.mmap:
-        block = memoryview(bytearray(BLOCK))
-        data = Bytes(self.path)
-        with tempfile.TemporaryFile() as file:
-            filled = len(block)
-            while filled == len(block) and not self.damage:
-                try:
-                    data.fill(block)
-                except DAMAGE as error:
-                    self.damage = str(error) or type(error).__name__
-                filled = data.filled
-                file.write(block[:filled])
-            data.close()
+        file, self.damage = decompressed(self.path)
+        with file:
             if not file.tell():
                 raise UsageError(f"{self.path}: the compressed data is damaged or cut off", "copy it again")
-            file.flush()
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
     def bytes(self, at: int, size: int) -> bytes:

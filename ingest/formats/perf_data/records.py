@@ -11,34 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.formats.perf_data.layout import (
-    L_BACK_CPU,
-    L_BACK_ID,
-    L_BACK_TIME,
-    L_CHAIN,
-    L_CPU,
-    L_PERIOD,
-    L_RAW,
-    L_READ,
-    L_REST,
-    L_TID,
-    L_TIME,
-    L_TRACEPOINT,
-)
-from ingest.formats.perf_data.tracing_data import (
-    E_END,
-    E_GFP,
-    E_GFP_SIZE,
-    E_KIND,
-    E_ORDER,
-    E_ORDER_SIZE,
-    E_PFN,
-    E_PFN_SIZE,
-    E_TYPE,
-    E_TYPE_SIZE,
-    OTHER,
-)
-from ingest.spans import find_byte, hash_span, load1, load8
+from ingest.formats.perf_data import layout
+from ingest.formats.perf_data.tracing_data import OTHER
+from ingest.formats.ring_buffer.pages import BYTES, GFP, KIND, MIGRATETYPE, ORDER, PFN
+from ingest.spans import enter, find_byte, intern, load1, load8, slot_of
 from ingest.trace import KIND_BATCHED, MAX_CPUS, MAX_ORDER, MAX_PFN
 from ptpool.compiled import compiled
 from ptpool.vocabulary import KIND_ALLOC, KIND_ALLOC_FAILED
@@ -51,9 +27,8 @@ LARGEST = (1 << 16) - 1  # bytes of a record: its size is a 16-bit number
 
 KIND_COMM, KIND_FORK = 101, 102  # rows that are no events: a task got a name; a task (pid) was made by another (pfn)
 
-MORE, FULL, SPECIAL, BROKEN = range(
-    4
-)  # why the walk stopped: end of the bytes, no room, a record for trace.py, no record
+# Why the walk stopped: end of the bytes, no room, a record for trace.py, no record.
+MORE, FULL, SPECIAL, BROKEN = range(4)
 
 (
     C_ROWS,  # rows that wait for their turn
@@ -94,7 +69,7 @@ class Walk(NamedTuple):
     ids: NDArray[np.void]  # NAME: an event's id to its layout
     layouts: NDArray[np.int64]
     event_of: NDArray[np.int16]
-    events: NDArray[np.int64]
+    events: NDArray[np.int64]  # [event, column of ingest.formats.ring_buffer.pages.columns_of]
     lost: NDArray[np.int64]  # [cpu + 1 (0: not said), records lost or samples lost]
     counts: NDArray[np.int64]
 
@@ -141,50 +116,17 @@ def i4(at: int, swap: bool) -> Any:
 
 
 @compiled
-def slot_of(names: Any, key: Any) -> Any:
-    """The slot of a 64-bit key: the one that holds it, or the empty one where it belongs."""
-    mask = names.shape[0] - 1
-    slot = np.int64(key >> np.uint64(20)) & mask
-    while names[slot].number >= 0 and names[slot].hash != key:
-        slot = (slot + 1) & mask
-    return slot
-
-
-@compiled
 def key_of(value: int) -> Any:
     """A key for a number: one to one, and spread."""
     return np.uint64(value) * _ODD
 
 
 @compiled
-def intern(names: Any, counts: Any, which: int, key: Any, start: int, end: int) -> Any:
-    """The number of the text with this key; a new text is entered with its place."""
-    slot = slot_of(names, key)
-    if names[slot].number < 0:
-        names[slot].hash = key
-        names[slot].number = counts[which]
-        names[slot].start = start
-        names[slot].end = end
-        counts[which] += 1
-    return names[slot].number
-
-
-@compiled
-def reenter(old: Any, new: Any) -> None:
-    """Enter everything of a full table into a larger, empty one."""
-    for place in range(old.shape[0]):
-        if old[place].number >= 0:
-            slot = slot_of(new, old[place].hash)
-            new[slot].hash = old[place].hash
-            new[slot].number = old[place].number
-
-
-@compiled
-def enter_id(ids: Any, value: int, layout: int) -> None:
+def enter_id(ids: Any, value: int, which: int) -> None:
     """Note which layout the samples of an event have."""
     slot = slot_of(ids, key_of(value))
     ids[slot].hash = key_of(value)
-    ids[slot].number = layout
+    ids[slot].number = which
 
 
 @compiled
@@ -239,30 +181,36 @@ def kernel_frames(at: int, frames: int, in_kernel: bool, swap: bool) -> tuple[in
 
 
 @compiled
-def take_sample(walk: Walk, at: int, size: int, layout: int, type_at: int, type_size: int, swap: bool) -> bool:
+def field(walk: Walk, event: int, column: int, raw: int, swap: bool) -> Any:
+    """A number in the raw data of an event."""
+    return number(raw + walk.events[event, column], walk.events[event, column + 1], swap)
+
+
+@compiled
+def take_sample(walk: Walk, at: int, size: int, which: int, type_at: int, type_size: int, swap: bool) -> bool:
     """Read one sample; False: it cannot be what it claims to be."""
     rows, counts, of = walk.rows, walk.counts, walk.layouts
-    rest, stop = at + of[layout, L_REST], at + size
+    rest, stop = at + of[which, layout.L_REST], at + size
     if rest > stop:
         return False
     ts = 0
-    if of[layout, L_TIME]:
-        ts = i8(at + of[layout, L_TIME], swap)
+    if of[which, layout.L_TIME]:
+        ts = i8(at + of[which, layout.L_TIME], swap)
         if ts < 0 or ts > LATEST:
             return False
         if counts[C_FIRST_NS] < 0 or ts < counts[C_FIRST_NS]:
             counts[C_FIRST_NS] = ts
         counts[C_LATEST] = max(counts[C_LATEST], ts)
-    if not (of[layout, L_TRACEPOINT] and of[layout, L_RAW] and of[layout, L_TIME]):
+    if not (of[which, layout.L_TRACEPOINT] and of[which, layout.L_RAW] and of[which, layout.L_TIME]):
         counts[C_OTHER] += 1
         return True
-    if of[layout, L_READ] >= 0:
-        counters = read_size(rest, stop, of[layout, L_READ], swap)
+    if of[which, layout.L_READ] >= 0:
+        counters = read_size(rest, stop, of[which, layout.L_READ], swap)
         if counters < 0:
             return False
         rest += counters
     chain, frames = rest, 0
-    if of[layout, L_CHAIN]:
+    if of[which, layout.L_CHAIN]:
         if rest + 8 > stop:
             return False
         frames = i8(rest, swap)
@@ -279,9 +227,9 @@ def take_sample(walk: Walk, at: int, size: int, layout: int, type_at: int, type_
     if event == OTHER:
         counts[C_OTHER] += 1
         return True
-    if event < 0 or walk.events[event, E_END] > raw_size:
+    if event < 0 or walk.events[event, BYTES] > raw_size:
         return False
-    kind = walk.events[event, E_KIND]
+    kind = walk.events[event, KIND]
     cpu, tid, first, end, others = -1, -1, -1, -1, 0
     if frames:
         mode = u2(at + 4, swap) & _MODES
@@ -290,39 +238,39 @@ def take_sample(walk: Walk, at: int, size: int, layout: int, type_at: int, type_
     if kind == KIND_BATCHED:
         counts[C_BATCHED] += 1
         return True
-    pfn = number(raw + walk.events[event, E_PFN], walk.events[event, E_PFN_SIZE], swap)
-    order = number(raw + walk.events[event, E_ORDER], walk.events[event, E_ORDER_SIZE], swap)
+    pfn = field(walk, event, PFN, raw, swap)
+    order = field(walk, event, ORDER, raw, swap)
     migratetype, gfp = -1, -1
-    if walk.events[event, E_TYPE_SIZE]:
-        migratetype = number(raw + walk.events[event, E_TYPE], walk.events[event, E_TYPE_SIZE], swap)
+    if walk.events[event, MIGRATETYPE + 1]:
+        migratetype = field(walk, event, MIGRATETYPE, raw, swap)
         if migratetype < 0 or migratetype > 127:
             return False
-    if kind == KIND_ALLOC and (pfn == -1 or (walk.events[event, E_PFN_SIZE] == 4 and pfn == 0xFFFFFFFF)):
+    if kind == KIND_ALLOC and (pfn == -1 or (walk.events[event, PFN + 1] == 4 and pfn == 0xFFFFFFFF)):
         kind, pfn = KIND_ALLOC_FAILED, -1
     elif pfn < 0 or pfn > MAX_PFN:
         return False
     if order < 0 or order > MAX_ORDER or pfn > MAX_PFN - (1 << order):
         return False
-    if of[layout, L_CPU]:
-        cpu = u4(at + of[layout, L_CPU], swap)
+    if of[which, layout.L_CPU]:
+        cpu = u4(at + of[which, layout.L_CPU], swap)
         if cpu >= MAX_CPUS:
             return False
     else:
         counts[C_NO_CPU] += 1
-    if of[layout, L_TID]:
-        tid = i4(at + of[layout, L_TID] + 4, swap)
-    if of[layout, L_PERIOD]:
-        counts[C_SKIPPED] += min(max(i8(at + of[layout, L_PERIOD], swap), 1), 1 << 32) - 1
-    if walk.events[event, E_GFP_SIZE]:
-        value = number(raw + walk.events[event, E_GFP], walk.events[event, E_GFP_SIZE], swap)
-        gfp = intern(walk.gfps, counts, C_GFPS, key_of(value), value, value)
+    if of[which, layout.L_TID]:
+        tid = i4(at + of[which, layout.L_TID] + 4, swap)
+    if of[which, layout.L_PERIOD]:
+        counts[C_SKIPPED] += min(max(i8(at + of[which, layout.L_PERIOD], swap), 1), 1 << 32) - 1
+    if walk.events[event, GFP + 1]:
+        value = field(walk, event, GFP, raw, swap)
+        gfp = enter(walk.gfps, counts, C_GFPS, key_of(value), value, value)
     row = counts[C_ROWS]
     rows[row].ts = ts
     rows[row].pfn = pfn
     rows[row].pid = tid
     rows[row].comm = -1
     rows[row].gfp = gfp
-    rows[row].stack = -1 if first < 0 else intern(walk.stacks, counts, C_STACKS, hash_span(0, first, end), first, end)
+    rows[row].stack = -1 if first < 0 else intern(walk.stacks, counts, C_STACKS, 0, first, end)
     rows[row].cpu = max(cpu, 0)
     rows[row].kind = kind
     rows[row].order = order
@@ -334,11 +282,11 @@ def take_sample(walk: Walk, at: int, size: int, layout: int, type_at: int, type_
 @compiled
 def take_other(walk: Walk, kind: int, at: int, size: int, swap: bool) -> bool:
     """Read a record of losses or of tasks; False: it cannot be what it claims to be."""
-    rows, counts, layout = walk.rows, walk.counts, 0
-    back_id = walk.layouts[0, L_BACK_ID]
+    rows, counts, which = walk.rows, walk.counts, 0
+    back_id = walk.layouts[0, layout.L_BACK_ID]
     if back_id and walk.layouts.shape[0] > 1 and size >= 8 + back_id:
-        layout = max(layout_by_id(walk.ids, at + size - back_id, swap), 0)
-    back_time, back_cpu = walk.layouts[layout, L_BACK_TIME], walk.layouts[layout, L_BACK_CPU]
+        which = max(layout_by_id(walk.ids, at + size - back_id, swap), 0)
+    back_time, back_cpu = walk.layouts[which, layout.L_BACK_TIME], walk.layouts[which, layout.L_BACK_CPU]
     if size < 24 or size % 8 or back_time > size - 16 or back_cpu > size - 16:
         return False
     if kind in (LOST, LOST_SAMPLES):
@@ -361,7 +309,7 @@ def take_other(walk: Walk, kind: int, at: int, size: int, swap: bool) -> bool:
             return False
         rows[row].kind = KIND_COMM
         rows[row].pid = i4(at + 12, swap)
-        rows[row].comm = intern(walk.comms, counts, C_COMMS, hash_span(0, at + 16, end), at + 16, end)
+        rows[row].comm = intern(walk.comms, counts, C_COMMS, 0, at + 16, end)
     else:
         rows[row].kind = KIND_FORK
         rows[row].pid = i4(at + 16, swap)
@@ -401,18 +349,18 @@ def walk_records(
             break
         good = True
         if kind == SAMPLE:
-            layout = 0
+            which = 0
             if id_at:
-                layout = layout_by_id(walk.ids, at + id_at, swap) if size >= id_at + 8 else -1
-            good = layout >= 0 and take_sample(walk, at, size, layout, type_at, type_size, swap)
+                which = layout_by_id(walk.ids, at + id_at, swap) if size >= id_at + 8 else -1
+            good = which >= 0 and take_sample(walk, at, size, which, type_at, type_size, swap)
         elif kind == FINISHED_ROUND:
             counts[C_DUE] = counts[C_ROUND]
             counts[C_ROUND] = counts[C_LATEST]
         elif kind in (COMM, FORK, LOST, LOST_SAMPLES):
             good = take_other(walk, kind, at, size, swap)
         elif kind == THROTTLE and size >= 24:
-            layout = max(layout_by_id(walk.ids, at + 16, swap), 0)
-            counts[C_THROTTLED] += walk.layouts[layout, L_TRACEPOINT]
+            which = max(layout_by_id(walk.ids, at + 16, swap), 0)
+            counts[C_THROTTLED] += walk.layouts[which, layout.L_TRACEPOINT]
         elif kind in (HEADER_ATTR, HEADER_TRACING_DATA, AUXTRACE, HEADER_FEATURE, COMPRESSED, COMPRESSED2) or (
             kind in (MMAP, MMAP2) and u2(at + 4, swap) & _MODES == _KERNEL_MODE
         ):

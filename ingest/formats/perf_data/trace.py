@@ -34,7 +34,7 @@ from ingest.formats.perf_data.mapped import Mapped
 from ingest.formats.perf_data.tracing_data import UNKNOWN, EventTable, formats_in
 from ingest.snapshots.kallsyms import NONE, read_symbols
 from ingest.source import BLOCK
-from ingest.spans import new_names, new_spans
+from ingest.spans import doubled, new_names, new_spans
 from ingest.trace import BATCH, MAX_CPUS, MAX_TASKS, ROW, Context, Findings, raw
 from ptpool.compiled import compiled
 from ptpool.errors import UsageError
@@ -305,8 +305,7 @@ class PerfTrace:
         for name, which in (("comms", records.C_COMMS), ("gfps", records.C_GFPS), ("stacks", records.C_STACKS)):
             table = getattr(self._walk, name)
             if 2 * counts[which] >= len(table):
-                grown[name] = new_names(2 * len(table))
-                records.reenter(table, grown[name])
+                grown[name] = doubled(table)
         self._walk = self._walk._replace(**grown)
         rows = self._walk.rows
         if counts[records.C_ROWS] < len(rows):

@@ -13,35 +13,13 @@ from numpy.typing import NDArray
 
 from ingest.formats.cursor import Cursor
 from ingest.formats.perf_data.header import DAMAGED
-from ingest.formats.ring_buffer.event_format import EventFormat, Field, Flags, parse_format
-from ingest.trace import KIND_BATCHED
+from ingest.formats.ring_buffer.event_format import Flags, parse_format
+from ingest.formats.ring_buffer.pages import COLUMNS, EVENTS, columns_of
 from ptpool.errors import UsageError
-from ptpool.vocabulary import (
-    KIND_ALLOC,
-    KIND_EXTFRAG,
-    KIND_FREE,
-    KIND_PCPU_DRAIN,
-    KIND_ZONE_LOCKED,
-)
 
 MAGIC = b"\x17\x08\x44tracing"
 UNKNOWN, OTHER = -2, -1  # in the table of events by number: no description; one that is no page event
 
-# Columns of an event's row.
-E_KIND, E_PFN, E_PFN_SIZE, E_ORDER, E_ORDER_SIZE, E_TYPE, E_TYPE_SIZE, E_GFP, E_GFP_SIZE, E_END = range(10)
-COLUMNS = 10
-
-_PAGE_EVENTS: dict[str, tuple[int, tuple[str, ...]]] = {
-    # include/trace/events/kmem.h: kind, and the fields that are pfn, order, migratetype and flags
-    "mm_page_alloc": (KIND_ALLOC, ("pfn", "order", "migratetype", "gfp_flags")),
-    "mm_page_free": (KIND_FREE, ("pfn", "order")),
-    "mm_page_free_direct": (KIND_FREE, ("pfn", "order")),  # up to 3.2
-    "mm_page_alloc_zone_locked": (KIND_ZONE_LOCKED, ("pfn", "order", "migratetype")),
-    "mm_page_pcpu_drain": (KIND_PCPU_DRAIN, ("pfn", "order", "migratetype")),
-    "mm_page_alloc_extfrag": (KIND_EXTFRAG, ("pfn", "alloc_order", "alloc_migratetype")),
-    "mm_page_free_batched": (KIND_BATCHED, ()),
-    "mm_pagevec_free": (KIND_BATCHED, ()),  # up to 3.2
-}
 _ID = re.compile(r"^ID: (\d{1,5})$", re.MULTILINE)
 _MOST_EVENTS = 1 << 16  # common_type has 16 bits
 
@@ -55,17 +33,17 @@ class EventTable:
 
     Attributes:
         of: row of `rows` by an event's number, or UNKNOWN, or OTHER.
-        rows: [event, column E_...].
+        rows: [event, column of ingest.formats.ring_buffer.pages.columns_of].
         number: offset and size of the number in raw data.
         flags: names of GFP bits.
 
     Raises:
-        UsageError: it is damaged, or from a kernel that recorded no page frame numbers (before 4.2).
+        UsageError: it is damaged, or from a kernel that recorded no page frame numbers (before 4.1).
     """
 
     def __init__(self, texts: Iterable[tuple[str, str]], where: str) -> None:
         self.of = np.full(_MOST_EVENTS, UNKNOWN, np.int16)
-        self.rows: NDArray[np.int64] = np.zeros((len(_PAGE_EVENTS), COLUMNS), np.int64)
+        self.rows: NDArray[np.int64] = np.zeros((len(EVENTS), COLUMNS), np.int64)
         self.number = (0, 2)
         self.flags: Flags | None = None
         found = 0
@@ -74,31 +52,15 @@ class EventTable:
             if number is None or int(number[1]) >= _MOST_EVENTS:
                 raise UsageError(f"{where}: an event of {system} has no number", DAMAGED)
             self.of[int(number[1])] = OTHER
-            if system == "kmem" and found < len(_PAGE_EVENTS):
+            if system == "kmem" and found < len(EVENTS):
                 event = parse_format(text, where)
-                if event.name in _PAGE_EVENTS:
+                if event.name in EVENTS:
                     self.of[event.id] = found
-                    self.rows[found] = _row(event)
+                    self.rows[found] = columns_of(event)
                     self.number = event.number("common_type").offset, event.number("common_type").size
                     found += 1
                     if event.name == "mm_page_alloc":
                         self.flags = event.flags("gfp_flags")
-
-
-def _row(event: EventFormat) -> list[int]:
-    kind, names = _PAGE_EVENTS[event.name]
-    if "pfn" in names and "pfn" not in event.fields and "page" in event.fields:
-        raise UsageError(
-            f"{event.where}: {event.name} has no pfn: it was recorded by a kernel before 4.2",
-            "run perf script on that machine and import its text",
-        )
-    row = [kind]
-    end = 0
-    for name in (*names, *[""] * (4 - len(names))):
-        field = event.number(name) if name else Field("", 0, 0, False, False)
-        row += [field.offset, field.size]
-        end = max(end, field.offset + field.size)
-    return [*row, end]
 
 
 def formats_in(data: bytes, where: str) -> Iterator[tuple[str, str]]:

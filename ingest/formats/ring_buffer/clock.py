@@ -12,22 +12,17 @@ COUNTERS = ("counter", "uptime", "x86-tsc", "ppc-tb")
 
 @dataclass
 class Clock:
-    """From time stamps to ns.
+    """From time stamps to ns: (stamps × mult) >> shift, plus an offset; mult 0: they are ns.
 
-    Args:
-        name: as ``trace_clock`` calls it.
-        mult, shift: ns are (stamps × mult) >> shift; mult 0: they are ns.
-        offset: ns to add.
-        samples: by CPU, rows of time, offset, scaling and fraction bits: a guest's stamps to its host's.
-        interpolate: whether offsets between two samples are interpolated (TRACECMD_TSYNC_FLAG_INTERPOLATE).
+    `samples` convert a guest's stamps to its host's: by CPU, rows of time, offset, scaling and fraction bits.
     """
 
-    name: str = "local"
+    name: str = "local"  # as trace_clock calls it
     mult: int = 0
     shift: int = 0
-    offset: int = 0
+    offset: int = 0  # ns
     samples: dict[int, NDArray[np.int64]] = field(default_factory=dict)
-    interpolate: bool = False
+    interpolate: bool = False  # offsets between two samples (TRACECMD_TSYNC_FLAG_INTERPOLATE)
 
     @property
     def counts(self) -> bool:

@@ -4,8 +4,10 @@ perf.data and trace.dat carry these texts of the recorded kernel, so no kernel's
 (kernel/trace/trace_events.c:f_show writes them; ``events/header_page`` has the same field lines).
 """
 
+import ast
+import operator
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ptpool.errors import UsageError
@@ -21,38 +23,23 @@ _HEAD = re.compile(r"\s*name: (\S+)\s+ID: (\d+)\s+format:\s")
 
 @dataclass(frozen=True)
 class Field:
-    """A field: its bytes within a record.
-
-    Args:
-        name: as the format calls it.
-        offset: bytes from the start of the record.
-        size: bytes; 0 for an array that reaches to the end of the record.
-        signed: whether it holds a signed number.
-        is_array: whether it is declared with brackets.
-    """
+    """A field: its bytes within a record."""
 
     name: str
     offset: int
-    size: int
+    size: int  # 0: an array that reaches to the end of the record
     signed: bool
-    is_array: bool
+    is_array: bool  # declared with brackets
 
 
 @dataclass(frozen=True)
 class Flags:
-    """The table of a ``__print_flags``: masks with their names, in the order in which they are tried.
-
-    Args:
-        field: whose bits they are.
-        delimiter: what separates two names.
-        names: mask and name.
-        none: what is printed for zero.
-    """
+    """The table of a ``__print_flags``: masks with their names, in the order in which they are tried."""
 
     field: str
     delimiter: str
     names: tuple[tuple[int, str], ...]
-    none: str
+    none: str  # what is printed for zero
 
     def text(self, value: int) -> str:
         """What the kernel prints (kernel/trace/trace_output.c:trace_print_flags_seq): bits without a name as 0x...."""
@@ -115,11 +102,7 @@ def parse_fields(text: str, where: str) -> dict[str, Field]:
 
 
 def parse_format(text: str, where: str) -> EventFormat:
-    """Read one ``format`` text.
-
-    Args:
-        text: the text.
-        where: the file and the place in it, for messages.
+    """Read one ``format`` text; messages begin with `where`, the file and the place in it.
 
     Raises:
         UsageError: it is no format text.
@@ -152,86 +135,56 @@ def _flags(print_fmt: str, field: str, where: str) -> Flags:
 
 
 _CAST = re.compile(r"\(\s*[a-z_][a-z0-9_]*(\s+[a-z_][a-z0-9_]*)*\s*\**\s*\)")
-_TOKEN = re.compile(r"\s*(?:(0[xX][0-9a-fA-F]+|\d+)[uUlL]*|(\w+)|(<<|>>|[|&^~()+-]))")
+_NUMBER = re.compile(r"\b(0[xX][0-9a-fA-F]+|\d+)[uUlL]*\b")
+_OPERATOR = re.compile(r"<<|>>|[|&^~()+-]")
 _GFP_BIT = re.compile(r"_(__GFP_\w+)_BIT")
-_BINDS = {"|": 1, "^": 2, "&": 3, "<<": 4, ">>": 4, "+": 5, "-": 5}
-_DEEPEST = 100
+_MOST_OPERATORS = 500
 _64_BITS = (1 << 64) - 1
+_APPLY: dict[type[ast.operator], Callable[[int, int], int]] = {
+    ast.BitOr: operator.or_,
+    ast.BitXor: operator.xor,
+    ast.BitAnd: operator.and_,
+    ast.LShift: lambda value, bits: value << min(bits, 64),
+    ast.RShift: operator.rshift,
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+}
 
 
 def constant(expression: str, where: str) -> int:
     """The value of a C constant expression as preprocessed headers leave it: numbers, casts, shifts and bit operators.
 
     Kernels 6.10 to 6.13 leave the names of bits in it (``___GFP_IO_BIT``, include/linux/gfp_types.h), since enums were
-    not translated for user space; they are those of the vocabulary.
+    not translated for user space; they are those of the vocabulary. These operators bind in Python as they do in C.
 
     Raises:
         UsageError: it is something else.
     """
-    text = _CAST.sub(" ", expression)
-    tokens = _tokens(text, where)
-    value, after = _operand(tokens, where, 0, 0)
-    if after != "":
-        raise UsageError(f"{where}: not a constant: {_shown(expression)}", _REMEDY)
-    return value
-
-
-def _tokens(text: str, where: str) -> Iterator[str | int]:
-    at = 0
-    text = text.rstrip()
-    while at < len(text):
-        match = _TOKEN.match(text, at)
-        if match is None:
-            raise UsageError(f"{where}: not a constant: {_shown(text[at:])}", _REMEDY)
-        at = match.end()
-        number, name, operator = match.groups()
-        if number is not None:
-            if len(number) > 20:
-                raise UsageError(f"{where}: not a constant: {_shown(number)}", _REMEDY)
-            yield int(number, 16 if number[:2] in ("0x", "0X") else 10) & _64_BITS
-        elif operator is not None:
-            yield operator
-        elif (bit := _GFP_BIT.fullmatch(name)) and bit[1] in GFP_BITS:
-            yield GFP_BITS[bit[1]].bit_length() - 1
-        else:
-            raise UsageError(f"{where}: unknown constant {_shown(name)}", _REMEDY)
-    while True:
-        yield ""
-
-
-def _operand(tokens: Iterator[str | int], where: str, binds: int, depth: int) -> tuple[int, str]:
-    """An operand with all operators to its right that bind tighter than `binds`; its value and the token after it."""
-    token = next(tokens)
-    if depth > _DEEPEST:
+    if len(_OPERATOR.findall(expression)) > _MOST_OPERATORS:
         raise UsageError(f"{where}: a constant nested too deep", _REMEDY)
-    operator: str | int
-    if isinstance(token, int):
-        value, operator = token, next(tokens)
-    elif token == "(":
-        value, operator = _operand(tokens, where, 0, depth + 1)
-        if operator != ")":
-            raise UsageError(f"{where}: a constant without its closing bracket", _REMEDY)
-        operator = next(tokens)
-    elif token in ("~", "-"):
-        value, operator = _operand(tokens, where, 9, depth + 1)
-        value = (~value if token == "~" else -value) & _64_BITS
+    try:
+        text = _NUMBER.sub(lambda match: str(int(match[1], 16 if "x" in match[1].lower() else 10)), expression)
+        return _value(ast.parse(" ".join(_CAST.sub(" ", text).split()), mode="eval").body, where)
+    except (SyntaxError, ValueError) as error:
+        raise UsageError(f"{where}: not a constant: {_shown(expression)}", _REMEDY) from error
+
+
+def _value(node: ast.expr, where: str) -> int:
+    if isinstance(node, ast.Constant) and isinstance(node.value, int):
+        value = node.value
+    elif isinstance(node, ast.Name):
+        bit = _GFP_BIT.fullmatch(node.id)
+        if bit is None or bit[1] not in GFP_BITS:
+            raise UsageError(f"{where}: unknown constant {_shown(node.id)}", _REMEDY)
+        value = GFP_BITS[bit[1]].bit_length() - 1
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Invert | ast.USub):
+        value = _value(node.operand, where)
+        value = ~value if isinstance(node.op, ast.Invert) else -value
+    elif isinstance(node, ast.BinOp) and type(node.op) in _APPLY:
+        value = _APPLY[type(node.op)](_value(node.left, where), _value(node.right, where))
     else:
-        raise UsageError(f"{where}: a constant that ends early", _REMEDY)
-    while (tightness := _BINDS.get(str(operator), 0)) > binds:
-        right, following = _operand(tokens, where, tightness, depth + 1)
-        value = _apply(str(operator), value, right)
-        operator = following
-    return value, str(operator)
-
-
-def _apply(operator: str, left: int, right: int) -> int:
-    if operator == "<<":
-        return left << min(right, 64) & _64_BITS
-    if operator == ">>":
-        return left >> min(right, 64)
-    if operator in "+-":
-        return (left + right if operator == "+" else left - right) & _64_BITS
-    return left | right if operator == "|" else left & right if operator == "&" else left ^ right
+        raise ValueError(ast.dump(node))
+    return value & _64_BITS
 
 
 def _shown(text: str) -> str:

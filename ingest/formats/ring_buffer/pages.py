@@ -49,7 +49,7 @@ EVENTS = {  # include/trace/events/kmem.h, the names of up to 3.2 among them; ke
 PAGE_SIZE, DATA, COMMIT, COMMIT_SIZE, LONG, BIG_ENDIAN = range(6)
 # Of an event, indices into Layout.events[slot]: its kind, the bytes it has to have, and offset and size of its fields.
 KIND, BYTES, PFN, ORDER, MIGRATETYPE, GFP, FRAMES, FRAME_COUNT = 0, 1, 2, 4, 6, 8, 10, 12
-_COLUMNS = 14
+COLUMNS = 14
 
 # The state of one CPU.
 (
@@ -77,7 +77,7 @@ class Layout(NamedTuple):
     page: NDArray[np.int64]
     common: NDArray[np.int64]  # offset and size of common_type, common_flags and common_pid
     slots: NDArray[np.int16]  # common_type to a row of `events`; -1: an event that is not needed
-    events: NDArray[np.int64]  # [slot, _COLUMNS]
+    events: NDArray[np.int64]  # [slot, COLUMNS]
 
 
 class SharedTables(NamedTuple):
@@ -93,14 +93,7 @@ class SharedTables(NamedTuple):
 def layout_of(
     formats: Iterable[EventFormat], header: Mapping[str, Field], page_size: int, big_endian: bool, where: str
 ) -> Layout:
-    """Lay out a recording.
-
-    Args:
-        formats: of its events.
-        header: fields of ``events/header_page``.
-        page_size: bytes of a page of the ring buffer.
-        big_endian: whether the recorded machine was.
-        where: the file, for messages.
+    """Lay out a recording, by its events, the fields of its ``events/header_page`` and its page size (bytes).
 
     Raises:
         UsageError: no page event is described, or something impossible is.
@@ -122,12 +115,12 @@ def layout_of(
             "record kmem:mm_page_alloc and kmem:mm_page_free, with stacks",
         )
     slots = np.full(1 << 16, -1, np.int16)
-    events = np.zeros((len(known), _COLUMNS), np.int64)
+    events = np.zeros((len(known), COLUMNS), np.int64)
     for slot, form in enumerate(known):
         if not 0 < form.id < 1 << 16:
             raise UsageError(f"{where}: impossible number {form.id} of event {form.name}", "copy it again")
         slots[form.id] = slot
-        events[slot] = _columns(form)
+        events[slot] = columns_of(form)
     common = [known[0].number(name) for name in ("common_type", "common_flags", "common_pid")]
     return Layout(
         np.array([page_size, data, commit.offset, commit.size, commit.size, int(big_endian)], np.int64),
@@ -137,10 +130,15 @@ def layout_of(
     )
 
 
-def _columns(form: EventFormat) -> NDArray[np.int64]:
-    columns = np.zeros(_COLUMNS, np.int64)
+def columns_of(form: EventFormat) -> NDArray[np.int64]:
+    """Where the fields of an event of `EVENTS` lie: a row of `Layout.events`.
+
+    Raises:
+        UsageError: it lacks a field, or is from a kernel that recorded no page frame numbers.
+    """
+    columns = np.zeros(COLUMNS, np.int64)
     kind = columns[KIND] = EVENTS[form.name]
-    used = [form.number("common_pid")]
+    used: list[Field] = []
 
     def place(column: int, name: str) -> None:
         field = form.number(name)
@@ -157,8 +155,8 @@ def _columns(form: EventFormat) -> NDArray[np.int64]:
         prefix = "alloc_" if kind == KIND_EXTFRAG else ""
         if "pfn" not in form.fields and "page" in form.fields:
             raise UsageError(
-                f"{form.where}: {form.name} has the address of a struct page, not its page frame number (before 4.0)",
-                "convert it with the trace-cmd of that kernel: trace-cmd report -i trace.dat > trace.txt",
+                f"{form.where}: {form.name} has the address of a struct page, not its page frame number (before 4.1)",
+                "run trace-cmd report or perf script on that machine and import the text",
             )
         place(PFN, "pfn")
         place(ORDER, prefix + "order")
@@ -166,7 +164,7 @@ def _columns(form: EventFormat) -> NDArray[np.int64]:
             place(MIGRATETYPE, prefix + "migratetype")
         if kind == KIND_ALLOC:
             place(GFP, "gfp_flags")
-    columns[BYTES] = max(field.offset + field.size for field in used)
+    columns[BYTES] = max((field.offset + field.size for field in used), default=0)
     return columns
 
 

@@ -17,7 +17,7 @@ from ingest.formats.ring_buffer.event_format import EventFormat, Field
 from ingest.merge import merged
 from ingest.snapshots.kallsyms import Symbols
 from ingest.source import PADDING
-from ingest.spans import new_names, new_spans, regrow
+from ingest.spans import doubled, new_names, new_spans
 from ingest.trace import MAX_TASKS, ROW, STORED, Findings, raw
 
 _ROWS = 1 << 21  # rows of all CPUs together that wait to be merged, about
@@ -48,31 +48,18 @@ class CpuPages(Protocol):
 
 @dataclass
 class RecordedBuffer:
-    """One buffer of a recording: its pages, and what its file says about them.
+    """One buffer of a recording: its pages, and what its file says about them."""
 
-    Args:
-        where: the file, for messages.
-        formats: of the events that can be in it.
-        header_page: fields of ``events/header_page``.
-        page_size: bytes of a page of the ring buffer.
-        big_endian: whether the recorded machine was.
-        pages: of each CPU.
-        symbols: of the recorded kernel.
-        tasks: names of tasks by pid.
-        clock: from its time stamps to ns.
-        lost: events that the kernel says it lost, by CPU (``per_cpu/cpu*/stats``).
-    """
-
-    where: Path
+    where: Path  # the file, for messages
     formats: list[EventFormat]
-    header_page: dict[str, Field]
-    page_size: int
-    big_endian: bool
+    header_page: dict[str, Field]  # fields of events/header_page
+    page_size: int  # bytes
+    big_endian: bool  # whether the recorded machine was
     pages: Sequence[CpuPages]
     symbols: Symbols
-    tasks: dict[int, str]
+    tasks: dict[int, str]  # names by pid
     clock: Clock
-    lost: dict[int, int] = field(default_factory=dict)
+    lost: dict[int, int] = field(default_factory=dict)  # by CPU, as the kernel says (per_cpu/cpu*/stats)
 
 
 class _Block:
@@ -111,12 +98,9 @@ class RingTrace:
         self.stacks: list[tuple[str, ...]] = []
         self.found = found
         self._recording = recording
+        page_size, big_endian = recording.page_size, recording.big_endian
         self._layout = ring.layout_of(
-            recording.formats,
-            recording.header_page,
-            recording.page_size,
-            recording.big_endian,
-            str(recording.where),
+            recording.formats, recording.header_page, page_size, big_endian, str(recording.where)
         )
         alloc = next((form for form in recording.formats if form.name == "mm_page_alloc"), None)
         self._flags = alloc.flags("gfp_flags") if alloc else None
@@ -231,11 +215,7 @@ class RingTrace:
 
     def _roomy(self, table: NDArray[np.void], names: int) -> NDArray[np.void]:
         """The table, or one twice as large where the names of one more page could fill over half of it."""
-        if 2 * (names + self._most) <= len(table):
-            return table
-        larger = new_names(2 * len(table))
-        regrow(table, larger)
-        return larger
+        return table if 2 * (names + self._most) <= len(table) else doubled(table)
 
     def _finish(self) -> None:
         found = self.found

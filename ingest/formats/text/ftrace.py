@@ -10,59 +10,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ingest.formats.text import scan
 from ingest.formats.text.reader import TextTrace
-from ingest.formats.text.scan import (
-    BATCHED,
-    COLON,
-    DASH,
-    EQUALS,
-    HASH,
-    LBRACKET,
-    LESS,
-    LINES,
-    LOWER_H,
-    LOWER_S,
-    LOWER_Z,
-    LPAREN,
-    NEWLINE,
-    NO_KIND,
-    NOTE_COMMENT,
-    NOTE_DAMAGED,
-    NOTE_STRAY,
-    ORPHANS,
-    OTHER,
-    RBRACKET,
-    ROWS,
-    RPAREN,
-    SPACE,
-    STACKS,
-    TAB,
-    USER_FRAMES,
-    ZERO,
-    Scan,
-    add_row,
-    count_entry,
-    cpu_back,
-    event_kind,
-    has_room,
-    is_digit,
-    number_back,
-    read_fields,
-    skip_blanks,
-    skip_blanks_back,
-    take_note,
-    time_back,
-    word,
-)
 from ingest.spans import find_byte, intern, load1, load8
 from ingest.trace import CONTEXTS, KIND_BATCHED, MAX_CPUS, OTHER_EVENT, Context
 from ptpool.compiled import compiled
 
 TASK_COMM_LEN = 16  # names are printed %16s; trace-cmd report puts the instance before them: "NAME: "
-_KERNEL_STACK = word("kernel_stack")
-_STACK = word("<stack trace>")
-_USER_STACK = word("<user stack trace>")
-_USER_STACK_OF_TRACE_CMD = word("user_stack")
+_KERNEL_STACK = scan.word("kernel_stack")
+_STACK = scan.word("<stack trace>")
+_USER_STACK = scan.word("<user stack trace>")
+_USER_STACK_OF_TRACE_CMD = scan.word("user_stack")
 
 
 def open_trace(paths: Sequence[Path], context: Context) -> TextTrace:
@@ -76,11 +34,11 @@ def context_of(flag: int) -> int:
 
     From kernel/trace/trace_output.c:trace_print_lat_fmt: ``Z`` ``z`` NMI, ``H`` ``h`` hardirq, ``s`` softirq, ``.``.
     """
-    if flag == LOWER_S:
+    if flag == scan.LOWER_S:
         return 1
-    if flag in (LOWER_H, 72):
+    if flag in (scan.LOWER_H, 72):
         return 2
-    if flag in (LOWER_Z, 90):
+    if flag in (scan.LOWER_Z, 90):
         return 3
     return 0
 
@@ -88,9 +46,21 @@ def context_of(flag: int) -> int:
 @compiled
 def is_frame(text: int, at: int) -> bool:
     """Whether a line is a frame of a stack: ``=>`` after at most one blank or tab."""
-    if load1(text, at) in (SPACE, TAB):
+    if load1(text, at) in (scan.SPACE, scan.TAB):
         at += 1
-    return bool(load1(text, at) == EQUALS and load1(text, at + 1) == 62)
+    return bool(load1(text, at) == scan.EQUALS and load1(text, at + 1) == 62)
+
+
+@compiled
+def frames_end(text: int, at: int, end: int, final: bool) -> tuple[int, int]:
+    """Where the frames that begin at `at` end (-1: they may go on in the next block), and how many they are."""
+    frames = 0
+    while at < end and is_frame(text, at):
+        at = find_byte(text, scan.NEWLINE, at, end) + 1
+        frames += 1
+    if not final and (at >= end or find_byte(text, scan.NEWLINE, at, end) >= end):
+        return -1, frames
+    return min(at, end), frames
 
 
 @compiled
@@ -100,11 +70,11 @@ def stamp_back(text: int, at: int, start: int) -> tuple[int, int, bool]:
     The latency format counts microseconds from the start of the buffer, with a mark after long gaps: ``12345us+``
     (kernel/trace/trace_output.c:lat_print_timestamp).
     """
-    if is_digit(load1(text, at)):
-        ts, before, fraction = time_back(text, at, start)
+    if scan.is_digit(load1(text, at)):
+        ts, before, fraction = scan.time_back(text, at, start)
         return ts, before, fraction
-    if at - 3 >= start and load1(text, at - 1) == LOWER_S and load1(text, at - 2) == 117:  # u
-        us, before = number_back(text, at - 3, start)
+    if at - 3 >= start and load1(text, at - 1) == scan.LOWER_S and load1(text, at - 2) == 117:  # u
+        us, before = scan.number_back(text, at - 3, start)
         if 0 < at - 3 - before <= 15:
             return us * 1000, before, True
     return 0, -1, False
@@ -117,24 +87,24 @@ def place_back(text: int, at: int, start: int) -> tuple[int, int, int]:
     ``[cpu]``, ``[cpu] flags``, or in the latency format both as one: ``0d..2.``.
     """
     context = 0
-    if load1(text, at) != RBRACKET:
+    if load1(text, at) != scan.RBRACKET:
         last = at
-        while at >= start and load1(text, at) not in (SPACE, RBRACKET):
+        while at >= start and load1(text, at) not in (scan.SPACE, scan.RBRACKET):
             at -= 1
         first = at + 1
         cpu = 0
-        while first <= last and first - at <= 5 and is_digit(load1(text, first)):
-            cpu = cpu * 10 + load1(text, first) - ZERO
+        while first <= last and first - at <= 5 and scan.is_digit(load1(text, first)):
+            cpu = cpu * 10 + load1(text, first) - scan.ZERO
             first += 1
         if last - first >= 3:
             context = context_of(load1(text, first + 2))
-        at = skip_blanks_back(text, at, start)
-        if at >= start and is_digit(load1(text, at)) and first <= last and is_digit(load1(text, first - 1)):
+        at = scan.skip_blanks_back(text, at, start)
+        if at >= start and scan.is_digit(load1(text, at)) and first <= last and scan.is_digit(load1(text, first - 1)):
             return (cpu, context, at) if cpu < MAX_CPUS else (0, 0, -1)
-    if at < start or load1(text, at) != RBRACKET:
+    if at < start or load1(text, at) != scan.RBRACKET:
         return 0, 0, -1
-    cpu, at = cpu_back(text, at, start)
-    return cpu, context, skip_blanks_back(text, at, start)
+    cpu, at = scan.cpu_back(text, at, start)
+    return cpu, context, scan.skip_blanks_back(text, at, start)
 
 
 @compiled
@@ -147,21 +117,21 @@ def header(text: int, start: int, end: int) -> tuple[int, int, bool, int, int, i
     """
     colon = start
     while True:
-        colon = find_byte(text, COLON, colon, end)
+        colon = find_byte(text, scan.COLON, colon, end)
         if colon >= end:
             return -1, 0, False, 0, 0, 0, 0, 0
-        if colon > start and load1(text, colon + 1) == SPACE:
+        if colon > start and load1(text, colon + 1) == scan.SPACE:
             ts, at, fraction = stamp_back(text, colon - 1, start)
-            if at >= start and load1(text, at) == SPACE:
-                cpu, context, at = place_back(text, skip_blanks_back(text, at, start), start)
-                if at >= start and load1(text, at) == RPAREN:
-                    while at >= start and load1(text, at) != LPAREN:
+            if at >= start and load1(text, at) == scan.SPACE:
+                cpu, context, at = place_back(text, scan.skip_blanks_back(text, at, start), start)
+                if at >= start and load1(text, at) == scan.RPAREN:
+                    while at >= start and load1(text, at) != scan.LPAREN:
                         at -= 1
-                    at = skip_blanks_back(text, at - 1, start)
+                    at = scan.skip_blanks_back(text, at - 1, start)
                 if at >= start:
-                    pid, before = number_back(text, at, start)
-                    if before < at <= before + 10 and before >= start and load1(text, before) == DASH:
-                        comm = skip_blanks(text, max(start, before - TASK_COMM_LEN), before)
+                    pid, before = scan.number_back(text, at, start)
+                    if before < at <= before + 10 and before >= start and load1(text, before) == scan.DASH:
+                        comm = scan.skip_blanks(text, max(start, before - TASK_COMM_LEN), before)
                         return colon + 1, ts, fraction, cpu, context, pid, comm, before
         colon += 1
 
@@ -169,9 +139,9 @@ def header(text: int, start: int, end: int) -> tuple[int, int, bool, int, int, i
 @compiled
 def event_at(text: int, at: int, end: int) -> int:
     """Where the event's name begins: after blanks and, with ``trace-cmd report --ts-diff``, ``(+n)``."""
-    at = skip_blanks(text, at, end)
-    if load1(text, at) == LPAREN and load1(text, at + 1) == 43:  # +
-        at = skip_blanks(text, min(find_byte(text, RPAREN, at, end) + 1, end), end)
+    at = scan.skip_blanks(text, at, end)
+    if load1(text, at) == scan.LPAREN and load1(text, at + 1) == 43:  # +
+        at = scan.skip_blanks(text, min(find_byte(text, scan.RPAREN, at, end) + 1, end), end)
     return at
 
 
@@ -186,7 +156,7 @@ def stack_at(text: int, name: int, end: int) -> tuple[int, int]:
     addresses as an array of bytes.
     """
     first = load8(text, name)
-    if load1(text, name) == LESS:
+    if load1(text, name) == scan.LESS:
         if first == _STACK:
             return KERNEL_STACK, end + 1
         return (USER_STACK, end + 1) if first == _USER_STACK else (NOT_A_STACK, end + 1)
@@ -194,80 +164,72 @@ def stack_at(text: int, name: int, end: int) -> tuple[int, int]:
         return NOT_A_STACK, end
     kind = KERNEL_STACK if first == _KERNEL_STACK else USER_STACK
     at = name + 8
-    while at < end and load1(text, at) not in (TAB, LBRACKET):
+    while at < end and load1(text, at) not in (scan.TAB, scan.LBRACKET):
         at += 1
-    if at < end and (load1(text, at) == LBRACKET or is_frame(text, at)):
+    if at < end and (load1(text, at) == scan.LBRACKET or is_frame(text, at)):
         return kind, at
     return kind, end + 1
 
 
 @compiled
-def scan_block(scan: Scan, text: int, at: int, end: int, final: bool) -> int:
+def scan_block(tables: scan.Scan, text: int, at: int, end: int, final: bool) -> int:
     """Read whole records from the block [at, end).
 
     Returns:
         Offset of the first byte not read: a record that may go on in the next block (unless `final`), or one that
         found a table full.
     """
-    rows, comms, gfps, stacks, named, waiting, counts, notes = scan
-    while at < end and has_room(rows, comms, gfps, stacks, named, notes, counts):
-        line_end = find_byte(text, NEWLINE, at, end)
+    rows, _, _, stacks, named, waiting, counts, notes = tables
+    while at < end and scan.has_room(tables):
+        line_end = find_byte(text, scan.NEWLINE, at, end)
         if line_end >= end:
             break
-        counts[LINES] += 1
-        if load1(text, at) == HASH:
-            take_note(notes, counts, NOTE_COMMENT, at, line_end)
-            at = line_end + 1
-            continue
-        if is_frame(text, at):
-            take_note(notes, counts, NOTE_DAMAGED, at, line_end)
+        counts[scan.LINES] += 1
+        if load1(text, at) == scan.HASH or is_frame(text, at):
+            what = scan.NOTE_COMMENT if load1(text, at) == scan.HASH else scan.NOTE_DAMAGED
+            scan.take_note(notes, counts, what, at, line_end)
             at = line_end + 1
             continue
         name, ts, fraction, cpu, context, pid, comm, comm_end = header(text, at, line_end)
         if name < 0:
-            if skip_blanks(text, at, line_end) < line_end:
-                take_note(notes, counts, NOTE_STRAY, at, line_end)
+            if scan.skip_blanks(text, at, line_end) < line_end:
+                scan.take_note(notes, counts, scan.NOTE_STRAY, at, line_end)
             at = line_end + 1
             continue
         name = event_at(text, name, line_end)
         stack, frames_at = stack_at(text, name, line_end)
         if stack != NOT_A_STACK or frames_at > line_end:
-            stop = line_end + 1
-            frames = 0
-            while stop < end and is_frame(text, stop):
-                stop = find_byte(text, NEWLINE, stop, end) + 1
-                frames += 1
-            if not final and (stop >= end or find_byte(text, NEWLINE, stop, end) >= end):  # more may follow
-                counts[LINES] -= 1
+            stop, frames = frames_end(text, line_end + 1, end, final)
+            if stop < 0:
+                counts[scan.LINES] -= 1
                 break
-            stop = min(stop, end)
-            counts[LINES] += frames
-            count_entry(counts, ts, fraction)
+            counts[scan.LINES] += frames
+            scan.count_entry(counts, ts, fraction)
             if stack == USER_STACK:
-                counts[USER_FRAMES] += frames
+                counts[scan.USER_FRAMES] += frames
             elif stack == KERNEL_STACK:
                 row = waiting[cpu, context]
                 if row >= 0 and rows[row].pid == pid:
-                    rows[row].stack = intern(stacks, named, STACKS, text, frames_at, stop)
+                    rows[row].stack = intern(stacks, named, scan.STACKS, text, frames_at, stop)
                     waiting[cpu, context] = OTHER_EVENT
                 elif row != OTHER_EVENT:
-                    counts[ORPHANS] += 1
+                    counts[scan.ORPHANS] += 1
             at = stop
             continue
-        kind, fields = event_kind(text, name, line_end)
-        if kind in (NO_KIND, KIND_BATCHED):
-            counts[OTHER if kind == NO_KIND else BATCHED] += 1
+        kind, fields = scan.event_kind(text, name, line_end)
+        if kind in (scan.NO_KIND, KIND_BATCHED):
+            counts[scan.OTHER if kind == scan.NO_KIND else scan.BATCHED] += 1
             _await_stack(waiting, cpu, context, OTHER_EVENT)
-            count_entry(counts, ts, fraction)
+            scan.count_entry(counts, ts, fraction)
             at = line_end + 1
             continue
-        found = read_fields(text, kind, fields, line_end)
-        if found[0] == NO_KIND:
-            take_note(notes, counts, NOTE_DAMAGED, at, line_end)
+        found = scan.read_fields(text, kind, fields, line_end)
+        if found[0] == scan.NO_KIND:
+            scan.take_note(notes, counts, scan.NOTE_DAMAGED, at, line_end)
         else:
-            _await_stack(waiting, cpu, context, counts[ROWS])
-            add_row(scan, text, ts, cpu, pid, comm, comm_end, found, -1)
-        count_entry(counts, ts, fraction)
+            _await_stack(waiting, cpu, context, counts[scan.ROWS])
+            scan.add_row(tables, text, ts, cpu, pid, comm, comm_end, found, -1)
+        scan.count_entry(counts, ts, fraction)
         at = line_end + 1
     return at
 

@@ -20,7 +20,7 @@ from ingest.formats.text.mail import CleanedBytes, is_mail
 from ingest.merge import merged
 from ingest.snapshots.kallsyms import NONE, Symbols, read_symbols
 from ingest.source import BLOCK, PADDING, Text, read_head
-from ingest.spans import new_names, new_spans, regrow
+from ingest.spans import doubled, new_names, new_spans
 from ingest.trace import BATCH, CONTEXTS, MAX_CPUS, MAX_TASKS, OTHER_EVENT, ROW, STORED, Context, Findings, raw
 from ptpool.compiled import compiled
 from ptpool.errors import UsageError
@@ -225,9 +225,7 @@ class _Names:
         """Double every table that is half full; True: there was one."""
         full = [which for which, table in enumerate(self.tables) if 2 * self.named[which] >= len(table)]
         for which in full:
-            grown = new_names(2 * len(self.tables[which]))
-            regrow(self.tables[which], grown)
-            self.tables[which] = grown
+            self.tables[which] = doubled(self.tables[which])
         return bool(full)
 
 

@@ -71,14 +71,14 @@ def word(text: str) -> np.uint64:
 
 
 @compiled
-def has_room(rows: Any, comms: Any, gfps: Any, stacks: Any, named: Any, notes: Any, counts: Any) -> Any:
+def has_room(scan: Scan) -> Any:
     """Whether one more record fits into every table; tables of names are kept half empty."""
     return (
-        counts[ROWS] < rows.shape[0]
-        and counts[NOTES] < notes.shape[0]
-        and 2 * named[COMMS] < comms.shape[0]
-        and 2 * named[GFPS] < gfps.shape[0]
-        and 2 * named[STACKS] < stacks.shape[0]
+        scan.counts[ROWS] < scan.rows.shape[0]
+        and scan.counts[NOTES] < scan.notes.shape[0]
+        and 2 * scan.named[COMMS] < scan.comms.shape[0]
+        and 2 * scan.named[GFPS] < scan.gfps.shape[0]
+        and 2 * scan.named[STACKS] < scan.stacks.shape[0]
     )
 
 

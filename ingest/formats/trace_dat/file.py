@@ -28,23 +28,13 @@ _HEADER_INFO, _FTRACE_EVENTS, _EVENT_FORMATS, _KALLSYMS, _PRINTK, _CMDLINES = ra
 
 @dataclass
 class Buffer:
-    """One trace buffer: where the pages of each CPU are.
+    """One trace buffer: where the pages of each CPU are."""
 
-    Args:
-        name: of the instance; empty for the top-level one.
-        clock: its name in the file; empty: it has none.
-        page_size: bytes.
-        cpus: number, offset and size of the data of each CPU that has any.
-        compressed: whether they are chunks.
-        latency: whether it is the text of a latency tracer.
-    """
-
-    name: str
-    clock: str
-    page_size: int
-    cpus: list[tuple[int, int, int]]
-    compressed: bool = False
-    latency: bool = False
+    name: str  # of the instance; empty for the top-level one
+    page_size: int  # bytes
+    cpus: list[tuple[int, int, int]]  # number, offset and size of the data of each CPU that has any
+    compressed: bool = False  # the data are chunks
+    latency: bool = False  # it is the text of a latency tracer
 
 
 @dataclass
@@ -146,13 +136,13 @@ def _read_6(trace: TraceDat, cursor: Cursor, page_size: int) -> None:
 
 def _buffer_6(cursor: Cursor, kind: bytes, name: str, page_size: int, cpus: int) -> Buffer:
     if kind.startswith(b"latency"):
-        return Buffer(name, "", page_size, [], latency=True)
+        return Buffer(name, page_size, [], latency=True)
     if not kind.startswith(b"flyrecord"):
         raise UsageError(f"{cursor.where}: byte {cursor.at:,}: no trace data where it should begin", _DAMAGED)
     if cpus > 1 << 16:
         raise UsageError(f"{cursor.where}: impossible number of {cpus} CPUs", _DAMAGED)
     places = [(cpu, cursor.number(8), cursor.number(8)) for cpu in range(cpus)]
-    return Buffer(name, "", page_size, [place for place in places if place[2]])
+    return Buffer(name, page_size, [place for place in places if place[2]])
 
 
 # ------------------------------------------------------------------------------------------------------- version 7
@@ -207,9 +197,10 @@ def _section_at(trace: TraceDat, cursor: Cursor, offset: int, section: int) -> C
 
 
 def _buffer_7(option: Cursor, cursor: Cursor, latency: bool) -> Buffer:
-    offset, name, clock = option.number(8), option.string(), option.string()
+    offset, name = option.number(8), option.string()
+    option.string()  # its clock
     if latency:
-        return Buffer(name, clock, 0, [], latency=True)
+        return Buffer(name, 0, [], latency=True)
     page_size = option.number(4)
     places = [(option.number(4), option.number(8), option.number(8)) for _ in range(option.number(4))]
     compressed = False
@@ -219,7 +210,7 @@ def _buffer_7(option: Cursor, cursor: Cursor, latency: bool) -> Buffer:
         cursor.number(2)
         compressed = bool(cursor.number(2) & _COMPRESSED)
         cursor.seek(back)
-    return Buffer(name, clock, page_size, [place for place in places if place[2]], compressed)
+    return Buffer(name, page_size, [place for place in places if place[2]], compressed)
 
 
 # -------------------------------------------------------------------------------------------------------- sections

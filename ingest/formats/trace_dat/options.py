@@ -17,21 +17,13 @@ _MOST_CPUS, _MOST_SAMPLES = 1 << 14, 1 << 20
 
 @dataclass
 class Options:
-    """What the options said.
+    """What the options said."""
 
-    Args:
-        clock: of the top-level buffer, with its conversion to ns.
-        release: of the kernel.
-        arch: as uname has it.
-        cpus: of the machine; 0: not said.
-        lost: events lost by name of the buffer and by CPU.
-    """
-
-    clock: Clock = field(default_factory=Clock)
-    release: str = ""
-    arch: str = ""
-    cpus: int = 0
-    lost: dict[str, dict[int, int]] = field(default_factory=dict)
+    clock: Clock = field(default_factory=Clock)  # of the top-level buffer
+    release: str = ""  # of the kernel
+    arch: str = ""  # as uname has it
+    cpus: int = 0  # 0: not said
+    lost: dict[str, dict[int, int]] = field(default_factory=dict)  # events by name of the buffer and by CPU
     _buffer: str = ""  # the buffer whose statistics follow
 
     def read(self, option: int, data: bytes, order: Order, where: str) -> None:

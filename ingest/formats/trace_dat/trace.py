@@ -1,10 +1,9 @@
 """Parts of a recording, each a trace.dat, merged by time: a `Trace`."""
 
-import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +13,9 @@ from ingest.formats.trace_dat.file import MAGIC, Buffer, TraceDat, read_trace_da
 from ingest.formats.trace_dat.pages import ChunkedPages, PlainPages
 from ingest.merge import merged
 from ingest.snapshots.kallsyms import NONE, Symbols, parse_symbols, read_symbols
-from ingest.source import DAMAGE, Bytes
+from ingest.source import decompressed
 from ingest.trace import MAX_CPUS, Context, Findings
 from ptpool.errors import UsageError
-
-_STEP = 1 << 20
 
 
 class Parts:
@@ -181,19 +178,11 @@ def plain_file(path: Path) -> BinaryIO:
     if file.read(len(MAGIC)) == MAGIC:
         return file
     file.close()
-    data = Bytes(path)
-    target = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115  (the caller closes it)
-    try:
-        block = bytearray(_STEP)
-        while filled := data.fill(memoryview(block)):
-            target.write(memoryview(block)[:filled])
-        target.flush()
-    except DAMAGE as error:
-        target.close()
-        raise UsageError(f"{path}: cannot be decompressed ({error})", "copy it again, or decompress it") from error
-    finally:
-        data.close()
-    return target
+    plain, damage = decompressed(path)
+    if damage:
+        plain.close()
+        raise UsageError(f"{path}: cannot be decompressed ({damage})", "copy it again, or decompress it")
+    return plain
 
 
 def _comments(trace: TraceDat) -> Iterator[str]:
