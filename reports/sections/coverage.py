@@ -67,7 +67,7 @@ def _figures(_: duckdb.DuckDBPyConnection, case: Case) -> list[Drawn]:
     samples = frame(answer).astype({"share_4k": "float64"})
     samples = samples[~samples["strategy"].isin(whole)]
     images = written(draw(samples, case.capture["seconds"], case.time_unit))
-    caption = f"Share of the direct map at 4K.{left_out}"
+    caption = f"Each curve is the share of the direct map at 4K.{left_out}"
     return [Drawn(caption, "coverage-over-time", answer, "coverage-over-time", images)]
 
 

@@ -216,7 +216,7 @@ def _mosaics(connection: duckdb.DuckDBPyConnection, case: Case, mapped: int) -> 
             unchanged += names
             continue
         images = written(draw(start, end, names, place, case.capture["page_size"]))
-        caption = f"The direct map under {listed(names)}."
+        caption = f"This is the direct map under {listed(names)}."
         drawn.append(Drawn(caption, f"direct-map-{name}", answer, "direct-map", images, ", ".join(names)))
     same = f"{listed(unchanged)}: nothing is keyed and nothing changed, so there is no picture."
     return [*drawn, *([Drawn(same)] if unchanged else [])]

@@ -129,8 +129,8 @@ def _low(axis: Axes, part: pd.DataFrame, ink: str, reserve: int | None) -> None:
         axis.plot(below["t_s"], below["reserve_low"], "v", markersize=4.5, color=INK, clip_on=False)
 
 
-_HELD = "What pools hold: pages held, idle pages among them (hatched), and page tables in use (dashed)."
-_LOW = "The fewest pages left for splits in each step; a triangle marks a step below the reserve, or empty."
+_HELD = "Each panel shows the pages held, the idle ones among them (hatched), and page tables in use (dashed)."
+_LOW = "Each curve is the fewest pages left for splits; a triangle marks a step below the reserve, or empty."
 
 
 def _figures(_: duckdb.DuckDBPyConnection, case: Case) -> list[Drawn]:

@@ -27,7 +27,7 @@ def caption(case: Case) -> str:
         [name for name in case.metrics if name not in drawn and case.run_time_splits(name) == total]
         for total in (0, None)
     )
-    said = ["Splits at run time; those before the first event are not in the curves."] if drawn else []
+    said = ["The curves count splits at run time, without those before the first event."] if drawn else []
     said += [f"No splits: {listed(none)}."] if none else []
     said += [f"Not applicable: {listed(flat)}."] if flat else []
     return " ".join(said)

@@ -60,10 +60,11 @@ def test_a_penalty_is_found_in_the_noise_of_other_work():
         true = {0: 12.0, 1: 10.0, 2: 9.6}[i] * (1 + working_set / 1024)
         return true * (1 + (rng.random() < 0.4) * rng.random())  # slowed down now and then, never quickened
 
-    points = penalty.curve([4096, 1 << 21, 1 << 30], [[64, 128], [64, 128], [128]], take, lambda share: None)
-    slower = {(p.working_set, p.page): p.slower_pct.median for p in points if p.slower_pct}
+    values, _ = penalty.curve([4096, 1 << 21, 1 << 30], [[64, 128], [64, 128], [128]], take, lambda share: None)
+    slower = {(v.working_set_bytes, v.page_bytes): v.median for v in values if v.quantity == "penalty"}
     assert slower == pytest.approx({(64, 1 << 21): 20, (128, 1 << 21): 20, (128, 1 << 30): 25})
-    assert [(p.working_set, p.page) for p in points if not p.slower_pct] == [(64, 4096), (128, 4096)]
+    loads = {(v.working_set_bytes, v.page_bytes) for v in values if v.quantity == "load"}
+    assert loads - slower.keys() == {(64, 4096), (128, 4096)}
     assert order[: 2 * penalty.BURSTS] == [(64, 0), (64, 1)] * penalty.BURSTS  # in turn, never one kind after the other
 
 
@@ -74,9 +75,9 @@ def test_a_change_is_the_difference_of_neighbours():
         order.append((busy, secret))
         return 1000.0 + 20_000 * secret + 100 * busy * secret + next(drift)  # the machine gets slower all the time
 
-    prices = conversion.price([0, 2], take, lambda share: None)
-    assert [p.busy for p in prices] == [0, 2]
-    assert [p.change_ns.median for p in prices] == pytest.approx([20_000, 20_200], abs=1)
+    values = conversion.price([0, 2], take, lambda share: None)
+    changes = {v.busy_cpus: v.median for v in values if v.quantity == "permission_change"}
+    assert changes == pytest.approx({0: 20_000, 2: 20_200}, abs=1)
     assert order[:8] == [(0, True), (0, False), (2, True), (2, False), (0, False), (0, True), (2, False), (2, True)]
 
 
@@ -171,9 +172,9 @@ def test_a_cpu_has_a_name():
 @pytest.fixture
 def found():
     take = {0: 12.0, 1: 10.0}
-    points = penalty.curve([4096, 1 << 21], [[1 << 20, 1 << 21]] * 2, lambda w, i: take[i], lambda share: None)
+    loads, _ = penalty.curve([4096, 1 << 21], [[1 << 20, 1 << 21]] * 2, lambda w, i: take[i], lambda share: None)
     prices = conversion.price([0, 3], lambda busy, secret: 1000.0 + secret * (5000 + 200 * busy), lambda share: None)
-    values = [*profile.of_penalty(points), *profile.of_conversion(prices)]
+    values = [*loads, *prices]
     made = {"made_at": "2026-01-02T03:04:05+00:00", "made_by": "ptpool", "command": 'ptpool "replay" calibrate'}
     return profile.Calibration(MACHINE, made, ["a remark"], values)
 
@@ -223,7 +224,7 @@ def test_without_secret_memory_the_rest_goes_on(monkeypatch):
 
     monkeypatch.setattr(conversion, "secret_memory", none)
     measured = conversion.measure(lambda share: None)
-    assert measured.prices == []
+    assert measured.values == []
     (remark,) = measured.remarks
     assert "secretmem.enable=1" in remark and "not measured" in remark
 
@@ -231,7 +232,7 @@ def test_without_secret_memory_the_rest_goes_on(monkeypatch):
 def test_without_huge_pages_the_rest_goes_on(monkeypatch):
     monkeypatch.setattr(penalty, "kinds", lambda: regions.kinds()[:1])
     measured = penalty.measure(1 << 20, lambda share: None)
-    assert measured.points == []
+    assert measured.values == []
     assert "not measured" in measured.remarks[-1]
 
 
