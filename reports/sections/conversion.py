@@ -5,13 +5,12 @@ from typing import Any
 import duckdb
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 from ptpool.vocabulary import BUILT_IN
 from reports.case import Case
 from reports.formats import duration, listed, number
 from reports.section import Drawn, Section
-from reports.style import INK, WIDTH, colour, written
+from reports.style import INK, WIDTH, colour, duration_rows, written
 from reports.tables import frame
 
 
@@ -78,11 +77,7 @@ def draw(bands: pd.DataFrame, seconds: float, unit: str) -> Figure:
             f"1 % of {seconds:.3g} {unit} on one CPU", (seconds * 1e7, -0.6), xytext=(0, 2),
             textcoords="offset points", va="bottom", ha="center", fontsize=8, color=INK, annotation_clip=False,
         )  # fmt: skip
-    axis.set_yticks(range(len(bands)), [str(name) for name in bands["strategy"]])
-    axis.tick_params(axis="y", length=0)
-    axis.grid(visible=False, axis="y")
-    axis.minorticks_off()
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda ns, _: duration(ns)))
+    duration_rows(axis, bands["strategy"])
     axis.set_xlabel("time that permission changes take, whole recording (typical at the right)")
     return figure
 

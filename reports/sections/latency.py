@@ -4,12 +4,10 @@ import duckdb
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 from reports.case import Case
-from reports.formats import duration
 from reports.section import Drawn, Section
-from reports.style import INK, WIDTH, colour, written
+from reports.style import INK, WIDTH, colour, duration_rows, written
 from reports.tables import frame
 
 _QUANTILES = {"ptp_alloc_p50_ns": "p50", "ptp_alloc_p99_ns": "p99", "ptp_alloc_p999_ns": "p99.9"}
@@ -70,11 +68,7 @@ def draw(counts: pd.DataFrame, quantiles: pd.DataFrame) -> Figure:
             )  # fmt: skip
     axis.set_xscale("log")
     axis.set(xlim=(10, float(counts["bucket_ns"].max()) * 3), ylim=(len(names) - 0.55, -0.75))
-    axis.set_yticks(range(len(names)), [str(name) for name in names])
-    axis.tick_params(axis="y", length=0)
-    axis.grid(visible=False, axis="y")
-    axis.minorticks_off()
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda ns, _: duration(ns)))
+    duration_rows(axis, names)
     axis.set_xlabel("time of one page-table allocation (modelled)")
     return figure
 
