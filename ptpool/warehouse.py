@@ -34,26 +34,6 @@ IMPORTED_TABLES = (
 )
 """Tables that an import fills."""
 
-_CAPTURE_TABLES = (
-    "contention",
-    "risk",
-    "risk_threshold",
-    "validation",
-    "contradiction",
-    *reversed(IMPORTED_TABLES),
-)
-_RUN_TABLES = (
-    "run_timing",
-    "run_metric",
-    "run_order",
-    "timeline",
-    "split",
-    "direct_map",
-    "incident",
-    "latency",
-    "run",
-)
-
 _DATA = {
     "metric_glossary": "metrics.csv",
     "published_source": "published_source.csv",
@@ -311,11 +291,18 @@ def delete_capture(connection: duckdb.DuckDBPyConnection, capture_id: str) -> No
     run_ids = [run_id for (run_id,) in runs]
     delete_runs(connection, run_ids)
     connection.execute("DELETE FROM sweep WHERE run_id IN (SELECT unnest(?::VARCHAR[]))", [run_ids])
-    for table in _CAPTURE_TABLES:
+    for table in _tables_with(connection, "capture_id"):
         connection.execute(f"DELETE FROM {table} WHERE capture_id = ?", [capture_id])
 
 
 def delete_runs(connection: duckdb.DuckDBPyConnection, run_ids: list[str]) -> None:
     """Remove runs from every result table; a sweep keeps the names of its runs."""
-    for table in _RUN_TABLES if run_ids else ():
+    for table in set(_tables_with(connection, "run_id")) - {"sweep"} if run_ids else ():
         connection.execute(f"DELETE FROM {table} WHERE run_id IN (SELECT unnest(?::VARCHAR[]))", [run_ids])
+
+
+def _tables_with(connection: duckdb.DuckDBPyConnection, column: str) -> list[str]:
+    """The warehouse's own tables that have this column."""
+    found = """SELECT table_name FROM duckdb_columns() SEMI JOIN duckdb_tables() USING (database_name, table_name)
+               WHERE column_name = ? AND database_name = current_database()"""
+    return [name for (name,) in connection.execute(found, [column]).fetchall()]

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from reports.case import Look
+from reports.formats import duration
 
 WIDTH = 9.6
 """Inches: 960 px, the width of a page of text on a laptop."""
@@ -91,6 +92,15 @@ def thousands(axis: Any) -> None:
     axis.set_major_formatter(
         FuncFormatter(lambda value, _: f"{value:,.0f}" if float(value).is_integer() else f"{value:,.3g}")
     )
+
+
+def duration_rows(axis: Axes, names: Sequence[str] | pd.Series) -> None:
+    """One row per name, with durations in ns along the axis."""
+    axis.set_yticks(range(len(names)), [str(name) for name in names])
+    axis.tick_params(axis="y", length=0)
+    axis.grid(visible=False, axis="y")
+    axis.minorticks_off()
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda ns, _: duration(ns)))
 
 
 def symlog(axis: Axes, which: str, values: pd.Series, room: float) -> None:

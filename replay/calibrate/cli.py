@@ -43,7 +43,8 @@ def calibrate(
     """
     from ptpool.warehouse import open_warehouse
     from replay.calibrate import store
-    from replay.calibrate.profile import COLUMNS, load
+    from replay.calibrate.estimate import COLUMNS
+    from replay.calibrate.profile import load
 
     if not sys.platform.startswith("linux"):
         raise UsageError("replay calibrate: runs on Linux only", "run it on the machine in question")

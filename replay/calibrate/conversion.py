@@ -16,12 +16,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from replay.calibrate.estimate import Estimate, estimate
+from replay.calibrate.estimate import Measured, Value, value
 
 REPETITIONS = 21
 PAGES = 256
@@ -33,31 +32,6 @@ parent = os.getppid()
 while os.getppid() == parent:
     for _ in range(1_000_000):
         pass"""
-
-
-@dataclass(frozen=True)
-class Price:
-    """Duration of a fault with so many other CPUs busy, ns.
-
-    Attributes:
-        busy: CPUs that ran a loop meanwhile.
-        secret_ns: a fault of memory that leaves the direct map.
-        plain_ns: a fault of memory that stays in it.
-        change_ns: the difference, which is one permission change.
-    """
-
-    busy: int
-    secret_ns: Estimate
-    plain_ns: Estimate
-    change_ns: Estimate
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Prices by number of busy CPUs, and what could not be measured."""
-
-    prices: list[Price]
-    remarks: list[str]
 
 
 def measure(step: Callable[[float], None]) -> Measured:
@@ -85,14 +59,15 @@ def measure(step: Callable[[float], None]) -> Measured:
             return fault_ns(secret_memory() if secret else os.memfd_create("ptpool"), pages)
 
         try:
-            prices = price(counts(len(cpus) - 1), take, step)
+            busy = counts(len(cpus) - 1)
+            found = price(busy, take, step)
         except OSError as error:
             return Measured([], [f"faults of secret memory: {error.strerror}; {_NOT}"])
     after = _splits()
     if splits is None or after is None:
-        return Measured(prices, [])
-    faults = REPETITIONS * len(prices) * pages
-    return Measured(prices, [f"{after - splits:,} splits of the direct map in {faults:,} faults of secret memory"])
+        return Measured(found, [])
+    faults = REPETITIONS * len(busy) * pages
+    return Measured(found, [f"{after - splits:,} splits of the direct map in {faults:,} faults of secret memory"])
 
 
 _NOT = "the price of a permission change was not measured"
@@ -103,13 +78,17 @@ def counts(others: int) -> list[int]:
     return sorted({0, others, *(1 << n for n in range(others.bit_length()))})
 
 
-def price(busy: Sequence[int], take: Callable[[int, bool], float], step: Callable[[float], None]) -> list[Price]:
+def price(busy: Sequence[int], take: Callable[[int, bool], float], step: Callable[[float], None]) -> list[Value]:
     """Measure all numbers of busy CPUs in turn, again and again; secret and plain memory take turns to come first.
 
     Args:
         busy: numbers of busy CPUs.
         take: measures a fault, ns, with so many CPUs busy, of secret or of plain memory.
         step: called with the share that is done.
+
+    Returns:
+        By number of busy CPUs, a fault of memory that leaves the direct map, one of memory that stays in it, and the
+        difference, which is one permission change.
     """
     taken: dict[tuple[int, bool], list[float]] = {(n, secret): [] for n in busy for secret in (False, True)}
     for repetition in range(REPETITIONS):
@@ -117,12 +96,13 @@ def price(busy: Sequence[int], take: Callable[[int, bool], float], step: Callabl
             for secret in (False, True) if repetition % 2 else (True, False):
                 taken[n, secret].append(take(n, secret))
         step((repetition + 1) / REPETITIONS)
-    prices = []
+    found = []
     for n in busy:
         left, stayed = taken[n, True], taken[n, False]
         longer = [secret_ns - plain_ns for secret_ns, plain_ns in zip(left, stayed, strict=True)]
-        prices.append(Price(n, estimate(left), estimate(stayed), estimate(longer)))
-    return prices
+        for quantity, draws in (("secret_fault", left), ("plain_fault", stayed), ("permission_change", longer)):
+            found.append(value(quantity, "ns", draws, busy=n))
+    return found
 
 
 def secret_memory() -> int:

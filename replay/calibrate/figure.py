@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ptpool.text import size
-from replay.calibrate.profile import Calibration, Value
+from replay.calibrate.estimate import Value
+from replay.calibrate.profile import Calibration
 
 _STYLE = {
     "font.family": "DejaVu Sans",

@@ -2,14 +2,13 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ptpool.text import size as size_of
 from replay.calibrate.chase import LINE, chase
-from replay.calibrate.estimate import Estimate, estimate
+from replay.calibrate.estimate import Measured, Value, value
 from replay.calibrate.regions import ENOUGH, Kind, kinds, largest, region
 
 REPETITIONS = 21
@@ -27,33 +26,6 @@ SMALLEST = 1 << 17
 
 Take = Callable[[int, int], float]
 """Measures one burst: ns per load in a working set (bytes) of the i-th kind of page."""
-
-
-@dataclass(frozen=True)
-class Penalty:
-    """One working set in pages of one size.
-
-    Attributes:
-        working_set: bytes.
-        page: bytes of a page.
-        load_ns: a load, ns.
-        slower_pct: how much longer a load takes in small pages than in these, percent; None for small pages.
-        repetitions: how many were made.
-    """
-
-    working_set: int
-    page: int
-    load_ns: Estimate
-    slower_pct: Estimate | None
-    repetitions: int
-
-
-@dataclass(frozen=True)
-class Measured:
-    """The penalty curve, and what could not be measured."""
-
-    points: list[Penalty]
-    remarks: list[str]
 
 
 def measure(memory: int, step: Callable[[float], None]) -> Measured:
@@ -98,15 +70,15 @@ def measure(memory: int, step: Callable[[float], None]) -> Measured:
         return (time.perf_counter_ns() - begun) / LOADS
 
     take(SMALLEST, 0)  # compiles it
-    points = curve([kind.page for kind, _ in regions], sizes, take, step)
-    if (done := points[0].repetitions) < REPETITIONS:
+    values, done = curve([kind.page for kind, _ in regions], sizes, take, step)
+    if done < REPETITIONS:
         remarks.append(f"only {done} of {REPETITIONS} repetitions in {SECONDS} s: other work was running")
-    return Measured(points, remarks)
+    return Measured(values, remarks)
 
 
 def curve(
     pages: Sequence[int], sizes: Sequence[Sequence[int]], take: Take, step: Callable[[float], None]
-) -> list[Penalty]:
+) -> tuple[list[Value], int]:
     """Repeat the whole list of measurements, so a disturbance affects all alike; compare neighbours in time.
 
     A repetition of a working set is the fastest of some bursts in each kind of page, the kinds in turn.
@@ -116,6 +88,9 @@ def curve(
         sizes: working sets by kind.
         take: measures one burst.
         step: called with the share that is done.
+
+    Returns:
+        Loads, and how much longer they take in small pages; and the number of repetitions.
     """
     taken: dict[tuple[int, int], list[float]] = {(w, i): [] for i, own in enumerate(sizes) for w in own}
     end = time.monotonic() + SECONDS
@@ -128,9 +103,11 @@ def curve(
         step((repetition + 1) / REPETITIONS)
         if repetition + 1 >= FEWEST and time.monotonic() > end:
             break
-    points = []
+    values = []
     for (working_set, i), ns in sorted(taken.items()):
+        values.append(value("load", "ns", ns, page=pages[i], working_set=working_set))
         small = taken.get((working_set, 0), [])
-        slower = [100 * (s / n - 1) for s, n in zip(small, ns, strict=True)] if i and small else []
-        points.append(Penalty(working_set, pages[i], estimate(ns), estimate(slower) if slower else None, len(ns)))
-    return points
+        if i and small:
+            slower = [100 * (s / n - 1) for s, n in zip(small, ns, strict=True)]
+            values.append(value("penalty", "%", slower, page=pages[i], working_set=working_set))
+    return values, repetition + 1

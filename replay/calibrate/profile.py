@@ -5,42 +5,13 @@ import io
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
 from ptpool.errors import UsageError
-from replay.calibrate import conversion, penalty
-from replay.calibrate.estimate import METHOD, Estimate
+from replay.calibrate.estimate import COLUMNS, METHOD, Value
 from replay.profiles.costs import built_in
-
-
-@dataclass(frozen=True)
-class Value:
-    """One measured number, with its interval.
-
-    Attributes:
-        quantity: load, penalty, secret_fault, plain_fault or permission_change.
-        unit: ns, or %.
-        low: lower end of the interval.
-        median: the number.
-        high: upper end of the interval.
-        page_bytes: size of the pages; None where it does not matter.
-        working_set_bytes: memory that the loads covered; None: no loads.
-        busy_cpus: other CPUs that were busy; None where that was not counted.
-    """
-
-    quantity: str
-    unit: str
-    low: float
-    median: float
-    high: float
-    page_bytes: int | None = None
-    working_set_bytes: int | None = None
-    busy_cpus: int | None = None
-
-
-COLUMNS = tuple(field.name for field in fields(Value))
 
 
 @dataclass(frozen=True)
@@ -66,37 +37,6 @@ class Calibration:
         writer.writerow(COLUMNS)
         writer.writerows(astuple(value) for value in self.values)
         return out.getvalue()
-
-
-def of_penalty(points: Sequence[penalty.Penalty]) -> list[Value]:
-    """One value per working set and page size, and one per comparison with small pages."""
-    rows = []
-    for point in points:
-        rows.append(_value("load", "ns", point.load_ns, page=point.page, working_set=point.working_set))
-        if point.slower_pct:
-            rows.append(_value("penalty", "%", point.slower_pct, page=point.page, working_set=point.working_set))
-    return rows
-
-
-def of_conversion(prices: Sequence[conversion.Price]) -> list[Value]:
-    """Three values per number of busy CPUs."""
-    return [
-        _value(quantity, "ns", found, busy=price.busy)
-        for price in prices
-        for quantity, found in (
-            ("secret_fault", price.secret_ns),
-            ("plain_fault", price.plain_ns),
-            ("permission_change", price.change_ns),
-        )
-    ]
-
-
-def _value(
-    quantity: str, unit: str, found: Estimate, *, page: int | None = None, working_set: int | None = None,
-    busy: int | None = None,
-) -> Value:  # fmt: skip
-    low, median, high = (round(number, 3) for number in (found.low, found.median, found.high))
-    return Value(quantity, unit, low, median, high, page, working_set, busy)
 
 
 def flush_constant(values: Sequence[Value], arch: str, cpus: int) -> tuple[dict[str, float], str] | None:

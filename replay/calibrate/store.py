@@ -16,7 +16,7 @@ from ptpool.provenance import code_version, identity
 from ptpool.warehouse import open_warehouse, transaction
 from replay.calibrate import conversion, host, penalty
 from replay.calibrate.figure import figures
-from replay.calibrate.profile import Calibration, of_conversion, of_penalty, text
+from replay.calibrate.profile import Calibration, text
 
 
 def target(out: Path | None) -> Path:
@@ -67,8 +67,7 @@ def measured(memory: int, *, quiet: bool) -> Calibration:
         )
     if float(machine.get("load_average", 0)) > 0.25 * int(machine["cpus"]):
         remarks.append(f"other work was running (load average {machine['load_average']}): repeat it on a quiet machine")
-    values = [*of_penalty(loads.points), *of_conversion(faults.prices)]
-    return Calibration(machine, made, remarks, values)
+    return Calibration(machine, made, remarks, [*loads.values, *faults.values])
 
 
 def write(found: Calibration, path: Path) -> list[Path]:

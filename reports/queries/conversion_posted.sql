@@ -9,6 +9,7 @@ WITH constant AS (
 )
 SELECT benchmark, value AS posted_points, 100 * 515 * change.low / fork.high AS predicted_points_low,
        100 * 515 * change.typical / fork.typical AS predicted_points, 100 * 515 * change.high / fork.low AS predicted_points_high,
+       posted_points BETWEEN predicted_points_low AND predicted_points_high AS agrees,
        value / 100 * fork.low / 515 AS fitted_low_ns, value / 100 * fork.typical / 515 AS fitted_ns,
        value / 100 * fork.high / 515 AS fitted_high_ns, source
 FROM published_measurement, constant, fork

@@ -2,24 +2,22 @@
 
 from collections import defaultdict
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any
 
 from reports.case import Case
-from reports.formats import count, duration, listed, number, percent, size, span
+from reports.formats import count, listed, number, percent, span
 from reports.section import Section
 from reports.sections import risk
 
 TELL_APART = 10
 """Pool strategies whose refills differ by fewer than this are not ranked."""
 
-COSTS: tuple[tuple[str, Callable[[dict[str, Any]], float | None], Callable[[float], str]], ...] = (
-    ("splits", lambda row: None if row["splits_2m"] is None else row["splits_1g"] + row["splits_2m"], number),
-    ("memory held", lambda row: row["held_bytes"], size),
-    ("share at 4K", lambda row: row["pte_share_mean"], percent),
-    ("time in permission changes", lambda row: row["conversion_ns"], duration),
-    ("99th percentile of an allocation", lambda row: row["ptp_alloc_p99_ns"], duration),
+_COSTS: tuple[Callable[[dict[str, Any]], float | None], ...] = (
+    lambda row: None if row["splits_2m"] is None else row["splits_1g"] + row["splits_2m"],
+    *(itemgetter(cost) for cost in ("held_bytes", "pte_share_mean", "conversion_ns", "ptp_alloc_p99_ns")),
 )
-"""Costs that sentences compare: words, value in a row of ``verdict.sql``, format. The table has more."""
+"""Costs in a row of ``verdict.sql`` by which strategies are told apart; the table has more."""
 
 _POOL_COSTS: tuple[tuple[str, Callable[[Case, str], float | None], Callable[[float], str]], ...] = (
     ("splits at run time", Case.run_time_splits, number),
@@ -75,8 +73,10 @@ def unbeaten(case: Case) -> str:
     """The strategies that no other beats, grouped where two digits do not separate them; empty: nothing to compare."""
     _, sound = keyed(case)
     alike: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for row in best(sound) if len(sound) > 1 else []:
-        alike[tuple("" if (value := of(row)) is None else f"{value:.2g}" for _, of, _ in COSTS)].append(row["strategy"])
+    for row in sound if len(sound) > 1 else []:
+        if row["standing"] == "beaten":
+            continue
+        alike[tuple("" if (value := of(row)) is None else f"{value:.2g}" for of in _COSTS)].append(row["strategy"])
     return "; ".join(listed(names) + (" (indistinguishable)" if len(names) > 1 else "") for names in alike.values())
 
 
@@ -84,11 +84,6 @@ def keyed(case: Case) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows of ``verdict.sql`` for all strategies that key page tables, and for those that supplied everything."""
     rows = [row for row in case.answers["verdict"].records() if row["strategy"] != "unprotected"]
     return rows, [row for row in rows if row["standing"] in ("none beats it", "beaten")]
-
-
-def best(sound: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those that no other beats."""
-    return [row for row in sound if row["standing"] == "none beats it"]
 
 
 def recommendation(case: Case) -> list[str]:

@@ -17,7 +17,6 @@ from reports.section import Drawn, Section
 from reports.style import INK, WIDTH, colour, written
 from reports.tables import frame
 
-MOST_CPUS = 256
 NOT_SIMULATED = "Not simulated yet: `ptpool replay contention` does that."
 
 
@@ -44,34 +43,6 @@ def setting(case: Case) -> str:
         f"for {typical} per table when it comes from another CPU ({low} to {high}: an assumption). Half the rate, or "
         "half that time, allows twice as many CPUs."
     )
-
-
-def findings(case: Case) -> list[str]:
-    """From how many CPUs on waiting exceeds 5 %, at a key change of 1 µs and of 100 µs, and what is held unused."""
-    rows = case.answers["contention_limits"].records()
-    said = []
-    for refills in dict.fromkeys(row["refills_of"] for row in rows):
-        some = [row for row in rows if row["refills_of"] == refills]
-        limits = [f"{_limit(row['cpus_at_1_us'])} ({row['variant']})" for row in some]
-        change = [row for row in some if row["cpus_at_1_us"] != row["cpus_at_100_us"]]
-        text = f"Refills of {refills}, a key change of 1 µs: waiting exceeds 5 % {'; '.join(limits)}."
-        if change:
-            moved = [f"{_limit(row['cpus_at_100_us'])} ({row['variant']})" for row in change]
-            text += f" At 100 µs: {'; '.join(moved)}."
-        said.append(text)
-    memory = [
-        f"{size(row['held_by_16_bytes'])} on 16 CPUs and {size(row['held_by_256_bytes'])} on 256 ({row['variant']})"
-        for row in rows
-        if row["refills_of"] == "2M blocks" and row["held_by_16_bytes"] is not None
-    ]
-    said.append(f"Held and unused at 1 µs, on average, with 2M blocks: {'; '.join(memory)}.")
-    return said
-
-
-def _limit(cpus: int | None) -> str:
-    if cpus is None:
-        return f"on no number of CPUs up to {MOST_CPUS}"
-    return f"from {cpus} CPUs on" if cpus > 2 else "on 2 CPUs already"
 
 
 def caption(case: Case) -> str:
@@ -185,7 +156,6 @@ SECTION = Section(
     values=lambda case: {
         "simulated": bool(case.answers["contention"].rows),
         "setting": setting(case),
-        "findings": findings(case),
     },
     figures=_figures,
 )

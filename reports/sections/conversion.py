@@ -5,83 +5,32 @@ from typing import Any
 import duckdb
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 from ptpool.vocabulary import BUILT_IN
 from reports.case import Case
-from reports.formats import duration, listed, number, points
+from reports.formats import duration, listed, number
 from reports.section import Drawn, Section
-from reports.style import INK, WIDTH, colour, written
+from reports.style import INK, WIDTH, colour, duration_rows, written
 from reports.tables import frame
 
 
-def order(case: Case) -> list[str]:
-    """What stays true when the constants are wrong."""
-    rows = case.answers["conversion_order"].records()
-    steps = [row for row in rows if row["next_dearer"]]
-    if not steps:
-        return ["Fewer than two strategies supplied everything: there is nothing to compare."]
-    flush = duration(steps[0]["flush_ns"])
-    ascending = " < ".join(f"{row['strategies']} ({_price(row)})" for row in rows)
-    turns = [row for row in steps if not row["holds_for_flush_x10"]]
-    prices = f"at the assumed {flush} a flush"
-    if not turns:
-        prices = f"for every price of a flush from a tenth to ten times the assumed {flush}"
-    said = [f"From cheap to expensive, {prices}: {ascending}."]
-    if turns:
-        where = [f"a flush takes {duration(row['turns_at_flush_ns'])} ({_pair(row)})" for row in turns]
-        said.append(f"This order turns where {'; where '.join(where)}.")
-    loose = [_pair(row) for row in steps if not row["holds_in_all_ranges"]]
-    if loose:
-        said.append(f"Open while each constant may lie anywhere in its range: {'; '.join(loose)}.")
-    else:
-        said.append("The order is the same wherever each constant lies in its range.")
-    return said + _most(case, rows[-1])
-
-
-def _price(row: dict[str, Any]) -> str:
-    return duration(row["conversion_ns"]) if row["conversion_ns"] else "nothing"
-
-
-def _pair(row: dict[str, Any]) -> str:
-    return f"{row['strategies']} before {row['next_dearer']}"
-
-
-def _most(case: Case, dearest: dict[str, Any]) -> list[str]:
+def most(case: Case) -> str:
     """The highest conversion cost as a share of the recording's duration."""
-    seconds = case.capture["seconds"]
-    if not dearest["conversion_ns"] or not seconds:
-        return []
-    band = next(row for row in bands_of(case) if row["conversion_ns"] == dearest["conversion_ns"])
+    seconds, rows = case.capture["seconds"], case.answers["conversion_order"].records()
+    if not rows or not rows[-1]["conversion_ns"] or not seconds:
+        return ""
+    band = next(row for row in bands_of(case) if row["conversion_ns"] == rows[-1]["conversion_ns"])
     low, share, high = (number(band[column] / seconds / 1e7) for column in ("low_ns", "conversion_ns", "high_ns"))
     clock = " emulated" if case.capture["timing"] == "emulated" else ""
-    return [
-        f"The most expensive ({dearest['strategies']}) takes {share} % of the recording's{clock} time on one CPU; "
+    return (
+        f"The most expensive ({rows[-1]['strategies']}) takes {share} % of the recording's{clock} time on one CPU; "
         f"{low} to {high} % with every constant at its lowest or at its highest."
-    ]
+    )
 
 
 def bands_of(case: Case, costs: str = BUILT_IN) -> list[dict[str, Any]]:
     """The rows of `conversion_bands` of one cost profile."""
     return [row for row in case.answers["conversion_bands"].records() if row["costs"] == costs]
-
-
-def posted(case: Case) -> str:
-    """The constants of arm64, compared with the one posting that measured a key change per table."""
-    rows = case.answers["conversion_posted"].records()
-    if not rows:
-        return ""
-    (row,) = rows
-    within = row["predicted_points_low"] <= row["posted_points"] <= row["predicted_points_high"]
-    return (
-        f"One posting measured this ({row['source']}): {points(row['posted_points'])} on a fork of 1 GiB, arm64, "
-        f"map all 4K. **Without fitting**, the constants give {points(row['predicted_points'])} "
-        f"({points(row['predicted_points_low'])} to {points(row['predicted_points_high'])} over their ranges), which "
-        f"{'agrees with' if within else 'misses'} the posted figure; the posting does not say how long that fork took, "
-        "so its length is a constant of the profile. **With fitting**, the posted figure asks for "
-        f"{duration(row['fitted_ns'])} a table ({duration(row['fitted_low_ns'])} to {duration(row['fitted_high_ns'])}, "
-        "depending on how long the fork took). Nothing in this report is fitted."
-    )
 
 
 def caption(case: Case) -> str:
@@ -95,16 +44,6 @@ def caption(case: Case) -> str:
         "thick: a flush at a tenth and at ten times its price; thin: every constant at its lowest and at its highest. "
         "Strategies share the constants, so overlapping bands do not mean that their order is open."
     ) + (f" Nothing to change: {listed(none)}." if none else "")
-
-
-def per_new_mm(case: Case) -> str:
-    """What stands for a fork."""
-    if any(row["per_new_mm_ns"] is not None for row in bands_of(case)):
-        return (
-            "The trace has no event for a fork. A new mm, which both fork and exec make, stands for it: an allocation "
-            "of a PGD (`mm_alloc_pgd()`)."
-        )
-    return "No allocation of a PGD was seen, so there is no price per fork."
 
 
 def draw(bands: pd.DataFrame, seconds: float, unit: str) -> Figure:
@@ -138,11 +77,7 @@ def draw(bands: pd.DataFrame, seconds: float, unit: str) -> Figure:
             f"1 % of {seconds:.3g} {unit} on one CPU", (seconds * 1e7, -0.6), xytext=(0, 2),
             textcoords="offset points", va="bottom", ha="center", fontsize=8, color=INK, annotation_clip=False,
         )  # fmt: skip
-    axis.set_yticks(range(len(bands)), [str(name) for name in bands["strategy"]])
-    axis.tick_params(axis="y", length=0)
-    axis.grid(visible=False, axis="y")
-    axis.minorticks_off()
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda ns, _: duration(ns)))
+    duration_rows(axis, bands["strategy"])
     axis.set_xlabel("time that permission changes take, whole recording (typical at the right)")
     return figure
 
@@ -157,12 +92,4 @@ def _figures(_: duckdb.DuckDBPyConnection, case: Case) -> list[Drawn]:
     return [Drawn(caption(case), "conversion-bands", answer, "conversion-bands", images)]
 
 
-SECTION = Section(
-    "conversion",
-    values=lambda case: {
-        "order": order(case),
-        "posted": posted(case),
-        "per_new_mm": per_new_mm(case),
-    },
-    figures=_figures,
-)
+SECTION = Section("conversion", values=lambda case: {"most": most(case)}, figures=_figures)

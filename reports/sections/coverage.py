@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from reports.case import Case
-from reports.formats import listed, percent, span
+from reports.formats import listed
 from reports.section import Drawn, Section
 from reports.style import WIDTH, alike, colour, labels_at_end, levels, line, title, written
 from reports.tables import frame
@@ -63,16 +63,12 @@ def _figures(_: duckdb.DuckDBPyConnection, case: Case) -> list[Drawn]:
     whole = [name for name, share in ends.items() if share > _NEARLY_ALL]
     left_out = f" Not drawn, because all 4K from the start: {listed(whole)}." if whole else ""
     if len(whole) == len(ends) or not case.capture["seconds"]:
-        return [Drawn(f"{_finding(ends)}{left_out}")]
+        return [Drawn(f"There is nothing to draw.{left_out}")]
     samples = frame(answer).astype({"share_4k": "float64"})
     samples = samples[~samples["strategy"].isin(whole)]
     images = written(draw(samples, case.capture["seconds"], case.time_unit))
-    shown = {name: share for name, share in ends.items() if name not in whole}
-    return [Drawn(f"{_finding(shown)}{left_out}", "coverage-over-time", answer, "coverage-over-time", images)]
-
-
-def _finding(ends: dict[str, float]) -> str:
-    return f"At the end, {span(ends, percent)} of the direct map is mapped at 4K."
+    caption = f"Each curve is the share of the direct map at 4K.{left_out}"
+    return [Drawn(caption, "coverage-over-time", answer, "coverage-over-time", images)]
 
 
 SECTION = Section("coverage", figures=_figures)

@@ -1,7 +1,5 @@
 """Mapping cost: what it costs that the direct map is not in large pages."""
 
-from typing import Any
-
 import duckdb
 import numpy as np
 import pandas as pd
@@ -9,9 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from ptpool.vocabulary import BUILT_IN
 from reports.case import Case
-from reports.formats import count, duration, listed, number, percent, points, size
+from reports.formats import count, listed, number, percent, points
 from reports.section import Drawn, Section
 from reports.style import INK, QUIET, WIDTH, colour, written
 from reports.tables import frame
@@ -103,89 +100,6 @@ def _span(shares: list[float | None]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def lost_1g(case: Case) -> str:
-    """What became of 1G leaves, whose cost nobody has published in time."""
-    rows = [row for row in case.answers["mapping_cost"].records() if row["pud_share_lost"]]
-    leaf, smaller = case.leaf_names["1G"], case.leaf_names["2M"]
-    if not rows:
-        return f"No strategy split a {leaf} leaf in this recording."
-    span = _span([row["pud_share_lost"] for row in rows])
-    return (
-        f"A split {leaf} leaf is not free either: {count(len(rows), 'strategy', 'strategies')} "
-        f"({listed([row['strategy'] for row in rows])}) ended with {span} of the map in leaves of {smaller} or less "
-        f"that began in leaves of {leaf}. This gets no figure, because its cost in time was never published: of 259 "
-        "tests on x86_64, 1G pages were fastest in 45 % and 2M pages in about 30 %, and on average each was best on "
-        "two of four machines (Xing Zhengjun, 2021)."
-    )
-
-
-def break_even(case: Case) -> list[str]:
-    """At which share at 4K the others would stop being better than pte-mapped, and how far they are from it."""
-    all_rows = case.answers["break_even"].records()
-    rows = [row for row in all_rows if row["costs"] == BUILT_IN]
-    if not rows:
-        return ["No break-even: that needs `pte-mapped` and another strategy."]
-    said = [
-        "Above the break-even share `pte-mapped` would be better: there, a strategy's mapping cost and conversions "
-        "take as long as those of `pte-mapped`, whose conversions take "
-        f"{percent(rows[0]['pte_mapped_conversion_share'])} of the recorded time of all CPUs. The least break-even is "
-        "over the whole published scale and all prices of the cost profile, including a flush at a tenth and at ten "
-        "times its price."
-    ]
-    never = [row["strategy"] for row in rows if row["break_even_share_least"] >= 1]
-    if never:
-        said.append(
-            f"Better at any share at 4K, because they convert for less than `pte-mapped`: {listed(never)}. For them "
-            "the share decides how much better, not whether."
-        )
-    for row in rows:
-        if row["strategy"] in never:
-            continue
-        least, share = max(row["break_even_share_least"], 0.0), row["pte_share"]
-        away = f"{100 * (least - share):.3g} points below it" if share < least else "so no better, at the worst prices"
-        said.append(f"{row['strategy']}: from {percent(least)} on; it is at {percent(share)}, {away}.")
-    for costs in dict.fromkeys(row["costs"] for row in all_rows if row["costs"] != BUILT_IN):
-        own = [row for row in all_rows if row["costs"] == costs]
-        worse = [row["strategy"] for row in own if row["break_even_share_least"] < 1]
-        said.append(
-            f"With the prices of {costs} the conversions of `pte-mapped` take "
-            f"{percent(own[0]['pte_mapped_conversion_share'])}, and "
-            f"{listed(worse) if worse else 'no strategy'} can be worse than it at some share."
-        )
-    if case.capture["timing"] != "real":
-        said.append("The recorded time is not a real machine's, so this is a sensitivity and not a finding.")
-    return said
-
-
-def calibrated(case: Case) -> list[str]:
-    """What `ptpool replay calibrate` found, one sentence per machine."""
-    machines: dict[str, list[dict[str, Any]]] = {}
-    for row in case.answers["calibration"].records():
-        machines.setdefault(row["machine"], []).append(row)
-    said = []
-    for machine, rows in machines.items():
-        parts = []
-        penalties = [row for row in rows if row["quantity"] == "penalty"]
-        if penalties:
-            row = max(penalties, key=lambda row: (row["working_set_bytes"], -row["page_bytes"]))
-            parts.append(
-                f"a dependent load over {size(row['working_set_bytes'])} takes {_interval(row)} % longer in small "
-                f"pages than in pages of {size(row['page_bytes'])}"
-            )
-        changes = [row for row in rows if row["quantity"] == "permission_change"]
-        if changes:
-            row = max(changes, key=lambda row: row["busy_cpus"])
-            busy = count(row["busy_cpus"], "other CPU")
-            parts.append(f"one permission change takes {duration(row['median'])} with {busy} busy")
-        if parts:
-            said.append(f"Measured on {machine}: {'; '.join(parts)}.")
-    return said
-
-
-def _interval(row: dict[str, Any]) -> str:
-    return f"{row['median']:.3g} ({row['low']:.3g} to {row['high']:.3g})"
-
-
 def draw(shares: pd.DataFrame, published: pd.DataFrame) -> Figure:
     """Left, one row per strategy with its share at 4K by three readings; right, what was published.
 
@@ -258,9 +172,6 @@ SECTION = Section(
         "basis": basis(case),
         "unmeasured": UNMEASURED,
         "weightings": other_weightings(case),
-        "lost_1g": lost_1g(case),
-        "break_even": break_even(case),
-        "calibrated": calibrated(case),
     },
     figures=_figures,
 )

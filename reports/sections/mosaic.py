@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from reports.case import Case
-from reports.formats import LEAF_NAMES, count, listed, number, percent
+from reports.formats import LEAF_NAMES, listed
 from reports.questions import ask
 from reports.section import Drawn, Section
 from reports.sections.strip import figures as over_time
@@ -216,41 +216,10 @@ def _mosaics(connection: duckdb.DuckDBPyConnection, case: Case, mapped: int) -> 
             unchanged += names
             continue
         images = written(draw(start, end, names, place, case.capture["page_size"]))
-        drawn.append(Drawn(_said(case, names), f"direct-map-{name}", answer, "direct-map", images, ", ".join(names)))
-    return [
-        *drawn,
-        *([Drawn(f"{_said(case, unchanged)} Nothing changed, so there is no picture.")] if unchanged else []),
-    ]
-
-
-def _said(case: Case, names: list[str]) -> str:
-    """The findings of several strategies, equal ones together."""
-    findings: dict[str, list[str]] = {}
-    for name in names:
-        findings.setdefault(caption(case, name), []).append(name)
-    return " ".join(f"**{listed(of)}**: {finding}" for finding, of in findings.items())
-
-
-def caption(case: Case, strategy: str) -> str:
-    """The finding of one strategy's picture of the direct map."""
-    rows = {row["moment"]: row for row in case.answers["map_coverage"].records() if row["strategy"] == strategy}
-    if "start" not in rows or "end" not in rows:
-        return "the replay recorded no direct map."
-    start, end = rows["start"], rows["end"]
-    names = case.leaf_names
-    changed = [
-        f"{names[leaf]} {percent(start[column] / start['pages'])} to {percent(end[column] / end['pages'])}"
-        for leaf, column in (("1G", "pages_1g"), ("2M", "pages_2m"), ("4K", "pages_4k"))
-        if start[column] != end[column]
-    ]
-    text = f"share of the direct map by leaf: {listed(changed)}" if changed else "every leaf kept its size"
-    if end["pages_keyed"]:
-        large = end["pages_keyed"] - end["pages_keyed_4k"]
-        of_them = "all" if large == end["pages_keyed"] else number(large) if large else "none"
-        text += f"; {count(end['pages_keyed'], 'page')} keyed at the end, {of_them} in leaves larger than {names['4K']}"
-    elif not start["pages_keyed"]:
-        text += "; nothing is keyed"
-    return text + "."
+        caption = f"This is the direct map under {listed(names)}."
+        drawn.append(Drawn(caption, f"direct-map-{name}", answer, "direct-map", images, ", ".join(names)))
+    same = f"{listed(unchanged)}: nothing is keyed and nothing changed, so there is no picture."
+    return [*drawn, *([Drawn(same)] if unchanged else [])]
 
 
 SECTION = Section("mosaic", figures=_figures)

@@ -7,7 +7,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reports.case import Case
-from reports.formats import listed, number, span
 from reports.section import Drawn, Section
 from reports.style import INK, alike, colour, labels_at_end, levels, panels, thousands, title, written
 from reports.tables import frame
@@ -130,46 +129,23 @@ def _low(axis: Axes, part: pd.DataFrame, ink: str, reserve: int | None) -> None:
         axis.plot(below["t_s"], below["reserve_low"], "v", markersize=4.5, color=INK, clip_on=False)
 
 
+_HELD = "Each panel shows the pages held, the idle ones among them (hatched), and page tables in use (dashed)."
+_LOW = "Each curve is the fewest pages left for splits; a triangle marks a step below the reserve, or empty."
+
+
 def _figures(_: duckdb.DuckDBPyConnection, case: Case) -> list[Drawn]:
     answer, seconds = case.answers["pool_over_time"], case.capture["seconds"]
     if not answer.rows:
         return [Drawn("No strategy with a pool has a time line: there is nothing to draw.")]
     if not seconds:
-        return [Drawn(f"{_held(case)} All events are of one moment: there is nothing to draw over time.")]
+        return [Drawn("All events are of one moment: there is nothing to draw over time.")]
     samples = frame(answer).astype(dict.fromkeys([*_STATE, "reserve_low"], "float64"))
     images = written(draw_pool(samples, seconds, case.time_unit))
-    drawn = [Drawn(_held(case), "pool-over-time", answer, "pool-over-time", images)]
+    drawn = [Drawn(_HELD, "pool-over-time", answer, "pool-over-time", images)]
     if samples["reserve_low"].notna().any():
         images = written(draw_reserve(samples, seconds, case.reserve, case.time_unit))
-        drawn.append(Drawn(_dips(case, samples), "reserve-over-time", answer, "pool-over-time", images))
+        drawn.append(Drawn(_LOW, "reserve-over-time", answer, "pool-over-time", images))
     return drawn
-
-
-def _held(case: Case) -> str:
-    """The finding of the pool figure: how much the pools held, and how much of it lay idle."""
-    held, idle = (
-        {name: round(pages) for name in case.pools if (pages := case.metrics[name][metric]) is not None}
-        for metric in ("pool_pages_peak", "pool_idle_pages_mean")
-    )
-    peak = next(iter(case.metrics.values()))["ptp_live_peak"]
-    if not held or not idle:
-        return "No pool was measured."
-    tables = "" if peak is None else f" for {number(peak)} of page tables"
-    return f"The pools held at most {span(held)} pages{tables}; on average {span(idle)} of them lay idle (hatched)."
-
-
-def _dips(case: Case, samples: pd.DataFrame) -> str:
-    """The finding of the reserve figure."""
-    known = samples.dropna(subset=["reserve_low"])
-    lowest = {str(name): float(part["reserve_low"].min()) for name, part in known.groupby("strategy", sort=False)}
-    below = [
-        f"{name} ({number(low)} of {number(case.reserve[name])})"
-        for name, low in lowest.items()
-        if low < case.reserve.get(name, 0)
-    ]
-    empty = [name for name, low in lowest.items() if not low]
-    text = f"Below their reserve: {listed(below)}." if below else "No pool went below its reserve."
-    return text + (f" Empty at some moment: {listed(empty)}." if empty else " None was ever empty.")
 
 
 SECTION = Section("pool", figures=_figures)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from reports.case import Case
-from reports.formats import listed, number, span
+from reports.formats import listed
 from reports.section import Drawn, Section
 from reports.style import INK, QUIET, alike, colour, labels_at_end, panels, thousands, title, written
 from reports.tables import frame
@@ -22,18 +22,14 @@ def caption(case: Case) -> str:
     """The finding of the figure."""
     if case.all_4k:
         return "The direct map is all 4K: splits are not applicable, and there is nothing to draw."
-    totals = {name: case.run_time_splits(name) for name in case.metrics}
     drawn = {row["strategy"] for row in case.answers["splits_over_time"].records()}
-    shown = {name: total or 0 for name, total in totals.items() if name in drawn}
-    none = [name for name, total in totals.items() if total == 0 and name not in drawn]
-    flat = [name for name, total in totals.items() if total is None and name not in drawn]
-    causes = {name: case.splits.get(name, {}).items() for name in totals}
-    warm = {name: sum(n for (_, cause), n in splits if cause == "warm_up") for name, splits in causes.items()}
-    before = [f"{name} {number(n)}" for name, n in warm.items() if n]
-    said = [f"Splits at run time: {span(shown)}."] if drawn else []
+    none, flat = (
+        [name for name in case.metrics if name not in drawn and case.run_time_splits(name) == total]
+        for total in (0, None)
+    )
+    said = ["The curves count splits at run time, without those before the first event."] if drawn else []
     said += [f"No splits: {listed(none)}."] if none else []
     said += [f"Not applicable: {listed(flat)}."] if flat else []
-    said += [f"Before the first event, for tables alive then (not in the curves): {listed(before)}."] if before else []
     return " ".join(said)
 
 

@@ -1,51 +1,24 @@
 """The verdict: every strategy by every cost, which is beaten, and how far the answer can be trusted."""
 
-from typing import Any
-
 from ptpool.vocabulary import BUILT_IN
 from reports.case import Case
-from reports.formats import count, duration, listed, number, percent, size, span
+from reports.formats import count, listed, number, percent, span
 from reports.section import Section
-from reports.sections.answer import COSTS, TELL_APART, best, keyed, recommendation, shortfall, unbeaten
+from reports.sections.answer import TELL_APART, keyed, recommendation, shortfall, unbeaten
 
 _FEW = 3
 _SINCE_BOOT = {"2M splits since boot": "2M", "1G splits since boot": "1G"}
 
 
-def wins(case: Case) -> list[str]:
-    """Which strategies no other beats, and the range of each cost."""
+def wins(case: Case) -> str:
+    """Which strategies no other beats."""
     rows, sound = keyed(case)
     if len(sound) < 2:
-        return ["Fewer than two strategies that key page tables supplied everything: there is nothing to compare."]
-    said = [
+        return "Fewer than two strategies that key page tables supplied everything: there is nothing to compare."
+    return (
         f"Of {count(len(rows), 'strategy', 'strategies')} that key page tables, {number(len(sound))} supplied "
         f"everything. Unbeaten, all costs considered: {unbeaten(case)}."
-    ]
-    parts = []
-    for words, of, shown in COSTS:
-        known = {row["strategy"]: value for row in sound if (value := of(row)) is not None}
-        if len({f"{value:.2g}" for value in known.values()}) > 1:
-            least, most = min(known.values()), max(known.values())
-            holders = [name for name, value in known.items() if f"{value:.2g}" == f"{least:.2g}"]
-            few = listed(holders) if len(holders) <= _FEW else f"{len(holders)} of them"
-            parts.append(f"{words} {shown(least)} ({few}) to {shown(most)}")
-    said += [f"From least to most: {'; '.join(parts)}."] if parts else []
-    return said + _against_pte_mapped(sound)
-
-
-def _against_pte_mapped(sound: list[dict[str, Any]]) -> list[str]:
-    """What the cheapest unbeaten pool saves and costs compared with a direct map all in small pages."""
-    mapped = next((row for row in sound if row["strategy"] == "pte-mapped"), None)
-    pool = next((row for row in best(sound) if row["strategy"] != "pte-mapped"), None)
-    if mapped is None or pool is None or None in (mapped["conversion_ns"], pool["conversion_ns"]):
-        return []
-    more = pool["held_bytes"] - mapped["held_bytes"]
-    held = f"holds {size(abs(more))} {'more' if more > 0 else 'less'}" if round(more) else "holds as much"
-    return [
-        f"Compared with `pte-mapped`, {pool['strategy']} {held} (counting the tables of an all-4K map), spends "
-        f"{duration(pool['conversion_ns'])} in permission changes instead of {duration(mapped['conversion_ns'])}, and "
-        f"has {percent(pool['pte_share_mean'])} of the map at 4K instead of {percent(mapped['pte_share_mean'])}."
-    ]
+    )
 
 
 def contrast(case: Case) -> str:

@@ -258,7 +258,7 @@ def test_a_strategy_that_fails_leaves_the_others_alone(warehouse, tmp_path, caps
     assert run(["replay", "run", "--jobs", "1", "--quiet", "--db", str(path)]) == 1
     error = capsys.readouterr().err
     assert error.startswith(
-        "ptpool: boot-512m, pba: ZeroDivisionError: a mistake in the strategy (before the first event; test_real_captures.py"
+        "ptpool: boot-512m, pba: ZeroDivisionError: a mistake in the strategy (before the first event; test_recordings.py"
     )
     assert len(error.splitlines()) == 1
     there = {name for (name,) in rows(path, "SELECT strategy FROM run")}

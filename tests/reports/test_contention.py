@@ -8,29 +8,10 @@ from reports.case import Case
 from reports.questions import Answer, ask
 from reports.sections import contention
 
-LIMITS = ("variant", "refills_of", "cpus_at_1_us", "cpus_at_100_us", "held_by_16_bytes", "held_by_256_bytes")
-
 
 def case(timing: str = "real", **answers: tuple[tuple[str, ...], list[tuple[Any, ...]]]) -> Case:
     asked = {name: Answer(name, "", columns, tuple(rows)) for name, (columns, rows) in answers.items()}
     return Case(capture={"timing": timing}, metrics={}, answers=asked)
-
-
-def test_limits_are_said_by_price_only_where_the_price_matters() -> None:
-    rows = [
-        ("pba", "2M blocks", 8, 2, 2**20, 2**27),
-        ("a block each", "2M blocks", None, None, 2**24, 2**28),
-        ("pba", "four pages", 4, 4, 2**14, 2**21),
-    ]
-    said = contention.findings(case(contention_limits=(LIMITS, rows)))
-    assert said[0] == (
-        "Refills of 2M blocks, a key change of 1 µs: waiting exceeds 5 % from 8 CPUs on (pba); on no number of CPUs up to "
-        "256 (a block each). At 100 µs: on 2 CPUs already (pba)."
-    )
-    assert said[1].endswith("exceeds 5 % from 4 CPUs on (pba).")
-    assert said[2].endswith(
-        "1 MiB on 16 CPUs and 128 MiB on 256 (pba); 16 MiB on 16 CPUs and 256 MiB on 256 (a block each)."
-    )
 
 
 def test_nothing_simulated_says_how_to() -> None:

@@ -87,20 +87,16 @@ def test_only_an_order_that_turns_is_said_to_turn(case: Case) -> None:
     assert first["holds_in_all_ranges"] is False
     assert second["holds_for_flush_x10"] is True  # c has more of both
     assert second["turns_at_flush_ns"] is None
-    said = " ".join(conversion.order(case))
-    assert "This order turns where a flush takes 500 ns (a before b)" in said
-    assert "Open while each constant may lie anywhere in its range: a before b" in said
-    assert "broken" not in said
+    said = conversion.most(case)
+    assert said.startswith("The most expensive (c, c-too) takes")
 
 
 def test_what_holds_is_said_to_hold(tmp_path: Path) -> None:
     write(tmp_path / "w.duckdb", {name: COUNTS[name] for name in ("a", "c")})
     with open_warehouse(tmp_path / "w.duckdb") as connection:
-        said = conversion.order(load_case(connection, "name"))
-    assert said[0].startswith(
-        "From cheap to expensive, for every price of a flush from a tenth to ten times the assumed 1.45 µs"
-    )
-    assert said[1].startswith("The order is the same wherever")
+        first, _ = load_case(connection, "name").answers["conversion_order"].records()
+    assert (first["holds_for_flush_x10"], first["holds_in_all_ranges"]) == (True, True)
+    assert first["flush_ns"] == 1450
 
 
 def test_ranges_are_taken_each_for_itself(tmp_path: Path) -> None:
@@ -135,4 +131,4 @@ def test_the_posted_overhead_without_and_with_fitting(case: Case) -> None:
     assert row["predicted_points_low"] == pytest.approx(100 * 515 * 110 / 20e6)
     assert row["predicted_points_high"] == pytest.approx(100 * 515 * 2600 / 5e6)
     assert row["fitted_ns"] == pytest.approx(0.0432 * 12e6 / 515)
-    assert "which agrees with the posted figure" in conversion.posted(case)
+    assert row["agrees"] is True

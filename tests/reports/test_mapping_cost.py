@@ -63,24 +63,6 @@ def answer(columns: str, *rows: tuple[object, ...]) -> Answer:
     return Answer("", "", tuple(columns.split()), rows)
 
 
-EVEN = "strategy costs pte_share conversion_share pte_mapped_conversion_share break_even_share break_even_share_least"
-
-
-def test_break_even_says_how_far_it_is() -> None:
-    first, never, near, worse, own = mapping_cost.break_even(case(break_even=answer(
-        EVEN, ("pba", "built-in", 0.02, 0.0, 0.01, 1.3, 1.2), ("near", "built-in", 0.1, 0.0, 0.01, 0.9, 0.5),
-        ("worse", "built-in", 0.6, 0.02, 0.01, 0.8, -0.5), ("pba", "mine@1", 0.02, 0.0, 0.07, 0.1, 0.1))))  # fmt: skip
-    assert "take 1 % of the recorded time" in first
-    assert "any share at 4K" in never and never.count("pba") == 1
-    assert near == "near: from 50 % on; it is at 10 %, 40 points below it."
-    assert worse == "worse: from 0 % on; it is at 60 %, so no better, at the worst prices."
-    assert (
-        own
-        == "With the prices of mine@1 the conversions of `pte-mapped` take 7 %, and pba can be worse than it at some share."
-    )
-    assert "No break-even" in mapping_cost.break_even(case(break_even=answer(EVEN)))[0]
-
-
 WEIGHTED = (
     "strategy pte_share_mean pte_share_kernel_end pte_share_activity mapping_cost_pct_by_bytes "
     "mapping_cost_pct_by_kernel_memory mapping_cost_pct_by_activity"
@@ -103,17 +85,6 @@ def test_other_weightings_matter_where_they_cross_one_percent(rows: list[tuple[o
     assert said in mapping_cost.other_weightings(case(mapping_weightings=answer(WEIGHTED, *rows)))
 
 
-def test_a_split_1g_leaf_is_said_and_gets_no_figure() -> None:
-    text = mapping_cost.lost_1g(
-        case(mapping_cost=answer("strategy pud_share_lost", ("pba", 0.0625), ("unprotected", 0.0)))
-    )
-    assert text.startswith("A split 1G leaf is not free either: 1 strategy (pba) ended with 6.25 %")
-    assert "no figure" in text
-    assert "No strategy split" in mapping_cost.lost_1g(
-        case(mapping_cost=answer("strategy pud_share_lost", ("pba", None)))
-    )
-
-
 def test_1g_leaves_lost_are_counted_from_the_map(warehouse: Path) -> None:
     with open_warehouse(warehouse) as connection:
         rows = {row["strategy"]: row for row in ask(connection, "mapping_cost", capture="server").records()}
@@ -123,21 +94,6 @@ def test_1g_leaves_lost_are_counted_from_the_map(warehouse: Path) -> None:
     assert rows["pba"]["pmd_share_end"] == pytest.approx(pages["2M"] / sum(pages.values()))
     assert rows["pba"]["pud_share_lost"] == 0  # the synthetic splits are below 1 GiB
     assert rows["pte-mapped"]["pmd_share_end"] == 0
-
-
-def test_every_measured_machine_has_a_sentence() -> None:
-    columns = "machine quantity page_bytes working_set_bytes busy_cpus low median high unit"
-    text, other = mapping_cost.calibrated(case(calibration=answer(
-        columns, ("a", "penalty", 1 << 21, 1 << 20, None, 1.0, 2.0, 3.0, "%"),
-        ("a", "penalty", 1 << 21, 1 << 30, None, 30.0, 40.0, 50.0, "%"),
-        ("a", "permission_change", None, None, 0, 1.0, 900.0, 3.0, "ns"),
-        ("a", "permission_change", None, None, 3, 1.0, 17_600.0, 3.0, "ns"),
-        ("b", "permission_change", None, None, 1, 1.0, 2000.0, 3.0, "ns"))))  # fmt: skip
-    assert text == (
-        "Measured on a: a dependent load over 1 GiB takes 40 (30 to 50) % longer in small pages than in pages of 2 MiB; "
-        "one permission change takes 17.6 µs with 3 other CPUs busy."
-    )
-    assert other == "Measured on b: one permission change takes 2 µs with 1 other CPU busy."
 
 
 def costs(share: float, median: float | None) -> Case:

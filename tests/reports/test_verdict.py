@@ -95,17 +95,10 @@ def test_who_is_beaten(case: Case) -> None:
     assert (held["unprotected"], held["pba"], held["pte-mapped"]) == (0, 102 * 4096, 34 * 4096)
 
 
-def test_what_wins_is_said_with_what_it_costs(case: Case) -> None:
-    said = verdict.wins(case)
-    assert said[0] == (
+def test_what_wins_is_said(case: Case) -> None:
+    assert verdict.wins(case) == (
         "Of 6 strategies that key page tables, 5 supplied everything. Unbeaten, all costs considered: pba and "
         "reserve-block (indistinguishable); self-split; pte-mapped."
-    )
-    assert "splits 4 (self-split) to 5" in said[1]
-    assert "memory held 136 KiB (pte-mapped) to 410 KiB" in said[1]
-    assert said[2] == (
-        "Compared with `pte-mapped`, pba holds 272 KiB more (counting the tables of an all-4K map), spends 1 µs in "
-        "permission changes instead of 9 ms, and has 2 % of the map at 4K instead of 100 %."
     )
 
 

@@ -15,15 +15,16 @@ def test_a_penalty_is_found_in_the_noise_of_other_work():
         true = {0: 12.0, 1: 10.0, 2: 9.6}[i] * (1 + working_set / 1024)
         return true * (1 + (rng.random() < 0.4) * rng.random())  # slowed down now and then, never quickened
 
-    points = penalty.curve([4096, 1 << 21, 1 << 30], [[64, 128], [64, 128], [128]], take, lambda share: None)
-    slower = {(p.working_set, p.page): p.slower_pct.median for p in points if p.slower_pct}
+    values, _ = penalty.curve([4096, 1 << 21, 1 << 30], [[64, 128], [64, 128], [128]], take, lambda share: None)
+    slower = {(v.working_set_bytes, v.page_bytes): v.median for v in values if v.quantity == "penalty"}
     assert slower == pytest.approx({(64, 1 << 21): 20, (128, 1 << 21): 20, (128, 1 << 30): 25})
-    assert [(p.working_set, p.page) for p in points if not p.slower_pct] == [(64, 4096), (128, 4096)]
+    loads = {(v.working_set_bytes, v.page_bytes) for v in values if v.quantity == "load"}
+    assert loads - slower.keys() == {(64, 4096), (128, 4096)}
     assert order[: 2 * penalty.BURSTS] == [(64, 0), (64, 1)] * penalty.BURSTS  # in turn, never one kind after the other
 
 
 def test_without_huge_pages_the_rest_goes_on(monkeypatch):
     monkeypatch.setattr(penalty, "kinds", lambda: regions.kinds()[:1])
     measured = penalty.measure(1 << 20, lambda share: None)
-    assert measured.points == []
+    assert measured.values == []
     assert "not measured" in measured.remarks[-1]

@@ -187,7 +187,7 @@ def test_what_the_warm_up_could_not_supply_is_not_counted_as_a_failure_of_the_ru
     assert machine.baseline.not_supplied > 0
     assert values["ptp_nulls"] == 0
     assert machine.state.incidents == []
-    assert any("that the strategy could not supply" in line for line in result_of(machine).assumptions)
+    assert any("alive at the start that could not be supplied" in line for line in result_of(machine).assumptions)
 
 
 @pytest.mark.parametrize("strategy", SMALL, ids=lambda strategy: f"{type(strategy).__name__}-{strategy.pgd}")
