@@ -10,7 +10,7 @@ from ptpool.run_settings import RunSettings
 from replay.calibrate.cli import calibrate
 from replay.check.cli import check
 from replay.contention.cli import contention
-from replay.contract.settings import Setting, settings_of
+from replay.contract.set_option import Setting, settings_of
 from replay.risk.cli import risk
 from replay.sweep.cli import sweep
 from replay.validate.cli import validate
@@ -48,7 +48,7 @@ def run(
     settings, costs = checked(settings)
     with open_warehouse(common.db, write=True, create=False) as connection:
         from ptpool.compiled import announce_compiling
-        from replay.runs.missing import replay_all
+        from replay.runs.replay_all import replay_all
 
         names = capture_names(connection) if capture == "all" else capture.split(",")
         if not names:

@@ -7,7 +7,7 @@ import typer
 
 from ptpool.errors import UsageError
 from ptpool.options import Json, Quiet, note, say
-from replay.contract.settings import Setting, settings_of
+from replay.contract.set_option import Setting, settings_of
 
 
 def check(

@@ -7,7 +7,7 @@ import typer
 
 from ptpool.errors import UsageError
 from ptpool.options import Common, grouped, note, say, say_rows
-from replay.contract.settings import Setting, settings_of
+from replay.contract.set_option import Setting, settings_of
 
 if TYPE_CHECKING:
     from replay.contract.strategy import Strategy
@@ -55,7 +55,7 @@ def risk(
     """
     from ptpool.progress import progress
     from ptpool.warehouse import capture_row, open_warehouse
-    from replay.contract.settings import checked
+    from replay.contract.set_option import checked
     from replay.machine.reclaim import variants
     from replay.start.pressed_machine import AS_RECORDED, fragmentations
 
@@ -66,7 +66,7 @@ def risk(
     total, workers = len(reclaims) * len(kinds) * seeds, jobs or os.cpu_count() or 1
     with open_warehouse(common.db, write=True, create=False) as connection:
         from ptpool.compiled import announce_compiling
-        from replay.risk.report import risk_rows
+        from replay.risk.printed import risk_rows
         from replay.risk.study import run_study
 
         row = capture_row(connection, capture)

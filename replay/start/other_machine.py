@@ -21,8 +21,8 @@ from replay.kernel.buddy import build_free_lists
 from replay.kernel.geometry import X86_64, Geometry, geometry_of
 from replay.kernel.leaves import PMD, PTE, PUD
 from replay.kernel.mmzone import USED, page_allocator
+from replay.start.allocator_setup import nodes_of, set_up_zones
 from replay.start.free_list_order import order_free_lists
-from replay.start.pagesets import nodes_of, set_up_zones
 from replay.start.recorded_machine import InitialState
 from replay.start.zones import ZONE_CLASS, Zone, Zones, zone_arrays
 

@@ -13,7 +13,7 @@ from ptpool import vocabulary
 from ptpool.vocabulary import MOVABLE, UNMOVABLE
 from replay.demand.demand import Demand
 from replay.kernel.geometry import Geometry
-from replay.start.drawn_placement import PAGEBLOCK_TYPES, draw_free, draw_pageblocks
+from replay.start.free_block_addresses import PAGEBLOCK_TYPES, draw_free, draw_pageblocks
 from replay.start.zones import Zones
 
 LRU, SLAB, BUDDY = 1 << vocabulary.KPF_LRU, 1 << vocabulary.KPF_SLAB, 1 << vocabulary.KPF_BUDDY

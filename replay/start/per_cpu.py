@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from replay.demand.demand import Demand
 from replay.kernel.mmzone import FREE, ON_PCP, PCP_COUNT, USED, PageAllocator
 from replay.kernel.per_cpu import fill_pcp
-from replay.start.pagesets import Pagesets
+from replay.start.allocator_setup import Pagesets
 from replay.start.zones import Zones
 
 

@@ -18,10 +18,10 @@ from replay.demand.demand import Demand
 from replay.kernel.buddy import build_free_lists
 from replay.kernel.geometry import Geometry, geometry_of
 from replay.kernel.mmzone import HOLE, USED, PageAllocator, page_allocator
+from replay.start.allocator_setup import Pagesets, features_of, fill_from_trace, nodes_of, read_pagesets, set_up_zones
 from replay.start.direct_map_layout import lay_out
 from replay.start.free_list_order import first_allocation, order_free_lists
 from replay.start.pages import Pages, kinds, pages_at_start
-from replay.start.pagesets import Pagesets, features_of, fill_from_trace, nodes_of, read_pagesets, set_up_zones
 from replay.start.per_cpu import MayWait, fill_up_per_cpu_lists, may_wait
 from replay.start.zones import Zones, outside, snapshot_values, zone_arrays
 

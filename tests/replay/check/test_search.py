@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from replay.check.report import toy_strategy
+from replay.check.printed import toy_strategy
 from replay.check.search import Scenario, search
 from replay.contract.actions import Alloc, Apply, Free, Give, Lock, SetKey, Tables, Unlock
 from replay.contract.registry import find

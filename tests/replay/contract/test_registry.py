@@ -11,7 +11,7 @@ from toy_sweep import rows
 
 import replay.strategies
 from ptpool.cli import run
-from replay.check.report import toy_strategy
+from replay.check.printed import toy_strategy
 from replay.check.search import Scenario, search
 from replay.contract import registry
 from replay.contract.registry import find, strategies

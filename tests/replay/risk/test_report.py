@@ -10,7 +10,7 @@ from ptpool.statistics import median, sign_test
 from ptpool.warehouse import create_schema
 from replay.contract.strategy import parameters_json
 from replay.machine.reclaim import variants
-from replay.risk.report import risk_rows
+from replay.risk.printed import risk_rows
 from replay.runs.store import write_strategies
 from replay.strategies.full_reserve import FullReserve
 from replay.strategies.pba import Pba

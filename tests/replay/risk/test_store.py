@@ -4,7 +4,7 @@ import pytest
 from risk_case import add_capture
 
 from ptpool.warehouse import open_warehouse
-from replay.risk.report import risk_rows
+from replay.risk.printed import risk_rows
 from replay.risk.search import Draw, Thresholds, Trial, headroom
 from replay.risk.store import failing_only, write_risk
 from replay.risk.trial import Outcome

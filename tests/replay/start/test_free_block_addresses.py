@@ -9,7 +9,7 @@ from ptpool.vocabulary import MIGRATETYPES, MOVABLE, RECLAIMABLE, UNMOVABLE
 from replay.kernel.buddy import build_free_lists
 from replay.kernel.mmzone import USED, ZONE_NORMAL, page_allocator
 from replay.kernel.page_alloc import alloc_pages
-from replay.start.drawn_placement import PAGEBLOCK_TYPES, draw_free, draw_pageblocks
+from replay.start.free_block_addresses import PAGEBLOCK_TYPES, draw_free, draw_pageblocks
 from replay.start.free_list_order import order_free_lists
 
 BLOCK, GROUP = 1 << TOY.pageblock_order, 1 << TOY.max_order

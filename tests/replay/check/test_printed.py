@@ -1,6 +1,6 @@
 """A counterexample as text."""
 
-from replay.check.report import Checked, lines, toy_strategy
+from replay.check.printed import Checked, lines, toy_strategy
 from replay.check.search import Scenario, search
 from replay.contract.registry import find
 
