@@ -36,20 +36,20 @@ def check(
     Example: ptpool replay check reserve-block pba --cpus 2 --set reserve-block.mutex=true
     """
     from ptpool.progress import progress
-    from replay.check import report
+    from replay.check import searches
     from replay.contract.registry import find, incomplete
 
     entries = [entry for entry in find(strategy or ["all"]) if not entry.factory.bound]
     if not entries:
         raise UsageError("replay check: a bound cannot break", "name other strategies (ptpool replay list)")
     settings = settings_of(setting or [], {entry.name for entry in entries})
-    strategies = [(entry.name, report.toy_strategy(entry, settings.get(entry.name, {}))) for entry in entries]
+    strategies = [(entry.name, searches.toy_strategy(entry, settings.get(entry.name, {}))) for entry in entries]
     tasks = [cpus] if cpus else [1, 2]
     numbers = " and ".join(map(str, tasks))
     note(f"{len(entries)} strategies, {numbers} tasks, up to {depth} steps, blocks of 8 pages", quiet=quiet)
-    total = len(entries) * len(report.scenarios(tasks))
+    total = len(entries) * len(searches.scenarios(tasks))
     with progress("check", total, quiet=quiet, unit="searches") as meter:
-        found = report.check(strategies, tasks, depth, lambda n: meter(n, f"{n} of {total} searches"))
+        found = searches.check(strategies, tasks, depth, lambda n: meter(n, f"{n} of {total} searches"))
     if as_json:
         rows = [
             {
@@ -68,6 +68,6 @@ def check(
         ]
         say(json.dumps(rows, indent=2))
     else:
-        say("\n\n".join("\n".join(report.lines(items)) for items in found))
+        say("\n\n".join("\n".join(searches.lines(items)) for items in found))
     if any(item.verdict.kind for items in found for item in items) or incomplete(strategy or ["all"]):
         raise typer.Exit(1)

@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from replay.check.printed import toy_strategy
 from replay.check.search import Scenario, search
+from replay.check.searches import toy_strategy
 from replay.contract.actions import Alloc, Apply, Free, Give, Lock, SetKey, Tables, Unlock
 from replay.contract.registry import find
 from replay.contract.strategy import FastPath, Strategy

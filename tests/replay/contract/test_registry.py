@@ -11,8 +11,8 @@ from toy_sweep import rows
 
 import replay.strategies
 from ptpool.cli import run
-from replay.check.printed import toy_strategy
 from replay.check.search import Scenario, search
+from replay.check.searches import toy_strategy
 from replay.contract import registry
 from replay.contract.registry import find, strategies
 from replay.runs.one_run import replay_one

@@ -1,7 +1,7 @@
 """A counterexample as text."""
 
-from replay.check.printed import Checked, lines, toy_strategy
 from replay.check.search import Scenario, search
+from replay.check.searches import Checked, lines, toy_strategy
 from replay.contract.registry import find
 
 
