@@ -17,7 +17,7 @@ _COSTS: tuple[Callable[[dict[str, Any]], float | None], ...] = (
     lambda row: None if row["splits_2m"] is None else row["splits_1g"] + row["splits_2m"],
     *(itemgetter(cost) for cost in ("held_bytes", "pte_share_mean", "conversion_ns", "ptp_alloc_p99_ns")),
 )
-"""Costs in a row of ``verdict.sql`` by which strategies are told apart; the table has more."""
+"""Costs in a row of ``verdict.sql`` by which strategies are distinguished; the table has more."""
 
 _POOL_COSTS: tuple[tuple[str, Callable[[Case, str], float | None], Callable[[float], str]], ...] = (
     ("splits at run time", Case.run_time_splits, number),
