@@ -254,6 +254,7 @@ def test_the_compiled_cache_is_keyed_by_the_sources(tmp_path, monkeypatch):
     assert folders[0] != folders[1]
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_the_code_and_its_data_and_nothing_else(tmp_path):
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
     subprocess.run(command, check=True, capture_output=True)
@@ -323,6 +324,7 @@ def spoken(process):
     return process.returncode, error
 
 
+@pytest.mark.slow
 def test_an_interrupt_ends_with_130_and_one_line(empty_warehouse, tmp_path):
     begun = tmp_path / "begun.csv"
     query = f"COPY (SELECT 1) TO '{begun}'; SELECT count(*) FROM range(100000000000) a WHERE a.range % 3 = 1"

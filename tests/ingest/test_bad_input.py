@@ -55,6 +55,7 @@ def zstd(data: bytes) -> bytes:
     return pa.compress(data, codec="zstd", asbytes=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DAMAGED)
 def test_damaged(
     name: str, tmp_path: Path, ingest: Callable[..., int], db: Path, capsys: pytest.CaptureFixture[str]
@@ -83,6 +84,7 @@ def test_cut_zstd(tmp_path: Path, ingest: Callable[..., int], db: Path, capsys: 
     assert not db.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "finding", "events"),
     [
@@ -181,6 +183,7 @@ def test_a_file_that_may_not_be_read(
     assert not db.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("snapshot", "text"),
     [
@@ -217,6 +220,7 @@ def everything(query: Callable[..., list[tuple[object, ...]]]) -> list[object]:
     return [query(f'FROM "{table}" ORDER BY ALL') for table in tables]
 
 
+@pytest.mark.slow
 def test_a_failed_import_leaves_the_warehouse_as_it_was(
     tmp_path: Path,
     ingest: Callable[..., int],

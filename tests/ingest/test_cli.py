@@ -158,6 +158,7 @@ def test_names_of_any_script(tmp_path: Path, ingest: Callable[..., int], query: 
     assert query("SELECT name FROM capture ORDER BY name") == [(name,) for name in sorted(names)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "name"),
     [

@@ -80,6 +80,7 @@ def expected(loss: Loss) -> list[tuple[object, ...]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)
 def test_the_same_rows(path: Path, ingest: Callable[..., int], query: Callable[..., list[tuple[object, ...]]]) -> None:
     loss = LOSSES.get(path.stem, Loss())
@@ -122,6 +123,7 @@ edits = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(TEXTS), edits)
 def test_whatever_is_done_to_it(tmp_path: Path, path: Path, edits: list[tuple[str, float, int, bytes]]) -> None:

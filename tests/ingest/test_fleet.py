@@ -11,6 +11,8 @@ from toy_sweep import rows, sweep_of, tiny_trace
 from ptpool.cli import run
 from ptpool.warehouse import IMPORTED_TABLES
 
+pytestmark = pytest.mark.slow
+
 HOSTS = ("web1", "web2")
 RESULTS = ("run", "run_metric", "run_order")
 

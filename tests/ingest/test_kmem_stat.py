@@ -12,6 +12,7 @@ CAPTURES = {name: TESTS / place / name for name, place in
 COLUMNS = ("Unmovable", "Movable", "Reclaimable", "HighAtomic", "CMA")  # perf's names of 1 to 3 are an old kernel's
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CAPTURES)
 def test_as_perf_counts(name: str, ingest: Callable[..., int], query: Callable[..., list[tuple[object, ...]]]) -> None:
     text = (CAPTURES[name] / "perf_kmem_page_stat.txt").read_text()

@@ -77,6 +77,7 @@ ELSEWHERE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize("how", ["file", "pipe", "compressed", "compressed2"])
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: f"{len(layout)}-{layout[0]}")
@@ -325,6 +326,7 @@ def test_cut_anywhere(how, best_effort, tmp_path):
 flips = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=6)
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     flips, st.sampled_from("<>"), st.sampled_from(["file", "pipe", "compressed"]), st.booleans(),

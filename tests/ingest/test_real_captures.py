@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 CAPTURES = Path(__file__).parents[2] / "data" / "captures"
 TABLES = {  # pgd, pud, pmd, pte (copy_huge_pmd deposits among them), huge-page deposits, kernel pte, direct-map splits
     "boot-512m": (201, 402, 404, 861, 0, 6, 8),

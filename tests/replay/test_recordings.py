@@ -17,6 +17,8 @@ from replay.kernel.geometry import X86_64
 from replay.machine.state import State
 from replay.start.recorded_machine import recorded_machine
 
+pytestmark = pytest.mark.slow
+
 CAPTURES = Path(__file__).parents[2] / "data" / "captures"
 SNAPSHOT = ["sharedmem-frag-1g", "sharedmem-8g", "server-16g"]
 BLOCK = 512

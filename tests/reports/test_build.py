@@ -36,6 +36,7 @@ def content(report: Path) -> dict[str, bytes]:
     return {path.relative_to(report).as_posix(): path.read_bytes() for path in report.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_every_sql_gives_its_csv(report: Path, warehouse: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pattern = r"\(([\w-]+)\.csv\)\n\n<details><summary>SQL</summary>\n\n```sql\n(.*?)\n```"
     for page in pages(report):
@@ -48,6 +49,7 @@ def test_every_sql_gives_its_csv(report: Path, warehouse: Path, capsys: pytest.C
             assert capsys.readouterr().out == (page.parent / f"{name}.csv").read_text(), name
 
 
+@pytest.mark.slow
 def test_every_table_shows_the_rows_of_its_csv(report: Path) -> None:
     pattern = r"((?:^\|.*\n)+)\n\[[\w-]+\.csv\]\(([\w-]+)\.csv\)"
     for page in pages(report):
@@ -64,6 +66,7 @@ def test_every_table_shows_the_rows_of_its_csv(report: Path) -> None:
             assert all(len(row) == len(rows[0]) for row in cells), name
 
 
+@pytest.mark.slow
 def test_no_table_stands_without_its_sql(report: Path) -> None:
     for page in pages(report):
         text = page.read_text()
@@ -74,6 +77,7 @@ def test_no_table_stands_without_its_sql(report: Path) -> None:
             assert foldout == "<details><summary>SQL</summary>"
 
 
+@pytest.mark.slow
 def test_two_builds_are_byte_identical(
     report: Path, warehouse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,6 +89,7 @@ def test_two_builds_are_byte_identical(
     assert content(again) == content(report)
 
 
+@pytest.mark.slow
 def test_links_resolve_and_nothing_names_this_machine(report: Path, warehouse: Path) -> None:
     for page in pages(report):
         text = page.read_text()
@@ -98,6 +103,7 @@ def test_links_resolve_and_nothing_names_this_machine(report: Path, warehouse: P
         assert b"wall_s" not in data, name
 
 
+@pytest.mark.slow
 def test_figures_are_small_and_complete(report: Path) -> None:
     for stem in ("splits-over-time", "pool-over-time", "mapping-cost", "direct-map-pba"):
         svg, png = report / "server" / f"{stem}.svg", report / "server" / f"{stem}.png"
@@ -106,6 +112,7 @@ def test_figures_are_small_and_complete(report: Path) -> None:
     assert not (report / "phone" / "splits-over-time.svg").exists()
 
 
+@pytest.mark.slow
 def test_an_all_4k_capture_says_so_instead_of_zero(report: Path) -> None:
     text = (report / "phone" / "README.md").read_text()
     row = next(line for line in text.split("### The direct map")[1].splitlines() if line.startswith("| pba"))
@@ -115,12 +122,14 @@ def test_an_all_4k_capture_says_so_instead_of_zero(report: Path) -> None:
     assert "order of events is real, their rates are not" in (report / "server" / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_share_below_one_percent_has_no_cost_in_the_tables(report: Path) -> None:
     text = (report / "server" / "README.md").read_text().split("## Mapping cost")[1]
     row = next(line for line in text.splitlines() if line.startswith("| reserve-block"))
     assert row.split("|")[2:6] == [" 0.586 % "] + [" not measured "] * 3
 
 
+@pytest.mark.slow
 def test_one_capture_leaves_the_others_pages_alone(
     report: Path, warehouse: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -175,6 +184,7 @@ def test_captures_without_runs_are_told_to_replay(
         assert "ptpool replay run" in refused(["report", "build", "--db", str(tmp_path / "w.duckdb"), *more], capsys)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_a_failure_leaves_the_old_report(
     report: Path, warehouse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -202,6 +212,7 @@ def renamed(warehouse: Path, path: Path, name: str) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_a_name_with_blanks_is_linked_and_quoted(warehouse: Path, tmp_path: Path) -> None:
     db, out = renamed(warehouse, tmp_path / "w.duckdb", "my [old] phone"), tmp_path / "out"
@@ -243,6 +254,7 @@ def full_disk() -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fail", [ctrl_c, full_disk])
 @pytest.mark.parametrize("before", [True, False])
 def test_an_interrupt_or_a_full_disk_leaves_all_as_it_was(
@@ -298,6 +310,7 @@ def test_a_capture_imported_in_part_is_not_held_against_its_snapshots(warehouse:
             connection.execute(f"UPDATE capture SET {column} = NULL WHERE name = 'server'")
 
 
+@pytest.mark.slow
 def test_headings_are_words(report: Path) -> None:
     assert (
         "| strategy | 1G splits | 2M splits | splits before the first event |"
@@ -318,6 +331,7 @@ def changed(warehouse: Path, tmp_path: Path, *statements: str) -> str:
     return (out / "phone" / "README.md").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_a_recording_of_one_moment_and_a_part_of_one(warehouse: Path, tmp_path: Path) -> None:
     moment = "SET last_ns = first_ns, events = 1, window_to_ns = first_ns"
@@ -326,6 +340,7 @@ def test_a_recording_of_one_moment_and_a_part_of_one(warehouse: Path, tmp_path: 
     assert "All events are of one moment" in text
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_strategies_that_were_not_replayed_are_not_missed(warehouse: Path, tmp_path: Path) -> None:
     text = changed(

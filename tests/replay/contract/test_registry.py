@@ -92,6 +92,7 @@ def figures_of(path, tmp_path):
     return {figure.stem: figure.read_text() for figure in (tmp_path / "out" / "tiny").glob("*.svg")}
 
 
+@pytest.mark.slow
 def test_every_figure_has_it_in_its_own_colour(drop, replayed, tmp_path):
     drop("only_blocks", FILE.replace("param(9", "param(2"))
     drop("plain", FILE.replace(LOOK, "").replace("only-blocks", "plain").replace("param(9", "param(3"))

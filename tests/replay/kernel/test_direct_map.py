@@ -96,6 +96,7 @@ real_scripts = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.sampled_from([X86_64, ARM64_4K]), st.sampled_from([maps.PMD, maps.PUD]), real_scripts)
 def test_the_same_with_tables_of_512_entries(geometry, level, script):

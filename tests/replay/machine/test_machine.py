@@ -25,6 +25,7 @@ from replay.strategies.pte_mapped import PteMapped
 from replay.strategies.unprotected import Unprotected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", SMALL, ids=lambda strategy: f"{type(strategy).__name__}-{strategy.pgd}")
 @settings(max_examples=60, deadline=None)
 @given(

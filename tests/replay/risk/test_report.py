@@ -32,6 +32,7 @@ def put(connection, strategy, params, values, *, reclaim="none", censored=()):
         )
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), min_size=1, max_size=24))
 def test_the_view_says_what_python_says(pairs):

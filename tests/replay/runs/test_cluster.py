@@ -7,6 +7,8 @@ from toy_sweep import RUNS, goes_on, kill, shards_in, start, wait_for_shards
 
 from ptpool.cli import run
 
+pytestmark = pytest.mark.slow
+
 
 class Cluster:
     """A scheduler and workers on the loopback; `up` starts those that are not running."""

@@ -20,6 +20,7 @@ def machine_of(connection, name=FRAG, seed=0):
     return recorded_machine(connection, capture, load_demand(connection, capture), seed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", [True, False], ids=["page flags", "buddyinfo"])
 @pytest.mark.parametrize("size", [None, "64M"], ids=["recorded", "64M"])
 def test_scenes_in_a_row_are_those_that_are_set_alone(connection, flags, size):

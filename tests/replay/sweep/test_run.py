@@ -134,6 +134,7 @@ def test_the_pareto_front_is_what_nothing_beats(swept):
     assert rows(swept, "SELECT DISTINCT strategy FROM design_point WHERE NOT protects") == [("unprotected",)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_sweep_whose_process_is_killed_goes_on(sweep, captures, swept, moment, tmp_path, jobs):
     command, path, out = sweep

@@ -26,6 +26,7 @@ def lines_of(path):
         return stream.read().decode().splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_model_does_what_the_kernel_did(sequences, name):
     assert sequences[name].first_mismatch == ""
@@ -33,6 +34,7 @@ def test_the_model_does_what_the_kernel_did(sequences, name):
     assert sum(sum(operation.predicted[:2]) for operation in sequences[name].operations) > 10  # as the kernel split
 
 
+@pytest.mark.slow
 def test_there_are_recordings_of_four_kernels_and_one_collapses(sequences):
     collapses = {name.partition("-")[0]: [0, 0] for name in NAMES}
     assert set(collapses) >= {"61", "612", "73", "73arm64"}
