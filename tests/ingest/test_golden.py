@@ -9,21 +9,35 @@ import io
 import os
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
+
+from ptpool.cli import run
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES = sorted(GOLDEN.glob("*/*.csv"))
 
 
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
+    """A warehouse with a case in it, made once for all queries of the case."""
+
+    @cache
+    def do(case: Path) -> Path:
+        folder = tmp_path_factory.mktemp("golden")
+        shutil.copytree(case, folder / case.name)
+        assert run(["ingest", "trace", str(folder / case.name), "--db", str(folder / "w.duckdb"), "--quiet"]) == 0
+        return folder / "w.duckdb"
+
+    return do
+
+
 @pytest.mark.parametrize("expected", CASES, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_golden(expected: Path, tmp_path: Path, ingest: Callable[..., int], db: Path) -> None:
-    case = tmp_path / expected.parent.name
-    shutil.copytree(expected.parent, case)
-    assert ingest(case) == 0
+def test_golden(expected: Path, imported: Callable[[Path], Path]) -> None:
     sql = expected.with_suffix(".sql")
-    got = as_csv(db, (sql if sql.exists() else GOLDEN / sql.name).read_text())
+    got = as_csv(imported(expected.parent), (sql if sql.exists() else GOLDEN / sql.name).read_text())
     if os.environ.get("GOLDEN") == "write":
         expected.write_text(got)
     assert got == expected.read_text()
