@@ -293,6 +293,7 @@ sys.exit(run(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_full_disk(tmp_path: Path, db: Path) -> None:
     (tmp_path / "good.txt").write_text(GOOD)
     done = subprocess.run(

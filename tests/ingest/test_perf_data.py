@@ -359,6 +359,7 @@ def test_any_bytes_behind_the_magic(tmp_path, data, pipe):
         assert error.what
 
 
+@pytest.mark.slow
 def test_a_bomb_takes_little_memory(tmp_path):
     """64 KiB that unfold to 500 MB of one record that never ends."""
     file = w.Writer()

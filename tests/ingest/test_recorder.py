@@ -185,6 +185,7 @@ def test_an_interrupt_ends_the_recording_and_keeps_it(
     assert list(machine.instances.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_second_interrupt_drops_it(machine: FakeMachine, tmp_path: Path) -> None:
     for delay in (0.5, 1.0):
         threading.Timer(delay, os.kill, [os.getpid(), signal.SIGINT]).start()

@@ -413,6 +413,7 @@ CHANGES = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.sampled_from(VARIANTS), CUTS, CHANGES, st.booleans())
 def test_no_file_breaks_the_reader(

@@ -77,6 +77,7 @@ def test_a_reserve_of_two_and_two_is_too_small_for_a_range_with_two_ends():
     assert found(toy("pba"), Scenario(1, 4)).kind == "split_starvation"
 
 
+@pytest.mark.slow
 def test_our_own_holds_where_the_proposals_break():
     """Two tasks, and others who cut 1G leaves at both ends: reserve-block breaks within as many steps."""
     both = Scenario(2, 4)

@@ -201,6 +201,7 @@ def play(a, reference, script):
         assert_equal(a, reference)
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(
     st.sampled_from(sorted(ZONES)),

@@ -9,6 +9,7 @@ from units import DATA, die, die_once, total
 from replay.runs.workers import Failure, local_workers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_results_and_reasons(jobs):
     numbers = DATA.copy()

@@ -87,6 +87,7 @@ def test_pages_that_the_recording_frees_stand_for_pages_in_use():
     assert state.page_tables_elsewhere == 2
 
 
+@pytest.mark.slow
 def test_a_capture_replays_on_another_machine(tmp_path, capsys):
     path = str(tmp_path / "w.duckdb")
     assert run(["ingest", "trace", str(CAPTURES / "sharedmem-frag-1g"), "--quiet", "--db", path]) == 0
