@@ -22,7 +22,9 @@ _KEPT_OF_BOUNDS = (
 def metrics_of(machine: Machine) -> Metrics:
     """Every metric of a machine whose replay has ended."""
     state = machine.state
-    values = _demand(machine) | _direct_map(machine) | _pool(machine) | _failures(machine) | _costs(machine)
+    splits = _splits(machine)
+    values = _demand(machine) | _direct_map(machine, splits) | _pool(machine) | _failures(machine)
+    values |= _costs(machine, len(splits))
     if state.strategy.bound:
         values = dict.fromkeys(values) | {name: values[name] for name in _KEPT_OF_BOUNDS} | _bounds(machine)
     return {name: None if value is None else float(value) for name, value in values.items()}
@@ -52,11 +54,8 @@ def _all_4k(machine: Machine) -> bool:
 
 
 def _demand(machine: Machine) -> Metrics:
-    count, allocator, huge = (
-        machine.state.tally.counts,
-        machine.state.allocator,
-        machine.state.allocator.pageblock_order,
-    )
+    count, allocator = machine.state.tally.counts, machine.state.allocator
+    huge = allocator.pageblock_order
     free = [int(allocator.nr_free[:, order].sum()) << order - huge for order in range(huge, allocator.max_order + 1)]
     first = np.minimum(np.arange(len(allocator.block_type)) << huge, len(allocator.kind) - 1)
     populated = allocator.kind[first] != HOLE
@@ -73,17 +72,24 @@ def _demand(machine: Machine) -> Metrics:
     }
 
 
-def _direct_map(machine: Machine) -> Metrics:
+def _splits(machine: Machine) -> NDArray[np.int64]:
+    """Levels of the leaves that were split after the warm-up."""
+    log = maps.logged(machine.state.direct_map)
+    levels: NDArray[np.int64] = log[(log[:, 4] == maps.SPLIT) & (log[:, 3] != SPLIT_CAUSES.index("warm_up")), 2]
+    return levels
+
+
+def _direct_map(machine: Machine, splits: NDArray[np.int64]) -> Metrics:
     d, count = machine.state.direct_map, machine.state.tally.counts
-    mapped = float(d.mapped.sum())
-    splits: Metrics = {
-        "splits_1g": (_at_run_time(machine) == maps.PUD).sum(),
-        "splits_2m": (_at_run_time(machine) == maps.PMD).sum(),
-        "splits_warm_up": _splits(machine) - len(_at_run_time(machine)),
-        "collapses": (maps.logged(d)[:, 4] == maps.COLLAPSE).sum(),
+    mapped, action = float(d.mapped.sum()), maps.logged(d)[:, 4]
+    values: Metrics = {
+        "splits_1g": (splits == maps.PUD).sum(),
+        "splits_2m": (splits == maps.PMD).sum(),
+        "splits_warm_up": (action == maps.SPLIT).sum() - len(splits),
+        "collapses": (action == maps.COLLAPSE).sum(),
         "unkeyed_split_tables": machine.state.unkeyed_split_tables,
     }
-    return (dict.fromkeys(splits) if _all_4k(machine) else splits) | {
+    return (dict.fromkeys(values) if _all_4k(machine) else values) | {
         "leaf_rewrites": d.counts[maps.REWRITES],
         "contiguous_hints_cleared": d.counts[maps.HINTS] if d.arm64 else None,
         "pte_share_start": machine.baseline.pte_pages / mapped,
@@ -93,17 +99,6 @@ def _direct_map(machine: Machine) -> Metrics:
         "pte_share_activity": count[accounts.ALLOCS_PTE] / max(count[accounts.ALLOCS], 1),
         "table_pages_direct_map": d.counts[maps.TABLES],
     }
-
-
-def _splits(machine: Machine) -> int:
-    return int((maps.logged(machine.state.direct_map)[:, 4] == maps.SPLIT).sum())
-
-
-def _at_run_time(machine: Machine) -> NDArray[np.int64]:
-    """Levels of the leaves that were split after the warm-up."""
-    log = maps.logged(machine.state.direct_map)
-    levels: NDArray[np.int64] = log[(log[:, 4] == maps.SPLIT) & (log[:, 3] != SPLIT_CAUSES.index("warm_up")), 2]
-    return levels
 
 
 def _kernel_memory(machine: Machine) -> float:
@@ -133,15 +128,14 @@ def _pool(machine: Machine) -> Metrics:
 
 def _failures(machine: Machine) -> Metrics:
     state = machine.state
-    kinds = {"ptp_nulls": "ptp_null", "split_starvations": "split_starvation", "deadlocks": "deadlock"}
-    kinds |= {"oom_kills": "oom_kill"}
-    return {metric: state.incident_counts.get(kind, 0) for metric, kind in kinds.items()} | {
+    kinds = ("ptp_null", "split_starvation", "deadlock", "oom_kill")
+    return {f"{kind}s": state.incident_counts.get(kind, 0) for kind in kinds} | {
         "unkeyed_page_seconds": state.tally.integral[accounts.UNKEYED_TIME] / 1e9,
         "stalls": state.stalls,
     }
 
 
-def _costs(machine: Machine) -> Metrics:
+def _costs(machine: Machine, splits: int) -> Metrics:
     state, costs, latencies = machine.state, machine.state.costs, with_fast_paths(machine)
     changes, flushes = (int(state.tally.counts[place]) for place in (accounts.CHANGES, accounts.FLUSHES))
     return {
@@ -149,7 +143,7 @@ def _costs(machine: Machine) -> Metrics:
         "pages_permission_changed": state.tally.counts[accounts.PAGES_CHANGED],
         "tlb_flushes": flushes,
         "tlb_ipis": flushes * (state.start.cpus - 1) if costs.ipis else None,
-        "conversion_ns": costs.conversion_ns(changes, len(_at_run_time(machine)), flushes, state.start.cpus),
+        "conversion_ns": costs.conversion_ns(changes, splits, flushes, state.start.cpus),
         "lock_wait_ns": machine.schedule.lock_wait_ns,
         "decisions_at_once": machine.schedule.most_at_once,
         "ptp_alloc_p50_ns": latencies.quantile("ptp_alloc", 0.5),

@@ -126,7 +126,7 @@ class State:
         """Why a split that happens now happens."""
         return self.running.cause
 
-    def start_counting(self) -> "Baseline":
+    def start_counting(self) -> Baseline:
         """The warm-up is over: accounts start at zero. Returns what was there by then."""
         live = int(self.tally.counts[PTP_LIVE])
         kept = [PTP_LIVE, UNKEYED, LAST_UNMOVABLE, NEXT_NAME]
