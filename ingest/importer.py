@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from ingest.bundle import MOMENTS, Bundle
-from ingest.load import EventStream, Window
+from ingest.load import EventStream, Kernel, Window
 from ingest.ownership import OUTCOMES, PageOwners, class_code
 from ingest.quality import Stat, stat
 from ingest.snapshots import machine, proc
@@ -98,7 +98,13 @@ class _Import:
     def run(self, window: Window, digest: "Future[str]", quiet: bool) -> None:
         bundle = self._bundle
         trace = bundle.format.open_trace(bundle.traces, Context(self._best_effort, bundle.kallsyms))
-        stream = EventStream(self._connection, trace, self._named, self._pages)
+        files = {name: path.read_text(errors="replace") for name, path in bundle.machine.items()}
+
+        def kernel() -> Kernel:
+            known = machine.identify(files, trace.found.comments)
+            return known.kernel_release, known.arch
+
+        stream = EventStream(self._connection, trace, self._named, self._pages, kernel)
         total = sum(path.stat().st_size for path in self._bundle.traces)
         with progress(f"reading {self._bundle.name}", total, quiet=quiet, unit="bytes") as meter:
             flags = {moment: self._page_flags(moment) for moment in MOMENTS}
@@ -120,17 +126,18 @@ class _Import:
         for moment in MOMENTS:
             self._store_page_flags(moment, flags[moment])
             self._store_snapshots(moment)
-        files = {name: path.read_text(errors="replace") for name, path in self._bundle.machine.items()}
         changes = read_changes(files.get("permission_changes", ""), self._memory_end() or 0)
         self._store_permission_changes(stream, changes)
         self._store_stacks(stream)
-        recorded = machine.describe(files, self._values, self._cpus, trace.found.comments)
+        recorded = machine.describe(
+            files, self._values, self._cpus, trace.found.comments, page_size=trace.found.page_size
+        )
         recorded.cpus = recorded.cpus or stream.highest_cpu + 1
         self._insert("snapshot_value", [("before", "cpuinfo", *row) for row in machine.midr(files.get("cpuinfo", ""))])
         self._store_iomem(recorded.page_size)
         for moment in MOMENTS:
             self._store_direct_map(moment, recorded.page_size)
-        losses = _losses(trace.found, machine.ring_losses(files.get("ring_stats", "")))
+        losses = _losses(trace.found, self._ring_losses())
         self._store_stats(stream, trace.found, losses, changes)
         self._insert(
             "capture",
@@ -158,6 +165,10 @@ class _Import:
         """The rows of one snapshot file; None where there is none (or, with best effort, a damaged one)."""
         path = self._bundle.snapshots.get((moment, source))
         return None if path is None else self._parsed(path, reader)
+
+    def _ring_losses(self) -> dict[int, int]:
+        path = self._bundle.machine.get("ring_stats")
+        return (path and self._parsed(path, lambda path: machine.ring_losses(path.read_text(errors="replace")))) or {}
 
     def _parsed(self, path: Path, reader: Any) -> Any:
         try:
@@ -243,7 +254,7 @@ class _Import:
         totals = stream.totals
         values = {
             **dict.fromkeys(ALWAYS_COUNTED, 0),
-            **found.counts,
+            **{name: n for name, n in found.counts.items() if name != "uncounted_losses"},  # has a row for each CPU
             **dict(zip(OUTCOMES, self._pages.outcomes.tolist(), strict=True)),
             "permission_changes_lost": changes.lost,
             "permission_changes_unplaced": changes.unplaced,
@@ -254,7 +265,11 @@ class _Import:
             "events_back_in_time": stream.back_in_time,
             "events_outside_window": sum(stream.outside.values()),
             "snapshots_outside_window": self._snapshots_outside(stream),
+            "stacks_without_names": stream.without_names,
+            "page_tables_unmarked": stream.unmarked,
             "unknown_gfp_words": len(stream.unknown_gfp),
+            "gfp_numbers_assumed": stream.numbers_assumed,
+            "gfp_numbers_unknown": stream.numbers_unknown,
             "no_frees": int(not totals["frees"]),
             "no_allocations": int(not totals["allocations"]),
             "no_snapshots": int(not self._bundle.snapshots),
@@ -264,9 +279,8 @@ class _Import:
         else:
             values["no_stacks"] = stream.without_stack
         rows: list[Stat] = [stat(name, value, totals) for name, value in values.items()]
-        rows += [
-            stat("lost_events", n, totals, cpu) for cpu, n in sorted(losses.items(), key=lambda item: str(item[0]))
-        ]
+        for name, by_cpu in (("lost_events", losses), ("uncounted_losses", found.uncounted)):
+            rows += [stat(name, n, totals, cpu) for cpu, n in sorted(by_cpu.items(), key=lambda item: str(item[0]))]
         if not losses:
             rows.append(stat("lost_events", 0, totals))
         if (memory_end := self._memory_end()) is not None:

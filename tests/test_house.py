@@ -66,7 +66,7 @@ FLOORS = {
         "cli",
     ),
     "ingest": (
-        "source trace spans quality classify",
+        "source trace spans quality classify gfp",
         "merge snapshots ownership",
         "formats",
         "bundle",

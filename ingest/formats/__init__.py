@@ -58,7 +58,7 @@ FORMATS = (
     ),
     Format(
         "perf-data",
-        "perf.data of perf record, also piped (-o -) or compressed (-z)",
+        "perf.data of perf record, also piped (-o -), compressed (-z) or a folder (--threads, --kcore)",
         module="ingest.formats.perf_data",
         magic=(b"PERFILE2", b"2ELIFREP"),
     ),

@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ingest.snapshots.proc import MalformedError
+
 DEFAULT_PAGE = 4096
 
 
@@ -20,8 +22,18 @@ class MachineFacts:
     timing: str = "unknown"
 
 
+def identify(files: Mapping[str, str], comments: list[str]) -> MachineFacts:
+    """Release and architecture: by uname, or by the comment lines of the trace."""
+    return describe(files, {}, None, comments)
+
+
 def describe(
-    files: Mapping[str, str], values: Mapping[tuple[str, str], int], cpus: int | None, comments: list[str]
+    files: Mapping[str, str],
+    values: Mapping[tuple[str, str], int],
+    cpus: int | None,
+    comments: list[str],
+    *,
+    page_size: int | None = None,
 ) -> MachineFacts:
     """Collect what is known about the machine.
 
@@ -30,6 +42,7 @@ def describe(
         values: (source, name) to value of one moment's zoneinfo and meminfo.
         cpus: CPUs for which zoneinfo has a pageset; None where it has none.
         comments: comment lines of the trace itself (``perf script --header``, ftrace's ``#P:``).
+        page_size: bytes, as the trace itself says it; None: it does not.
     """
     text = "\n".join(comments)
 
@@ -46,14 +59,14 @@ def describe(
     machine.arch = machine.arch or said(r"^# arch : (\S+)")
     clock = re.search(r"\[(\w[\w-]*)\]", files.get("trace_clock", ""))
     machine.clock = clock[1] if clock else said(r"^# trace_clock : (\S+)") or said(r"^# clockid: (\w+)")
-    machine.page_size = _page_size(machine.arch, values)
-    machine.cpus = cpus or int(said(r"#P:(\d+)") or said(r"^# nrcpus online : (\d+)") or 0) or None
+    machine.page_size = page_size or _page_size(machine.arch, values)
+    machine.cpus = cpus or int(said(r"#P:(\d{1,4})\b") or said(r"^# nrcpus online : (\d{1,4})$") or 0) or None
     present = [
         n for (source, name), n in values.items() if source == "zoneinfo" and re.search(r"zone \w+, present$", name)
     ]
     if present:
         machine.total_pages = sum(present)
-    elif kib := values.get(("meminfo", "MemTotal")) or int(said(r"^# total memory : (\d+) kB") or 0):
+    elif kib := values.get(("meminfo", "MemTotal")) or int(said(r"^# total memory : (\d{1,15}) kB") or 0):
         machine.total_pages = kib * 1024 // machine.page_size
     return machine
 
@@ -92,13 +105,22 @@ def midr(cpuinfo: str) -> list[tuple[str, int]]:
     return rows
 
 
+_MOST_LOST = 1 << 40  # events; a larger count is damage
+
+
 def ring_losses(text: str) -> dict[int, int]:
-    """Events lost by CPU: overwritten, dropped and lost on commit, from per_cpu/*/stats with ``== cpuN`` headings."""
+    """Events lost by CPU: overwritten, dropped and lost on commit, from per_cpu/*/stats with ``== cpuN`` headings.
+
+    Raises:
+        MalformedError: a count is larger than any that a machine reaches.
+    """
     losses: dict[int, int] = {}
     cpu = 0
-    for line in text.splitlines():
-        if match := re.match(r"== *cpu(\d+)", line):
+    for number, line in enumerate(text.splitlines(), 1):
+        if match := re.match(r"== *cpu(\d{1,5})\b", line):
             cpu = int(match[1])
         elif match := re.match(r"(overrun|commit overrun|dropped events): (\d+)", line):
+            if len(match[2]) > 13 or int(match[2]) > _MOST_LOST:
+                raise MalformedError(number, line)
             losses[cpu] = losses.get(cpu, 0) + int(match[2])
     return losses

@@ -18,7 +18,7 @@ from ingest.classify import frames_of, is_address, without_tracer
 from ingest.formats.text import scan
 from ingest.formats.text.mail import CleanedBytes, is_mail
 from ingest.merge import merged
-from ingest.snapshots.kallsyms import NONE, Symbols, read_symbols
+from ingest.snapshots.kallsyms import NONE, Namer, read_symbols
 from ingest.source import BLOCK, PADDING, Text, read_head
 from ingest.spans import doubled, new_names, new_spans
 from ingest.trace import BATCH, CONTEXTS, MAX_CPUS, MAX_TASKS, OTHER_EVENT, ROW, STORED, Context, Findings, raw
@@ -42,13 +42,14 @@ _COUNTED = {
     "events_without_task": scan.NO_TASK,
 }
 _FORGOTTEN = re.compile(r":\d{1,7}")  # perf script drops a task's name at its exit, before it frees its memory
-_ANNOUNCED = re.compile(r"entries-in-buffer/entries-written: (\d+)/(\d+)")
+_ANNOUNCED = re.compile(r"entries-in-buffer/entries-written: (\d{1,15})/(\d{1,15})\b")
 _LOST = (
-    re.compile(r"CPU:(?P<cpu>\d+) \[(?:LOST )?(?P<n>\d+) EVENTS(?: DROPPED)?\]"),
+    re.compile(r"CPU:(?P<cpu>\d+) \[(?:LOST )?(?:(?P<n>\d+) )?EVENTS(?: DROPPED)?\]"),
     re.compile(r"\[(?P<cpu>\d+)\].*PERF_RECORD_LOST(?:_SAMPLES)?:? +lost (?P<n>\d+)"),
     re.compile(r"PERF_RECORD_LOST(?:_SAMPLES)?:? +lost (?P<n>\d+)"),
     re.compile(r"LOST (?P<n>\d+) events", re.IGNORECASE),
 )
+_DIGITS_OF_CPU, _DIGITS_OF_LOSS = 4, 12
 _HARMLESS = re.compile(r"^(cpus=\d+|version = .*|CPU \d+ is empty|.*PERF_RECORD_\w+.*|\s*\[\.\.\.\]\s*)$")
 
 
@@ -58,7 +59,7 @@ class TextTrace:
     def __init__(self, paths: Sequence[Path], scanner: Scanner, context: Context) -> None:
         self.found = Findings(context.best_effort)
         self._scanner = scanner
-        self._names = names = _Names(context.kallsyms)
+        self._names = names = _Names(context.kallsyms, self.found)
         self.comms, self.gfps, self.stacks = names.comms, names.gfps, names.stacks
         self._notes = np.zeros((_NOTES, 4), np.int64)
         self._batch = max(BATCH // len(paths), _LEAST_ROWS)
@@ -93,7 +94,9 @@ class TextTrace:
         """Time of the first entry of a file; -1 where its beginning holds none."""
         head = np.frombuffer(read_head(path) + bytes(PADDING), np.uint8)
         stream = _Stream(1)
-        self._scanner(stream.scan(_Names(None), self._notes), head.ctypes.data, 0, len(head) - PADDING, False)
+        self._scanner(
+            stream.scan(_Names(None, self.found), self._notes), head.ctypes.data, 0, len(head) - PADDING, False
+        )
         return int(stream.counts[scan.FIRST_NS])
 
     def _read(self, path: Path | None) -> Iterator[NDArray[Any]]:
@@ -167,19 +170,33 @@ class TextTrace:
                 if match := _ANNOUNCED.search(words):
                     stream.announced += int(match[1])
                     found.overwritten += int(match[2]) - int(match[1])
-            elif match := next((match for pattern in _LOST if (match := pattern.search(words))), None):
-                found.lose(int(match["cpu"]) if "cpu" in match.groupdict() else None, int(match["n"]))
-            elif what == scan.NOTE_DAMAGED or not _HARMLESS.match(words):
+                continue
+            loss = next((match for pattern in _LOST if (match := pattern.search(words))), None)
+            if loss and _lose(found, loss):
+                continue
+            if loss or what == scan.NOTE_DAMAGED or not _HARMLESS.match(words):
                 shown = "".join(c if c.isprintable() else "?" for c in words.strip()[:60])
                 found.damage("damaged_lines", f"{text.path}: line {line}: not a trace line: {shown}")
         stream.counts[scan.NOTES] = 0
 
 
+def _lose(found: Findings, match: re.Match[str]) -> bool:
+    """Count a loss that a line states; False: no machine loses so many, or has such a CPU."""
+    cpu, lost = match.groupdict().get("cpu"), match["n"]
+    if len(cpu or "") > _DIGITS_OF_CPU or len(lost or "") > _DIGITS_OF_LOSS:
+        return False
+    if lost is None:  # the ring buffer did not know how many (kernel/trace/trace.c:print_trace_line, trace-cmd report)
+        found.lose_uncounted(int(cpu) if cpu else None)
+    else:
+        found.lose(int(cpu) if cpu else None, int(lost))
+    return True
+
+
 class _Names:
     """Names by number, and the tables that the scanners number them with."""
 
-    def __init__(self, kallsyms: Path | None) -> None:
-        self._kallsyms = kallsyms
+    def __init__(self, kallsyms: Path | None, found: Findings) -> None:
+        self._kallsyms, self._found = kallsyms, found
         self.comms: list[str] = []
         self.gfps: list[str] = []
         self.stacks: list[tuple[str, ...]] = []
@@ -196,23 +213,29 @@ class _Names:
             tasks = [int(comm[1:]) if _FORGOTTEN.fullmatch(comm) else -1 for comm in comms]
             self._task_in = np.append(self._task_in, np.array(tasks, np.int32))
         self.gfps += self._new(scan.GFPS, len(self.gfps), buffer)
-        self.stacks += map(self._frames, self._new(scan.STACKS, len(self.stacks), buffer))
+        stacks = list(map(frames_of, self._new(scan.STACKS, len(self.stacks), buffer)))
+        if self._kallsyms is not None:
+            begins = [int(frames[0], 16) for frames in stacks if frames and is_address(frames[0])]
+            if begins:
+                self._namer.judge(np.array(begins, np.uint64))
+            stacks = list(map(self._named, stacks))
+        self.stacks += stacks
 
     def recall(self, rows: NDArray[Any]) -> None:
         """Give a task that is named by its number, as ``:402``, its earlier name; rows are in order of time."""
         _recall(rows, self._task_in, self._comm_of)
 
-    def _frames(self, text: str) -> tuple[str, ...]:
-        frames = frames_of(text)
-        if self._kallsyms is None or not any(map(is_address, frames)):
+    def _named(self, frames: tuple[str, ...]) -> tuple[str, ...]:
+        """The frames with names for addresses, where there are symbols."""
+        if not any(map(is_address, frames)):
             return frames
         numbers = np.array([int(frame, 16) for frame in frames if is_address(frame)], np.uint64)
-        names = iter(self._symbols.resolve(numbers))
+        names = iter(self._namer.symbols.resolve(numbers))
         return without_tracer([next(names) if is_address(frame) else frame for frame in frames])
 
     @cached_property
-    def _symbols(self) -> Symbols:
-        return NONE if self._kallsyms is None else read_symbols(self._kallsyms)
+    def _namer(self) -> Namer:
+        return Namer(NONE if self._kallsyms is None else read_symbols(self._kallsyms), self._found)
 
     def _new(self, which: int, known: int, buffer: NDArray[np.uint8]) -> list[str]:
         """The texts numbered from `known` on, in order."""
