@@ -1,7 +1,8 @@
-"""The folders that ``perf record --threads`` and ``--kcore`` make instead of a file: ``data``, ``data.0``, ``data.1``, ...
+"""Folders instead of a perf.data, by ``perf record --threads`` and ``--kcore``: ``data``, ``data.0``, ``data.1``, ...
 
 ``data`` is a perf.data; the others, if there are any, hold the records of one buffer each, without a header
-(tools/perf/util/data.c:perf_data__create_dir, session.c:process_dir_events). ``kcore_dir`` has the symbols of the kernel.
+(tools/perf/util/data.c:perf_data__create_dir, session.c:__perf_session__process_dir_events). ``kcore_dir`` has the
+symbols of the kernel.
 """
 
 import re

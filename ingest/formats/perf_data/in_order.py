@@ -1,4 +1,4 @@
-"""What follows from all records of a file together: events in order of time with the names of their tasks, and losses."""
+"""What follows from all records together: events in order of time with the names of their tasks, and losses."""
 
 from typing import Any
 

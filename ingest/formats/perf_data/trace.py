@@ -6,8 +6,8 @@ read all CPUs once; after the second one nothing can follow that is older than t
 on, and events that come too late are counted.
 
 ``perf record --threads`` writes a folder: ``data`` has the header, and ``data.0``, ``data.1``, ... the records of one
-buffer each, which are in order of time and have no rounds (tools/perf/builtin-record.c:record__mmap_read_evlist). They are
-read side by side, always the one that is furthest behind: nothing can follow that is older than the latest of that one.
+buffer each, in order of time and without rounds (tools/perf/builtin-record.c:record__mmap_read_evlist). They are read
+side by side, always the one that is furthest behind: nothing can follow that is older than its latest record.
 """
 
 import ctypes
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from ingest.formats.cursor import Cursor
 from ingest.formats.perf_data import records
 from ingest.formats.perf_data.attributes import Layouts
+from ingest.formats.perf_data.folder import MAGICS, recordings
 from ingest.formats.perf_data.header import (
     DAMAGED,
     TRACING_DATA,
@@ -32,7 +33,6 @@ from ingest.formats.perf_data.header import (
     parse_attribute,
     read_header,
 )
-from ingest.formats.perf_data.folder import MAGICS, recordings
 from ingest.formats.perf_data.in_order import copy_in_order, losses
 from ingest.formats.perf_data.layout import COLUMNS, TYPE_TRACEPOINT
 from ingest.formats.perf_data.mapped import Mapped
