@@ -39,9 +39,11 @@ def frames_of(text: str) -> tuple[str, ...]:
         if arrow:  # ftrace: symbol, and in trace-cmd report (address)
             name = rest.split(" ", 1)[0].strip("<>()")
             name = f"0x{name}" if _BARE_ADDRESS.fullmatch(name) else name
-        else:  # perf: address symbol (object), any of them left out by -F
+        else:  # perf: address symbol (object), any of them left out by -F; between them lines of the source
             address, _, rest = line.strip().partition(" ")
             if not _ADDRESS.fullmatch(address):
+                if not line.startswith("\t"):
+                    continue
                 address, rest = "", line.strip()
             name = rest.split(" (", 1)[0].strip()
             if name in ("", "[unknown]"):

@@ -254,7 +254,7 @@ class _Import:
         totals = stream.totals
         values = {
             **dict.fromkeys(ALWAYS_COUNTED, 0),
-            **{name: n for name, n in found.counts.items() if name != "uncounted_losses"},  # has a row for each CPU
+            **found.counts,
             **dict(zip(OUTCOMES, self._pages.outcomes.tolist(), strict=True)),
             "permission_changes_lost": changes.lost,
             "permission_changes_unplaced": changes.unplaced,
@@ -279,8 +279,13 @@ class _Import:
         else:
             values["no_stacks"] = stream.without_stack
         rows: list[Stat] = [stat(name, value, totals) for name, value in values.items()]
-        for name, by_cpu in (("lost_events", losses), ("uncounted_losses", found.uncounted)):
-            rows += [stat(name, n, totals, cpu) for cpu, n in sorted(by_cpu.items(), key=lambda item: str(item[0]))]
+        rows += [
+            stat("lost_events", n, totals, cpu) for cpu, n in sorted(losses.items(), key=lambda item: str(item[0]))
+        ]
+        rows += [
+            stat("uncounted_losses", places, totals, cpu)
+            for cpu, places in sorted(found.uncounted.items(), key=lambda item: str(item[0]))
+        ]
         if not losses:
             rows.append(stat("lost_events", 0, totals))
         if (memory_end := self._memory_end()) is not None:

@@ -84,7 +84,7 @@ class Findings:
     comments: list[str] = field(default_factory=list)  # as perf script --header and ftrace write them: # arch : x86_64
     page_size: int | None = None  # bytes, of the recorded machine, where the trace says it
     lost: dict[int | None, int] = field(default_factory=dict)  # events, as the recorder says, by CPU (None: unknown)
-    uncounted: Counter[int | None] = field(default_factory=Counter)  # places of losses of unknown size, by CPU
+    uncounted: Counter[int | None] = field(default_factory=Counter)  # losses of unknown size, likewise
     overwritten: int = 0  # entries that the header says were recorded and are not in the file; `lost` is part of them
     counts: Counter[str] = field(default_factory=Counter)  # by name in ingest/quality.toml
 
@@ -101,11 +101,6 @@ class Findings:
     def lose(self, cpu: int | None, events: int) -> None:
         """Count events lost."""
         self.lost[cpu] = self.lost.get(cpu, 0) + events
-
-    def lose_uncounted(self, cpu: int | None, places: int = 1) -> None:
-        """Count places where nobody knows how many events were lost."""
-        self.uncounted[cpu] += places
-        self.counts["uncounted_losses"] += places
 
     def damage(self, name: str, what: str) -> None:
         """Count damage, by its name in ingest/quality.toml.

@@ -60,7 +60,7 @@ def describe(
     clock = re.search(r"\[(\w[\w-]*)\]", files.get("trace_clock", ""))
     machine.clock = clock[1] if clock else said(r"^# trace_clock : (\S+)") or said(r"^# clockid: (\w+)")
     machine.page_size = page_size or _page_size(machine.arch, values)
-    machine.cpus = cpus or int(said(r"#P:(\d{1,4})\b") or said(r"^# nrcpus online : (\d{1,4})$") or 0) or None
+    machine.cpus = cpus or int(said(r"#P:(\d{1,5})\b") or said(r"^# nrcpus online : (\d{1,5})\b") or 0) or None
     present = [
         n for (source, name), n in values.items() if source == "zoneinfo" and re.search(r"zone \w+, present$", name)
     ]

@@ -229,7 +229,7 @@ class RingTrace:
             if stated or counted:
                 found.lose(cpu, max(stated, counted))
             if gaps and stated <= counted:  # else the gaps are part of the kernel's own count
-                found.lose_uncounted(cpu, gaps)
+                found.uncounted[cpu] += gaps
 
 
 def saved_cmdlines(text: str) -> dict[int, str]:
