@@ -12,7 +12,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from ptpool.text import aligned
+from ptpool.text import aligned, printable, tell
 
 Db = Annotated[Path, typer.Option("--db", envvar="PTPOOL_DB", metavar="FILE", help="The warehouse, a DuckDB file.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress on standard error.")]
@@ -62,13 +62,13 @@ def grouped(**groups: type[Any]) -> Callable[[Callable[..., None]], Callable[...
 
 def say(text: str) -> None:
     """Print one line of a result to standard output."""
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(printable(text) + "\n")
 
 
 def note(text: str, *, quiet: bool = False) -> None:
     """Print one line about the work to standard error."""
     if not quiet:
-        sys.stderr.write(text + "\n")
+        tell(text)
 
 
 def say_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, as_json: bool = False) -> None:

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 DEFAULT_PAGE = 4096
+RING_LOSSES = ("overrun", "commit overrun", "dropped events", "unwritten events")
+"""Counts of lost events in ring_stats: the kernel's, and the recorder's own, for what a full disk did not take."""
 
 
 @dataclass
@@ -93,12 +95,12 @@ def midr(cpuinfo: str) -> list[tuple[str, int]]:
 
 
 def ring_losses(text: str) -> dict[int, int]:
-    """Events lost by CPU: overwritten, dropped and lost on commit, from per_cpu/*/stats with ``== cpuN`` headings."""
+    """Events lost by CPU (`RING_LOSSES`), from per_cpu/*/stats with ``== cpuN`` headings."""
     losses: dict[int, int] = {}
     cpu = 0
     for line in text.splitlines():
         if match := re.match(r"== *cpu(\d+)", line):
             cpu = int(match[1])
-        elif match := re.match(r"(overrun|commit overrun|dropped events): (\d+)", line):
+        elif match := re.match(rf"({'|'.join(RING_LOSSES)}): (\d+)", line):
             losses[cpu] = losses.get(cpu, 0) + int(match[2])
     return losses
