@@ -74,11 +74,17 @@ def note(text: str, *, quiet: bool = False) -> None:
 def say_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, as_json: bool = False) -> None:
     """Print rows as an aligned table, or as a JSON list of objects."""
     if as_json:
-        plain = [[_jsonable(cell) for cell in row] for row in rows]
-        say(json.dumps([dict(zip(columns, row, strict=True)) for row in plain], indent=2, default=str))
+        plain = [_jsonable(columns, row) for row in rows]
+        say(json.dumps(plain, indent=2, default=str))
     else:
         say(aligned(columns, rows))
 
 
-def _jsonable(cell: Any) -> Any:
-    return None if isinstance(cell, float) and not math.isfinite(cell) else cell
+def json_of(columns: Sequence[str], row: Sequence[Any]) -> str:
+    """A row as a JSON object."""
+    return json.dumps(_jsonable(columns, row), indent=2, default=str)
+
+
+def _jsonable(columns: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:
+    plain = [None if isinstance(cell, float) and not math.isfinite(cell) else cell for cell in row]
+    return dict(zip(columns, plain, strict=True))
