@@ -192,10 +192,8 @@ class _Import:
     def _store_page_flags(self, moment: str, runs: Any) -> None:
         if runs is not None:
             first, last, flags = runs
-            runs = pa.table({"first": first, "last": last, "flags": flags})
-            self._connection.execute(
-                "INSERT INTO page_flags SELECT $1, $2, first, last, flags FROM runs", [self._named.result(), moment]
-            )
+            runs = self._connection.from_arrow(pa.table({"first": first, "last": last, "flags": flags}))
+            runs.project(f"'{self._named.result()}', '{moment}', first, last, flags").insert_into("page_flags")
 
     def _store_snapshots(self, moment: str) -> None:
         def text(parse: Any) -> Any:
@@ -310,10 +308,9 @@ class _Import:
         if not rows:
             return
         names = [f"c{i}" for i in range(len(rows[0]))]
-        batch = pa.table([_array(column) for column in zip(*rows, strict=True)], names=names)  # noqa: F841
-        self._connection.execute(
-            f"INSERT INTO {table} SELECT $1, {', '.join(names)} FROM batch", [self._named.result()]
-        )
+        batch = pa.table([_array(column) for column in zip(*rows, strict=True)], names=names)
+        named = f"'{self._named.result()}', {', '.join(names)}"
+        self._connection.from_arrow(batch).project(named).insert_into(table)
 
 
 def _losses(found: Findings, ring: dict[int, int]) -> dict[int | None, int]:

@@ -169,8 +169,8 @@ class EventStream:
         self._count(rows, bare, table)
         self.stacks_freed += int(stacks_freed.sum())
         stacks = known.stack_numbers[rows["stack"]]
-        batch = self._arrow(rows, codes, gfp_bits, stacks)  # noqa: F841  (found by name: a view lives until the commit)
-        self._connection.execute(_INSERT, [self._capture_id.result()])
+        batch = self._connection.from_arrow(self._arrow(rows, codes, gfp_bits, stacks))
+        batch.project(f"'{self._capture_id.result()}', {_COLUMNS}").insert_into("page_event")
         self.stored += len(rows)
 
     def _count(self, rows: NDArray[np.void], bare: NDArray[np.bool_], table: NDArray[np.bool_]) -> None:
@@ -220,12 +220,10 @@ class EventStream:
         }
 
 
-_INSERT = """
-    INSERT INTO page_event
-    SELECT $1, seq, ts_ns, cpu, pid, comm, kind, pfn, page_order, migratetype, gfp_flags,
-           gfp_text, stack_id, consumer, level, role
-    FROM batch
-"""
+_COLUMNS = (
+    "seq, ts_ns, cpu, pid, comm, kind, pfn, page_order, migratetype, gfp_flags, "
+    "gfp_text, stack_id, consumer, level, role"
+)
 
 
 def _before_last(known: NDArray[Any], more: Sequence[int]) -> NDArray[Any]:

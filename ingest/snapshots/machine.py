@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from ingest.snapshots.proc import MalformedError
 
 DEFAULT_PAGE = 4096
+RING_LOSSES = ("overrun", "commit overrun", "dropped events", "unwritten events")
+"""Counts of lost events in ring_stats: the kernel's, and the recorder's own, for what a full disk did not take."""
 
 
 @dataclass
@@ -109,7 +111,7 @@ _MOST_LOST = 1 << 40  # events; a larger count is damage
 
 
 def ring_losses(text: str) -> dict[int, int]:
-    """Events lost by CPU: overwritten, dropped and lost on commit, from per_cpu/*/stats with ``== cpuN`` headings.
+    """Events lost by CPU (`RING_LOSSES`), from per_cpu/*/stats with ``== cpuN`` headings.
 
     Raises:
         MalformedError: a count is larger than any that a machine reaches.
@@ -119,7 +121,7 @@ def ring_losses(text: str) -> dict[int, int]:
     for number, line in enumerate(text.splitlines(), 1):
         if match := re.match(r"== *cpu(\d{1,5})\b", line):
             cpu = int(match[1])
-        elif match := re.match(r"(overrun|commit overrun|dropped events): (\d+)", line):
+        elif match := re.match(rf"({'|'.join(RING_LOSSES)}): (\d+)", line):
             if len(match[2]) > 13 or int(match[2]) > _MOST_LOST:
                 raise MalformedError(number, line)
             losses[cpu] = losses.get(cpu, 0) + int(match[2])
