@@ -11,15 +11,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from ingest.snapshots.proc import MalformedError, Rows, Runs
 from ingest.source import Bytes
 from ptpool.vocabulary import KPF_BUDDY, KPF_NOPAGE, KPF_OFFLINE, MIGRATETYPES
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 ROW = np.dtype([("pfn", "<u4"), ("order", "<u4"), ("type", "<u4"), ("place", "<u4")])
 PAGEBLOCK = 0xFFFF
@@ -72,8 +74,10 @@ class FreeLists:
     types: dict[int, str]
     counts: dict[str, int]
 
-    def table(self) -> pa.Table:
+    def table(self) -> "pa.Table":
         """Columns of table free_list, without capture and moment."""
+        import pyarrow as pa
+
         zone, cpu = _zone_of(self.blocks), _cpu_of(self.blocks)
         places, at = np.unique(zone, return_inverse=True)
         zones = [self.zones[place] for place in places.tolist()]
@@ -91,8 +95,10 @@ class FreeLists:
             }
         )
 
-    def pageblock_table(self) -> pa.Table:
+    def pageblock_table(self) -> "pa.Table":
         """Columns of table pageblock_type, without capture and moment: runs of pageblocks of one type."""
+        import pyarrow as pa
+
         rows = self.pageblocks[np.argsort(self.pageblocks["pfn"])]
         first, end, kind = rows["pfn"].astype(np.int64), _ends(rows), rows["type"]
         begins = np.ones(len(rows), np.bool_)
@@ -103,7 +109,9 @@ class FreeLists:
             {"first_pfn": first[starts], "last_pfn": end[last] - 1, "migratetype": self._names(kind[starts])}
         )
 
-    def _names(self, numbers: NDArray[np.uint32]) -> pa.Array:
+    def _names(self, numbers: NDArray[np.uint32]) -> "pa.Array":
+        import pyarrow as pa
+
         names = [self.types.get(number) for number in range(max(self.types) + 1)]
         return pa.DictionaryArray.from_arrays(numbers.astype(np.int32), pa.array(names, pa.string()))
 
