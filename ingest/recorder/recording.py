@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
+from ingest.recorder.free_lists.snapshot import FreeLists
 from ingest.recorder.perf import PerfRecorder
 from ingest.recorder.permission_changes import PermissionChangeRecorder, sweep
 from ingest.recorder.plan import Plan, buffer_size, choose
@@ -199,7 +200,10 @@ class _Session:
         threads = kernel_threads(self._root)
         with recorder, changes:
             done.permission_changes = changes.recorded
-            before, after = Moment(self._root), Moment(self._root)
+            free_lists = FreeLists(self._root)
+            if free_lists.cost:
+                note(free_lists.cost, quiet=quiet)
+            before, after = Moment(self._root, free_lists), Moment(self._root, free_lists)
             done.began = datetime.now(UTC).isoformat(timespec="seconds")
             before.take(flags_first=True)
             began = time.monotonic()

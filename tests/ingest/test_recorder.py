@@ -66,6 +66,12 @@ def test_a_bundle_holds_everything_and_nothing_stays_in_tracefs(machine: FakeMac
         assert (out / moment / "buddyinfo").read_text().startswith("Node 0, zone    DMA32")
         assert (out / moment / "page_tables").read_text() == "---[ Linear mapping ]---\n"
         assert unpacked(out / moment / "kpageflags.u64le.zst") == bytes(8 * 96)
+        blocks = struct.iter_unpack("<4I", unpacked(out / moment / "free_lists.zst"))
+        assert list(blocks) == [(9, 0, 1, 0), (4, 0, 1, 0), (0, 9, 0, 0xFFFF)]
+        assert [zone["name"] for zone in json.loads((out / moment / "free_lists.json").read_text())["zones"]] == [
+            "DMA32",
+            "Normal",
+        ]
     assert list(machine.instances.iterdir()) == []
     assert list(out.parent.iterdir()) == [out]
 
@@ -312,7 +318,18 @@ def test_files_that_cannot_be_read_are_named(machine: FakeMachine, tmp_path: Pat
     for name in ("modules", "pagetypeinfo", "kpageflags"):
         (machine.root / "proc" / name).unlink()
     done = record(Plan(tmp_path / "bundle", ["true"]), root=machine.root, quiet=True)
-    assert done.missing == ["modules", "kpageflags", "pagetypeinfo"]
+    assert done.missing == ["modules", "free_lists", "kpageflags", "pagetypeinfo"]
+
+
+def test_a_kernel_that_hides_its_lists_is_recorded_without_them(
+    machine: FakeMachine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (machine.root / "proc/kcore").unlink()
+    done = record(Plan(tmp_path / "bundle", ["true"]), root=machine.root)
+    assert done.missing == ["free_lists"]
+    said = [line for line in capsys.readouterr().err.splitlines() if "free lists" in line]
+    assert len(said) == 1
+    assert "proc/kcore: No such file or directory): a replay draws the order of free blocks" in said[0]
 
 
 def test_what_is_missing_is_said_with_the_remedy(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
