@@ -1,5 +1,6 @@
 """The command ``replay validate``: the model compared with real machines."""
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,18 +31,26 @@ def validate(
             help="Files of recorded permission changes, instead of captures; several may follow.",
         ),
     ] = None,
+    pools: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR...", help="Runs of pools in a real kernel (make record-pools), instead of captures."),
+    ] = None,
     more: Annotated[list[Path] | None, typer.Argument(metavar="", hidden=True)] = None,
     *,
     common: Common,
 ) -> None:
-    """Compare the model with real machines: captures with their own snapshots, or recorded permission changes.
+    """Compare the model with real machines: captures with their snapshots, permission changes, pools in a kernel.
 
     A capture is replayed without protection. Its prediction for the moment after the recording is compared with the
     machine's snapshot, and with the prediction that nothing changed (view validation_verdict). A second replay puts
     every event at its recorded place (placement replay), and names the cause of each contradiction with the snapshots
     or within the recording. With --sequence, every recorded permission change is made on the modelled direct map, and
     splits, collapses and the walk of the page tables are compared after each. The results go into tables validation
-    and contradiction of the warehouse (with --sequence only if the warehouse exists).
+    and contradiction of the warehouse (with --sequence and --pools only if the warehouse exists).
+
+    With --pools, each run of a kernel with a pool is replayed with its strategy, from the kernel's own free lists
+    (exact) and from what any recording tells (ordinary). A run without a pool predicts those of other strategies with
+    the same workload (blind).
 
     Exit status 1: the error of a prediction is larger than allowed, a contradiction has no known cause, or a
     permission change differs from the recording.
@@ -49,11 +58,18 @@ def validate(
     Example: ptpool replay validate --capture server-16g
 
     Example: ptpool replay validate --sequence data/splits/*.jsonl.zst
+
+    Example: ptpool replay validate --pools data/pools/*
     """
-    if sequence:
+    if sequence and pools:
+        raise UsageError("replay validate: --sequence and --pools at once", "validate them one after the other")
+    if pools:
+        folders = [path for path in pools + (more or []) if path.is_dir()]
+        holds = _pools(folders, seeds, common.db, quiet=common.quiet, as_json=common.as_json)
+    elif sequence:
         holds = _sequences(sequence + (more or []), common.db, quiet=common.quiet, as_json=common.as_json)
     elif more:
-        remedy = "files of permission changes follow --sequence"
+        remedy = "files of permission changes follow --sequence, folders of runs --pools"
         raise UsageError(f"replay validate: unexpected argument {more[0]}", remedy)
     else:
         holds = _captures(capture, seeds, common.db, quiet=common.quiet, as_json=common.as_json)
@@ -161,3 +177,41 @@ def _keep(db: Path, done: "list[Sequence]", *, quiet: bool) -> None:
                 ],
             )
     note(f"{len(done)} files in table validation of {db}", quiet=quiet)
+
+
+_POOL_ROWS = """
+SELECT run, strategy, start, quantity, page_order AS "order", kernel, kernel_low, kernel_high, predicted, predicted_low,
+       predicted_high, model_error AS error, allowed_error AS allowed, holds
+FROM pool_validation WHERE list_contains(?, run)
+"""
+
+
+def _pools(folders: list[Path], seeds: int, db: Path, *, quiet: bool, as_json: bool) -> bool:
+    """Hold the replay against kernels that ran pools; whether all predictions with a tolerance hold."""
+    from ptpool.compiled import announce_compiling
+    from ptpool.progress import progress
+    from ptpool.warehouse import open_warehouse
+    from replay.validate.pool_run import read_run
+    from replay.validate.pools import compare_runs, keep
+
+    runs = [read_run(folder) for folder in folders]
+    if not runs:
+        raise UsageError("replay validate --pools: no folder", "give folders of make record-pools: data/pools/*")
+    announce_compiling("replay", quiet=quiet)
+    comparisons = []
+    with progress("validate", len(runs), quiet=quiet, unit="runs") as meter:
+        for done, found in enumerate(compare_runs(runs, seeds), 1):
+            comparisons += found
+            meter(done, f"{done} of {len(runs)} runs")
+    with tempfile.TemporaryDirectory() as scratch:
+        kept = db if db.exists() else Path(scratch) / "pools.duckdb"
+        with open_warehouse(kept, write=True) as connection:
+            keep(connection, comparisons)
+            cursor = connection.execute(_POOL_ROWS, [[run.name for run in runs]])
+            columns, rows = [name for name, *_ in cursor.description], cursor.fetchall()
+    say_rows(columns, rows, as_json=as_json)
+    for start in ("exact", "ordinary", "blind"):
+        judged = [row[-1] for row in rows if row[2] == start and row[-1] is not None]
+        if judged:
+            note(f"{start}: {sum(judged)} of {len(judged)} predictions hold", quiet=quiet)
+    return all(row[-1] is not False for row in rows)
