@@ -1,5 +1,6 @@
 """Import of one capture: its trace, snapshots, stacks and data quality, in one transaction."""
 
+from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import astuple, dataclass
@@ -14,7 +15,7 @@ from ingest.bundle import MOMENTS, Bundle
 from ingest.load import EventStream, Window
 from ingest.ownership import OUTCOMES, PageOwners, class_code
 from ingest.quality import Stat, stat
-from ingest.snapshots import machine, proc
+from ingest.snapshots import free_lists, machine, proc
 from ingest.snapshots.page_tables import page_tables
 from ingest.snapshots.permission_changes import PermissionChanges, read_changes
 from ingest.trace import ALWAYS_COUNTED, Context, Findings
@@ -94,6 +95,7 @@ class _Import:
         self._damaged_snapshots = 0
         self._values: dict[tuple[str, str], int] = {}  # (source, name) to value of the first moment there is
         self._cpus: int | None = None  # that have a pageset
+        self._free_lists: Counter[str] = Counter()  # what checking them counted; empty where there are none
 
     def run(self, window: Window, digest: "Future[str]", quiet: bool) -> None:
         bundle = self._bundle
@@ -119,7 +121,9 @@ class _Import:
             )
         for moment in MOMENTS:
             self._store_page_flags(moment, flags[moment])
-            self._store_snapshots(moment)
+            others = self._store_snapshots(moment, flags[moment])
+            if not stream.outside[moment]:  # else the lists are of another time than the window's edge
+                self._store_free_lists(moment, others)
         files = {name: path.read_text(errors="replace") for name, path in self._bundle.machine.items()}
         changes = read_changes(files.get("permission_changes", ""), self._memory_end() or 0)
         self._store_permission_changes(stream, changes)
@@ -186,16 +190,15 @@ class _Import:
                 "INSERT INTO page_flags SELECT $1, $2, first, last, flags FROM runs", [self._named.result(), moment]
             )
 
-    def _store_snapshots(self, moment: str) -> None:
+    def _store_snapshots(self, moment: str, flags: Any) -> free_lists.Machine:
         def text(parse: Any) -> Any:
             return lambda path: parse(proc.read_text(path))
 
-        if (rows := self._read(moment, "buddyinfo", text(proc.buddyinfo))) is not None:
-            self._insert("free_blocks", [(moment, *row) for row in rows])
-        if (found := self._read(moment, "pagetypeinfo", text(proc.pagetypeinfo))) is not None:
-            free, blocks = found
-            self._insert("free_blocks", [(moment, *row) for row in free])
-            self._insert("pageblocks", [(moment, *row) for row in blocks])
+        buddyinfo = self._read(moment, "buddyinfo", text(proc.buddyinfo)) or []
+        self._insert("free_blocks", [(moment, *row) for row in buddyinfo])
+        free, blocks = self._read(moment, "pagetypeinfo", text(proc.pagetypeinfo)) or ([], [])
+        self._insert("free_blocks", [(moment, *row) for row in free])
+        self._insert("pageblocks", [(moment, *row) for row in blocks])
         zones, pagesets = self._read(moment, "zoneinfo", text(proc.zoneinfo)) or ([], [])
         self._insert("pageset", [(moment, *row) for row in pagesets])
         self._cpus = max([self._cpus or 0, *(row[2] + 1 for row in pagesets)]) or None
@@ -204,6 +207,22 @@ class _Import:
             self._insert("snapshot_value", [(moment, source, *row) for row in rows])
             for name, value in rows:
                 self._values.setdefault((source, name), value)
+        types = dict(enumerate(dict.fromkeys(row[2] for row in free)))
+        cpus = max((row[2] + 1 for row in pagesets), default=None)
+        return free_lists.Machine(free_lists.zones_of(zones), types, cpus, buddyinfo, flags)
+
+    def _store_free_lists(self, moment: str, others: free_lists.Machine) -> None:
+        rows = self._read(moment, "free_lists", free_lists.read_rows)
+        notes = self._read(moment, "free_lists.json", free_lists.read_notes) or free_lists.Notes()
+        if rows is None:
+            return
+        lists = free_lists.check(rows, notes, others)
+        self._free_lists.update(lists.counts)
+        for table, found in (("free_list", lists.table()), ("pageblock_type", lists.pageblock_table())):
+            self._connection.execute(
+                f"INSERT INTO {table} SELECT $1, $2, {', '.join(found.column_names)} FROM found",
+                [self._named.result(), moment],
+            )
 
     def _store_iomem(self, page_size: int) -> None:
         if path := self._bundle.machine.get("iomem"):
@@ -248,6 +267,7 @@ class _Import:
             "permission_changes_lost": changes.lost,
             "permission_changes_unplaced": changes.unplaced,
             "damaged_snapshots": self._damaged_snapshots,
+            **self._free_lists,
             "classified_by_flags": stream.by_flags,
             "kernel_stacks_freed": stream.stacks_freed,
             "failed_allocations": int(stream.kinds[KIND_ALLOC_FAILED]),

@@ -16,7 +16,7 @@ import duckdb
 from ptpool.errors import UsageError, named
 from ptpool.run_settings import COLUMNS, DEFAULTS
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 IMPORTED_TABLES = (
     "capture",
@@ -28,6 +28,8 @@ IMPORTED_TABLES = (
     "snapshot_value",
     "pageset",
     "page_flags",
+    "free_list",
+    "pageblock_type",
     "memory_range",
     "direct_map_recorded",
     "permission_change",
