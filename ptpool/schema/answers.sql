@@ -143,6 +143,30 @@ COMMENT ON COLUMN pool_validation.model_error IS 'How far the prediction (seed 0
 COMMENT ON COLUMN pool_validation.allowed_error IS 'Largest error at which it holds; NULL: nothing is promised';
 COMMENT ON COLUMN pool_validation.holds IS 'Whether model_error is within allowed_error; NULL: nothing is promised';
 
+CREATE VIEW pool_validation_by_quantity AS
+SELECT run, any_value(strategy) AS strategy, quantity, page_order, max(kernel) AS kernel,
+       max(predicted) FILTER (start = 'exact') AS exact, max(allowed_error) FILTER (start = 'exact') AS exact_allowed,
+       max(predicted) FILTER (start = 'ordinary') AS ordinary,
+       max(predicted) FILTER (start = 'blind') AS blind, min(kernel_low) FILTER (start = 'blind') AS blind_kernel_low,
+       max(kernel_high) FILTER (start = 'blind') AS blind_kernel_high, max(allowed_error) FILTER (start = 'blind') AS blind_allowed,
+       bool_and(holds) FILTER (start = 'exact') AS exact_holds, bool_and(holds) FILTER (start = 'blind') AS blind_holds
+FROM pool_validation GROUP BY run, quantity, page_order
+ORDER BY max(model_error / greatest(allowed_error, 1)) DESC NULLS LAST, run, quantity, page_order;
+COMMENT ON VIEW pool_validation_by_quantity IS 'View pool_validation with a row per run and quantity: the kernel beside the replay from each kind of start';
+COMMENT ON COLUMN pool_validation_by_quantity.run IS 'Run of the lab: the folder''s name';
+COMMENT ON COLUMN pool_validation_by_quantity.strategy IS 'Strategy that the kernel ran';
+COMMENT ON COLUMN pool_validation_by_quantity.page_order IS 'Order of the refills; NULL: all';
+COMMENT ON COLUMN pool_validation_by_quantity.kernel IS 'As the kernel counted it in this run';
+COMMENT ON COLUMN pool_validation_by_quantity.exact IS 'Replay from the kernel''s own free lists';
+COMMENT ON COLUMN pool_validation_by_quantity.exact_allowed IS 'Largest error at which exact holds; NULL: nothing is promised';
+COMMENT ON COLUMN pool_validation_by_quantity.ordinary IS 'Replay from what any recording of this run tells, with seed 0';
+COMMENT ON COLUMN pool_validation_by_quantity.blind IS 'Replay of another run, recorded without a pool, with seed 0';
+COMMENT ON COLUMN pool_validation_by_quantity.blind_kernel_low IS 'Least over the kernel''s runs that blind is held against';
+COMMENT ON COLUMN pool_validation_by_quantity.blind_kernel_high IS 'Most over the kernel''s runs that blind is held against';
+COMMENT ON COLUMN pool_validation_by_quantity.blind_allowed IS 'How far blind may lie outside these; NULL: nothing is promised';
+COMMENT ON COLUMN pool_validation_by_quantity.exact_holds IS 'Whether exact is within exact_allowed';
+COMMENT ON COLUMN pool_validation_by_quantity.blind_holds IS 'Whether blind is within blind_allowed of the kernel''s runs';
+
 CREATE VIEW strategy_validation AS
 SELECT strategy, count(DISTINCT run) AS runs, count(holds) AS judged, count(*) FILTER (holds) AS holding
 FROM pool_validation WHERE start = 'exact' GROUP BY strategy ORDER BY strategy;

@@ -59,13 +59,12 @@ def validate(
 
     Example: ptpool replay validate --sequence data/splits/*.jsonl.zst
 
-    Example: ptpool replay validate --pools data/pools/*
+    Example: ptpool replay validate --pools data/pools/*/
     """
     if sequence and pools:
         raise UsageError("replay validate: --sequence and --pools at once", "validate them one after the other")
     if pools:
-        folders = [path for path in pools + (more or []) if path.is_dir()]
-        holds = _pools(folders, seeds, common.db, quiet=common.quiet, as_json=common.as_json)
+        holds = _pools(pools + (more or []), seeds, common.db, quiet=common.quiet, as_json=common.as_json)
     elif sequence:
         holds = _sequences(sequence + (more or []), common.db, quiet=common.quiet, as_json=common.as_json)
     elif more:
@@ -180,9 +179,14 @@ def _keep(db: Path, done: "list[Sequence]", *, quiet: bool) -> None:
 
 
 _POOL_ROWS = """
-SELECT run, strategy, start, quantity, page_order AS "order", kernel, kernel_low, kernel_high, predicted, predicted_low,
-       predicted_high, model_error AS error, allowed_error AS allowed, holds
-FROM pool_validation WHERE list_contains(?, run)
+SELECT run, quantity, page_order AS "order", kernel, exact, exact_allowed AS "+/-", exact_holds AS holds, ordinary,
+       blind_kernel_low AS least, blind_kernel_high AS most, blind, blind_allowed AS "+/-", blind_holds AS holds
+FROM pool_validation_by_quantity WHERE list_contains(?, run)
+"""
+
+_POOL_JUDGED = """
+SELECT start, count(holds), count(*) FILTER (holds) FROM pool_validation
+WHERE list_contains(?, run) AND holds IS NOT NULL GROUP BY start ORDER BY start DESC
 """
 
 
@@ -195,23 +199,21 @@ def _pools(folders: list[Path], seeds: int, db: Path, *, quiet: bool, as_json: b
     from replay.validate.pools import compare_runs, keep
 
     runs = [read_run(folder) for folder in folders]
-    if not runs:
-        raise UsageError("replay validate --pools: no folder", "give folders of make record-pools: data/pools/*")
     announce_compiling("replay", quiet=quiet)
     comparisons = []
-    with progress("validate", len(runs), quiet=quiet, unit="runs") as meter:
+    with progress("validate", (many := sum(run.has_trace for run in runs)), quiet=quiet, unit="runs") as meter:
         for done, found in enumerate(compare_runs(runs, seeds), 1):
             comparisons += found
-            meter(done, f"{done} of {len(runs)} runs")
+            meter(done, f"{done} of {many} runs")
     with tempfile.TemporaryDirectory() as scratch:
         kept = db if db.exists() else Path(scratch) / "pools.duckdb"
         with open_warehouse(kept, write=True) as connection:
             keep(connection, comparisons)
-            cursor = connection.execute(_POOL_ROWS, [[run.name for run in runs]])
-            columns, rows = [name for name, *_ in cursor.description], cursor.fetchall()
-    say_rows(columns, rows, as_json=as_json)
-    for start in ("exact", "ordinary", "blind"):
-        judged = [row[-1] for row in rows if row[2] == start and row[-1] is not None]
-        if judged:
-            note(f"{start}: {sum(judged)} of {len(judged)} predictions hold", quiet=quiet)
-    return all(row[-1] is not False for row in rows)
+            names = [run.name for run in runs]
+            question = "FROM pool_validation WHERE list_contains(?, run)" if as_json else _POOL_ROWS
+            cursor = connection.execute(question, [names])
+            say_rows([name for name, *_ in cursor.description], cursor.fetchall(), as_json=as_json)
+            judged = connection.execute(_POOL_JUDGED, [names]).fetchall()
+    for start, promised, holding in judged:
+        note(f"{start}: {holding} of {promised} predictions hold", quiet=quiet)
+    return all(holding == promised for _, promised, holding in judged)

@@ -36,6 +36,11 @@ class PoolRun:
         """The folder's name."""
         return self.folder.name
 
+    @property
+    def has_trace(self) -> bool:
+        """Whether it can be replayed; without a trace there are only counters."""
+        return any(self.folder.glob("trace*"))
+
 
 def read_run(folder: Path) -> PoolRun:
     """Read what a run was, and its counters.

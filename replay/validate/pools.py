@@ -59,17 +59,19 @@ class PoolComparison(NamedTuple):
 def compare_runs(runs: list[PoolRun], seeds: int) -> Iterator[list[PoolComparison]]:
     """Replay each run, and those without a pool also through the strategies of the others with the same workload.
 
-    Each is imported by `ptpool ingest trace` into a warehouse of its own, which is deleted again.
+    A run without its trace only shows how far the kernel's own runs differ. Each of the others is imported by `ptpool
+    ingest trace` into a warehouse of its own, which is deleted again.
 
     Raises:
         UsageError: a run cannot be imported.
     """
+    whole = [run for run in runs if run.has_trace]
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(2) as pool:
-        imports = [pool.submit(_imported, run, Path(scratch) / f"{nth}.duckdb") for nth, run in enumerate(runs)]
-        for run, done in zip(runs, imports, strict=True):
-            blind = [other for other in runs if other.cell == run.cell and other.strategy != run.strategy]
+        imports = [pool.submit(_imported, run, Path(scratch) / f"{nth}.duckdb") for nth, run in enumerate(whole)]
+        for run, done in zip(whole, imports, strict=True):
+            alike = [other for other in runs if other.cell == run.cell and other.strategy != run.strategy]
             with open_warehouse(path := done.result()) as connection:
-                others = blind if run.strategy == "unprotected" else []
+                others = alike if run.strategy == "unprotected" else []
                 yield compare_with(connection, capture_row(connection, run.name), run, others, seeds)
             path.unlink()
 
@@ -151,7 +153,7 @@ def _compared(start: str, runs: list[PoolRun], predicted: list[Values]) -> list[
     for key in quantities:
         kernel = [run.counted.get(key, 0.0) for run in runs]
         model = [values.get(key, 0.0) for values in predicted]
-        if any(kernel) or any(model):
+        if (any(kernel) or any(model)) and (runs[0].strategy != "unprotected" or key[0] != "unkeyed_split_tables"):
             allowed = _allowed(start, runs[0], key[0], max(kernel))
             spans = (kernel[0], min(kernel), max(kernel), model[0], min(model), max(model))
             rows.append(PoolComparison(runs[0].name, runs[0].strategy, start, *key, *spans, allowed))
