@@ -345,11 +345,16 @@ COMMENT ON COLUMN contention.refills IS 'Refills';
 
 CREATE TABLE validation (
     capture_id VARCHAR NOT NULL, quantity VARCHAR NOT NULL, zone VARCHAR, page_order TINYINT, recorded_before DOUBLE, recorded_after DOUBLE, predicted DOUBLE,
-    predicted_low DOUBLE, predicted_high DOUBLE, null_error DOUBLE, model_error DOUBLE, allowed_error DOUBLE
+    predicted_low DOUBLE, predicted_high DOUBLE, null_error DOUBLE, model_error DOUBLE, allowed_error DOUBLE,
+    strategy VARCHAR, start VARCHAR, recorded_low DOUBLE, recorded_high DOUBLE
 );
 COMMENT ON TABLE validation IS 'The model against real machines: what ptpool replay validate compared';
-COMMENT ON COLUMN validation.capture_id IS 'Capture, or the file of a recorded sequence';
-COMMENT ON COLUMN validation.quantity IS 'What is compared: free_blocks (by order), free_pages, huge_blocks_free (memory free in blocks of the huge order or larger, in such blocks), unmovable_pageblocks and the other types, pcp_pages (on per-CPU lists), free_and_pcp_pages (both together), page_table_pages, splits_2m, splits_1g, oom_kills; of a recorded sequence the kernel''s own counters';
+COMMENT ON COLUMN validation.capture_id IS 'Capture, the file of a recorded sequence, or the run of a pool in a real kernel';
+COMMENT ON COLUMN validation.strategy IS 'Of a run of a pool in a real kernel: the strategy that it ran; NULL: a capture or a sequence';
+COMMENT ON COLUMN validation.start IS 'Of a run of a pool: what the replay started from: exact (the kernel''s free lists), ordinary (what any recording of that run tells), blind (a recording of another run, without a pool)';
+COMMENT ON COLUMN validation.recorded_low IS 'Of a run of a pool: the least over the kernel''s runs that the prediction is held against';
+COMMENT ON COLUMN validation.recorded_high IS 'Of a run of a pool: the most over the kernel''s runs that the prediction is held against';
+COMMENT ON COLUMN validation.quantity IS 'What is compared: free_blocks (by order), free_pages, huge_blocks_free (memory free in blocks of the huge order or larger, in such blocks), unmovable_pageblocks and the other types, pcp_pages (on per-CPU lists), free_and_pcp_pages (both together), page_table_pages, splits_2m, splits_1g, oom_kills; of a recorded sequence the kernel''s own counters; of a run of a pool refills_tried and refills_got (by order), splits_by_others, and metrics of a run';
 COMMENT ON COLUMN validation.zone IS 'Zone; NULL: the whole machine';
 COMMENT ON COLUMN validation.page_order IS 'Order; NULL: all orders';
 COMMENT ON COLUMN validation.recorded_before IS 'Value in the before snapshot';
