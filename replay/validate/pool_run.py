@@ -8,6 +8,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ptpool.errors import UsageError
 
@@ -67,18 +68,21 @@ def read_run(folder: Path) -> PoolRun:
     return PoolRun(
         folder,
         strategy,
-        {"kernel_tables": "false", **parameters, **about.get("parameters", {})},
-        "-".join(str(about[name]) for name in ("workload", "fragmentation", "cpus", "memory_mib") if name in about)
-        or folder.name.removesuffix(f"-{strategy}"),
+        {"kernel_tables": "false", **parameters, **{k: str(v) for k, v in about.get("parameters", {}).items()}},
+        "-".join(str(about[name]) for name in _CELL if name in about) or folder.name.removesuffix(f"-{strategy}"),
         grown,
     )
 
 
-def _about(folder: Path) -> dict[str, dict[str, str]]:
+_CELL = ("workload", "fragmentation", "cpus", "memory_mib", "threads")
+"""What runs that can be compared have in common, by the names of run.json."""
+
+
+def _about(folder: Path) -> dict[str, Any]:
     """What run.json says; nothing without one."""
     path = folder / "run.json"
     try:
-        about: dict[str, dict[str, str]] = json.loads(path.read_text()) if path.exists() else {}
+        about: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     except ValueError as error:
         raise UsageError(f"{path}: not JSON: {error}", "make record-pools writes it") from None
     return about
