@@ -267,6 +267,10 @@ class _Import:
         rows += [
             stat("lost_events", n, totals, cpu) for cpu, n in sorted(losses.items(), key=lambda item: str(item[0]))
         ]
+        rows += [
+            stat("uncounted_losses", places, totals, cpu)
+            for cpu, places in sorted(found.uncounted.items(), key=lambda item: str(item[0]))
+        ]
         if not losses:
             rows.append(stat("lost_events", 0, totals))
         if (memory_end := self._memory_end()) is not None:

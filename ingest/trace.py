@@ -82,6 +82,7 @@ class Findings:
     first_ns: int = -1  # time of the first entry, whatever it is; the window counts from it; -1: not known yet
     comments: list[str] = field(default_factory=list)  # as perf script --header and ftrace write them: # arch : x86_64
     lost: dict[int | None, int] = field(default_factory=dict)  # events, as the recorder says, by CPU (None: unknown)
+    uncounted: Counter[int | None] = field(default_factory=Counter)  # losses of unknown size, likewise
     overwritten: int = 0  # entries that the header says were recorded and are not in the file; `lost` is part of them
     counts: Counter[str] = field(default_factory=Counter)  # by name in ingest/quality.toml
 

@@ -47,13 +47,13 @@ def describe(
     clock = re.search(r"\[(\w[\w-]*)\]", files.get("trace_clock", ""))
     machine.clock = clock[1] if clock else said(r"^# trace_clock : (\S+)") or said(r"^# clockid: (\w+)")
     machine.page_size = _page_size(machine.arch, values)
-    machine.cpus = cpus or int(said(r"#P:(\d+)") or said(r"^# nrcpus online : (\d+)") or 0) or None
+    machine.cpus = cpus or int(said(r"#P:(\d{1,5})\b") or said(r"^# nrcpus online : (\d{1,5})\b") or 0) or None
     present = [
         n for (source, name), n in values.items() if source == "zoneinfo" and re.search(r"zone \w+, present$", name)
     ]
     if present:
         machine.total_pages = sum(present)
-    elif kib := values.get(("meminfo", "MemTotal")) or int(said(r"^# total memory : (\d+) kB") or 0):
+    elif kib := values.get(("meminfo", "MemTotal")) or int(said(r"^# total memory : (\d{1,15}) kB") or 0):
         machine.total_pages = kib * 1024 // machine.page_size
     return machine
 

@@ -49,11 +49,11 @@ _LOST = (
     re.compile(r"LOST (?P<n>\d+) events", re.IGNORECASE),
 )
 _UNCOUNTED = re.compile(
-    r"CPU:\d+ \[(LOST EVENTS|EVENTS DROPPED)\]"  # kernel/trace/trace.c:print_trace_line; trace-cmd report
+    r"CPU:(?P<cpu>\d+) \[(LOST EVENTS|EVENTS DROPPED)\]"  # kernel/trace/trace.c:print_trace_line; trace-cmd report
     r"|\bPERF_RECORD_LOST|\blost \d+ chunks!|Processed \d+ samples and lost"  # perf warns so on standard error
     r"|\b(LOST|DROPPED) EVENTS\b|\bEVENTS (LOST|DROPPED)\b"
 )
-_MOST_DIGITS = 12  # of a CPU or a number of events
+_MOST_DIGITS, _NO_CPU = 12, -1  # of a CPU or a number of events
 _HARMLESS = re.compile(
     r"^(cpus=\d+|version = .*|CPU \d+ is empty|.*PERF_RECORD_\w+.*|\s*\[\.\.\.\]\s*"
     r"|-{3,}|Dumping ftrace buffer:|\(ftrace buffer empty\)"  # kernel/trace/trace.c:ftrace_dump_one
@@ -145,7 +145,7 @@ class TextTrace:
             self._take_notes(stream, text, noted)
         if counts[scan.COUNTERS]:
             raise UsageError(
-                f"{text.path}: line {counts[scan.LINES]}: time stamps are counts, not seconds",
+                f"{text.path}: {text.line} {counts[scan.LINES]}: time stamps are counts, not seconds",
                 "record with trace_clock local, global, mono or boot (not counter, uptime or x86-tsc)",
             )
         return bool(counts[scan.ROWS] == len(stream.rows)) or noted == _NOTES or names.grow()
@@ -159,7 +159,7 @@ class TextTrace:
         if text.at < text.end:
             found.damage(
                 "cut_off",
-                f"{text.path}: line {counts[scan.LINES] + 1}: cut off at byte {text.offset + text.end},"
+                f"{text.path}: {text.line} {counts[scan.LINES] + 1}: cut off at byte {text.offset + text.end},"
                 " in the middle of a line",
             )
         if counts[scan.ENTRIES] < stream.announced:
@@ -185,7 +185,7 @@ class TextTrace:
         found = self.found
         for what, start, end, line in self._notes[:noted].tolist():
             words = bytes(text.buffer[start:end]).decode("utf-8", "replace")
-            where = f"{text.path}: line {line}"
+            where = f"{text.path}: {text.line} {line}"
             shown = "".join(c if c.isprintable() else "?" for c in words.strip()[:60])
             if what == scan.NOTE_COMMENT:
                 found.comment(words)
@@ -199,13 +199,16 @@ class TextTrace:
                         stream.announced += entries
                         found.overwritten += max(written - entries, 0)
             elif match := next((match for pattern in _LOST if (match := pattern.search(words))), None):
-                cpu, lost = (_few_digits(match[name]) for name in ("cpu", "n"))
-                if lost is None or (cpu is not None and cpu >= MAX_CPUS):
+                cpu, lost = _cpu_of(match), _few_digits(match["n"])
+                if lost is None or cpu == _NO_CPU:
                     found.damage("damaged_lines", f"{where}: an impossible loss of events: {shown}")
                 else:
                     found.lose(cpu, lost)
-            elif _UNCOUNTED.search(words):
-                found.counts["uncounted_losses"] += 1
+            elif match := _UNCOUNTED.search(words):
+                if (cpu := _cpu_of(match)) == _NO_CPU:
+                    found.damage("damaged_lines", f"{where}: an impossible loss of events: {shown}")
+                else:
+                    found.uncounted[cpu] += 1
             elif _DUMP.match(words):
                 raise UsageError(f"{where}: a dump of records (perf script -D)", "print it again without -D")
             elif what == scan.NOTE_MORE and "mm_page_" not in words:
@@ -218,6 +221,15 @@ class TextTrace:
 def _few_digits(number: str) -> int | None:
     """A number; None: it has more digits than any count of events."""
     return int(number) if len(number) <= _MOST_DIGITS else None
+
+
+def _cpu_of(loss: re.Match[str]) -> int | None:
+    """The CPU that lost events; None: it is not said; _NO_CPU: there is no such."""
+    number = loss.groupdict().get("cpu")
+    if number is None:
+        return None
+    cpu = _few_digits(number)
+    return _NO_CPU if cpu is None or cpu >= MAX_CPUS else cpu
 
 
 def _what_is_wrong(line: str) -> str:
