@@ -23,6 +23,7 @@ TABLE_FLAGS = GFP_BITS["__GFP_ZERO"] | GFP_BITS["__GFP_ACCOUNT"] | GFP_BITS["__G
 
 _TRACER = ("trace_event_", "__traceiter_", "perf_trace_", "__probestub_", "__bpf_trace_", "bpf_trace_run", "ftrace_")
 _ADDRESS = re.compile(r"[0-9a-f]{16}")
+_ALIGNED = re.compile(r"\s(?=.{16}$) *[0-9a-f]+")  # a tab and %16lx
 _UNRESOLVED = re.compile(r"0x[0-9a-f]{1,16}")
 _BYTE = re.compile(r"\b[0-9a-f]{2}\b")
 _SUFFIX = re.compile(r"\.(constprop|isra|part|cold|llvm)\b.*$")
@@ -43,7 +44,7 @@ def frames_of(text: str) -> tuple[str, ...]:
             name = rest.split(" ", 1)[0].strip("<>")
         else:  # perf: address symbol (object), any of them left out by -F
             address, _, rest = line.strip().partition(" ")
-            if not _ADDRESS.fullmatch(address):
+            if not _ADDRESS.fullmatch(address) and not _ALIGNED.fullmatch(line[:17]):
                 address, rest = "", line.strip()
             name = rest.split(" (", 1)[0].strip()
             if name in ("", "[unknown]"):

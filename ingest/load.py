@@ -1,7 +1,7 @@
 """A trace into the warehouse: batches of rows are classified, their pages followed, the window cut out, and stored."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -15,10 +15,20 @@ from ingest.classify import BY_FLAGS, TABLE_FLAGS, UNCLASSIFIED, Class, classify
 from ingest.ownership import NO_CLASS, PageOwners, class_code, class_names, roll_forward
 from ingest.trace import ROW, ROW_GROUP, Trace, raw
 from ptpool.progress import Meter
-from ptpool.vocabulary import KIND_ALLOC, KIND_ALLOC_FAILED, KIND_FREE, KINDS, gfp_flags
+from ptpool.vocabulary import (
+    GFP_BITS,
+    KIND_ALLOC,
+    KIND_ALLOC_FAILED,
+    KIND_FREE,
+    KINDS,
+    MOVABLE,
+    RECLAIMABLE,
+    gfp_flags,
+)
 
 _KSTACK = class_code("kstack", None, None)
 _AHEAD = 4  # batches read while the first waits for the hash of the files
+_MOBILITY = GFP_BITS["__GFP_MOVABLE"] | GFP_BITS["__GFP_RECLAIMABLE"]
 _ALWAYS, _FOREVER = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 
 Window = tuple[int | None, int | None]
@@ -45,6 +55,9 @@ class EventStream:
         self.stored = self.back_in_time = 0
         self.without_stack = self.by_flags = self.stacks_freed = 0
         self.kinds = np.zeros(len(KINDS), np.int64)
+        self.number_migratetypes: Callable[[], NDArray[np.int8]] = lambda: np.arange(-128, 128, dtype=np.int8)
+        """Asked before the first batch is stored: ptpool's numbers, each at the kernel's for the same type + 128."""
+        self.migratetypes_unknown = self.migratetypes_doubtful = 0
         self.first_ns, self.last_ns, self._previous_ns = int(_FOREVER), -1, -1
         self.highest_cpu = 0
         self.frames: dict[tuple[str, ...], int] = {}  # stack to its number in the warehouse
@@ -62,7 +75,7 @@ class EventStream:
             UsageError: the trace is damaged (without --best-effort).
         """
         self._window = window
-        read = 0
+        read, numbers = 0, None
         with ThreadPoolExecutor(1) as storer:  # stores some batches while the next is read
             storing: deque[Future[None]] = deque()
             for rows in self._trace.batches():
@@ -70,9 +83,13 @@ class EventStream:
                 meter(self._trace.consumed(), f"{read:,} events")
                 if len(rows):
                     self._learn()
+                    if numbers is None:
+                        numbers = self.number_migratetypes()
                     if len(storing) == _AHEAD:
                         storing.popleft().result()
-                    storing.append(storer.submit(self._insert, raw(rows).copy().view(ROW), self._known))
+                    mine = raw(rows).copy().view(ROW)
+                    self.migratetypes_unknown += _renumber(mine["migratetype"], numbers)
+                    storing.append(storer.submit(self._insert, mine, self._known))
             while storing:
                 storing.popleft().result()
 
@@ -132,6 +149,7 @@ class EventStream:
             if not len(rows):
                 return
         self._count(rows, bare, table)
+        self.migratetypes_doubtful += _doubtful(rows, gfp_bits)
         self.stacks_freed += int(stacks_freed.sum())
         stacks = known.stack_numbers[rows["stack"]]
         batch = self._arrow(rows, codes, gfp_bits, stacks)  # noqa: F841  (found by name: a view lives until the commit)
@@ -193,6 +211,21 @@ _INSERT = """
 def _before_last(known: NDArray[Any], more: list[int]) -> NDArray[Any]:
     """The values with more of them in front of the last one."""
     return np.concatenate([known[:-1], np.array(more, known.dtype), known[-1:]]) if more else known
+
+
+def _renumber(migratetype: NDArray[np.int8], numbers: NDArray[np.int8]) -> int:
+    """Number migratetypes as ptpool does; how many are none that it knows, and become -1."""
+    before = migratetype >= 0
+    migratetype[:] = numbers[migratetype.astype(np.int16) + 128]
+    return int((before & (migratetype < 0)).sum())
+
+
+def _doubtful(rows: NDArray[np.void], gfp_bits: NDArray[np.uint32]) -> int:
+    """Requests for movable memory that count as Reclaimable, or the reverse (include/linux/gfp.h:gfp_migratetype())."""
+    asked, counted = gfp_bits & _MOBILITY, rows["migratetype"]
+    swapped = (asked == GFP_BITS["__GFP_MOVABLE"]) & (counted == RECLAIMABLE)
+    swapped |= (asked == GFP_BITS["__GFP_RECLAIMABLE"]) & (counted == MOVABLE)
+    return int((swapped & (rows["gfp"] >= 0)).sum())
 
 
 def _texts(codes: NDArray[Any], values: Sequence[str | None]) -> pa.Array:

@@ -80,6 +80,7 @@ class Findings:
 
     best_effort: bool = False  # as in Context
     first_ns: int = -1  # time of the first entry, whatever it is; the window counts from it; -1: not known yet
+    page_size: int | None = None  # bytes of the recorded machine's pages, where the trace holds it
     comments: list[str] = field(default_factory=list)  # as perf script --header and ftrace write them: # arch : x86_64
     lost: dict[int | None, int] = field(default_factory=dict)  # events, as the recorder says, by CPU (None: unknown)
     overwritten: int = 0  # entries that the header says were recorded and are not in the file; `lost` is part of them

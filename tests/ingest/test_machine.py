@@ -1,6 +1,7 @@
 """What the files next to a trace say about the machine."""
 
 from ingest.snapshots.machine import describe, ring_losses
+from ingest.snapshots.proc import Lines
 
 
 def test_machine() -> None:
@@ -14,4 +15,5 @@ def test_machine() -> None:
     assert (machine.page_size, machine.total_pages, machine.cpus) == (65536, 100, 8)
     assert (machine.clock, machine.timing) == ("local", "real")
     assert describe({"cpuinfo": "flags : fpu hypervisor\n"}, {}, None, []).timing == "unknown"
-    assert ring_losses("== cpu0\noverrun: 2\ndropped events: 1\n== cpu3\ncommit overrun: 4\n") == {0: 3, 3: 4}
+    text = "== cpu0\noverrun: 2\ndropped events: 1\n== cpu3\ncommit overrun: 4\n"
+    assert ring_losses(Lines(text.splitlines())) == {0: 3, 3: 4}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ingest.snapshots.proc import MalformedError, memory_end, zoneinfo
+from ingest.snapshots.proc import Lines, MalformedError, memory_end, zoneinfo
 
 ZONEINFO = """\
 Node 0, zone      DMA
@@ -34,7 +34,7 @@ Node 1, zone   Normal
 
 
 def test_pagesets_are_apart_from_the_values_of_zones() -> None:
-    values, pagesets = zoneinfo(ZONEINFO.splitlines())
+    values, pagesets = zoneinfo(Lines(ZONEINFO.splitlines()))
     assert values == [
         ("Node 0, zone DMA, pages free", 3840),
         ("Node 0, zone DMA, min", 4),
@@ -61,4 +61,4 @@ def test_pagesets_are_apart_from_the_values_of_zones() -> None:
 
 def test_values_before_the_first_zone_are_refused() -> None:
     with pytest.raises(MalformedError, match="line 1: pages free"):
-        zoneinfo(ZONEINFO.splitlines()[3:])
+        zoneinfo(Lines(ZONEINFO.splitlines()[3:]))

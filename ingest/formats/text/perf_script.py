@@ -15,6 +15,7 @@ from ingest.trace import KIND_BATCHED, Context
 from ptpool.compiled import compiled
 
 _PERF_RECORD = scan.word("PERF_REC")
+_KERNEL, _GUEST = scan.word("([kernel"), scan.word("([guest.")
 
 
 def open_trace(paths: Sequence[Path], context: Context) -> TextTrace:
@@ -26,7 +27,8 @@ def open_trace(paths: Sequence[Path], context: Context) -> TextTrace:
 def is_user_frame(text: int, at: int, end: int) -> bool:
     """Whether a frame line shows an address with the top bit clear; a line without an address counts as kernel.
 
-    Addresses are printed ``%16lx`` (tools/perf/util/evsel_fprintf.c:sample__fprintf_callchain).
+    So does one that names the kernel as its object, as on s390x, where the kernel has an address space of its own, and
+    on 32-bit machines. Addresses are printed ``%16lx`` (tools/perf/util/evsel_fprintf.c:sample__fprintf_callchain).
     """
     first = scan.skip_blanks(text, at + 1, end)
     after = first
@@ -34,7 +36,12 @@ def is_user_frame(text: int, at: int, end: int) -> bool:
         after += 1
     if after != at + 17 or (after < end and load1(text, after) != scan.SPACE):
         return False
-    return bool(after - first < 16 or load1(text, first) < 56)  # 16 digits, the first 8 or more: a kernel address
+    if after - first == 16 and load1(text, first) >= 56:  # 16 digits, the first 8 or more: a kernel address
+        return False
+    place = end - 1
+    while place > after and load1(text, place) != scan.LPAREN:
+        place -= 1
+    return bool(load8(text, place) != _KERNEL and load8(text, place) != _GUEST)
 
 
 @compiled
