@@ -329,13 +329,17 @@ class _Import:
         known = architecture_of(recorded.arch)
         blocks = sum(n for types in self._types.values() for *_, n in types.blocks)
         other_blocks = known is not None and recorded.pageblock_order not in (None, _pmd_order(recorded.page_size))
+        mapped = len([1 for _, source in self._bundle.snapshots if source == "page_tables"])
+        mapped += "iomem" in self._bundle.machine
         marked = flags is None or bool((flags[2] & np.uint64(1 << KPF_PGTABLE)).any())
         counts = {
             "unknown_snapshot_lines": self._passed_over,
             "migratetypes_unknown": stream.migratetypes_unknown,
             "migratetypes_doubtful": stream.migratetypes_doubtful,
-            "page_size_unknown": int(recorded.page_size is None),
-            "memory_map_left_out": int("iomem" in self._bundle.machine and recorded.page_size is None),
+            "page_size_unknown": int(
+                recorded.page_size is None and (known is not None or bool(self._bundle.snapshots))
+            ),
+            "memory_map_left_out": mapped if recorded.page_size is None else 0,
             "pageblocks_of_another_size": blocks if other_blocks else 0,
             "page_tables_not_marked": 0 if marked else self._values.get(("vmstat", "nr_page_table_pages"), 0),
         }

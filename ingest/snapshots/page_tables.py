@@ -19,6 +19,8 @@ _PUD_BYTES, _PAGE_X86 = 1 << 30, 1 << 12
 def page_tables(lines: list[str], page_size: int | None, first_ram_pfn: int | None) -> Rows:
     """Rows (first_pfn, last_pfn, level): runs of the direct map that leaves of one level map; holes have no row.
 
+    Without a page size arm64's linear map has no page frame numbers, and no rows.
+
     Args:
         lines: the text.
         page_size: bytes; None: not known.
@@ -35,8 +37,10 @@ def page_tables(lines: list[str], page_size: int | None, first_ram_pfn: int | No
         elif "BLK" not in words and words[0] != "PTE":
             continue  # a table, or nothing
         else:
-            if first_ram_pfn is None or page_size is None:
-                raise MalformedError(number, "the address of the linear map needs iomem and a page size that is known")
+            if page_size is None:
+                return []
+            if first_ram_pfn is None:
+                raise MalformedError(number, "the address of the linear map needs iomem, which is not in the bundle")
             base = first - first_ram_pfn * page_size if base is None else base
             level = words[0].lower()
         if not {"RW", "ro"} & set(words):

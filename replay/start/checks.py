@@ -54,10 +54,12 @@ def check_snapshots(connection: duckdb.DuckDBPyConnection, capture: dict[str, An
         UsageError: a number that no machine has, or a machine that does not fit into the memory of this one.
     """
     checked = _Checked(connection, capture, moment)
-    pages = max(least, *checked.zones(), checked.last_page())
-    told = f"{pages:,} pages, by its " + ("trace" if pages == least else "zoneinfo or kpageflags")
-    remedy = "take zoneinfo again, or import the trace without it; a page frame number in the trace may be damaged"
-    check_size(pages, 1, f"capture {capture['name']}: {told}", remedy)
+    ends = [(least, "the trace"), *checked.zones(), (checked.last_page(), f"kpageflags {moment} the recording")]
+    if least < (told := capture["total_pages"] or 0):
+        ends.append((told, f"zoneinfo or meminfo {moment} the recording"))
+    pages, by = max(ends)
+    remedy = "if no machine is that large, the number is damaged: mend it or leave the file out, and import again"
+    check_size(pages, 1, f"capture {capture['name']}: a machine of {pages:,} pages, by {by}", remedy)
     checked.counts(pages)
 
 
@@ -78,9 +80,9 @@ class _Checked:
             f"the file is damaged: take it again, or import the trace without {source}",
         )
 
-    def zones(self) -> list[int]:
-        """The page after the last one of each zone."""
-        ends = [0]
+    def zones(self) -> list[tuple[int, str]]:
+        """The page after the last one of each zone, and which it is."""
+        ends = []
         rows = self._rows(
             """SELECT node, zone, start_pfn, spanned, present, managed, wmark_min, wmark_low, wmark_high, protection
                FROM zone WHERE OF_MOMENT AND coalesce(managed, present, spanned) <> 0"""
@@ -96,7 +98,8 @@ class _Checked:
             for name, value in (("present", present), ("managed", managed)):
                 if value is not None and spanned is not None and value > spanned:
                     self._refuse("zoneinfo", f"{place} has {name} {value:,}, but spanned {spanned:,}")
-            ends.append((start or 0) + (spanned or present or managed or 0))
+            end = (start or 0) + (spanned or present or managed or 0)
+            ends.append((end, f"zoneinfo {self._moment} the recording, {place}"))
         return ends
 
     def last_page(self) -> int:
