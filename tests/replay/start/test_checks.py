@@ -30,9 +30,9 @@ def warehouse():
 
 def record(connection, zones=ZONES, watermark=10):
     rows = []
-    for (node, zone), values in zones.items():
+    for (node, zone), pages in zones.items():
         names = ("start_pfn", "spanned", "present", "managed", "min", "low", "high", "protection[0]")
-        values = (*values, watermark, watermark, watermark, 0)
+        values = (*pages, watermark, watermark, watermark, 0)
         rows += [(f"Node {node}, zone {zone}, {name}", value) for name, value in zip(names, values, strict=True)]
     connection.executemany("INSERT INTO snapshot_value VALUES ('c', 'before', 'zoneinfo', ?, ?)", rows)
 
