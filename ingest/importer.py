@@ -1,5 +1,6 @@
 """Import of one capture: its trace, snapshots, stacks and data quality, in one transaction."""
 
+from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import astuple, dataclass
@@ -12,11 +13,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ingest.bundle import MOMENTS, Bundle
-from ingest.load import EventStream, Window
+from ingest.load import EventStream, Kernel, Window
 from ingest.ownership import OUTCOMES, PageOwners, class_code
 from ingest.quality import Stat, stat
-from ingest.snapshots import machine, proc
-from ingest.snapshots.architecture import Architecture, architecture_of
+from ingest.snapshots import free_lists, machine, proc
+from ingest.snapshots.architecture import architecture_of
 from ingest.snapshots.page_tables import page_tables
 from ingest.snapshots.permission_changes import PermissionChanges, read_changes
 from ingest.trace import ALWAYS_COUNTED, Context, Findings
@@ -98,14 +99,20 @@ class _Import:
         self._types: dict[str, proc.PageTypes] = {}  # by moment
         self._values: dict[tuple[str, str], int] = {}  # (source, name) to value of the first moment there is
         self._cpus: int | None = None  # that have a pageset
+        self._free_lists: Counter[str] = Counter()  # what checking them counted; empty where there are none
 
     def run(self, window: Window, digest: "Future[str]", quiet: bool) -> None:
         bundle = self._bundle
         files = {name: path.read_text(errors="replace") for name, path in bundle.machine.items()}
         self._read_page_types()
         trace = bundle.format.open_trace(bundle.traces, Context(self._best_effort, bundle.kallsyms))
-        stream = EventStream(self._connection, trace, self._named, self._pages)
-        stream.number_migratetypes = lambda: self._numbers(machine.identify(files, trace.found.comments).kernel_release)
+
+        def kernel() -> Kernel:
+            known = machine.identify(files, trace.found.comments)
+            return known.kernel_release, known.arch
+
+        stream = EventStream(self._connection, trace, self._named, self._pages, kernel)
+        stream.number_migratetypes = self._numbers
         total = sum(path.stat().st_size for path in self._bundle.traces)
         with progress(f"reading {self._bundle.name}", total, quiet=quiet, unit="bytes") as meter:
             flags = {moment: self._page_flags(moment) for moment in MOMENTS}
@@ -126,7 +133,9 @@ class _Import:
             )
         for moment in MOMENTS:
             self._store_page_flags(moment, flags[moment])
-            self._store_snapshots(moment, architecture_of(machine.identify(files, trace.found.comments).arch))
+            others = self._store_snapshots(moment, flags[moment], kernel())
+            if not stream.outside[moment]:  # else the lists are of another time than the window's edge
+                self._store_free_lists(moment, others)
         changes = read_changes(files.get("permission_changes", ""), self._memory_end() or 0)
         self._store_permission_changes(stream, changes)
         self._store_stacks(stream)
@@ -224,30 +233,44 @@ class _Import:
     def _store_page_flags(self, moment: str, runs: Any) -> None:
         if runs is not None:
             first, last, flags = runs
-            runs = pa.table({"first": first, "last": last, "flags": flags})
-            self._connection.execute(
-                "INSERT INTO page_flags SELECT $1, $2, first, last, flags FROM runs", [self._named.result(), moment]
-            )
+            runs = self._connection.from_arrow(pa.table({"first": first, "last": last, "flags": flags}))
+            runs.project(f"'{self._named.result()}', '{moment}', first, last, flags").insert_into("page_flags")
 
-    def _store_snapshots(self, moment: str, known: Architecture | None) -> None:
+    def _store_snapshots(self, moment: str, flags: Any, kernel: Kernel) -> free_lists.Machine:
         def text(parse: Any) -> Any:
             return lambda path: self._lines(path, parse)
 
-        if (rows := self._read(moment, "buddyinfo", text(proc.buddyinfo))) is not None:
-            self._insert("free_blocks", [(moment, *row) for row in rows])
-        if (found := self._types.get(moment)) is not None:
-            self._insert("free_blocks", [(moment, *row) for row in found.free])
-            self._insert("pageblocks", [(moment, *row) for row in found.blocks])
+        buddyinfo = self._read(moment, "buddyinfo", text(proc.buddyinfo)) or []
+        self._insert("free_blocks", [(moment, *row) for row in buddyinfo])
+        found = self._types.get(moment) or proc.PageTypes([], [], [], None)
+        self._insert("free_blocks", [(moment, *row) for row in found.free])
+        self._insert("pageblocks", [(moment, *row) for row in found.blocks])
         zones, pagesets = self._read(moment, "zoneinfo", text(proc.zoneinfo)) or ([], [])
         self._insert("pageset", [(moment, *row) for row in pagesets])
         self._cpus = max([self._cpus or 0, *(row[2] + 1 for row in pagesets)]) or None
         vmstat = self._read(moment, "vmstat", text(proc.vmstat)) or []
+        known = architecture_of(kernel[1])
         bits = known.bits if known else 64
         meminfo = self._read(moment, "meminfo", text(lambda lines: proc.meminfo(lines, bits))) or []
         for source, rows in (("zoneinfo", zones), ("vmstat", vmstat), ("meminfo", meminfo)):
             self._insert("snapshot_value", [(moment, source, *row) for row in rows])
             for name, value in rows:
                 self._values.setdefault((source, name), value)
+        types = {number: name for number, name in enumerate(found.names) if name in MIGRATETYPES}
+        cpus = max((row[2] + 1 for row in pagesets), default=None)
+        return free_lists.Machine(free_lists.zones_of(zones), types, cpus, buddyinfo, flags)
+
+    def _store_free_lists(self, moment: str, others: free_lists.Machine) -> None:
+        rows = self._read(moment, "free_lists", free_lists.read_rows)
+        notes = self._read(moment, "free_lists.json", free_lists.read_notes) or free_lists.Notes()
+        if rows is None:
+            return
+        lists = free_lists.check(rows, notes, others)
+        self._free_lists.update(lists.counts)
+        for table, found in (("free_list", lists.table()), ("pageblock_type", lists.pageblock_table())):
+            rows_of = self._connection.from_arrow(found)
+            columns = ", ".join(found.column_names)
+            rows_of.project(f"'{self._named.result()}', '{moment}', {columns}").insert_into(table)
 
     def _store_iomem(self, page_size: int | None) -> None:
         path = self._bundle.machine.get("iomem")
@@ -299,13 +322,18 @@ class _Import:
             "permission_changes_lost": changes.lost,
             "permission_changes_unplaced": changes.unplaced,
             "damaged_snapshots": self._damaged_snapshots,
+            **self._free_lists,
             "classified_by_flags": stream.by_flags,
             "kernel_stacks_freed": stream.stacks_freed,
             "failed_allocations": int(stream.kinds[KIND_ALLOC_FAILED]),
             "events_back_in_time": stream.back_in_time,
             "events_outside_window": sum(stream.outside.values()),
             "snapshots_outside_window": self._snapshots_outside(stream),
+            "stacks_without_names": stream.without_names,
+            "page_tables_unmarked": stream.unmarked,
             "unknown_gfp_words": len(stream.unknown_gfp),
+            "gfp_numbers_assumed": stream.numbers_assumed,
+            "gfp_numbers_unknown": stream.numbers_unknown,
             "no_frees": int(not totals["frees"]),
             "no_allocations": int(not totals["allocations"]),
             "no_snapshots": int(not self._bundle.snapshots),
@@ -317,6 +345,10 @@ class _Import:
         rows: list[Stat] = [stat(name, value, totals) for name, value in values.items()]
         rows += [
             stat("lost_events", n, totals, cpu) for cpu, n in sorted(losses.items(), key=lambda item: str(item[0]))
+        ]
+        rows += [
+            stat("uncounted_losses", places, totals, cpu)
+            for cpu, places in sorted(found.uncounted.items(), key=lambda item: str(item[0]))
         ]
         if not losses:
             rows.append(stat("lost_events", 0, totals))
@@ -363,10 +395,9 @@ class _Import:
         if not rows:
             return
         names = [f"c{i}" for i in range(len(rows[0]))]
-        batch = pa.table([_array(column) for column in zip(*rows, strict=True)], names=names)  # noqa: F841
-        self._connection.execute(
-            f"INSERT INTO {table} SELECT $1, {', '.join(names)} FROM batch", [self._named.result()]
-        )
+        batch = pa.table([_array(column) for column in zip(*rows, strict=True)], names=names)
+        named = f"'{self._named.result()}', {', '.join(names)}"
+        self._connection.from_arrow(batch).project(named).insert_into(table)
 
 
 def _pmd_order(page_size: int | None) -> int | None:

@@ -9,6 +9,9 @@ from statistics import median
 from ingest.snapshots.architecture import Architecture, architecture_of, by_entry, in_uname
 from ingest.snapshots.proc import Lines
 
+RING_LOSSES = ("overrun", "commit overrun", "dropped events", "unwritten events")
+"""Counts of lost events in ring_stats: the kernel's, and the recorder's own, for what a full disk did not take."""
+
 _SMALLEST_PAGE, _LARGEST_PAGE = 1 << 12, 1 << 18
 _IN_BOTH = {
     "nr_free_pages": "MemFree",
@@ -156,13 +159,20 @@ def midr(cpuinfo: str) -> list[tuple[str, int]]:
     return rows
 
 
+_MOST_LOST = 1 << 40  # events; a larger count is damage
+
+
 def ring_losses(lines: Lines) -> dict[int, int]:
-    """Events lost by CPU: overwritten, dropped and lost on commit, from per_cpu/*/stats with ``== cpuN`` headings."""
+    """Events lost by CPU (`RING_LOSSES`), from per_cpu/*/stats with ``== cpuN`` headings.
+
+    Raises:
+        MalformedError: a count is larger than any that a machine reaches.
+    """
     losses: dict[int, int] = {}
     cpu = 0
     for line in lines:
         if match := re.match(r"== *cpu(\d+)", line):
             cpu = lines.count(match[1], 1 << 13)
-        elif match := re.match(r"(overrun|commit overrun|dropped events): (\d+)", line):
-            losses[cpu] = losses.get(cpu, 0) + lines.count(match[2], 1 << 48)
+        elif match := re.match(rf"({'|'.join(RING_LOSSES)}): (\d+)", line):
+            losses[cpu] = losses.get(cpu, 0) + lines.count(match[2], _MOST_LOST)
     return losses

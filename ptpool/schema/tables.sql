@@ -44,7 +44,7 @@ COMMENT ON COLUMN capture.last_ns IS 'Time of the last event kept';
 COMMENT ON COLUMN capture.events IS 'Rows in page_event';
 COMMENT ON COLUMN capture.lost_events IS 'Events that the recorder says it lost';
 COMMENT ON COLUMN capture.has_stacks IS 'Whether any event carries a kernel stack';
-COMMENT ON COLUMN capture.window_from_ns IS 'Start of the part that was kept (--from): page_flags before the recording are brought forward to this time, other snapshots before it are not; NULL: start of the recording';
+COMMENT ON COLUMN capture.window_from_ns IS 'Start of the part that was kept (--from): page_flags before the recording are brought forward to this time, free_list is left out, other snapshots stay those of the start; NULL: start of the recording';
 COMMENT ON COLUMN capture.window_to_ns IS 'End of the part that was kept (--to); snapshots after the recording are of a later time; NULL: end of the recording';
 COMMENT ON COLUMN capture.code_version IS 'Version and source hash of the ptpool that imported it';
 
@@ -136,6 +136,23 @@ COMMENT ON TABLE page_flags IS '/proc/kpageflags as runs of pages with equal fla
 COMMENT ON COLUMN page_flags.first_pfn IS 'First page of the range';
 COMMENT ON COLUMN page_flags.last_pfn IS 'Last page of the range';
 COMMENT ON COLUMN page_flags.flags IS 'Flag bits of include/uapi/linux/kernel-page-flags.h that the replay needs: LRU 5, SLAB 7, BUDDY 10, COMPOUND_HEAD 15, COMPOUND_TAIL 16, NOPAGE 20, OFFLINE 23, PGTABLE 26';
+
+CREATE TABLE free_list (
+    capture_id VARCHAR NOT NULL, moment moment NOT NULL, place INTEGER NOT NULL, node SMALLINT NOT NULL, zone VARCHAR NOT NULL,
+    cpu SMALLINT, migratetype migratetype NOT NULL, page_order TINYINT NOT NULL, first_pfn BIGINT NOT NULL
+);
+COMMENT ON TABLE free_list IS 'Free blocks as the kernel''s own lists hold them, in the order of each list, from free_lists of the bundle; no rows where it has none, or where they contradict the other snapshots (import_stat)';
+COMMENT ON COLUMN free_list.place IS 'Place in the file, from 0 without gaps: on each list the first is the one that is taken first';
+COMMENT ON COLUMN free_list.cpu IS 'CPU whose list (struct per_cpu_pages) it is; NULL: the zone''s own (struct free_area)';
+COMMENT ON COLUMN free_list.migratetype IS 'Type of the list; CPUs keep huge blocks on lists that are only Movable or not (Unmovable)';
+COMMENT ON COLUMN free_list.page_order IS 'log2 of the block size in base pages';
+COMMENT ON COLUMN free_list.first_pfn IS 'First page of the block';
+
+CREATE TABLE pageblock_type (
+    capture_id VARCHAR NOT NULL, moment moment NOT NULL, first_pfn BIGINT NOT NULL, last_pfn BIGINT NOT NULL, migratetype migratetype NOT NULL
+);
+COMMENT ON TABLE pageblock_type IS 'The type of every pageblock, as runs of pageblocks of one type, from free_lists of the bundle; holes have no row';
+COMMENT ON COLUMN pageblock_type.migratetype IS 'Type of the pageblocks';
 
 CREATE TABLE memory_range (
     capture_id VARCHAR NOT NULL, first_pfn BIGINT NOT NULL, last_pfn BIGINT NOT NULL, name VARCHAR NOT NULL
@@ -331,11 +348,16 @@ COMMENT ON COLUMN contention.refills IS 'Refills';
 
 CREATE TABLE validation (
     capture_id VARCHAR NOT NULL, quantity VARCHAR NOT NULL, zone VARCHAR, page_order TINYINT, recorded_before DOUBLE, recorded_after DOUBLE, predicted DOUBLE,
-    predicted_low DOUBLE, predicted_high DOUBLE, null_error DOUBLE, model_error DOUBLE, allowed_error DOUBLE
+    predicted_low DOUBLE, predicted_high DOUBLE, null_error DOUBLE, model_error DOUBLE, allowed_error DOUBLE,
+    strategy VARCHAR, start VARCHAR, recorded_low DOUBLE, recorded_high DOUBLE
 );
 COMMENT ON TABLE validation IS 'The model against real machines: what ptpool replay validate compared';
-COMMENT ON COLUMN validation.capture_id IS 'Capture, or the file of a recorded sequence';
-COMMENT ON COLUMN validation.quantity IS 'What is compared: free_blocks (by order), free_pages, huge_blocks_free (memory free in blocks of the huge order or larger, in such blocks), unmovable_pageblocks and the other types, pcp_pages (on per-CPU lists), free_and_pcp_pages (both together), page_table_pages, splits_2m, splits_1g, oom_kills; of a recorded sequence the kernel''s own counters';
+COMMENT ON COLUMN validation.capture_id IS 'Capture, the file of a recorded sequence, or the run of a pool in a real kernel';
+COMMENT ON COLUMN validation.strategy IS 'Of a run of a pool in a real kernel: the strategy that it ran; NULL: a capture or a sequence';
+COMMENT ON COLUMN validation.start IS 'Of a run of a pool: what the replay started from: exact (the kernel''s free lists), ordinary (what any recording of that run tells), blind (a recording of another run, without a pool)';
+COMMENT ON COLUMN validation.recorded_low IS 'Of a run of a pool: the least over the kernel''s runs that the prediction is held against';
+COMMENT ON COLUMN validation.recorded_high IS 'Of a run of a pool: the most over the kernel''s runs that the prediction is held against';
+COMMENT ON COLUMN validation.quantity IS 'What is compared: free_blocks (by order), free_pages, huge_blocks_free (memory free in blocks of the huge order or larger, in such blocks), unmovable_pageblocks and the other types, pcp_pages (on per-CPU lists), free_and_pcp_pages (both together), page_table_pages, splits_2m, splits_1g, oom_kills; of a recorded sequence the kernel''s own counters; of a run of a pool refills_tried and refills_got (by order), splits_by_others, and metrics of a run';
 COMMENT ON COLUMN validation.zone IS 'Zone; NULL: the whole machine';
 COMMENT ON COLUMN validation.page_order IS 'Order; NULL: all orders';
 COMMENT ON COLUMN validation.recorded_before IS 'Value in the before snapshot';

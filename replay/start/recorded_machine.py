@@ -24,6 +24,7 @@ from replay.start.direct_map_layout import lay_out
 from replay.start.free_list_order import first_allocation, order_free_lists
 from replay.start.pages import Pages, kinds, moment_of_flags, pages_at_start
 from replay.start.per_cpu import MayWait, fill_up_per_cpu_lists, may_wait
+from replay.start.recorded_lists import as_on_lists, build_lists, read_lists, set_block_types
 from replay.start.zones import Zones, outside, snapshot_values, zone_arrays
 
 
@@ -63,6 +64,8 @@ class Recorded:
     pagesets: Pagesets
     seed: int | None
     """Seed used to draw the addresses of free blocks where only their counts are known; None: nothing was drawn."""
+    exact: bool
+    """Whether free lists and per-CPU lists are as the recorder read them, so that nothing is left to draw."""
 
 
 def recorded_machine(
@@ -75,8 +78,11 @@ def recorded_machine(
 def drawn(recorded: Recorded, demand: Demand, seed: int) -> InitialState:
     """The recorded machine, with what no snapshot shows drawn by seed.
 
-    That is the order of free lists, as far as the recording does not show it, and which pages wait on per-CPU lists.
+    That is the order of free lists, as far as the recording does not show it, and which pages wait on per-CPU lists;
+    nothing, where the recorder read the lists themselves.
     """
+    if recorded.exact:
+        return recorded.state
     random = np.random.default_rng(seed)
     allocator, assumptions = copy.deepcopy(recorded.state.allocator), [*recorded.state.assumptions]
     order_free_lists(allocator, first_allocation(demand.program, demand.pages), random)
@@ -89,11 +95,17 @@ def drawn(recorded: Recorded, demand: Demand, seed: int) -> InitialState:
 
 
 def read_machine(
-    connection: duckdb.DuckDBPyConnection, capture: dict[str, Any], demand: Demand, seed: int = 0
+    connection: duckdb.DuckDBPyConnection,
+    capture: dict[str, Any],
+    demand: Demand,
+    seed: int = 0,
+    *,
+    with_lists: bool = True,
 ) -> Recorded:
     """Read what is known of the machine that a capture (row of table capture) was recorded on.
 
-    Where only the number of free blocks is known, their addresses are drawn by seed.
+    Where only the number of free blocks is known, their addresses are drawn by seed. Without `with_lists`, free lists
+    that the recorder read are not looked at.
 
     Raises:
         UsageError: the replay has no rules for the architecture, or snapshots are damaged, or contradict each other or
@@ -105,6 +117,12 @@ def read_machine(
     check_snapshots(connection, capture, moment_of_flags(connection, capture) or "before", demand.pages)
     pages = pages_at_start(connection, capture, demand, geometry, np.random.default_rng([seed, 2]), assumptions)
     zones = Zones.read(connection, capture_id, pages.moment)
+    lists = read_lists(connection, capture_id, zones) if with_lists else None
+    if lists is not None and pages.tables is None:
+        assumptions.append("The recorded free lists are not used: there is no kpageflags from before with them.")
+        lists = None
+    if lists is not None:
+        pages = as_on_lists(pages, lists)
     bounds, wmark, reserve = zone_arrays(zones, len(pages.present), assumptions)
     pagesets = read_pagesets(connection, capture_id, pages.moment)
     features = features_of(capture["kernel_release"], pagesets, assumptions)
@@ -115,12 +133,18 @@ def read_machine(
     allocator.lowmem_reserve[:] = reserve
     allocator.kind[:] = kinds(pages, HOLE, USED)
     known = leave_out_strangers(allocator, pages, demand, assumptions)
-    _set_block_types(connection, capture_id, pages, zones, allocator, assumptions)
-    build_free_lists(allocator, pages.free & pages.present)
+    if lists is None:
+        _set_block_types(connection, capture_id, pages, zones, allocator, assumptions)
+        build_free_lists(allocator, pages.free & pages.present)
+    else:
+        set_block_types(allocator, lists)
+        build_lists(allocator, lists)
+        assumptions.append("Free lists, per-CPU lists and pageblock types are as the recorder read them (free_lists).")
     _check(connection, capture, pages, zones, allocator, demand, assumptions)
     mapped, level = lay_out(connection, capture_id, pages.moment, pages.present, allocator, geometry, assumptions)
     set_up_zones(zones, allocator, pagesets, geometry.page_shift)
-    fill_from_trace(allocator, known, demand, assumptions)
+    if lists is None:
+        fill_from_trace(allocator, known, demand, assumptions)
     state = InitialState(arch, capture["cpus"], geometry, allocator, mapped, level, known, assumptions=assumptions)
     state.page_cache = _page_cache(connection, capture_id, pages.moment, int((allocator.kind == USED + MOVABLE).sum()))
     if pages.tables is None:
@@ -133,7 +157,8 @@ def read_machine(
             "of the direct map are those of the start of the recording."
         )
     waiting = may_wait(allocator, pages.plain, demand)
-    return Recorded(state, waiting, zones, pagesets, None if pages.block_type is None else seed)
+    drawn_by = None if pages.block_type is None or lists is not None else seed
+    return Recorded(state, waiting, zones, pagesets, drawn_by, lists is not None)
 
 
 _DIFFERENT_SHARE = 0.5

@@ -30,8 +30,7 @@ def parameters(strategy: str) -> dict[str, int]:
 
 def put(connection: duckdb.DuckDBPyConnection, table: str, rows: list[tuple[Any, ...]]) -> None:
     if len(rows) > 20:
-        frame = pandas.DataFrame(rows)  # noqa: F841 (DuckDB finds it by its name)
-        connection.execute(f"INSERT INTO {table} SELECT * FROM frame")
+        connection.from_df(pandas.DataFrame(rows)).insert_into(table)
         return
     for row in rows:
         connection.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)
