@@ -4,8 +4,9 @@ Numba's on-disk cache looks only at the file that defines a function: after an e
 file, a stale loop would stay in use. So the functions of a stage are cached in a folder that is named by a hash of all
 sources they can see: those of the stage and of the spine.
 
-With NUMBA_BOUNDSCHECK=1 in the environment (numba's own switch) every index is checked. Such functions have a folder of
-their own, and are not inlined: they compile in a quarter of the time, and run slowly.
+Two switches of numba's own find an index outside its array, which compiled code would use without a word:
+NUMBA_BOUNDSCHECK=1 compiles the check in (as slow to compile, and in a folder of its own), NUMBA_DISABLE_JIT=1 runs
+everything as plain Python (nothing to compile; tests/support/checked_arrays.py).
 """
 
 import os
@@ -91,6 +92,8 @@ def compiled_apart(function: Callable[..., Any]) -> Compiled:
 
 
 def _compiled(function: Callable[..., Any], *, inline: bool) -> Compiled:
+    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+        return function  # type: ignore[return-value]
     numba.config.CACHE_DIR = _cache_folder(function.__module__.partition(".")[0])  # type: ignore[attr-defined]
     decorate = numba.njit(  # type: ignore[call-overload]
         cache=True,
