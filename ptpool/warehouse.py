@@ -140,7 +140,7 @@ def _create_strategy_summary(connection: duckdb.DuckDBPyConnection) -> None:
         pivoted AS (SELECT run_id, {pivot} FROM run_metric GROUP BY run_id),
         huge AS (SELECT run_id, sum(failures) AS block_failures
                  FROM run_order JOIN run USING (run_id) JOIN capture USING (capture_id)
-                 WHERE page_order = log2(page_size // 8)::INTEGER GROUP BY run_id)
+                 WHERE page_order = log2(coalesce(page_size, 4096) // 8)::INTEGER GROUP BY run_id)
         SELECT capture.capture_id, capture.name AS capture, strategy, run_id, {columns},
                coalesce(block_failures, 0) AS block_failures,
                huge_blocks_free_end - max(huge_blocks_free_end) FILTER (strategy = 'unprotected')

@@ -106,7 +106,13 @@ def page_allocator(
         features: of the kernel; the newest by default.
         cpus: number of CPUs.
         node_of_cpu: (cpus,) node of each; all on node 0 by default.
+
+    Raises:
+        ValueError: zones overlap, do not ascend, or reach beyond the pages: compiled code would write elsewhere.
     """
+    first, last = zones[:, FIRST_PFN], zones[:, LAST_PFN]
+    if (first < 0).any() or (last < first).any() or (last >= pages).any() or (first[1:] <= last[:-1]).any():
+        raise ValueError(f"zones {zones.tolist()} do not lie apart, in order, within {pages} pages")
     features = features or Features()
     orders = geometry.max_order + 1
     pcps = len(zones) * cpus

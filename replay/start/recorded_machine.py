@@ -16,12 +16,13 @@ from ptpool.errors import UsageError
 from ptpool.vocabulary import MIGRATETYPES, MOVABLE, UNMOVABLE
 from replay.demand.demand import Demand
 from replay.kernel.buddy import build_free_lists
-from replay.kernel.geometry import Geometry, geometry_of
+from replay.kernel.geometry import ASSUMED_ARCH, Geometry, assumptions_of, recorded_geometry
 from replay.kernel.mmzone import HOLE, USED, PageAllocator, page_allocator
 from replay.start.allocator_setup import Pagesets, features_of, fill_from_trace, nodes_of, read_pagesets, set_up_zones
+from replay.start.checks import check_snapshots
 from replay.start.direct_map_layout import lay_out
 from replay.start.free_list_order import first_allocation, order_free_lists
-from replay.start.pages import Pages, kinds, pages_at_start
+from replay.start.pages import Pages, kinds, moment_of_flags, pages_at_start
 from replay.start.per_cpu import MayWait, fill_up_per_cpu_lists, may_wait
 from replay.start.recorded_lists import as_on_lists, build_lists, read_lists, set_block_types
 from replay.start.zones import Zones, outside, snapshot_values, zone_arrays
@@ -107,17 +108,13 @@ def read_machine(
     that the recorder read are not looked at.
 
     Raises:
-        UsageError: the architecture has no pages of this size, or snapshots contradict each other or the trace.
+        UsageError: the replay has no rules for the architecture, or snapshots are damaged, or contradict each other or
+            the trace.
     """
-    arch = capture["arch"] or "x86_64"
-    geometry = geometry_of(arch, capture["page_size"])
-    assumptions = [] if capture["arch"] else ["The architecture was not recorded: x86-64 is assumed."]
-    if geometry is None:
-        raise UsageError(
-            f"capture {capture['name']}: {arch} has no pages of {capture['page_size']} bytes",
-            "x86_64 has pages of 4 KiB, aarch64 of 4, 16 or 64 KiB",
-        )
+    arch, geometry = capture["arch"] or ASSUMED_ARCH, recorded_geometry(capture)
+    assumptions = assumptions_of(capture, geometry)
     capture_id = capture["capture_id"]
+    check_snapshots(connection, capture, moment_of_flags(connection, capture) or "before", demand.pages)
     pages = pages_at_start(connection, capture, demand, geometry, np.random.default_rng([seed, 2]), assumptions)
     zones = Zones.read(connection, capture_id, pages.moment)
     lists = read_lists(connection, capture_id, zones) if with_lists else None
@@ -259,7 +256,7 @@ def _set_block_types(
     shift = allocator.pageblock_order
     unmovable = pages.present & ~pages.free & ~pages.movable
     weight = np.add.reduceat(unmovable, np.arange(0, len(unmovable), 1 << shift), dtype=np.int64)
-    counts = [zones.pageblocks(connection, capture_id, pages.moment, row) for row in zones.rows]
+    counts = [zones.pageblocks(connection, capture_id, pages.moment, row, shift) for row in zones.rows]
     if not any(counts):
         assumptions.append(
             "The capture has no pagetypeinfo: pageblocks more than half unmovable are taken as Unmovable."

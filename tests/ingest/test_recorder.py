@@ -20,6 +20,7 @@ from ingest.recorder.recording import record
 from ingest.recorder.redact import Pseudonyms, redact_perf_script
 from ingest.recorder.tracefs import Tracefs
 from ingest.snapshots.machine import ring_losses
+from ingest.snapshots.proc import Lines
 from ptpool.cli import run
 from ptpool.errors import UsageError
 
@@ -247,7 +248,10 @@ def test_a_full_disk_keeps_what_is_written(
     assert f"ptpool ingest trace {out}" in said.value.remedy
     assert (out / "per_cpu/cpu0/trace_pipe_raw").read_bytes() == 2 * PAGE
     assert (out / "after/buddyinfo").exists()
-    assert ring_losses((out / "ring_stats").read_text()) == {0: 4, 10: 11}  # the page not written is counted as lost
+    assert ring_losses(Lines((out / "ring_stats").read_text().splitlines())) == {
+        0: 4,
+        10: 11,
+    }  # the page not written is counted as lost
     done = json.loads((out / "recording.json").read_text())
     assert (done["fault"], done["lost_events"]) == ("No space left on device", 15)
     assert done["ended_by"] == ("fault" if while_recording else "command")
