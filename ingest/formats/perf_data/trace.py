@@ -190,7 +190,9 @@ class PerfTrace:
             self._now = file = self._files[place]
             counts[records.C_LATEST] = file.latest
             try:
-                yield next(running[place])
+                while len(rows := next(running[place])):  # they are being settled: nothing else may be read now
+                    yield rows
+                yield rows
             except StopIteration as stop:
                 file.at = stop.value - file.mapped.address
                 file.over = True
@@ -395,7 +397,8 @@ class PerfTrace:
             due = order[first : min(first + BATCH, count)]
             written = copy_in_order(rows, due, len(due), self._out, self._tasks)
             self._name_unnamed(self._out[:written])
-            yield self._out[:written]
+            if written:  # an empty batch would say that a stretch is over
+                yield self._out[:written]
         raw(self._walk.rows)[: waiting - count] = raw(rows)[order[count:]]
         self._walk.counts[records.C_ROWS] = waiting - count
 
