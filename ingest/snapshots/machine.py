@@ -117,7 +117,7 @@ def ring_losses(text: str) -> dict[int, int]:
     losses: dict[int, int] = {}
     cpu = 0
     for number, line in enumerate(text.splitlines(), 1):
-        if match := re.match(r"== *cpu(\d{1,5})\b", line):
+        if match := re.match(r"== *cpu(\d{1,4})\b", line):
             cpu = int(match[1])
         elif match := re.match(r"(overrun|commit overrun|dropped events): (\d+)", line):
             if len(match[2]) > 13 or int(match[2]) > _MOST_LOST:

@@ -273,6 +273,44 @@ def test_a_cut_file_of_a_folder(tmp_path: Path, ingest: Ingest, query: Query) ->
     assert query("SELECT value, severity FROM import_stat WHERE name = 'cut_off'") == [(1, "data_loss")]
 
 
+# ----------------------------------------------------------------------------------------------- cut recordings
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("since", ["4.1", "5.19"])
+def test_a_recording_that_perf_did_not_finish_needs_no_formats(order: str, since: str, tmp_path: Path) -> None:
+    writer = recorded_events(order, since, w.FREE)
+    (tmp_path / "perf.data").write_bytes(writer.file(finished=False))
+    trace = open_perf([tmp_path / "perf.data"], Context())
+    rows = [tuple(row) for batch in trace.batches() for row in batch[["ts", "pfn", "order", "migratetype"]].copy()]
+    trace.close()
+    assert rows == [(place, place, place % 3, 1 if place % 2 else -1) for place in range(40)]
+    assert trace.gfps == ["0x1c0"]
+    assert trace.found.counts["unfinished"] == 1
+
+
+def test_events_that_look_alike_are_not_guessed(tmp_path: Path) -> None:
+    (tmp_path / "perf.data").write_bytes(recorded_events("<", "5.19", w.BATCHED).file(finished=False))
+    with pytest.raises(UsageError, match="its events are not described"):
+        drained(open_perf([tmp_path / "perf.data"], Context()))
+
+
+def recorded_events(order: str, since: str, other: int) -> w.Writer:
+    """Forty events, every second one an allocation."""
+    fields = dict(w.USUAL_FIELDS)
+    if since == "4.1":
+        moved = {"gfp_flags": w.Field("gfp_t", 20, 4), "migratetype": w.Field("int", 24, 4)}
+        fields[w.ALLOC] = fields[w.ALLOC] | moved
+    attributes = [w.Attribute(ids=(7,), config=w.ALLOC), w.Attribute(ids=(8,), config=other)]
+    writer = w.Writer(order, attributes, fields)
+    for place in range(40):
+        kind, id_, attribute = (w.ALLOC, 7, attributes[0]) if place % 2 else (other, 8, attributes[1])
+        values = {"pfn": place, "order": place % 3, "gfp_flags": 0x1C0, "migratetype": 1}
+        values = {name: value for name, value in values.items() if name in fields[kind]}
+        writer.sample(w.Sample(place, 0, 7, writer.raw(kind, **values), id=id_), attribute)
+    return writer
+
+
 # ------------------------------------------------------------------------------------------------- headers that lie
 
 
