@@ -297,10 +297,11 @@ def test_events_that_look_alike_are_not_guessed(tmp_path: Path) -> None:
 
 def recorded_events(order: str, since: str, other: int) -> w.Writer:
     """Forty events, every second one an allocation."""
+    moved = {"gfp_flags": w.Field("gfp_t", 20, 4), "migratetype": w.Field("int", 24, 4), "end": w.Field("int", 28, 4)}
+    usual = {"end": w.Field("int", 36, 4)}  # structs end on 8 bytes
     fields = dict(w.USUAL_FIELDS)
-    if since == "4.1":
-        moved = {"gfp_flags": w.Field("gfp_t", 20, 4), "migratetype": w.Field("int", 24, 4)}
-        fields[w.ALLOC] = fields[w.ALLOC] | moved
+    fields[w.ALLOC] = fields[w.ALLOC] | (moved if since == "4.1" else usual)
+    fields[w.FREE] = fields[w.FREE] | {"end": w.Field("int", 20, 4)}
     attributes = [w.Attribute(ids=(7,), config=w.ALLOC), w.Attribute(ids=(8,), config=other)]
     writer = w.Writer(order, attributes, fields)
     for place in range(40):

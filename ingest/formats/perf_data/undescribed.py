@@ -1,8 +1,8 @@
 """Page events of a recording that was cut off before their descriptions, by the raw data of its samples.
 
-The fields of mm_page_alloc and mm_page_free have lain in the same places on all 64-bit machines since 4.1, so their raw
-data has sizes of its own; mm_page_free_batched, whose number is between theirs, looks like mm_page_free
-(include/trace/events/kmem.h). Where any event of the recording is neither for sure, nothing is guessed.
+The fields of page events have lain in the same places on all 64-bit machines since 4.1, so their raw data has sizes of
+its own, and their numbers follow each other (include/trace/events/kmem.h). Where any event of the recording is none of
+them for sure, nothing is guessed.
 """
 
 import ctypes
@@ -22,15 +22,17 @@ from ingest.trace import MAX_ORDER, MAX_PFN
 Fields = dict[str, tuple[int, int]]
 """Offset and size of each field."""
 
-_START: Fields = {"common_type": (0, 2), "pfn": (8, 8), "order": (16, 4)}
-_KNOWN: dict[int, tuple[str, Fields]] = {  # by the size of the raw data, padded as kernel/events/core.c does
-    20: ("mm_page_free", _START),
-    28: ("mm_page_alloc", {**_START, "gfp_flags": (20, 4), "migratetype": (24, 4)}),  # 4.1 to 5.18: gfp_t
-    36: ("mm_page_alloc", {**_START, "gfp_flags": (24, 8), "migratetype": (32, 4)}),  # since: unsigned long
+_PFN: Fields = {"common_type": (0, 2), "pfn": (8, 8)}
+_START: Fields = {**_PFN, "order": (16, 4)}
+_KNOWN: dict[int, tuple[str, Fields]] = {  # by the size of the raw data (include/trace/perf.h: a struct, padded)
+    20: ("mm_page_free_batched", _PFN),
+    28: ("mm_page_free", _START),
+    36: ("mm_page_alloc", {**_START, "gfp_flags": (20, 4), "migratetype": (24, 4)}),  # 4.1 to 5.18: gfp_t
+    44: ("mm_page_alloc", {**_START, "gfp_flags": (24, 8), "migratetype": (32, 4)}),  # since: unsigned long
 }
 _MOST = 10_000  # samples looked at
 _FEWEST = 8  # of each event
-_EVENTS, _APART = 2, 2  # mm_page_alloc and mm_page_free, and how far apart their numbers are
+_APART = 2  # the numbers of mm_page_alloc and mm_page_free: mm_page_free_batched is between them
 
 
 def format_texts(file: Mapped, header: Header, layouts: Layouts) -> list[str]:
@@ -49,7 +51,8 @@ def format_texts(file: Mapped, header: Header, layouts: Layouts) -> list[str]:
         if not all(_plausible(data, kinds[row], fields, header.order == "big") for data in samples):
             return []
         found[name] = kinds[row], fields
-    if len(found) < _EVENTS or abs(found["mm_page_alloc"][0] - found["mm_page_free"][0]) != _APART:
+    alloc, free = found.get("mm_page_alloc"), found.get("mm_page_free")
+    if alloc is None or free is None or abs(alloc[0] - free[0]) != _APART:
         return []
     return [_text(name, *event) for name, event in found.items()]
 
@@ -98,7 +101,7 @@ def _plausible(data: bytes, number: int, fields: Fields, big: bool) -> bool:
     return bool(
         values["common_type"] == number
         and (failed or values["pfn"] < MAX_PFN)
-        and values["order"] <= MAX_ORDER
+        and values.get("order", 0) <= MAX_ORDER
         and values.get("migratetype", 0) < 16
         and values.get("gfp_flags", 1) < 1 << 32
     )
