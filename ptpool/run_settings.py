@@ -86,6 +86,20 @@ class RunSettings:
             "average; drawn by --seed.",
         ),
     ] = 0.0
+    free_list_order: Annotated[
+        str,
+        Column(
+            "VARCHAR",
+            "Order of free blocks on their lists at the start, where the recording does not show it: worn, random, "
+            "clustered",
+        ),
+        Option(
+            metavar="ORDER",
+            help="How free blocks lie on their lists at the start, where the recording does not show it: worn (as "
+            "real kernels' lists do), random (small refills split most), or clustered by 2M block (they split least). "
+            "Conclusions should not depend on it.",
+        ),
+    ] = "worn"
     seed: Annotated[
         int,
         Column("BIGINT", "Seed of everything drawn at random"),

@@ -16,7 +16,7 @@ import duckdb
 from ptpool.errors import UsageError, named
 from ptpool.run_settings import COLUMNS, DEFAULTS
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 IMPORTED_TABLES = (
     "capture",

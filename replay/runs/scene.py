@@ -34,10 +34,10 @@ class Scenes:
         settings = group[0].settings
         demand, recorded = self._recorded(group[0])
         if (profile := profile_of(settings.machine)) is None:
-            machine = drawn(recorded, demand, settings.seed)
+            machine = drawn(recorded, demand, settings.seed, settings.free_list_order)
         else:
             check_memory(profile, recorded.state.geometry.page_shift, min(self._at_a_time, len(group)))
-            machine = other_machine(profile, recorded.state, demand, settings.seed)
+            machine = other_machine(profile, recorded.state, demand, settings.seed, settings.free_list_order)
         demand = scaled(demand, settings.copies, settings.seed, len(machine.mapped))
         place = (machine.mapped, machine.cpus, machine.geometry)
         return injected(demand, settings.inject, *place, settings.seed), machine
