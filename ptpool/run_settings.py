@@ -95,9 +95,9 @@ class RunSettings:
         ),
         Option(
             metavar="ORDER",
-            help="How free blocks lie on their lists at the start: recorded (as the recorder read the lists; worn where "
-            "it did not), worn (drawn as real kernels' lists lie), random (small refills split most), or clustered by "
-            "2M block (they split least). Conclusions should not depend on it.",
+            help="How free blocks lie on their lists at the start: recorded (as the recorder read the lists; worn "
+            "where it did not), worn (drawn as real kernels' lists lie), random (small refills split most), or "
+            "clustered by 2M block (they split least). Conclusions should not depend on it.",
         ),
     ] = "recorded"
     seed: Annotated[

@@ -6,7 +6,7 @@ from replay.demand.copies import scaled
 from replay.demand.demand import Demand, load_demand
 from replay.demand.inject import injected
 from replay.runs.run import Run
-from replay.start.free_list_order import RECORDED
+from replay.start.free_list_order import RECORDED_ORDER
 from replay.start.other_machine import check_memory, other_machine, profile_of
 from replay.start.recorded_machine import InitialState, Recorded, drawn, read_machine
 
@@ -45,7 +45,7 @@ class Scenes:
 
     def _recorded(self, run: Run) -> tuple[Demand, Recorded]:
         capture_id, seed, last = run.capture["capture_id"], run.settings.seed, self._last
-        with_lists = run.settings.free_list_order == RECORDED
+        with_lists = run.settings.free_list_order == RECORDED_ORDER
         if last is not None and last[0] == capture_id and last[2].seed in (None, seed) and last[3] == with_lists:
             return last[1:3]
         demand = last[1] if last is not None and last[0] == capture_id else None

@@ -20,8 +20,8 @@ from replay.demand.program import ALLOC, Program
 from replay.kernel.buddy import requeue_free_block
 from replay.kernel.mmzone import FIRST_PFN, TYPES, PageAllocator
 
-RECORDED, WORN = "recorded", "worn"
-"""As the recorder read the lists, where it did, else as on a machine that has been in use: the default; and the latter."""
+RECORDED_ORDER, WORN = "recorded", "worn"
+"""As the recorder read the lists, and where it did not as on a machine in use (the default); and the latter."""
 
 NEVER = np.iinfo(np.int32).max
 """No event."""
@@ -69,9 +69,9 @@ def list_order(name: str = WORN, turned_over: float | None = None) -> ListOrder:
         UsageError: there is none of that name.
     """
     known = profiles.read("free_list_order")["order"]
-    name = WORN if name == RECORDED else name
+    name = WORN if name == RECORDED_ORDER else name
     if name not in known:
-        raise UsageError(f"--free-list-order {name}: no such order", f"there are: {RECORDED}, {', '.join(known)}")
+        raise UsageError(f"--free-list-order {name}: no such order", f"there are: {RECORDED_ORDER}, {', '.join(known)}")
     table = known[name]
     if turned_over is None or "unmovable" not in table:
         return ListOrder(name, (Visits(**table["default"]),) * TYPES)

@@ -23,7 +23,7 @@ from replay.kernel.leaves import PMD, PTE, PUD
 from replay.kernel.mmzone import USED, page_allocator
 from replay.start.allocator_setup import nodes_of, set_up_zones
 from replay.start.checks import check_size
-from replay.start.free_list_order import RECORDED, list_order, order_free_lists
+from replay.start.free_list_order import RECORDED_ORDER, list_order, order_free_lists
 from replay.start.recorded_machine import InitialState
 from replay.start.zones import ZONE_CLASS, Zone, Zones, zone_arrays
 
@@ -91,7 +91,7 @@ def check_memory(profile: Profile, page_shift: int, jobs: int) -> None:
 
 
 def other_machine(
-    profile: Profile, recorded: InitialState, demand: Demand, seed: int, free_list_order: str = RECORDED
+    profile: Profile, recorded: InitialState, demand: Demand, seed: int, free_list_order: str = RECORDED_ORDER
 ) -> InitialState:
     """Build a machine that the recorded processes can run on, before the first event.
 

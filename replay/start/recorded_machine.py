@@ -21,7 +21,7 @@ from replay.kernel.mmzone import HOLE, USED, PageAllocator, page_allocator
 from replay.start.allocator_setup import Pagesets, features_of, fill_from_trace, nodes_of, read_pagesets, set_up_zones
 from replay.start.checks import check_snapshots
 from replay.start.direct_map_layout import lay_out
-from replay.start.free_list_order import RECORDED, first_allocation, list_order, order_free_lists
+from replay.start.free_list_order import RECORDED_ORDER, first_allocation, list_order, order_free_lists
 from replay.start.pages import Pages, kinds, moment_of_flags, pages_at_start
 from replay.start.per_cpu import MayWait, fill_up_per_cpu_lists, may_wait
 from replay.start.recorded_lists import as_on_lists, build_lists, read_lists, set_block_types
@@ -77,7 +77,7 @@ def recorded_machine(
     return drawn(read_machine(connection, capture, demand, seed), demand, seed)
 
 
-def drawn(recorded: Recorded, demand: Demand, seed: int, free_list_order: str = RECORDED) -> InitialState:
+def drawn(recorded: Recorded, demand: Demand, seed: int, free_list_order: str = RECORDED_ORDER) -> InitialState:
     """The recorded machine, with what no snapshot shows drawn by seed.
 
     That is the order of free lists, as far as the recording does not show it, and which pages wait on per-CPU lists;
