@@ -23,14 +23,14 @@ _DATE = rb"\[(?:\w{3} )?" + _MONTH + rb" ?\d[\d: ]*\]|\[ *\+\d+\.\d+\]"  # dmesg
 _ISO = rb"\d{4}-\d\d-\d\dT[\d:.,]+(?:Z|[+-][\d:]+)?"  # dmesg --time-format iso, journalctl -o short-iso
 _HOST = rb"(?:" + _MONTH + rb" [ \d]\d [\d:.]+|" + _ISO + rb"|" + _STAMP + rb") \S+ kernel: ?"  # syslog, journalctl
 _LEVEL = rb"(?:<\d+>|\w+ *: *\w+ *: )?"  # dmesg -r, pstore; dmesg -x
-_KMSG = rb"\d+,\d+,\d+,[^;\n]*;"  # /dev/kmsg
+_KMSG = rb"\d+,\d+,\d+,[^;\n]*;|\d\d-\d\d [\d:.]+ +(?:\d+ +)+\w kernel *:"  # /dev/kmsg, Android's logcat
 _LOG = rb"^" + _LEVEL + rb"(?:" + _HOST + rb"(?:" + _STAMP + rb")?|" + _KMSG + rb"|(?:" + _STAMP + rb"|" + _DATE
 _LOG += rb"|" + _ISO + rb"))(?: |$)?"
 """What a log puts before a line of the kernel (ftrace_dump_on_oops)."""
 
 _ENTRY_MARK = rb"-\d+ .*\d(?:us[ +!#*@$]*|\.\d{6,9}): [<\w]"  # up to the name of an event
 _LOG_LINE = re.compile(_LOG, re.MULTILINE)
-_LOGGED_ENTRY = re.compile(_LOG + rb" *\S.*" + _ENTRY_MARK, re.MULTILINE)
+_LOGGED_ENTRY = re.compile(_LOG + rb" *\S.*(?:" + _ENTRY_MARK + rb"|\| +/\* mm_page_\w+: )", re.MULTILINE)
 _OTHER_MESSAGE = re.compile(
     rb"^(?! *=> |.*(?:" + _ENTRY_MARK + rb"|\| +/\* |mm_page_\w+: |CPU:\d+ \[)).*(?:\n|\Z)", re.MULTILINE
 )
