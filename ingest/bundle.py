@@ -23,6 +23,7 @@ MACHINE_FILES = ("uname", "cpuinfo", "iomem", "trace_clock", "saved_cmdlines", "
 
 _TEXT_NAMES = re.compile(r"(trace|perf\.script|report|perf)[\w.-]*\.(txt|text|log|trace|out)(\.(gz|xz|zst))?$")
 _BINARY_NAMES = re.compile(r"(trace|perf)[\w.-]*\.(dat|data)(\.(gz|xz|zst))?$")
+_LOG_NAMES = re.compile(r"(dmesg|kern|console|journal|syslog|messages)[\w.-]*(\.(gz|xz|zst))?$")
 _LONGEST_NAME = 200  # bytes; a file system takes 255
 _ENDINGS = (".zst", ".xz", ".gz", ".txt", ".text", ".log", ".trace", ".out", ".script")
 
@@ -129,17 +130,20 @@ def _add_neighbours(bundle: Bundle, folder: Path, snapshots: Path) -> None:
 
 
 def _traces_in(folder: Path, forced: Format | None) -> list[Path]:
-    """The trace of a bundle: a binary one, which holds more, before a text one; among equals the first by name."""
+    """The trace of a bundle: a binary one, which holds more, before a text one, and that before a log."""
     for place in (form for form in FORMATS if form.files and forced in (None, form)):
         if found := sorted(folder.glob(place.files)):
             return found
-    for named in (_BINARY_NAMES, _TEXT_NAMES):
-        for path in sorted(path for path in folder.iterdir() if path.is_file() and named.match(path.name)):
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    for named in (_BINARY_NAMES, _TEXT_NAMES, _LOG_NAMES):
+        for path in (path for path in files if named.match(path.name)):
             if (form := known(read_head(path))) is not None and forced in (None, form):
                 return _of_all_cpus(path)
         for path in sorted(path for path in folder.iterdir() if path.is_dir() and named.match(path.name)):
             if found := perf_folder.parts_in(path):
                 return found
+    for path in (path for path in files if forced is None and _TEXT_NAMES.match(path.name)):
+        sniff(read_head(path), str(path))  # says what it is
     raise UsageError(
         f"{folder}: no trace in this folder",
         "a bundle holds trace.dat, perf.data, trace.txt, report.txt or perf.script.txt (or .gz, .xz, .zst)",

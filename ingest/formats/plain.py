@@ -8,6 +8,7 @@ import codecs
 import html
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,21 +23,20 @@ _DATE = rb"\[(?:\w{3} )?" + _MONTH + rb" ?\d[\d: ]*\]|\[ *\+\d+\.\d+\]"  # dmesg
 _ISO = rb"\d{4}-\d\d-\d\dT[\d:.,]+(?:Z|[+-][\d:]+)?"  # dmesg --time-format iso, journalctl -o short-iso
 _HOST = rb"(?:" + _MONTH + rb" [ \d]\d [\d:.]+|" + _ISO + rb"|" + _STAMP + rb") \S+ kernel: ?"  # syslog, journalctl
 _LEVEL = rb"(?:<\d+>|\w+ *: *\w+ *: )?"  # dmesg -r, pstore; dmesg -x
-_KMSG = rb"\d+,\d+,\d+,[^;\n]*;"  # /dev/kmsg
+_KMSG = rb"\d+,\d+,\d+,[^;\n]*;|\d\d-\d\d [\d:.]+ +(?:\d+ +)+\w kernel *:"  # /dev/kmsg, Android's logcat
 _LOG = rb"^" + _LEVEL + rb"(?:" + _HOST + rb"(?:" + _STAMP + rb")?|" + _KMSG + rb"|(?:" + _STAMP + rb"|" + _DATE
 _LOG += rb"|" + _ISO + rb"))(?: |$)?"
 """What a log puts before a line of the kernel (ftrace_dump_on_oops)."""
 
 _ENTRY_MARK = rb"-\d+ .*\d(?:us[ +!#*@$]*|\.\d{6,9}): [<\w]"  # up to the name of an event
 _LOG_LINE = re.compile(_LOG, re.MULTILINE)
-_LOGGED_ENTRY = re.compile(_LOG + rb" *\S.*" + _ENTRY_MARK, re.MULTILINE)
+_LOGGED_ENTRY = re.compile(_LOG + rb" *\S.*(?:" + _ENTRY_MARK + rb"|\| +/\* mm_page_\w+: )", re.MULTILINE)
 _OTHER_MESSAGE = re.compile(
     rb"^(?! *=> |.*(?:" + _ENTRY_MARK + rb"|\| +/\* |mm_page_\w+: |CPU:\d+ \[)).*(?:\n|\Z)", re.MULTILINE
 )
 _QUOTED = re.compile(rb"^(?:> ?)+", re.MULTILINE)
 _QUOTED_ENTRY = re.compile(rb"^> ?.*(?:\d: .*mm_page_\w+:|/\* mm_page_\w+:|=> )", re.MULTILINE)
 _ENCODED_FIELD = re.compile(rb"\b(?:page|pfn|order|gfp_flags)=3D")
-_ESCAPED = re.compile(rb"^ ?=&gt; |&lt;stack trace&gt;|&quot;", re.MULTILINE)
 _INDENTED = re.compile(rb"^[ \t]{2,}=> |^[ \t]+# (?:tracer:|entries-in-buffer|=====)", re.MULTILINE)
 _INDENT = re.compile(rb"^[ \t]+(?==> |#)", re.MULTILINE)
 _WRAPPED_AT = rb"(?:kmem:)?mm_page_\w+: |(?:page|pfn|order|migratetype|gfp_flags)=|\*/|\d+\.\d{6,9}: |\[\d+\] +\S*\d"
@@ -66,8 +66,11 @@ CHANGES = (
     Change(lambda head: b"\r" in head and b"\n" not in head, lambda text: text.replace(b"\r", b"\n")),
     Change(lambda head: _BOM in head, lambda text: text.replace(_BOM, b"")),
     Change(_COLOUR.search, lambda text: _COLOUR.sub(b"", text)),
-    Change(_ENCODED_FIELD.search, binascii.a2b_qp, keeps_lines=False),
-    Change(_ESCAPED.search, lambda text: html.unescape(text.decode("latin-1")).encode("latin-1", "replace")),
+    Change(lambda head: b"=3D" in head and _ENCODED_FIELD.search(head), binascii.a2b_qp, keeps_lines=False),
+    Change(
+        lambda head: b"=&gt; " in head or b"&lt;stack" in head,
+        lambda text: html.unescape(text.decode("latin-1")).encode("latin-1", "replace"),
+    ),
     Change(_QUOTED_ENTRY.search, lambda text: _QUOTED.sub(b"", text)),
     Change(_LOGGED_ENTRY.search, _without_log, keeps_lines=False),
     Change(_INDENTED.search, lambda text: _INDENT.sub(b"", text)),
@@ -83,6 +86,7 @@ class Plainer(NamedTuple):
     changes: tuple[Change, ...]
 
 
+@lru_cache(4)
 def plainer(head: bytes) -> tuple[Plainer | None, bytes]:
     """What makes a text plain that begins with these bytes (None: it is plain), and its plain beginning."""
     encoding = _encoding_of(head)

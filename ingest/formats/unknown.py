@@ -19,6 +19,7 @@ _MAGICS = {
     b"7z\xbc\xaf\x27\x1c": ("a 7z archive", "take the trace out of it"),
     b"Rar!": ("a rar archive", "take the trace out of it"),
     b"\xc1\x1f\xfc\xc1": ("a trace in CTF, as LTTng writes it", _FORMATS),
+    b'{"traceEvents"': ("a trace in JSON, as browsers show it", _FORMATS),
     b"\x7fELF": ("a program", _FORMATS),
 }
 _HTML = re.compile(rb"<!doctype html|<html|&lt;stack trace|=&gt; ", re.IGNORECASE)

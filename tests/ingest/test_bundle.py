@@ -52,3 +52,19 @@ def test_the_files_next_to_the_trace_count_more_than_those_next_to_the_snapshots
 def test_a_format_that_is_asked_for_is_taken(folder: Path) -> None:
     assert find_bundle([folder], None, None, "ftrace").traces == [folder / "perf.script.txt"]
     assert find_bundle([folder / "perf.script.txt"], None, None).format.name == "ftrace"
+
+
+def test_a_log_is_taken_where_there_is_no_trace(folder: Path) -> None:
+    (folder / "dmesg.txt").write_bytes(TEXT)
+    assert find_bundle([folder], None, None).traces == [folder / "perf.data"]
+    for name in ("perf.data", "perf.script.txt", "a-trace.txt"):
+        (folder / name).unlink()
+    assert find_bundle([folder], None, None).traces == [folder / "dmesg.txt"]
+
+
+def test_a_folder_with_a_text_that_is_no_trace(folder: Path) -> None:
+    for name in ("perf.data", "perf.script.txt", "a-trace.txt"):
+        (folder / name).unlink()
+    (folder / "trace.txt").write_bytes(TEXT.decode().encode("cp037"))
+    with pytest.raises(UsageError, match=r"trace.txt: not a trace \(text in EBCDIC\)"):
+        find_bundle([folder], None, None)

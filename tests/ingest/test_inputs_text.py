@@ -18,6 +18,7 @@ from ingest.trace import Context, Findings
 from ptpool.errors import UsageError
 
 INPUTS = Path(__file__).parent / "inputs"
+CORPUS = Path(__file__).parent / "corpus"
 PERF = (INPUTS / "perf-script" / "perf.script.txt").read_text()
 FTRACE = (INPUTS / "ftrace" / "trace.txt").read_text()
 DMESG = (INPUTS / "11-dmesg-ftrace-dump" / "dmesg.txt").read_text()
@@ -99,6 +100,8 @@ FIELDS = {
     "tabs and blanks lost": on_frames(r"\1"),
     "blanks for tabs, user frames": after_chains("               f838f __GI___libc_write+0x4f (libc.so.6)\n")
     .replace("\t", "        "),
+    "blanks for tabs, no line end": on_frames(r"    \1").rstrip("\n"),
+    "no line end": PERF.rstrip("\n"),
     "blanks for tabs, srcline": on_frames("    \\1\n  page_alloc.c:4567"),
     "indented": lines(lambda line: "    " + line),
     "indented, blanks for tabs": lines(lambda line: "    " + line.replace("\t", "        ")),
@@ -194,6 +197,7 @@ PREFIXES = {
     "journalctl, iso": "2026-11-30T16:16:05+0000 host kernel: ",
     "journalctl, monotonic": "[   15.200000] host kernel: ",
     "/dev/kmsg": "4,339,5140900,-;",
+    "logcat": "11-30 16:16:05.123   405   405 I kernel  : ",
 }
 LOG = ["usb 1-1: new high-speed USB device number 2", "Call Trace:", " ? foo+0x1/0x2", " <TASK>", "---[ end trace ]---"]
 
@@ -208,6 +212,11 @@ def test_logs(prefix: str, read: Reader) -> None:
     assert all(event[5] for event in got)
     assert {event[3] for event in got} == {event[3][:8] for event in read(FTRACE)[0]}
     assert found.counts["damaged_lines"] == 0
+
+
+def test_function_graph_in_a_log(read: Reader) -> None:
+    graph = (CORPUS / "function-graph.txt").read_text()
+    assert read(lines(lambda line: "[   15.200000] " + line, graph))[0] == read(graph)[0]
 
 
 def test_a_message_of_several_lines_in_a_journal(read: Reader) -> None:

@@ -48,7 +48,7 @@ def of_kernel(text: int, at: int, end: int) -> bool:
 
 
 @compiled
-def frame_at(text: int, at: int, end: int, frames: int) -> int:
+def frame_at(text: int, at: int, end: int, final: bool, frames: int) -> int:
     """What the line at `at` is in a call chain that has some frames so far; CUT_OFF: the block ends too early to say.
 
     Addresses are printed ``%16lx`` after a tab (tools/perf/util/evsel_fprintf.c:sample__fprintf_callchain). A frame
@@ -61,10 +61,10 @@ def frame_at(text: int, at: int, end: int, frames: int) -> int:
     after = first
     while after < end and (scan.is_digit(load1(text, after)) or scan.LOWER_A <= load1(text, after) <= scan.LOWER_F):
         after += 1
-    if after >= end and not tab:
+    if after >= end and not tab and not final:
         return CUT_OFF
     digits = after - first
-    address = digits > 0 and load1(text, after) in (scan.SPACE, scan.NEWLINE)
+    address = digits > 0 and (after >= end or load1(text, after) in (scan.SPACE, scan.NEWLINE))
     user = digits < 16 or load1(text, first) < 56  # 16 digits, the first 8 or more: a kernel address
     if user and address and of_kernel(text, after, find_byte(text, scan.NEWLINE, after, end)):
         user = False
@@ -73,7 +73,7 @@ def frame_at(text: int, at: int, end: int, frames: int) -> int:
     if not address or digits > 16 or (first == at and digits < 16 and frames == 0):
         return NO_FRAME
     line_end = find_byte(text, scan.NEWLINE, after, end)
-    if line_end >= end:
+    if line_end >= end and not final:
         return CUT_OFF
     if header(text, at, line_end)[0] >= 0:
         return NO_FRAME
@@ -90,9 +90,9 @@ def chain_end(text: int, at: int, end: int, final: bool) -> tuple[int, int, int,
     """
     kernel_end, stop, lines, frames, user = at, at, 0, 0, 0
     while stop < end and load1(text, stop) != scan.NEWLINE:
-        kind = frame_at(text, stop, end, frames)
+        kind = frame_at(text, stop, end, final, frames)
         if kind == CUT_OFF:
-            return stop if final else end + 1, kernel_end, lines, user
+            return end + 1, kernel_end, lines, user
         line_end = find_byte(text, scan.NEWLINE, stop, end)
         if kind == NO_FRAME:
             if frames == 0 or load1(text, stop) not in (scan.SPACE, _BAR):

@@ -58,7 +58,7 @@ _HARMLESS = re.compile(
     r"^(cpus=\d+|version = .*|CPU \d+ is empty|.*PERF_RECORD_\w+.*|\s*\[\.\.\.\]\s*"
     r"|-{3,}|Dumping ftrace buffer:|\(ftrace buffer empty\)"  # kernel/trace/trace.c:ftrace_dump_one
     r"|[ \w-]*PID +(TGID +)?CPU#? .*|[ |/]*_-*=> [\w/ -]+|[ |]+/ +delay|[ |]*\|[ |]*"  # a header without its #
-    r"|[ \w]*DURATION +FUNCTION CALLS *"
+    r"|[ \w/]*DURATION +FUNCTION CALLS *"
     r"|No kallsyms or vmlinux .*|'\w+' not valid for .*|Warning:|Check IO/CPU overload!"  # perf, on standard error
     r"|  (\S+\.\w+:\d+|\S+\[[0-9a-f]+\])( \(inlined\))?)$"  # the source line of a sample without a call chain
 )
