@@ -13,6 +13,12 @@ from ptpool.errors import UsageError
 
 MOMENTS = ("before", "after")
 SNAPSHOTS = ("buddyinfo", "pagetypeinfo", "zoneinfo", "vmstat", "meminfo")
+_NAMED_LIKE = {
+    "kpageflags": "kpageflags*",
+    "page_tables": "*page_tables",
+    "free_lists": "free_list*[!n]",  # not .json
+    "free_lists.json": "free_lists.json",
+}
 MACHINE_FILES = ("uname", "cpuinfo", "iomem", "trace_clock", "saved_cmdlines", "ring_stats", "permission_changes")
 
 _TEXT_NAMES = re.compile(r"(trace|perf\.script|report|perf)[\w.-]*\.(txt|text|log|trace|out)(\.(gz|xz|zst))?$")
@@ -108,7 +114,7 @@ def _add_neighbours(bundle: Bundle, folder: Path, snapshots: Path) -> None:
         for source in SNAPSHOTS:
             if (path := snapshots / moment / source).is_file():
                 bundle.snapshots[moment, source] = path
-        for source, pattern in (("kpageflags", "kpageflags*"), ("page_tables", "*page_tables")):
+        for source, pattern in _NAMED_LIKE.items():
             if found := sorted((snapshots / moment).glob(pattern)):
                 bundle.snapshots[moment, source] = found[0]
     for place in (snapshots, folder):  # where both have a file, the one next to the trace counts

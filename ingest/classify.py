@@ -19,6 +19,7 @@ BY_FLAGS: Class = ("pgtable_user", None, None)
 
 _TRACER = ("trace_event_", "__traceiter_", "perf_trace_", "__probestub_", "__bpf_trace_", "bpf_trace_run", "ftrace_")
 _ADDRESS = re.compile(r"[0-9a-f]{16}")
+_ALIGNED = re.compile(r"\s(?=.{16}$) *[0-9a-f]+")  # a tab and %16lx
 _BARE_ADDRESS = re.compile(r"[0-9a-f]{8}|[0-9a-f]{16}")
 _UNRESOLVED = re.compile(r"0x[0-9a-f]{1,16}")
 _BYTE = re.compile(r"\b[0-9a-f]{2}\b")
@@ -41,7 +42,7 @@ def frames_of(text: str) -> tuple[str, ...]:
             name = f"0x{name}" if _BARE_ADDRESS.fullmatch(name) else name
         else:  # perf: address symbol (object), any of them left out by -F; between them lines of the source
             address, _, rest = line.strip().partition(" ")
-            if not _ADDRESS.fullmatch(address):
+            if not _ADDRESS.fullmatch(address) and not _ALIGNED.fullmatch(line[:17]):
                 if not line.startswith("\t"):
                     continue
                 address, rest = "", line.strip()

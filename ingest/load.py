@@ -16,10 +16,20 @@ from ingest.gfp import flags_of, has_numbers
 from ingest.ownership import NO_CLASS, PageOwners, class_code, class_names, roll_forward
 from ingest.trace import ROW, ROW_GROUP, Trace, raw
 from ptpool.progress import Meter
-from ptpool.vocabulary import KIND_ALLOC, KIND_ALLOC_FAILED, KIND_FREE, KINDS
+from ptpool.vocabulary import (
+    GFP_BITS,
+    KIND_ALLOC,
+    KIND_ALLOC_FAILED,
+    KIND_FREE,
+    KINDS,
+    MOVABLE,
+    RECLAIMABLE,
+)
 
 _KSTACK = class_code("kstack", None, None)
 _AHEAD = 4  # batches read while the first waits for the hash of the files
+_MOBILITY = GFP_BITS["__GFP_MOVABLE"] | GFP_BITS["__GFP_RECLAIMABLE"]
+_SAME_NUMBERS = np.arange(-128, 128, dtype=np.int8)
 _ALWAYS, _FOREVER = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 
 Window = tuple[int | None, int | None]
@@ -58,6 +68,9 @@ class EventStream:
         self.without_stack = self.without_names = self.by_flags = self.stacks_freed = 0
         self.unmarked = 0  # allocations without names, of a kernel whose page tables no flags show
         self.kinds = np.zeros(len(KINDS), np.int64)
+        self.number_migratetypes: Callable[[str | None], NDArray[np.int8]] = lambda release: _SAME_NUMBERS
+        """By the kernel's release: ptpool's numbers, each at the kernel's for the same type + 128."""
+        self.migratetypes_unknown = self.migratetypes_doubtful = 0
         self.first_ns, self.last_ns, self._previous_ns = int(_FOREVER), -1, -1
         self.highest_cpu = 0
         self.frames: dict[tuple[str, ...], int] = {}  # stack to its number in the warehouse
@@ -83,7 +96,7 @@ class EventStream:
             UsageError: the trace is damaged (without --best-effort).
         """
         self._window = window
-        read = 0
+        read, numbers = 0, None
         with ThreadPoolExecutor(1) as storer:  # stores some batches while the next is read
             storing: deque[Future[None]] = deque()
             for rows in self._trace.batches():
@@ -91,9 +104,13 @@ class EventStream:
                 meter(self._trace.consumed(), f"{read:,} events")
                 if len(rows):
                     self._learn()
+                    if numbers is None:
+                        numbers = self.number_migratetypes(self._kernel()[0])
                     if len(storing) == _AHEAD:
                         storing.popleft().result()
-                    storing.append(storer.submit(self._insert, raw(rows).copy().view(ROW), self._known))
+                    mine = raw(rows).copy().view(ROW)
+                    self.migratetypes_unknown += _renumber(mine["migratetype"], numbers)
+                    storing.append(storer.submit(self._insert, mine, self._known))
             while storing:
                 storing.popleft().result()
 
@@ -167,10 +184,11 @@ class EventStream:
             if not len(rows):
                 return
         self._count(rows, bare, table)
+        self.migratetypes_doubtful += _doubtful(rows, gfp_bits)
         self.stacks_freed += int(stacks_freed.sum())
         stacks = known.stack_numbers[rows["stack"]]
-        batch = self._arrow(rows, codes, gfp_bits, stacks)  # noqa: F841  (found by name: a view lives until the commit)
-        self._connection.execute(_INSERT, [self._capture_id.result()])
+        batch = self._connection.from_arrow(self._arrow(rows, codes, gfp_bits, stacks))
+        batch.project(f"'{self._capture_id.result()}', {_COLUMNS}").insert_into("page_event")
         self.stored += len(rows)
 
     def _count(self, rows: NDArray[np.void], bare: NDArray[np.bool_], table: NDArray[np.bool_]) -> None:
@@ -220,17 +238,30 @@ class EventStream:
         }
 
 
-_INSERT = """
-    INSERT INTO page_event
-    SELECT $1, seq, ts_ns, cpu, pid, comm, kind, pfn, page_order, migratetype, gfp_flags,
-           gfp_text, stack_id, consumer, level, role
-    FROM batch
-"""
+_COLUMNS = (
+    "seq, ts_ns, cpu, pid, comm, kind, pfn, page_order, migratetype, gfp_flags, "
+    "gfp_text, stack_id, consumer, level, role"
+)
 
 
 def _before_last(known: NDArray[Any], more: Sequence[int]) -> NDArray[Any]:
     """The values with more of them in front of the last one."""
     return np.concatenate([known[:-1], np.array(more, known.dtype), known[-1:]]) if more else known
+
+
+def _renumber(migratetype: NDArray[np.int8], numbers: NDArray[np.int8]) -> int:
+    """Number migratetypes as ptpool does; how many are none that it knows, and become -1."""
+    before = migratetype >= 0
+    migratetype[:] = numbers[migratetype.astype(np.int16) + 128]
+    return int((before & (migratetype < 0)).sum())
+
+
+def _doubtful(rows: NDArray[np.void], gfp_bits: NDArray[np.uint32]) -> int:
+    """Requests for movable memory that count as Reclaimable, or the reverse (include/linux/gfp.h:gfp_migratetype())."""
+    asked, counted = gfp_bits & _MOBILITY, rows["migratetype"]
+    swapped = (asked == GFP_BITS["__GFP_MOVABLE"]) & (counted == RECLAIMABLE)
+    swapped |= (asked == GFP_BITS["__GFP_RECLAIMABLE"]) & (counted == MOVABLE)
+    return int((swapped & (rows["gfp"] >= 0)).sum())
 
 
 def _texts(codes: NDArray[Any], values: Sequence[str | None]) -> pa.Array:

@@ -9,9 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ingest.bundle import SNAPSHOTS
-from ingest.snapshots.proc import MalformedError, memory_end, read_text, zoneinfo
+from ingest.recorder.free_lists.errors import UnreadableError
+from ingest.recorder.free_lists.snapshot import FreeLists, Snapshot
+from ingest.snapshots.proc import Lines, MalformedError, memory_end, read_text, zoneinfo
 
 KPAGEFLAGS = "kpageflags.u64le.zst"
+FREE_LISTS = "free_lists.zst"
 MACHINE = {
     "iomem": "proc/iomem",
     "cmdline": "proc/cmdline",
@@ -63,16 +66,24 @@ class Moment:
     """The snapshots of one moment, kept in memory until recording has stopped."""
 
     root: Path
+    free_lists: FreeLists
     files: dict[str, bytes] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._flags = PageFlags(self.root)
+        self._lists: Snapshot | None = None
 
     def take(self, *, flags_first: bool) -> None:
-        """Read everything. Page flags take longest (0.3 s for 24 GiB), so they are read farthest from the recording."""
-        if flags_first:
-            self._take_flags()
+        """Read everything. The free lists decide where a replay starts: they are read nearest to the recording.
+
+        Page flags take longest (0.3 s for 24 GiB), so they are read farthest from it.
+        """
+        steps = [self._take_flags, self._take_files, self._take_lists]
+        for step in steps if flags_first else reversed(steps):
+            step()
+
+    def _take_files(self) -> None:
         for name in SNAPSHOTS:
             try:
                 self.files[name] = (self.root / "proc" / name).read_bytes()
@@ -81,8 +92,12 @@ class Moment:
         for path in _PAGE_TABLES:  # few kernels have one
             with suppress(OSError):
                 self.files["page_tables"] = (self.root / path).read_bytes()
-        if not flags_first:
-            self._take_flags()
+
+    def _take_lists(self) -> None:
+        try:
+            self._lists = self.free_lists.read()
+        except UnreadableError:
+            self.missing.append("free_lists")
 
     def _take_flags(self) -> None:
         try:
@@ -96,6 +111,9 @@ class Moment:
         for name, data in self.files.items():
             (folder / name).write_bytes(data)
         self._flags.write(folder / KPAGEFLAGS)
+        if self._lists is not None:
+            write_zst(folder / FREE_LISTS, self._lists.reading.rows.tobytes())
+            (folder / "free_lists.json").write_bytes(self._lists.json())
 
 
 def write_machine(root: Path, folder: Path, *, redact: bool) -> list[str]:
@@ -178,7 +196,7 @@ def _symbols(root: Path, *, redact: bool) -> Iterator[bytes]:
 def _highest_page(root: Path) -> int:
     """The page after the last one of any zone; 0 where no file says it."""
     try:
-        values, _ = zoneinfo(read_text(root / "proc/zoneinfo"))
+        values, _ = zoneinfo(Lines(read_text(root / "proc/zoneinfo")))
     except (OSError, MalformedError):
         return 0
     return memory_end(dict(values)) or 0

@@ -4,6 +4,8 @@ import re
 import shutil
 from pathlib import Path
 
+from fake_kernel import FakeKernel
+
 PAGE = bytes(range(256)) * 16
 HEADER_PAGE = """\
 \tfield: u64 timestamp;\toffset:0;\tsize:8;\tsigned:0;
@@ -94,6 +96,9 @@ class FakeMachine:
         (root / "proc").mkdir()
         write(root, FILES)
         (root / "proc/kpageflags").write_bytes(bytes(8 * 96))
+        kernel = FakeKernel([(0, 0, "DMA32", 0, 32), (1, 1, "Normal", 32, 64)])
+        kernel.free(0, 0, 1, [9, 4])
+        kernel.write(root, kallsyms=False)
 
     def create(self, name: str) -> Path:
         instance = self.instances / name

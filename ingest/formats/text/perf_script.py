@@ -19,6 +19,7 @@ from ingest.trace import KIND_BATCHED, MAX_CPUS, Context
 from ptpool.compiled import compiled
 
 _PERF_RECORD = scan.word("PERF_REC")
+_KERNEL, _GUEST = scan.word("([kernel"), scan.word("([guest.")
 _BAR = b"|"[0]  # before a source line: tools/perf/util/srccode.c
 _LONG_FRAME = 100  # bytes: only a frame that is longer can hold the line of an event
 _LONGEST_MISC = 8  # letters of -F misc, or "disabled" where perf does not know the time of day
@@ -35,11 +36,23 @@ NO_FRAME, KERNEL_FRAME, USER_FRAME, CUT_OFF = range(4)
 
 
 @compiled
+def of_kernel(text: int, at: int, end: int) -> bool:
+    """Whether a frame names the kernel as its object, in brackets at its end.
+
+    On s390x the kernel has an address space of its own, on 32-bit machines addresses are short: neither shows.
+    """
+    place = end - 1
+    while place > at and load1(text, place) != scan.LPAREN:
+        place -= 1
+    return bool(load8(text, place) == _KERNEL or load8(text, place) == _GUEST)
+
+
+@compiled
 def frame_at(text: int, at: int, end: int, frames: int) -> int:
     """What the line at `at` is in a call chain that has some frames so far; CUT_OFF: the block ends too early to say.
 
     Addresses are printed ``%16lx`` after a tab (tools/perf/util/evsel_fprintf.c:sample__fprintf_callchain). A frame
-    without an address counts as kernel; so does none with the top bit clear.
+    without an address counts as kernel; so does none with the top bit clear, unless its object is the kernel.
     """
     tab = load1(text, at) == scan.TAB
     first = at
@@ -53,6 +66,8 @@ def frame_at(text: int, at: int, end: int, frames: int) -> int:
     digits = after - first
     address = digits > 0 and load1(text, after) in (scan.SPACE, scan.NEWLINE)
     user = digits < 16 or load1(text, first) < 56  # 16 digits, the first 8 or more: a kernel address
+    if user and address and of_kernel(text, after, find_byte(text, scan.NEWLINE, after, end)):
+        user = False
     if tab:
         return USER_FRAME if address and user and (after == at + 17 or digits >= 4) else KERNEL_FRAME
     if not address or digits > 16 or (first == at and digits < 16 and frames == 0):
