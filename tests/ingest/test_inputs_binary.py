@@ -353,6 +353,17 @@ def test_the_page_size_comes_with_the_recording(tmp_path: Path) -> None:
     assert found == [16384, 4096]
 
 
+def test_what_perf_says_about_the_machine(tmp_path: Path, ingest: Ingest, query: Query) -> None:
+    writer = recorded_events("<", "5.19", w.FREE)
+    features = writer.features()
+    desc = writer.pack("I", 32) + b"QEMU TCG CPU version 2.5+".ljust(32, b"\0")
+    writer.features = lambda: features | {8: desc}  # HEADER_CPUDESC
+    (tmp_path / "perf.data").write_bytes(writer.file())
+    assert ingest(tmp_path / "perf.data") == 0
+    facts = "SELECT kernel_release, arch, page_size, cpus, total_pages, timing FROM capture"
+    assert query(facts) == [("6.12.0-test", "x86_64", 4096, 4, 1 << 18, "emulated")]
+
+
 CHUNKS = 2622  # where the excerpt has the number of CPU 0's chunks, and then the size of the first one
 
 
