@@ -1,7 +1,7 @@
 """The kernel's words as ptpool stores them.
 
 Numbers are those of Linux 6.12 (``include/linux/gfp_types.h``, ``include/linux/mmzone.h``). Names are the same in all
-versions: a trace that prints names is decoded exactly. A bare mask is read with the bits of 6.12.
+versions: a trace that prints names is decoded exactly. A bare mask is read with its release's bits (ingest/gfp.toml).
 """
 
 MIGRATETYPES = ("Unmovable", "Movable", "Reclaimable", "HighAtomic", "CMA", "Isolate")

@@ -14,7 +14,7 @@ from ingest.source import DAMAGE, Bytes
 from ingest.trace import Findings
 from ptpool.errors import UsageError
 
-LONGEST = 256 << 20  # bytes of kallsyms text; a kernel has about 10 MB
+LONGEST = 64 << 20  # bytes of kallsyms text; a kernel has about 10 MB
 FARTHEST = 1 << 20  # bytes from the start of a function; beyond, an address belongs to none
 
 ENOUGH = 8  # stacks by which symbols are judged

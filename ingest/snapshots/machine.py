@@ -75,7 +75,7 @@ def describe(
     """
     machine = identify(files, comments)
     machine.arch = machine.arch or by_entry(functions)
-    machine.timing = _timing(files.get("cpuinfo", ""))
+    machine.timing = _timing(files.get("cpuinfo") or _said(r"^# cpudesc : (.*)$", comments) or "")
     clock = re.search(r"\[(\w[\w-]*)\]", files.get("trace_clock", ""))
     machine.clock = (
         clock[1] if clock else _said(r"^# trace_clock : (\S+)", comments) or _said(r"^# clockid: (\w+)", comments)

@@ -86,7 +86,7 @@ COMMENT ON COLUMN kmem_page_order.allocations IS 'Allocations that succeeded';
 CREATE VIEW data_quality AS
 SELECT capture.name AS capture, severity, import_stat.name AS what, cpu, value,
        CASE WHEN value <= events AND what IN (
-           'lost_events', 'allocs_without_stack', 'no_stacks', 'classified_by_flags', 'frees_exact', 'frees_from_snapshot',
+           'lost_events', 'allocs_without_stack', 'no_stacks', 'stacks_without_names', 'page_tables_unmarked', 'classified_by_flags', 'frees_exact', 'frees_from_snapshot',
            'frees_of_part', 'frees_of_several', 'frees_unknown', 'kernel_stacks_freed', 'frees_twice', 'allocs_over_live', 'failed_allocations',
            'events_back_in_time', 'events_without_cpu', 'events_without_time', 'events_without_task', 'events_beyond_memory',
            'migratetypes_unknown', 'migratetypes_doubtful'

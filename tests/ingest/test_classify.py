@@ -2,7 +2,7 @@
 
 import pytest
 
-from ingest.classify import classify, frames_of, rules
+from ingest.classify import classify, frames_of, has_names, rules
 from ptpool.vocabulary import CONSUMERS, LEVELS, ROLES
 
 ALLOC = ("__alloc_pages_noprof", "alloc_pages_mpol_noprof", "alloc_pages_noprof")
@@ -52,3 +52,18 @@ def test_frames_of_every_spelling() -> None:
     assert frames_of(ftrace) == ("a", "b", "0xffffffffc0123456")
     perf = "\tffffffff813bdb88 a+0x228 ([kernel.kallsyms])\n\tffffffff813bdb89 [unknown] ([ext4])\n\tb ([kernel.kallsyms])\n\tc+0x1\n"
     assert frames_of(perf) == ("a", "0xffffffff813bdb89", "b", "c")
+
+
+@pytest.mark.parametrize(
+    ("stack", "frame", "named"),
+    [
+        (" => ffffffff8111e8e6\n", "0xffffffff8111e8e6", False),
+        (" => (c011e8e6)\n", "0xc011e8e6", False),
+        ("\tffffffff8111e8e6 [unknown] ([unknown])\n", "0xffffffff8111e8e6", False),
+        ("\t[unknown] ([kernel.kallsyms])\n", "[unknown]", False),
+        (" => __alloc_pages <ffffffff8111e8e6>\n", "__alloc_pages", True),
+    ],
+)
+def test_frames_without_names(stack: str, frame: str, named: bool) -> None:
+    assert frames_of(stack) == (frame,)
+    assert has_names(frames_of(stack)) is named

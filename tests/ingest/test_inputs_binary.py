@@ -1,6 +1,7 @@
 """Inputs that people have: binary recordings, symbols and flags of other kernels. Each folder's README says what is odd."""
 
 import gzip
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -220,6 +221,27 @@ def test_symbols_of_another_boot_are_moved_where_the_recording_says_where_it_was
     assert recorded_with(tmp_path, elsewhere)[0] == {"kallsyms_elsewhere"}
 
 
+def test_41_with_the_symbols_of_another_kernel(tmp_path: Path, ingest: Ingest, query: Query) -> None:
+    shutil.copytree(INPUTS / "41-perf-script-unknown-kernel-symbols", tmp_path / "it")
+    (tmp_path / "it" / "kallsyms").write_text(OURS.replace("__alloc_pages_noprof", "ext4_get_block"))
+    assert ingest(tmp_path / "it") == 0
+    assert query(TABLES) == [(1200, 186)]
+    assert [name for name, *_ in query(FOUND)] == ["classified_by_flags", "kallsyms_elsewhere", "stacks_without_names"]
+
+
+def test_hidden_symbols_in_a_trace_dat(tmp_path: Path) -> None:
+    machine = Machine()
+    pages = machine.pages([Entry(1, "alloc", pfn=1), Entry(2, "stack", frames=(ALLOC, OUTER))])
+    (tmp_path / "trace.dat").write_bytes(File(machine, {0: pages}, kallsyms=HIDDEN).write("7-zstd"))
+    trace = open_trace_dat([tmp_path / "trace.dat"], Context())
+    assert drained(trace).counts["kallsyms_hidden"] == 1
+    assert trace.stacks == [(hex(ALLOC), hex(OUTER))]
+    (tmp_path / "kallsyms").write_text(OURS)
+    trace = open_trace_dat([tmp_path / "trace.dat"], Context(kallsyms=tmp_path / "kallsyms"))
+    assert not drained(trace).counts["kallsyms_hidden"]
+    assert trace.stacks == [("__alloc_pages_noprof", "caller")]
+
+
 # ----------------------------------------------------------------------------------------------------------- folders
 
 
@@ -329,6 +351,17 @@ def test_the_page_size_comes_with_the_recording(tmp_path: Path) -> None:
         trace.close()
         found.append(trace.found.page_size)
     assert found == [16384, 4096]
+
+
+def test_what_perf_says_about_the_machine(tmp_path: Path, ingest: Ingest, query: Query) -> None:
+    writer = recorded_events("<", "5.19", w.FREE)
+    features = writer.features()
+    desc = writer.pack("I", 32) + b"QEMU TCG CPU version 2.5+".ljust(32, b"\0")
+    writer.features = lambda: features | {8: desc}  # HEADER_CPUDESC
+    (tmp_path / "perf.data").write_bytes(writer.file())
+    assert ingest(tmp_path / "perf.data") == 0
+    facts = "SELECT kernel_release, arch, page_size, cpus, total_pages, timing FROM capture"
+    assert query(facts) == [("6.12.0-test", "x86_64", 4096, 4, 1 << 18, "emulated")]
 
 
 CHUNKS = 2622  # where the excerpt has the number of CPU 0's chunks, and then the size of the first one

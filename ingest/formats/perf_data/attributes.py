@@ -3,13 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.formats.perf_data.header import DAMAGED, MOST_IDS, Attribute
+from ingest.formats.perf_data.header import DAMAGED, MOST_ATTRIBUTES, MOST_IDS, Attribute
 from ingest.formats.perf_data.layout import COLUMNS, L_RAW, L_TIME, L_TRACEPOINT, id_place, layout_of
 from ingest.formats.perf_data.records import enter_ids
 from ingest.spans import doubled, new_names
 from ptpool.errors import UsageError
-
-MOST = 4096  # attributes: all trace events of a kernel are some two thousand
 
 
 class Layouts:
@@ -39,8 +37,8 @@ class Layouts:
             for column, name, remedy in ((L_TIME, "time", "perf record -T"), (L_RAW, "raw data", "perf record -R")):
                 if not row[0, column]:
                     raise UsageError(f"{where}: the samples of a trace event have no {name}", f"record with {remedy}")
-        if len(self.rows) == MOST:
-            raise UsageError(f"{where}: more than {MOST:,} attributes", DAMAGED)
+        if len(self.rows) == MOST_ATTRIBUTES:
+            raise UsageError(f"{where}: more than {MOST_ATTRIBUTES:,} attributes", DAMAGED)
         self._places.add(id_place(attribute.sample_type))
         self.id_at = self._places.copy().pop() if len(self._places) == 1 else 0
         if not self.id_at and len(self.rows) and (self.rows[:1] != row).any():

@@ -23,6 +23,7 @@ DAMAGED = "the file is damaged: copy it again"
 # enum of tools/perf/util/header.h
 TRACING_DATA, HOSTNAME, OSRELEASE, ARCH, NRCPUS, CPUDESC, TOTAL_MEM, DIR_FORMAT = 1, 3, 4, 6, 7, 8, 10, 24
 FEATURES = 256
+MOST_ATTRIBUTES = 4096  # all trace events of a kernel are some two thousand
 MOST_IDS = 1 << 21  # of all attributes: events times CPUs; all trace events on a thousand CPUs
 _LARGEST_FEATURE = {TRACING_DATA: 1 << 27, DIR_FORMAT: 8}  # bytes; a description of all events has some 4 MB
 _LARGEST_TEXT = 1 << 16
@@ -81,6 +82,8 @@ def read_header(file: Mapped) -> Header:
         raise UsageError(
             f"{file.path}: header: {attributes_size} bytes of attributes of impossible size {attribute_size}", DAMAGED
         )
+    if attributes_size // attribute_size > MOST_ATTRIBUTES:
+        raise UsageError(f"{file.path}: header: more than {MOST_ATTRIBUTES:,} attributes", DAMAGED)
     if attributes + attributes_size > file.size:
         raise UsageError(f"{file.path}: header: its {attributes_size} bytes of attributes are missing", DAMAGED)
     left = MOST_IDS

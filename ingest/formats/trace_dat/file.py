@@ -17,10 +17,12 @@ from ingest.formats.ring_buffer.event_format import EventFormat, Field, parse_fi
 from ingest.formats.ring_buffer.pages import EVENTS
 from ingest.formats.ring_buffer.trace import saved_cmdlines
 from ingest.formats.trace_dat.options import Options
+from ingest.snapshots.kallsyms import LONGEST
 from ptpool.errors import UsageError
 
 MAGIC = b"\x17\x08\x44tracing"
 _LARGEST = 1 << 27  # bytes of a section, decompressed; kallsyms has some 10 MB
+_LARGEST_KALLSYMS, _LARGEST_CMDLINES = LONGEST, 1 << 24  # bytes
 _COMPRESSED = 1  # section flag
 _DAMAGED = "copy it again"
 _HEADER_INFO, _FTRACE_EVENTS, _EVENT_FORMATS, _KALLSYMS, _PRINTK, _CMDLINES = range(16, 22)  # options and sections
@@ -231,11 +233,17 @@ def _read_section(trace: TraceDat, cursor: Cursor, section: int) -> None:
         for _ in range(cursor.number(4)):
             _read_formats(trace, cursor, cursor.string())
     elif section == _KALLSYMS:
-        trace.kallsyms = cursor.bytes(cursor.number(4))
+        trace.kallsyms = _at_most(cursor, cursor.number(4), _LARGEST_KALLSYMS)
     elif section == _PRINTK:
         cursor.bytes(cursor.number(4))
     else:
-        trace.tasks = saved_cmdlines(_text(cursor.bytes(cursor.number(8))))
+        trace.tasks = saved_cmdlines(_text(_at_most(cursor, cursor.number(8), _LARGEST_CMDLINES)))
+
+
+def _at_most(cursor: Cursor, size: int, most: int) -> bytes:
+    if size > most:
+        raise UsageError(f"{cursor.where}: byte {cursor.at:,}: impossible size of {size:,} bytes", _DAMAGED)
+    return cursor.bytes(size)
 
 
 def _read_formats(trace: TraceDat, cursor: Cursor, system: str) -> None:

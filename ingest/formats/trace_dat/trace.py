@@ -101,8 +101,8 @@ class Part:
                 found.comment(line)
             found.pages_of(trace.page_size)
             symbols = parse_symbols(trace.kallsyms)
-            if not symbols.names:
-                symbols = read_symbols(context.kallsyms) if context.kallsyms else NONE
+            if not symbols.names and context.kallsyms:
+                symbols = read_symbols(context.kallsyms)
             self.trace = self._open(trace, path, symbols, found)
         except BaseException:
             self._file.close()
