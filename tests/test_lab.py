@@ -31,6 +31,7 @@ def test_scripts_parse(script):
 def test_commands_can_be_run():
     assert {path.name for path in LAB.glob("*.sh") if os.access(path, os.X_OK)} == {
         "guest.sh",
+        "lists.sh",
         "oracle.sh",
         "record.sh",
         "setup.sh",

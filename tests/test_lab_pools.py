@@ -94,16 +94,21 @@ def test_workloads_and_fragmentations_can_be_read():
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
-@pytest.mark.parametrize("script", [*sorted(POOLS.glob("*.sh")), POOLS / "guest" / "init"], ids=lambda path: path.name)
-def test_scripts_parse_and_can_be_run(script):
-    assert subprocess.run(["bash", "-n", script], capture_output=True, text=True, check=False).stderr == ""
-    assert os.access(script, os.X_OK)
+@pytest.mark.parametrize("path", [*sorted(POOLS.glob("*.sh")), POOLS / "guest" / "init"], ids=lambda path: path.name)
+def test_scripts_parse_and_can_be_run(path):
+    assert subprocess.run(["bash", "-n", path], capture_output=True, text=True, check=False).stderr == ""
+    assert os.access(path, os.X_OK)
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, POOLS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def test_the_pools_own_events_are_left_out(tmp_path):
-    spec = importlib.util.spec_from_file_location("bundle", POOLS / "bundle.py")
-    bundle = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(bundle)
+    bundle = script("bundle")
     alloc = "work-7 [00{cpu}] ..... 1.{at}: mm_page_alloc: page=00 pfn={pfn} order={order} migratetype=0 gfp_flags=GFP_KERNEL\n"
     stack = "work-7 [00{cpu}] ..... 1.{at}: <stack trace>\n"
     refill = (
@@ -156,3 +161,24 @@ def test_the_runs_are_small_and_name_no_machine():
     for path in files:
         if path.suffix != ".zst":
             assert not re.search(r"/(tmp|work|home|root)/|https?://", path.read_text(encoding="utf-8")), path
+
+
+def test_what_the_kernels_did_is_that_of_the_runs():
+    """data/pools/kernel.csv is made of them by data/lab/pools/numbers.py."""
+    with (DATA / "pools" / "kernel.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    numbers = script("numbers")
+    made = [(run.name, *item) for run in RUNS for item in numbers.of_run(run).items()]
+    assert [(row["run"], row["quantity"], int(row["value"])) for row in rows] == made
+
+
+def test_the_spread_is_of_five_runs_each():
+    with (DATA / "pools" / "spread.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    cells = {}
+    for row in rows:
+        cell, _, run = row["run"].rpartition("-")
+        cells.setdefault(cell, set()).add(run)
+    assert len(cells) >= 3 and all(runs == set("12345") for runs in cells.values())
+    allocs = [int(row["value"]) for row in rows if row["quantity"] == "allocs"]
+    assert len(allocs) == 5 * len(cells) and min(allocs) > 1000

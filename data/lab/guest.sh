@@ -2,8 +2,8 @@
 # guest.sh KERNEL MEMORY_MIB CPUS FOLDER JOB [NAME=VALUE...]: boots one guest, which does a job and switches itself off.
 #
 # The guest's /out is unpacked into FOLDER; its console is FOLDER/console. NAME=VALUE pairs go to the job on the kernel's
-# command line. From the environment: TIMEOUT (s), PERF=1 (add perf to the guest), DETERMINISTIC=1 (amd64: time is counted
-# in instructions, and the same files give the same bytes).
+# command line. From the environment: TIMEOUT (s), PERF=1 (add perf to the guest), MORE (an archive to add),
+# DETERMINISTIC=1 (amd64: time is counted in instructions, and the same files give the same bytes).
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -15,7 +15,7 @@ shift 5
 work=/lab/guest.$$ # as seen inside
 mkdir -p "$DEBIAN$work"
 trap 'rm -rf "$DEBIAN$work"' EXIT
-cat "$DEBIAN/lab/$kernel/initramfs" ${PERF:+"$DEBIAN/lab/perf/initramfs"} > "$DEBIAN$work/initramfs"
+cat "$DEBIAN/lab/$kernel/initramfs" ${PERF:+"$DEBIAN/lab/perf/initramfs"} ${MORE:+"$MORE"} > "$DEBIAN$work/initramfs"
 
 cpu=max
 line="panic=-1 loglevel=3 job=$job $*"

@@ -38,7 +38,7 @@ class Format:
 
 
 _TIME = rb"\d+(\.\d+|us.)?: "
-_PERF_TASK = rb"\s-?\d+(/-?\d+)? +(\[\d+\] +|\d+ +)?"
+_PERF_TASK = rb"\S *[ \t]-?\d+(/-?\d+)? +(\[\d+\] +|\d+ +)?"
 _PERF_FLAGS = rb"([A-Za-z]{1,8} +)?(\d{4}-\d\d-\d\d [\d:.]+ +)?"  # -F misc, tod
 
 FORMATS = (
@@ -60,7 +60,7 @@ FORMATS = (
         "perf-script",
         "text of perf script, with or without call chains, any -F that has comm, tid, time, event and trace",
         module="ingest.formats.text.perf_script",
-        line=re.compile(rb"^.*" + _PERF_TASK + _PERF_FLAGS + rb"\d+\.\d+: +(\d+ +)?\S+:", re.MULTILINE),
+        line=re.compile(rb"^.*" + _PERF_TASK + _PERF_FLAGS + rb"\d+\.\d+: +(\d+ +)?(\S+:|PERF_RECORD_)", re.MULTILINE),
     ),
     Format(
         "perf-data",

@@ -5,6 +5,7 @@ What has to be changed is seen in the first bytes of a file. The changes are mad
 
 import binascii
 import codecs
+import html
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -30,11 +31,12 @@ _ENTRY_MARK = rb"-\d+ .*\d(?:us[ +!#*@$]*|\.\d{6,9}): [<\w]"  # up to the name o
 _LOG_LINE = re.compile(_LOG, re.MULTILINE)
 _LOGGED_ENTRY = re.compile(_LOG + rb" *\S.*" + _ENTRY_MARK, re.MULTILINE)
 _OTHER_MESSAGE = re.compile(
-    rb"^(?! *=> |.*(?:" + _ENTRY_MARK + rb"|\| +/\* |mm_page_\w+: |CPU:\d+ \[)).*$", re.MULTILINE
+    rb"^(?! *=> |.*(?:" + _ENTRY_MARK + rb"|\| +/\* |mm_page_\w+: |CPU:\d+ \[)).*(?:\n|\Z)", re.MULTILINE
 )
 _QUOTED = re.compile(rb"^(?:> ?)+", re.MULTILINE)
 _QUOTED_ENTRY = re.compile(rb"^> ?.*(?:\d: .*mm_page_\w+:|/\* mm_page_\w+:|=> )", re.MULTILINE)
 _ENCODED_FIELD = re.compile(rb"\b(?:page|pfn|order|gfp_flags)=3D")
+_ESCAPED = re.compile(rb"^ ?=&gt; |&lt;stack trace&gt;|&quot;", re.MULTILINE)
 _INDENTED = re.compile(rb"^[ \t]{2,}=> |^[ \t]+# (?:tracer:|entries-in-buffer|=====)", re.MULTILINE)
 _INDENT = re.compile(rb"^[ \t]+(?==> |#)", re.MULTILINE)
 _WRAPPED_AT = rb"(?:kmem:)?mm_page_\w+: |(?:page|pfn|order|migratetype|gfp_flags)=|\*/|\d+\.\d{6,9}: |\[\d+\] +\S*\d"
@@ -51,10 +53,11 @@ class Change(NamedTuple):
 
     needed: Callable[[bytes], object]  # whether a text that begins with these bytes needs it
     make: Callable[[bytes], bytes]  # the change, on whole lines
+    keeps_lines: bool = True  # a line stays a line
 
 
 def _without_log(text: bytes) -> bytes:
-    """The trace in a log; lines of other messages are left empty."""
+    """The trace in a log, without the lines of other messages: they may come in the middle of a stack."""
     return _OTHER_MESSAGE.sub(b"", _LOG_LINE.sub(b"", text))
 
 
@@ -63,11 +66,12 @@ CHANGES = (
     Change(lambda head: b"\r" in head and b"\n" not in head, lambda text: text.replace(b"\r", b"\n")),
     Change(lambda head: _BOM in head, lambda text: text.replace(_BOM, b"")),
     Change(_COLOUR.search, lambda text: _COLOUR.sub(b"", text)),
-    Change(_ENCODED_FIELD.search, binascii.a2b_qp),
+    Change(_ENCODED_FIELD.search, binascii.a2b_qp, keeps_lines=False),
+    Change(_ESCAPED.search, lambda text: html.unescape(text.decode("latin-1")).encode("latin-1", "replace")),
     Change(_QUOTED_ENTRY.search, lambda text: _QUOTED.sub(b"", text)),
-    Change(_LOGGED_ENTRY.search, _without_log),
+    Change(_LOGGED_ENTRY.search, _without_log, keeps_lines=False),
     Change(_INDENTED.search, lambda text: _INDENT.sub(b"", text)),
-    Change(_WRAPPED.search, lambda text: _WRAPPED.sub(b" ", _WRAPPED_FLAGS.sub(b"", text))),
+    Change(_WRAPPED.search, lambda text: _WRAPPED.sub(b" ", _WRAPPED_FLAGS.sub(b"", text)), keeps_lines=False),
 )
 """In the order in which they are made: each sees what those before it left."""
 
@@ -126,6 +130,7 @@ class PlainBytes(Bytes):
 
     def __init__(self, path: Path, plain: Plainer) -> None:
         super().__init__(path)
+        self.keeps_lines = all(change.keeps_lines for change in plain.changes)
         self._changes = plain.changes
         self._decode = _decoder(plain.encoding)
         self._rest = b""  # decoded: lines that may go on in the next block

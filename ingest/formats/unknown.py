@@ -24,7 +24,7 @@ _MAGICS = {
 _HTML = re.compile(rb"<!doctype html|<html|&lt;stack trace|=&gt; ", re.IGNORECASE)
 _BASE64 = re.compile(rb"\s*(?:[A-Za-z0-9+/]{40,}\s+){2}")
 _DUMP = re.compile(rb"^0x[0-9a-f]+(?:@.*)? \[(?:0x)?[0-9a-f]+\]: event: \d+", re.MULTILINE)
-_EVENT = re.compile(rb"mm_page_(?:alloc|free)\b")
+_EVENT = re.compile(rb"^[^#\n].*\bmm_page_(?:alloc|free)\b", re.MULTILINE)
 
 
 def why_not(head: bytes) -> tuple[str, str]:

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 ROW = np.dtype([("pfn", "<u4"), ("order", "<u4"), ("type", "<u4"), ("place", "<u4")])
 PAGEBLOCK = 0xFFFF
 
-_ZONE, _CPU, _NODE_SHIFT = 0xFF, 0xFFF, 20
+_ZONE, _CPU, _NODE_SHIFT = 0xFF, 0xFFF, 20  # of a place; a node has as many bits as a CPU
 _HIGHEST_ORDER = 30
+_LAST_PAGE = 1 << 40
 _STRAYS = 1000  # one wrong row in so many is left out; with more the lists are not used
 _FEW_BLOCKS, _FEW_PAGES = 64, 1024  # lists may differ from buddyinfo by these and a quarter of the blocks, a tenth of
 _SHARE_OF_BLOCKS, _SHARE_OF_PAGES = 4, 10  # the pages: it was read some milliseconds to seconds earlier
@@ -130,20 +131,22 @@ def read_notes(path: Path) -> Notes:
     """The notes of a reading."""
     try:
         said: Mapping[str, Any] = json.loads(path.read_bytes())
-        types = {int(number): word.removeprefix("MIGRATE_").upper() for word, number in said.get("types", {}).items()
-                 if word.removeprefix("MIGRATE_").upper() in _TYPES}  # fmt: skip
-        return Notes(
-            {number: _TYPES[word] for number, word in types.items()},
-            {
-                zone["index"] | zone["node"] << _NODE_SHIFT: Zone(
-                    zone["node"], str(zone["name"]), zone["start"], zone["start"] + zone["spanned"]
-                )
-                for zone in said.get("zones", [])
-            },
-            sum(int(said.get(name, 0)) for name in _COUNTED),
-        )
+        words = {name.removeprefix("MIGRATE_").upper(): number for name, number in said.get("types", {}).items()}
+        types = {_number(words[word], 0xFF): name for word, name in _TYPES.items() if word in words}
+        zones = {}
+        for zone in said.get("zones", []):
+            place = _number(zone["index"], _ZONE) | _number(zone["node"], _CPU) << _NODE_SHIFT
+            start = _number(zone["start"], _LAST_PAGE)
+            zones[place] = Zone(zone["node"], str(zone["name"]), start, start + _number(zone["spanned"], _LAST_PAGE))
+        return Notes(types, zones, sum(_number(said.get(name, 0), _LAST_PAGE) for name in _COUNTED))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise MalformedError(0, f"{type(error).__name__}: {error}") from error
+
+
+def _number(value: object, most: int) -> int:
+    if not isinstance(value, int) or not 0 <= value <= most:
+        raise ValueError(f"{value!r} is no number up to {most}")
+    return value
 
 
 def zones_of(values: Rows) -> dict[int, Zone]:

@@ -23,7 +23,7 @@ from replay.kernel.leaves import PMD, PTE, PUD
 from replay.kernel.mmzone import USED, page_allocator
 from replay.start.allocator_setup import nodes_of, set_up_zones
 from replay.start.checks import check_size
-from replay.start.free_list_order import order_free_lists
+from replay.start.free_list_order import RECORDED_ORDER, list_order, order_free_lists
 from replay.start.recorded_machine import InitialState
 from replay.start.zones import ZONE_CLASS, Zone, Zones, zone_arrays
 
@@ -90,11 +90,16 @@ def check_memory(profile: Profile, page_shift: int, jobs: int) -> None:
     check_size(pages_of(profile, page_shift), jobs, f"--machine {profile.name}", remedy)
 
 
-def other_machine(profile: Profile, recorded: InitialState, demand: Demand, seed: int) -> InitialState:
+def other_machine(
+    profile: Profile, recorded: InitialState, demand: Demand, seed: int, free_list_order: str = RECORDED_ORDER
+) -> InitialState:
     """Build a machine that the recorded processes can run on, before the first event.
 
     From the recorded machine come its architecture, CPUs, kernel, page tables alive, and what a page held that the
     recording frees. Everything else is drawn by seed.
+
+    Raises:
+        UsageError: there is no such order of free lists.
     """
     random = np.random.default_rng(seed)
     arch, geometry = profile.arch or recorded.arch, profile.geometry or recorded.geometry
@@ -116,7 +121,7 @@ def other_machine(profile: Profile, recorded: InitialState, demand: Demand, seed
     allocator.wmark[:], allocator.lowmem_reserve[:] = wmark, reserve
     allocator.kind[:] = _in_use(profile, allocator.block_type, pages, geometry, random)
     build_free_lists(allocator, allocator.kind == 0)
-    order_free_lists(allocator, np.empty(0, np.int32), random)
+    assumptions += order_free_lists(allocator, np.empty(0, np.int32), list_order(free_list_order), random)
     set_up_zones(zones, allocator, {}, geometry.page_shift)
     mapped = np.ones(pages, np.bool_)
     level = _direct_map(_largest_leaf(profile, recorded), pages, geometry)

@@ -21,7 +21,7 @@ from replay.kernel.mmzone import HOLE, USED, PageAllocator, page_allocator
 from replay.start.allocator_setup import Pagesets, features_of, fill_from_trace, nodes_of, read_pagesets, set_up_zones
 from replay.start.checks import check_snapshots
 from replay.start.direct_map_layout import lay_out
-from replay.start.free_list_order import first_allocation, order_free_lists
+from replay.start.free_list_order import RECORDED_ORDER, first_allocation, list_order, order_free_lists
 from replay.start.pages import Pages, kinds, moment_of_flags, pages_at_start
 from replay.start.per_cpu import MayWait, fill_up_per_cpu_lists, may_wait
 from replay.start.recorded_lists import as_on_lists, build_lists, read_lists, set_block_types
@@ -66,6 +66,8 @@ class Recorded:
     """Seed used to draw the addresses of free blocks where only their counts are known; None: nothing was drawn."""
     exact: bool
     """Whether free lists and per-CPU lists are as the recorder read them, so that nothing is left to draw."""
+    turned_over: float | None
+    """Pages allocated since boot over managed pages; None: no snapshot shows it."""
 
 
 def recorded_machine(
@@ -75,21 +77,21 @@ def recorded_machine(
     return drawn(read_machine(connection, capture, demand, seed), demand, seed)
 
 
-def drawn(recorded: Recorded, demand: Demand, seed: int) -> InitialState:
+def drawn(recorded: Recorded, demand: Demand, seed: int, free_list_order: str = RECORDED_ORDER) -> InitialState:
     """The recorded machine, with what no snapshot shows drawn by seed.
 
     That is the order of free lists, as far as the recording does not show it, and which pages wait on per-CPU lists;
     nothing, where the recorder read the lists themselves.
+
+    Raises:
+        UsageError: there is no such order.
     """
     if recorded.exact:
         return recorded.state
     random = np.random.default_rng(seed)
     allocator, assumptions = copy.deepcopy(recorded.state.allocator), [*recorded.state.assumptions]
-    order_free_lists(allocator, first_allocation(demand.program, demand.pages), random)
-    assumptions.append(
-        "How free blocks are ordered on their lists is not in /proc: those that the recording allocates from come "
-        "first, in that order, then the others in an order drawn by seed."
-    )
+    order = list_order(free_list_order, recorded.turned_over)
+    assumptions += order_free_lists(allocator, first_allocation(demand.program, demand.pages), order, random)
     fill_up_per_cpu_lists(allocator, recorded.waiting, recorded.zones, recorded.pagesets, random, assumptions)
     return replace(recorded.state, allocator=allocator, assumptions=assumptions)
 
@@ -157,8 +159,9 @@ def read_machine(
             "of the direct map are those of the start of the recording."
         )
     waiting = may_wait(allocator, pages.plain, demand)
+    turned_over = _turned_over(connection, capture_id, pages.moment, zones)
     drawn_by = None if pages.block_type is None or lists is not None else seed
-    return Recorded(state, waiting, zones, pagesets, drawn_by, lists is not None)
+    return Recorded(state, waiting, zones, pagesets, drawn_by, lists is not None, turned_over)
 
 
 _DIFFERENT_SHARE = 0.5
@@ -170,6 +173,13 @@ def _page_cache(connection: duckdb.DuckDBPyConnection, capture_id: str, moment: 
     names = ("nr_active_file", "nr_inactive_file")
     values = snapshot_values(connection, capture_id, moment, "vmstat", names)
     return min(sum(values.values()) / movable, 1.0) if values and movable else None
+
+
+def _turned_over(connection: duckdb.DuckDBPyConnection, capture_id: str, moment: str, zones: Zones) -> float | None:
+    names = [f"pgalloc_{zone}" for zone in ("dma", "dma32", "normal", "movable")]
+    allocated = sum(snapshot_values(connection, capture_id, moment, "vmstat", names).values())
+    managed = sum(row.managed for row in zones.rows)
+    return allocated / managed if allocated and managed else None
 
 
 def leave_out_strangers(

@@ -165,6 +165,16 @@ def test_a_stray_is_left_out_and_more_are_too_many(row: tuple[int, int, int, int
     assert len(found.blocks) == len(found.pageblocks) == found.table().num_rows == found.pageblock_table().num_rows == 0
 
 
+def test_any_bytes_are_refused_and_not_more() -> None:
+    random = np.random.default_rng(1)
+    flags = np.array([0, 100]), np.array([99, 8191]), np.array([1 << KPF_BUDDY, 0], np.uint64)
+    for _ in range(20):
+        noise = np.frombuffer(random.bytes(16 * 200), ROW)
+        found = check(noise, Notes(), Machine(ZONES, {}, 1, [(0, "DMA", None, 0, 5)], flags))
+        assert found.counts["free_lists_not_used"] == 1
+        assert found.table().num_rows == 0
+
+
 def test_a_loop_is_refused() -> None:
     found = checked(*[(24, 3, 1, 0), (8, 3, 1, 0)] * 100)
     assert (found.counts["free_list_rows_twice"], found.counts["free_lists_not_used"]) == (200, 1)
@@ -227,7 +237,20 @@ def test_zones_have_their_number_within_their_node() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{", '{"zones": [{}]}', '{"types": 5}', '{"types": {"MIGRATE_CMA": "x"}}', "\x00"]
+    "text",
+    [
+        "",
+        "[]",
+        "{",
+        '{"zones": [{}]}',
+        '{"types": 5}',
+        '{"types": {"MIGRATE_CMA": "x"}}',
+        '{"types": {"MIGRATE_CMA": 1e9}}',
+        '{"types": {"MIGRATE_CMA": 1000000000}}',
+        '{"zones": [{"index": 0, "node": 0, "name": "DMA", "start": "a", "spanned": "b"}]}',
+        '{"nr_free_differs": "many"}',
+        "\x00",
+    ],
 )
 def test_damaged_notes(text: str, tmp_path: Path) -> None:
     (tmp_path / "free_lists.json").write_text(text)

@@ -126,9 +126,17 @@ def test_without_symbols_only_the_cpus_lists_are_missing(kernel: FakeKernel, tmp
     kernel.write(tmp_path)
     (tmp_path / "proc/kallsyms").write_text("0000000000000000 D __per_cpu_offset\n")
     lists = FreeLists(tmp_path)
-    assert "kptr_restrict" in lists.cost
+    assert "the CPUs' free lists cannot be read (/proc/kallsyms hides them)" in lists.cost
     assert rows(lists) == EXPECTED[:7]
     assert lists.read().notes["cpus"] == 0
+
+
+def test_nodes_that_vmcoreinfo_does_not_tell_are_those_of_the_symbols(kernel: FakeKernel, tmp_path: Path) -> None:
+    del kernel.symbols["node_data"]  # as on arm64
+    kernel.write(tmp_path)
+    assert rows(FreeLists(tmp_path)) == EXPECTED
+    (tmp_path / "proc/kallsyms").unlink()
+    assert "hides where the nodes are" in FreeLists(tmp_path).cost
 
 
 def test_a_kernel_without_numa(kernel: FakeKernel, tmp_path: Path) -> None:
@@ -144,11 +152,6 @@ def test_a_kernel_without_numa(kernel: FakeKernel, tmp_path: Path) -> None:
         ("proc/kcore", lambda data: data.replace(b"ELF\2", b"ELF\1"), "64-bit little-endian"),
         ("proc/kcore", lambda data: data[:40], "64-bit little-endian"),
         ("proc/kcore", lambda data: data[:-0x4000], "kcore gives"),
-        (
-            "proc/kcore",
-            lambda data: data.replace(b"SYMBOL(node_data)", b"SYMBOL(mode_data)"),
-            "no SYMBOL(contig_page_data)",
-        ),
         ("sys/kernel/btf/vmlinux", None, "the kernel has no BTF"),
         ("sys/kernel/btf/vmlinux", lambda data: data[:-1], "cut off"),
         ("sys/kernel/btf/vmlinux", lambda data: b"", "cut off"),

@@ -303,7 +303,10 @@ def test_the_buffer_with_page_events_is_read(written: Callable[..., Path]) -> No
 
 def test_parts_are_merged_and_number_their_own_names(tmp_path: Path) -> None:
     machine = Machine()
-    first, second = small(), small(tasks="2 other\n", kallsyms=KALLSYMS.replace("__pte_alloc", "__pmd_alloc"))
+    first, second = (
+        small(),
+        small(tasks="2 other\n", kallsyms=KALLSYMS.replace("alloc_pages_noprof", "alloc_pages_mpol")),
+    )
     second.cpus = {
         0: machine.pages(
             [Entry(1500, "alloc", pid=2, pfn=3, gfp=0x40CC1), Entry(1510, "stack", pid=2, frames=tuple(SYMBOLS))]
@@ -319,9 +322,9 @@ def test_parts_are_merged_and_number_their_own_names(tmp_path: Path) -> None:
         for ts, _, _, comm, gfp, stack, *_ in batch.tolist()
     ]
     assert rows == [
-        (1000, "init", "GFP_KERNEL|__GFP_ZERO", "__pte_alloc"),
-        (1500, "other", "GFP_KERNEL|__GFP_COMP|0x1", "__pmd_alloc"),
-        (2000, "kthreadd", "GFP_KERNEL", "__pte_alloc"),
+        (1000, "init", "GFP_KERNEL|__GFP_ZERO", "alloc_pages_noprof"),
+        (1500, "other", "GFP_KERNEL|__GFP_COMP|0x1", "alloc_pages_mpol"),
+        (2000, "kthreadd", "GFP_KERNEL", "alloc_pages_noprof"),
         (3000, "init", None, None),
     ]
     assert trace.found.first_ns == 1000

@@ -152,7 +152,7 @@ class FakeKernel:
     def write(self, root: Path, *, kallsyms: bool = True) -> None:
         """Write the files of this kernel below `root`."""
         said = {
-            "OSRELEASE": "6.12.0", "PAGESIZE": 4096, "LENGTH(node_data)": 4, "LENGTH(mem_section)": 16,
+            "OSRELEASE": "6.12.0", "PAGESIZE": 4096, "LENGTH(mem_section)": 16,
             "NUMBER(SECTION_SIZE_BITS)": 22, "NUMBER(MAX_PHYSMEM_BITS)": 30, "NUMBER(PAGE_BUDDY_MAPCOUNT_VALUE)": BUDDY,
         }  # fmt: skip
         said |= {f"SYMBOL({name})": f"{address:x}" for name, address in self.symbols.items()}
@@ -170,9 +170,12 @@ class FakeKernel:
             "proc/pagetypeinfo": b"Page block order: 9\n",
             "sys/kernel/btf/vmlinux": btf(),
             "sys/devices/system/cpu/possible": f"0-{self.cpus - 1}\n".encode(),
+            "sys/devices/system/node/online": ",".join(sorted({str(node) for node, *_ in self.zones})).encode() + b"\n",
         }
         if kallsyms:
-            files["proc/kallsyms"] = f"{IMAGE + _OFFSETS:x} D __per_cpu_offset\n".encode()
+            files["proc/kallsyms"] = (
+                f"{IMAGE:x} T _text\n{IMAGE + _OFFSETS:x} D __per_cpu_offset\n{IMAGE + _NODES:x} B node_data\n".encode()
+            )
         for name, content in files.items():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_bytes(content)

@@ -3,7 +3,7 @@
 """bundle.py FOLDER NAME=VALUE...: makes what a guest left a bundle for `ptpool ingest trace`, and adds run.json.
 
 Left out of the trace is what the pool itself did: allocations of its refills, tables of its own splits, what its
-shrinker freed. It is recognised by the innermost frame outside the page allocator (functions of the module that allocate
+shrinker freed. It is known by the innermost frame outside the page allocator (functions of the module that allocate
 or free are called ptpools_*). What is left is what the kernel asked for, whoever supplied it, because the hooks emit
 mm_page_alloc and mm_page_free for every table. In before/kpageflags the tables alive are shown as ordinary pages: the
 pool was switched on after that snapshot, and has none of them.
@@ -106,14 +106,6 @@ def parameters_of(stats: str) -> dict[str, int | list[int]]:
     return found
 
 
-def hooks() -> str:
-    """SHA-256 of the patch and of the module's source: which rules the kernel ran."""
-    digest = hashlib.sha256()
-    for path in (HERE / "hooks.patch", *sorted((HERE / "module").glob("*.[ch]"))):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
 def main() -> None:
     """Rewrite the folder in place."""
     folder, said = Path(sys.argv[1]), dict(pair.split("=", 1) for pair in sys.argv[2:])
@@ -140,7 +132,7 @@ def main() -> None:
         "parameters": parameters_of(stats),
         **{name: int(said[name]) if said[name].isdigit() else said[name] for name in said},
         "kernel": (folder / "uname").read_text().split()[1],
-        "hooks_sha256": hooks(),
+        "hooks_sha256": hashlib.sha256((HERE / "hooks.patch").read_bytes()).hexdigest(),
         "events": events,
         "pools_own_events": dict(sorted(left_out.items())),
     }

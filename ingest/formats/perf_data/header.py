@@ -37,6 +37,7 @@ class Attribute:
     """How one event was recorded: the fields of ``struct perf_event_attr`` that concern reading."""
 
     type: int
+    config: int  # of a tracepoint: the number of its event
     sample_type: int
     read_format: int
     sample_id_all: bool
@@ -126,7 +127,7 @@ def parse_attribute(data: bytes, ids: bytes, order: Order, where: str) -> Attrib
     """Read a ``struct perf_event_attr`` and the numbers of the events that were opened with it."""
     cursor = Cursor(BytesIO(data.ljust(_SMALLEST_ATTRIBUTE, b"\0")), where, order)
     kind, _ = cursor.numbers(4, 2)
-    _, _, sample_type, read_format = cursor.numbers(8, 4)
+    config, _, sample_type, read_format = cursor.numbers(8, 4)
     flags = cursor.bytes(8)
     if order == "big":  # compilers for big-endian machines lay out bit fields from the top bit on
         flags = bytes(int(f"{byte:08b}"[::-1], 2) for byte in flags)
@@ -135,7 +136,7 @@ def parse_attribute(data: bytes, ids: bytes, order: Order, where: str) -> Attrib
     if bits >> 25 & 1 and len(data) >= 96:  # use_clockid
         clock = _CLOCKS.get(int.from_bytes(data[92:96], order))
     numbers = np.frombuffer(ids, ">u8" if order == "big" else "<u8", len(ids) // 8).astype(np.uint64)
-    return Attribute(kind, sample_type, read_format, bool(bits >> 18 & 1), clock, numbers)
+    return Attribute(kind, config, sample_type, read_format, bool(bits >> 18 & 1), clock, numbers)
 
 
 def facts(features: Mapping[int, bytes], order: Order, where: str) -> Iterator[str]:

@@ -37,6 +37,7 @@ from ingest.formats.perf_data.in_order import copy_in_order, losses
 from ingest.formats.perf_data.layout import COLUMNS, TYPE_TRACEPOINT
 from ingest.formats.perf_data.mapped import Mapped
 from ingest.formats.perf_data.tracing_data import UNKNOWN, EventTable, events_next_to, tracing_data
+from ingest.formats.perf_data.undescribed import format_texts
 from ingest.snapshots.kallsyms import NONE, Namer, read_symbols
 from ingest.source import BLOCK
 from ingest.spans import doubled, new_names, new_spans
@@ -172,7 +173,7 @@ class PerfTrace:
         elif any(attribute.type == TYPE_TRACEPOINT for attribute in header.attributes):
             if header.finished:
                 self.found.damage("cut_off", f"{file.path}: cut off: the descriptions of its events are missing")
-            self._use_events(events_next_to(file.path))
+            self._use_events(events_next_to(file.path, lambda: format_texts(file, header, self._layouts)))
         if not header.finished:
             self.found.counts["unfinished"] += 1
         if header.end > file.size:
@@ -190,7 +191,9 @@ class PerfTrace:
             self._now = file = self._files[place]
             counts[records.C_LATEST] = file.latest
             try:
-                yield next(running[place])
+                while len(rows := next(running[place])):  # they are being settled: nothing else may be read now
+                    yield rows
+                yield rows
             except StopIteration as stop:
                 file.at = stop.value - file.mapped.address
                 file.over = True
@@ -395,7 +398,8 @@ class PerfTrace:
             due = order[first : min(first + BATCH, count)]
             written = copy_in_order(rows, due, len(due), self._out, self._tasks)
             self._name_unnamed(self._out[:written])
-            yield self._out[:written]
+            if written:  # an empty batch would say that a stretch is over
+                yield self._out[:written]
         raw(self._walk.rows)[: waiting - count] = raw(rows)[order[count:]]
         self._walk.counts[records.C_ROWS] = waiting - count
 

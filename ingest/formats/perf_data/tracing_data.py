@@ -5,7 +5,7 @@ file by file.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -93,14 +93,20 @@ def _formats(cursor: Cursor) -> Iterator[tuple[str, str]]:
             yield system, cursor.bytes(cursor.number(8)).decode("utf-8", "replace")
 
 
-def events_next_to(path: Path) -> EventTable:
+def events_next_to(path: Path, guessed: Callable[[], list[str]]) -> EventTable:
     """The descriptions of events in a folder ``events`` next to the file, as in tracefs, for a perf that was killed.
+
+    Args:
+        path: the file.
+        guessed: what to take in their place.
 
     Raises:
         UsageError: there are none.
     """
     found = sorted(path.absolute().parent.glob("events/*/*/format"))
     if not found:
+        if texts := guessed():
+            return EventTable((("kmem", text) for text in texts), str(path))
         raise UsageError(
             f"{path}: cut off, or perf was killed: its events are not described",
             "copy events/kmem of that machine's tracefs next to it: events/kmem/mm_page_alloc/format and so on",

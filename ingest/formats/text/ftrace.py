@@ -200,8 +200,7 @@ def scan_block(tables: scan.Scan, text: int, at: int, end: int, final: bool) -> 
             break
         counts[scan.LINES] += 1
         if load1(text, at) == scan.HASH or is_frame(text, at):
-            damaged = scan.NOTE_MORE if counts[scan.AFTER_OTHER] else scan.NOTE_DAMAGED
-            what = scan.NOTE_COMMENT if load1(text, at) == scan.HASH else damaged
+            what = scan.NOTE_COMMENT if load1(text, at) == scan.HASH else scan.NOTE_DAMAGED
             scan.take_note(notes, counts, what, at, line_end)
             at = line_end + 1
             continue

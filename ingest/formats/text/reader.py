@@ -146,7 +146,7 @@ class TextTrace:
             self._take_notes(stream, text, noted)
         if counts[scan.COUNTERS]:
             raise UsageError(
-                f"{text.path}: line {counts[scan.LINES]}: time stamps are counts, not seconds",
+                f"{text.path}: {text.line} {counts[scan.LINES]}: time stamps are counts, not seconds",
                 "record with trace_clock local, global, mono or boot (not counter, uptime or x86-tsc)",
             )
         return bool(counts[scan.ROWS] == len(stream.rows)) or noted == _NOTES or names.grow()
@@ -160,7 +160,7 @@ class TextTrace:
         if text.at < text.end:
             found.damage(
                 "cut_off",
-                f"{text.path}: line {counts[scan.LINES] + 1}: cut off at byte {text.offset + text.end},"
+                f"{text.path}: {text.line} {counts[scan.LINES] + 1}: cut off at byte {text.offset + text.end},"
                 " in the middle of a line",
             )
         if counts[scan.ENTRIES] < stream.announced:
@@ -186,7 +186,7 @@ class TextTrace:
         found = self.found
         for what, start, end, line in self._notes[:noted].tolist():
             words = bytes(text.buffer[start:end]).decode("utf-8", "replace")
-            where = f"{text.path}: line {line}"
+            where = f"{text.path}: {text.line} {line}"
             shown = "".join(c if c.isprintable() else "?" for c in words.strip()[:60])
             if what == scan.NOTE_COMMENT:
                 found.comment(words)

@@ -43,7 +43,7 @@ LBRACKET, RBRACKET, LOWER_A, LOWER_F, LOWER_H, LOWER_S, LOWER_X, LOWER_Z = b"[]a
     FIRST_NS,  # time of the first entry of a file
     LAST_NS,  # time of the last
     NOTES,  # notes taken in this call
-    BACKWARD,  # entries that are earlier than the one before
+    BACKWARD,  # entries that are earlier than the one before, and earlier than a second
     AFTER_OTHER,  # whether the last entry is no page event: its text may go on in lines of their own
 ) = range(16)
 COUNTS = 16
@@ -354,7 +354,7 @@ def count_entry(counts: Any, ts: int, fraction: bool) -> None:
     """Count a trace entry, whatever it is."""
     if counts[FIRST_NS] < 0:
         counts[FIRST_NS] = ts
-    counts[BACKWARD] += ts < counts[LAST_NS]
+    counts[BACKWARD] += ts < min(counts[LAST_NS], 1_000_000_000)
     counts[LAST_NS] = ts
     counts[ENTRIES] += 1
     if not fraction:

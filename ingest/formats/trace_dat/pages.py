@@ -73,8 +73,9 @@ class ChunkedPages(PlainPages):
         page_size: int,
     ) -> None:
         super().__init__(file, cpu, offset, size, path, found)
-        self._stated = self._end
-        self._end = min(self._end + _COUNT, max(self._end, os.fstat(file).st_size))
+        self._stated, file_size = self._end, os.fstat(file).st_size
+        self._whole = self._stated <= file_size
+        self._end = min(self._end + _COUNT, max(self._end, file_size))
         self._order, self._compression, self._largest = order, compression, LARGEST_CHUNK * page_size
         self._rest = memoryview(b"")
         self._chunks = -1
@@ -107,6 +108,9 @@ class ChunkedPages(PlainPages):
             packed, plain = self._read(8), b""
             if len(packed) == 8:
                 plain = self._chunk(self._number(packed[:4]), self._number(packed[4:]))
+            elif self._whole:
+                missing = self._chunks + 1
+                raise UsageError(f"{self._path}: CPU {self.cpu}: {missing:,} of its chunks are missing")
         except UsageError as error:
             self._chunks = 0
             self._found.damage("damaged_compression", error.what)

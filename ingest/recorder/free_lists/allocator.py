@@ -1,12 +1,12 @@
 """Where a kernel has its zones, memory map, pageblocks and CPUs' lists (include/linux/mmzone.h, Linux 6.1 to 7.3).
 
-Nothing asks for a version: members come from BTF, addresses of nodes and sections from VMCOREINFO. The base of the
-memory map is what every section of SPARSEMEM_VMEMMAP holds: neither KASLR nor the number of page-table levels matters.
+Nothing asks for a version: members come from BTF, addresses from VMCOREINFO or, if it lacks them, /proc/kallsyms. The
+base of the memory map is what every section of SPARSEMEM_VMEMMAP holds: neither KASLR nor page-table levels matter.
 """
 
+import re
 import struct
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ _LISTED_ORDERS = 4  # up to PAGE_ALLOC_COSTLY_ORDER: those that CPUs have lists 
 
 
 class Layout:
-    """Offsets in bytes, and lengths, of what is read; taken from BTF once.
+    """What stays as it is while the kernel runs: offsets in bytes and lengths from BTF, symbols, CPUs.
 
     Raises:
         UnreadableError: a struct or member is missing.
@@ -60,6 +60,8 @@ class Layout:
         self.pageblock_bits = 1 << ((bits.get("NR_PAGEBLOCK_BITS") or bits["__NR_PAGEBLOCK_BITS"]) - 1).bit_length()
         pagetypeinfo = (root / "proc/pagetypeinfo").read_text()
         self.pageblock_order = int(pagetypeinfo.partition("Page block order:")[2].split()[0])  # a macro: not in BTF
+        self.symbols = _symbols(root, "node_data", "__per_cpu_offset")
+        self.cpus = _numbers(root / "sys/devices/system/cpu/possible")
 
 
 @dataclass(frozen=True)
@@ -89,22 +91,21 @@ class Allocator:
     """
 
     def __init__(self, kcore: Kcore, layout: Layout, root: Path) -> None:
-        self.kcore, self.layout, self._root = kcore, layout, root
+        self.kcore, self.layout = kcore, layout
         self.buddy = kcore.number("NUMBER(PAGE_BUDDY_MAPCOUNT_VALUE)") & 0xFFFFFFFF  # page_type of a free block's head
         page_shift = kcore.number("PAGESIZE").bit_length() - 1
         self.huge_order = page_shift - 3  # HPAGE_PMD_ORDER: a table has a page of entries of 8 bytes
         self._section_bits = kcore.number("NUMBER(SECTION_SIZE_BITS)")
         self.section_pages = 1 << self._section_bits - page_shift
-        if kcore.says("SYMBOL(node_data)"):
-            nodes = kcore.words(kcore.number("SYMBOL(node_data)"), kcore.number("LENGTH(node_data)"))
-        else:  # without NUMA
-            nodes = (kcore.number("SYMBOL(contig_page_data)"),)
-        self.zones = [zone for node in nodes if node for zone in self._zones(node)]
+        self.zones = [zone for node in self._nodes(root) for zone in self._zones(node)]
         self._sections = self._online_sections()
         maps = {memory_map for memory_map, _ in self._sections.values()}
         if len(maps) != 1:
             raise UnreadableError("the memory map is in pieces (no SPARSEMEM_VMEMMAP)")
         self._memory_map = maps.pop()
+        table = layout.symbols.get("__per_cpu_offset")
+        self.cpu_offsets = dict(zip(layout.cpus, self._at(table, layout.cpus), strict=True)) if table else {}
+        """Where each possible CPU's variables lie; empty where /proc/kallsyms hides it (kernel.kptr_restrict = 2)."""
 
     def pfns(self, links: list[int]) -> NDArray[np.uint64]:
         """Pages by the addresses of their links."""
@@ -114,6 +115,20 @@ class Allocator:
     def links_of(self, pfn: int) -> int:
         """The address of a page's links."""
         return self._memory_map + pfn * self.layout.page + self.layout.links
+
+    def _at(self, table: int, places: list[int]) -> list[int]:
+        return [self.kcore.words(table + 8 * place)[0] for place in places]
+
+    def _nodes(self, root: Path) -> list[int]:
+        """Addresses of struct pglist_data of every node that is online."""
+        if self.kcore.says("SYMBOL(contig_page_data)"):  # without NUMA
+            return [self.kcore.number("SYMBOL(contig_page_data)")]
+        table = self.layout.symbols.get("node_data")
+        if self.kcore.says("SYMBOL(node_data)"):  # x86
+            table = self.kcore.number("SYMBOL(node_data)")
+        if not table:
+            raise UnreadableError("/proc/kallsyms hides where the nodes are")
+        return self._at(table, _numbers(root / "sys/devices/system/node/online"))
 
     def _zones(self, node: int) -> list[ZoneAt]:
         layout, core, found = self.layout, self.kcore, []
@@ -156,19 +171,6 @@ class Allocator:
         (base,) = self.kcore.words(zone.address + self.layout.pagesets)
         return {cpu: base + offset & (1 << 64) - 1 for cpu, offset in self.cpu_offsets.items()}
 
-    @cached_property
-    def cpu_offsets(self) -> dict[int, int]:
-        """Where each possible CPU's variables lie; empty where /proc/kallsyms hides it (kernel.kptr_restrict = 2)."""
-        symbols = (self._root / "proc/kallsyms").read_bytes()
-        end = symbols.find(b" __per_cpu_offset\n")
-        address = int(symbols[symbols.rfind(b"\n", 0, end) + 1 : end].split()[0], 16) if end >= 0 else 0
-        if not address:
-            return {}
-        possible = (self._root / "sys/devices/system/cpu/possible").read_text()
-        ranges = (part.partition("-") for part in possible.split(","))
-        cpus = [cpu for first, _, last in ranges for cpu in range(int(first), int(last or first) + 1)]
-        return {cpu: self.kcore.words(address + 8 * cpu)[0] for cpu in cpus}
-
     def pcp_list(self, number: int) -> tuple[int, int]:
         """Order and type of a CPU's list (mm/page_alloc.c:order_to_pindex)."""
         small = min(_LISTED_ORDERS * self.layout.pcp_types, self.layout.most_pcp_lists)
@@ -200,7 +202,7 @@ class Allocator:
     def free_page(self, links: int, order: int | None) -> tuple[int, int] | None:
         """The links, read now, of a page on a free list of this order, or (None) on a CPU's list; None: it is on none.
 
-        A page on a CPU's list is not told apart from others that nobody holds; the links have to agree.
+        A page on a CPU's list is not told apart from others that nobody holds: the links have to agree.
         """
         layout = self.layout
         try:
@@ -213,3 +215,27 @@ class Allocator:
         else:
             good = is_buddy and struct.unpack_from("<Q", page, layout.private)[0] == order
         return struct.unpack_from("<QQ", page, layout.links) if good else None
+
+    def is_linked(self, own: int, order: int | None) -> bool:
+        """Whether a page is free and both its neighbours on the list, read now, lead to it."""
+        links = self.free_page(own, order)
+        try:
+            return links is not None and self.kcore.words(links[0] + 8) == self.kcore.words(links[1]) == (own,)
+        except (UnreadableError, OSError):  # list_del() leaves addresses that do not exist (LIST_POISON1)
+            return False
+
+
+def _symbols(root: Path, *names: str) -> dict[str, int]:
+    """Addresses by name; without those that /proc/kallsyms lacks or hides (kernel.kptr_restrict = 2)."""
+    try:
+        text = (root / "proc/kallsyms").read_bytes()
+    except OSError:
+        return {}
+    found = {name: re.search(rf"^([0-9a-f]+) \w {name}$".encode(), text, re.MULTILINE) for name in names}
+    return {name: int(match[1], 16) for name, match in found.items() if match and int(match[1], 16)}
+
+
+def _numbers(path: Path) -> list[int]:
+    """The numbers of a list such as 0-3,8."""
+    ranges = (part.partition("-") for part in path.read_text().split(","))
+    return [number for first, _, last in ranges for number in range(int(first), int(last or first) + 1)]

@@ -145,4 +145,4 @@ def _settled(allocator: Allocator, rows: NDArray[np.void], counts: Counts) -> ND
 
 
 def _is_gone(allocator: Allocator, pfn: int, order: int, kind: int, place: int) -> bool:  # noqa: ARG001
-    return allocator.free_page(allocator.links_of(pfn), None if place & _OF_CPU else order) is None
+    return not allocator.is_linked(allocator.links_of(pfn), None if place & _OF_CPU else order)

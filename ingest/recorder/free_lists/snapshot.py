@@ -37,7 +37,7 @@ class FreeLists:
         try:
             self._layout: Layout | None = Layout(root)
             if not self.read().notes["cpus"]:
-                self.cost = "the CPUs' free lists cannot be read (kernel.kptr_restrict is 2): a replay guesses them"
+                self.cost = "the CPUs' free lists cannot be read (/proc/kallsyms hides them): a replay guesses them"
         except DAMAGE as error:
             self._layout = None
             self.cost = f"the free lists cannot be read ({reason(error)}): a replay draws the order of free blocks"

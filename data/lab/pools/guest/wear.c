@@ -8,7 +8,7 @@
  *	kinds=anon:3,thp:1,cache:2,file:1,pipe:1,names:1,process:1	weights: anonymous memory (4K, 2M pages), page cache of
  *				/dev/vda, tmpfs, pipes (pages of the kernel), directories (slab), processes (page tables)
  *	most=9			log2 of the pages of the largest object
- *	keep=4			one in so many is kept in the end; 1: all. order=1: every such one, oldest first; else random ones
+ *	keep=4			one in so many is kept in the end, drawn; 1: all. order=1: every such one
  *
  * The objects stand in order of age. Half of what is destroyed is among the youngest 64, the rest is anything.
  */
@@ -170,13 +170,10 @@ static int make(enum kind kind)
 	return 1;
 }
 
-static void destroy(int i)
+static void undo(struct object x)
 {
-	struct object x = o[i];
 	char path[64], name[96];
 
-	memmove(o + i, o + i + 1, (n - 1 - i) * sizeof(*o));
-	n--;
 	sprintf(path, "/tmp/w%d-%u", (int)getpid(), x.id);
 	switch (x.kind) {
 	case ANON:
@@ -209,17 +206,25 @@ static void destroy(int i)
 	}
 }
 
+static void destroy(int i)
+{
+	struct object x = o[i];
+
+	memmove(o + i, o + i + 1, (n - 1 - i) * sizeof(*o));
+	n--;
+	undo(x);
+}
+
 static void thin(int keep, int in_order)
 {
-	if (in_order)
-		for (int i = 0, at = 0, all = n; i < all; i++)
-			if (i % keep == 0)
-				at++;
-			else
-				destroy(at);
-	else
-		for (int left = n - n / keep; left > 0 && n > 0; left--)
-			destroy(below(n));
+	int kept = 0;
+
+	for (int i = 0; i < n; i++)
+		if (in_order ? i % keep == 0 : below(keep) == 0)
+			o[kept++] = o[i];
+		else
+			undo(o[i]);
+	n = kept;
 }
 
 int main(int argc, char **argv)

@@ -1,21 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Changes of the direct map, and the pieces that refills and shrinkers are made of. */
 #include "pools.h"
-#include <linux/delay.h>
 #include <linux/moduleparam.h>
 #include <asm/pgtable.h>
 
 static bool log;
-module_param(log, bool, 0644);		/* what refills do, step by step, on the console */
-static int meet;
-module_param(meet, int, 0644);		/* refills wait, up to 50 ms, until so many tasks are about to set a key */
+module_param(log, bool, 0644);	/* what refills do, step by step, until a split lacks a table */
 
 void step(const char *format, ...)
 {
 	struct va_format vaf;
 	va_list args;
 
-	if (!log)
+	if (!log || atomic_long_read(&n.starved_own) || atomic_long_read(&n.starved_outside))
 		return;
 	va_start(args, format);
 	vaf.fmt = format;
@@ -109,8 +106,8 @@ noinline struct page *ptpools_first_free(const int *orders, int count, int *orde
 		struct page *page;
 
 		inc(tried[orders[i]]);
-		page = alloc_pages(GFP_KERNEL | __GFP_NOWARN, orders[i]);
-		step("asks the page allocator for order %d: %s%lx", orders[i], page ? "frame " : "none ", page ? page_to_pfn(page) : 0);
+		page = ptpools_chosen(orders[i]);
+		step("asks the page allocator for order %d: %s", orders[i], page ? "there is one" : "there is none");
 		if (!page)
 			continue;
 		inc(got[orders[i]]);
@@ -139,21 +136,6 @@ void free_chunk(struct page *page, int order)
 
 	ptpools_free_chunk(page, order);
 	leave(c);
-}
-
-static atomic_t met;
-
-/* For counterexamples: a race that is rare becomes likely. */
-void wait_for_others(void)
-{
-	int want = READ_ONCE(meet);
-
-	if (!want || !active)
-		return;
-	atomic_inc(&met);
-	for (int i = 0; i < 50 && atomic_read(&met) < want; i++)
-		usleep_range(900, 1100);
-	atomic_dec(&met);
 }
 
 /* Keys a new chunk, or frees it. *spent: pages of it that became tables of the direct map. */

@@ -101,10 +101,13 @@ struct page *ptpools_first_free(const int *orders, int count, int *order);
 bool key_chunk(struct page *page, int order, unsigned long *spent);
 int key_and_give(struct page *page, int order);
 void free_chunk(struct page *page, int order);
-void wait_for_others(void);
 void refill_starts(void);
 void refill_ends(void);
 void step(const char *format, ...);
+
+/* adversary.c */
+void wait_for_others(void);		/* before a refill sets a key */
+struct page *ptpools_chosen(int order);	/* alloc_pages(GFP_KERNEL | __GFP_NOWARN, order), unless it is at work */
 
 /* list.c */
 extern long cached, cached_min, cached_max;
