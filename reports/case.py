@@ -67,7 +67,7 @@ class Case:
     @property
     def leaf_names(self) -> dict[str, str]:
         """Sizes of this machine's leaves, by their names with 4K pages."""
-        return LEAF_NAMES[self.capture["page_size"]]
+        return LEAF_NAMES.get(self.capture["page_size"], LEAF_NAMES[4096])
 
     @property
     def pools(self) -> list[str]:

@@ -16,7 +16,8 @@ from replay.kernel import direct_map as maps
 from replay.kernel.geometry import ARM64_4K, ARM64_16K, ARM64_64K, X86_64
 from replay.kernel.mmzone import FREE, USED
 from replay.runs.one_run import replay_one
-from replay.start.other_machine import Profile, bytes_needed, check_memory, other_machine, pages_of, profile_of
+from replay.start.checks import bytes_needed
+from replay.start.other_machine import Profile, check_memory, other_machine, pages_of, profile_of
 
 CAPTURES = Path(__file__).parents[3] / "data" / "captures"
 MIB = 1 << 20
