@@ -19,7 +19,10 @@ _NAMED_LIKE = {
     "free_lists": "free_list*[!n]",  # not .json
     "free_lists.json": "free_lists.json",
 }
-MACHINE_FILES = ("uname", "cpuinfo", "iomem", "trace_clock", "saved_cmdlines", "ring_stats", "permission_changes")
+MACHINE_FILES = (
+    *("uname", "cpuinfo", "iomem", "trace_clock", "saved_cmdlines", "ring_stats", "permission_changes"),
+    "virtualization",
+)
 
 _TEXT_NAMES = re.compile(r"(trace|perf\.script|report|perf)[\w.-]*\.(txt|text|log|trace|out)(\.(gz|xz|zst))?$")
 _BINARY_NAMES = re.compile(r"(trace|perf)[\w.-]*\.(dat|data)(\.(gz|xz|zst))?$")

@@ -75,7 +75,8 @@ def describe(
     """
     machine = identify(files, comments)
     machine.arch = machine.arch or by_entry(functions)
-    machine.timing = _timing(files.get("cpuinfo") or _said(r"^# cpudesc : (.*)$", comments) or "")
+    cpu = files.get("cpuinfo") or _said(r"^# cpudesc : (.*)$", comments) or ""
+    machine.timing = _timing(cpu, files.get("virtualization", ""))
     clock = re.search(r"\[(\w[\w-]*)\]", files.get("trace_clock", ""))
     machine.clock = (
         clock[1] if clock else _said(r"^# trace_clock : (\S+)", comments) or _said(r"^# clockid: (\w+)", comments)
@@ -130,12 +131,16 @@ def _page_size(known: Architecture | None, values: Values) -> int | None:
     return None
 
 
-def _timing(cpuinfo: str) -> str:
-    """Emulated under QEMU's TCG, real on a CPU without the flag hypervisor (x86 only), else unknown."""
+_RUNS_ON_THE_CPU = re.compile(r"\bkvm-clock\b|\bhyperv_clocksource|\bxen\b|^dmi: VMware", re.MULTILINE)
+"""Clocks that a hypervisor offers to guests of hardware virtualisation only (QEMU: target/i386/kvm), and VMware."""
+
+
+def _timing(cpuinfo: str, virtualization: str) -> str:
+    """Emulated under QEMU's TCG; real without the flag hypervisor (x86), or virtualised by hardware; else unknown."""
     if "QEMU TCG" in cpuinfo:
         return "emulated"
     flags = re.search(r"^flags\s*:(.*)$", cpuinfo, re.MULTILINE)
-    if flags and "hypervisor" not in flags[1].split():
+    if (flags and "hypervisor" not in flags[1].split()) or _RUNS_ON_THE_CPU.search(virtualization):
         return "real"
     return "unknown"
 

@@ -35,6 +35,7 @@ class Machine:
         self._waits_for: dict[int, int] = {}  # the task that an event on a recorded page waits for
         self._at = 0  # the event that the loop has come to
         self._balanced_at = 0  # the same, when kswapd last ran
+        self.watch: Callable[[int], None] | None = None  # called with that event, at every stop
 
     def replay(self) -> None:
         """Replay the program to its end."""
@@ -43,6 +44,8 @@ class Machine:
         while at < end or schedule.horizon < FOREVER:
             at, why = self._run(at, end, 0, schedule.horizon)
             self._at = at
+            if self.watch is not None:
+                self.watch(at)
             if why == BALANCE or (why == DONE and self._kswapd_due() <= schedule.horizon < FOREVER):
                 self._kswapd()
             elif why != DONE:
