@@ -5,14 +5,15 @@ DB     ?= ptpool.duckdb
 OUT    ?= report
 LAB    ?= .lab
 SEED   ?= 1
+FRAGMENTATION ?= none
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help report test quick check lint wheel docs bench lab record oracle clean
+.PHONY: help report test quick check lint wheel docs bench lab record oracle lab-pools record-pools clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # One machine drawn says little, and the report says so: more with --seeds.
 RISK := --capture sharedmem-frag-1g --fragmentation severe --seeds 1 --no-orders \
@@ -71,6 +72,13 @@ record: ## record a bundle on a real kernel under emulation: WORKLOAD=fork SEED=
 oracle: $(READY) ## compare random permission changes on real kernels with the model: SEED=1
 	@LAB=$(LAB) data/lab/oracle.sh "$(LAB)/sequences" $(SEED)
 	@$(BIN)/ptpool replay validate --db $(DB) --sequence $(LAB)/sequences/*.jsonl
+
+lab-pools: ## a kernel whose page tables come from a strategy (data/lab/pools/README.md): ten minutes, once
+	@LAB=$(LAB) data/lab/setup.sh pools
+
+record-pools: $(READY) ## record a strategy in that kernel: STRATEGY=pba WORKLOAD=mixed FRAGMENTATION=frag4 [CPUS= MEM= SET=] SEED=1
+	@LAB=$(LAB) CPUS=$(CPUS) MEM=$(MEM) SET=$(SET) PYTHON=$(BIN)/python data/lab/pools/record.sh "$(STRATEGY)" "$(WORKLOAD)" \
+		"$(FRAGMENTATION)" "$(LAB)/pools/$(STRATEGY)-$(WORKLOAD)-$(FRAGMENTATION)-$(SEED)" $(SEED)
 
 clean: ## remove the virtual environment, the warehouse and the report
 	rm -rf $(VENV) $(DB) $(DB).wal $(OUT) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ingest.formats import FORMATS, Format, called, known, sniff
+from ingest.formats.perf_data import folder as perf_folder
 from ingest.source import read_head
 from ptpool.errors import UsageError
 
@@ -61,12 +62,21 @@ def find_bundle(paths: Sequence[Path], name: str | None, snapshots: Path | None,
     _check_arguments(paths, name, snapshots)
     forced = next((form for form in FORMATS if form.name == wanted), None)
     if paths[0].is_dir():
-        folder, traces = paths[0], _traces_in(paths[0], forced)
+        folder, traces = paths[0], perf_folder.parts_in(paths[0])
+        if traces:  # a perf.data, which happens to be a folder
+            folder = paths[0].absolute().parent
+        traces = traces or _traces_in(folder, forced)
     else:
         folder, traces = paths[0].absolute().parents[2 if called(paths[0]) else 0], list(paths)
+        if len(traces) == 1 and paths[0].name == perf_folder.MAIN:
+            traces = perf_folder.parts_in(paths[0].parent) or traces
     heads = {path: read_head(path) for path in traces}
     traces = [path for path in traces if heads[path]] or traces[:1]  # a CPU on which nothing happened
-    found = [(forced if heads[path] else None) or called(path) or sniff(heads[path], str(path)) for path in traces]
+    found = [
+        (forced if heads[path] else None) or called(path) or sniff(heads[path], str(path))
+        for path in traces
+        if not perf_folder.is_part(path)
+    ]
     if len(set(found)) > 1:
         formats = ", ".join(dict.fromkeys(form.name for form in found))
         raise UsageError(f"{paths[0]}: parts in different formats ({formats})", "import them one by one")
@@ -111,6 +121,9 @@ def _add_neighbours(bundle: Bundle, folder: Path, snapshots: Path) -> None:
         bundle.machine |= {name: place / name for name in MACHINE_FILES if (place / name).is_file()}
         if symbols := [path for path in sorted(place.glob("kallsyms*")) if path.is_file()]:
             bundle.kallsyms = symbols[0]
+    recorded = bundle.traces[0].parent / perf_folder.KALLSYMS
+    if bundle.kallsyms is None and recorded.is_file():
+        bundle.kallsyms = recorded
     if bundle.format.files:
         bundle.described = [path for path in sorted(folder.glob("events/**/*")) if path.is_file()]
 
@@ -124,6 +137,9 @@ def _traces_in(folder: Path, forced: Format | None) -> list[Path]:
         for path in sorted(path for path in folder.iterdir() if path.is_file() and named.match(path.name)):
             if (form := known(read_head(path))) is not None and forced in (None, form):
                 return _of_all_cpus(path)
+        for path in sorted(path for path in folder.iterdir() if path.is_dir() and named.match(path.name)):
+            if found := perf_folder.parts_in(path):
+                return found
     raise UsageError(
         f"{folder}: no trace in this folder",
         "a bundle holds trace.dat, perf.data, trace.txt, report.txt or perf.script.txt (or .gz, .xz, .zst)",

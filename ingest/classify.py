@@ -11,18 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from ptpool.vocabulary import GFP_BITS
-
 Class = tuple[str, str | None, str | None]
 """Consumer, level and role."""
 
 UNCLASSIFIED: Class = ("other", None, None)
 BY_FLAGS: Class = ("pgtable_user", None, None)
-TABLE_FLAGS = GFP_BITS["__GFP_ZERO"] | GFP_BITS["__GFP_ACCOUNT"] | GFP_BITS["__GFP_COMP"]
-"""Flags that a user page table has from 6.12 on (GFP_PGTABLE_USER | __GFP_COMP, include/asm-generic/pgalloc.h)."""
 
 _TRACER = ("trace_event_", "__traceiter_", "perf_trace_", "__probestub_", "__bpf_trace_", "bpf_trace_run", "ftrace_")
 _ADDRESS = re.compile(r"[0-9a-f]{16}")
+_ALIGNED = re.compile(r"\s(?=.{16}$) *[0-9a-f]+")  # a tab and %16lx
+_BARE_ADDRESS = re.compile(r"[0-9a-f]{8}|[0-9a-f]{16}")
 _UNRESOLVED = re.compile(r"0x[0-9a-f]{1,16}")
 _BYTE = re.compile(r"\b[0-9a-f]{2}\b")
 _SUFFIX = re.compile(r"\.(constprop|isra|part|cold|llvm)\b.*$")
@@ -40,10 +38,13 @@ def frames_of(text: str) -> tuple[str, ...]:
     for line in text.splitlines():
         _, arrow, rest = line.partition("=> ")
         if arrow:  # ftrace: symbol, and in trace-cmd report (address)
-            name = rest.split(" ", 1)[0].strip("<>")
-        else:  # perf: address symbol (object), any of them left out by -F
+            name = rest.split(" ", 1)[0].strip("<>()")
+            name = f"0x{name}" if _BARE_ADDRESS.fullmatch(name) else name
+        else:  # perf: address symbol (object), any of them left out by -F; between them lines of the source
             address, _, rest = line.strip().partition(" ")
-            if not _ADDRESS.fullmatch(address):
+            if not _ADDRESS.fullmatch(address) and not _ALIGNED.fullmatch(line[:17]):
+                if not line.startswith("\t"):
+                    continue
                 address, rest = "", line.strip()
             name = rest.split(" (", 1)[0].strip()
             if name in ("", "[unknown]"):
@@ -55,6 +56,11 @@ def frames_of(text: str) -> tuple[str, ...]:
 def is_address(frame: str) -> bool:
     """Whether a frame has no symbol."""
     return _UNRESOLVED.fullmatch(frame) is not None
+
+
+def has_names(frames: Sequence[str]) -> bool:
+    """Whether any frame of a stack has a symbol (perf script prints ``[unknown]`` for one without)."""
+    return not all(is_address(frame) or frame == "[unknown]" for frame in frames)
 
 
 def without_tracer(frames: Sequence[str]) -> tuple[str, ...]:

@@ -144,7 +144,7 @@ def export(
     from ingest.fleet import export_captures
     from ptpool.warehouse import capture_names, open_warehouse
 
-    with open_warehouse(db) as connection:
+    with open_warehouse(db, folders=[folder]) as connection:
         names = capture_names(connection) if capture == "all" else capture.split(",")
         if not names:
             raise UsageError(f"{db}: no capture to export", "import a trace first: ptpool ingest trace FILE")
@@ -171,7 +171,7 @@ def fleet(
 
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder", "write captures into one with ptpool ingest export")
-    with open_warehouse(common.db, write=True) as connection:
+    with open_warehouse(common.db, write=True, folders=[folder]) as connection:
         found = find_captures(connection, folder)
         with progress(f"reading {folder.name}", len(found), quiet=common.quiet, unit="captures") as meter:
             done = import_fleet(connection, found, replace=replace, on_done=meter)

@@ -10,19 +10,22 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from ingest.bundle import MOMENTS, Bundle
-from ingest.load import EventStream, Window
+from ingest.load import EventStream, Kernel, Window
 from ingest.ownership import OUTCOMES, PageOwners, class_code
 from ingest.quality import Stat, stat
 from ingest.snapshots import free_lists, machine, proc
+from ingest.snapshots.architecture import architecture_of
 from ingest.snapshots.page_tables import page_tables
 from ingest.snapshots.permission_changes import PermissionChanges, read_changes
 from ingest.trace import ALWAYS_COUNTED, Context, Findings
 from ptpool.errors import UsageError
 from ptpool.progress import progress
 from ptpool.provenance import code_version, identity, sha256_of, source_hash
-from ptpool.vocabulary import KIND_ALLOC_FAILED, KPF_PGTABLE
+from ptpool.releases import numbers_of
+from ptpool.vocabulary import KIND_ALLOC_FAILED, KPF_PGTABLE, MIGRATETYPES
 from ptpool.warehouse import delete_capture, transaction
 
 
@@ -92,15 +95,24 @@ class _Import:
     ) -> None:
         self._connection, self._bundle, self._named, self._best_effort = connection, bundle, capture_id, best_effort
         self._pages = PageOwners()
-        self._damaged_snapshots = 0
+        self._damaged_snapshots = self._passed_over = 0
+        self._types: dict[str, proc.PageTypes] = {}  # by moment
         self._values: dict[tuple[str, str], int] = {}  # (source, name) to value of the first moment there is
         self._cpus: int | None = None  # that have a pageset
         self._free_lists: Counter[str] = Counter()  # what checking them counted; empty where there are none
 
     def run(self, window: Window, digest: "Future[str]", quiet: bool) -> None:
         bundle = self._bundle
+        files = {name: path.read_text(errors="replace") for name, path in bundle.machine.items()}
+        self._read_page_types()
         trace = bundle.format.open_trace(bundle.traces, Context(self._best_effort, bundle.kallsyms))
-        stream = EventStream(self._connection, trace, self._named, self._pages)
+
+        def kernel() -> Kernel:
+            known = machine.identify(files, trace.found.comments)
+            return known.kernel_release, known.arch
+
+        stream = EventStream(self._connection, trace, self._named, self._pages, kernel)
+        stream.number_migratetypes = self._numbers
         total = sum(path.stat().st_size for path in self._bundle.traces)
         with progress(f"reading {self._bundle.name}", total, quiet=quiet, unit="bytes") as meter:
             flags = {moment: self._page_flags(moment) for moment in MOMENTS}
@@ -121,21 +133,19 @@ class _Import:
             )
         for moment in MOMENTS:
             self._store_page_flags(moment, flags[moment])
-            others = self._store_snapshots(moment, flags[moment])
+            others = self._store_snapshots(moment, flags[moment], kernel())
             if not stream.outside[moment]:  # else the lists are of another time than the window's edge
                 self._store_free_lists(moment, others)
-        files = {name: path.read_text(errors="replace") for name, path in self._bundle.machine.items()}
         changes = read_changes(files.get("permission_changes", ""), self._memory_end() or 0)
         self._store_permission_changes(stream, changes)
         self._store_stacks(stream)
-        recorded = machine.describe(files, self._values, self._cpus, trace.found.comments)
-        recorded.cpus = recorded.cpus or stream.highest_cpu + 1
+        recorded = self._machine(files, trace.found, stream)
         self._insert("snapshot_value", [("before", "cpuinfo", *row) for row in machine.midr(files.get("cpuinfo", ""))])
         self._store_iomem(recorded.page_size)
         for moment in MOMENTS:
             self._store_direct_map(moment, recorded.page_size)
-        losses = _losses(trace.found, machine.ring_losses(files.get("ring_stats", "")))
-        self._store_stats(stream, trace.found, losses, changes)
+        losses = _losses(trace.found, self._ring_losses())
+        self._store_stats(stream, trace.found, losses, changes, self._of_snapshots(stream, flags["before"], recorded))
         self._insert(
             "capture",
             [
@@ -172,6 +182,44 @@ class _Import:
             self._damaged_snapshots += 1
             return None
 
+    def _lines(self, path: Path, parse: Any) -> Any:
+        """What a parser of text makes of a file; the lines that it passes over are counted."""
+        lines = proc.Lines(proc.read_text(path))
+        result = parse(lines)
+        self._passed_over += lines.passed
+        return result
+
+    def _read_page_types(self) -> None:
+        for moment in MOMENTS:
+            found = self._read(moment, "pagetypeinfo", lambda path: self._lines(path, proc.pagetypeinfo))
+            if found is not None:
+                self._types[moment] = found
+
+    def _numbers(self, release: str | None) -> NDArray[np.int8]:
+        """The migratetype of each of the kernel's numbers + 128: by pagetypeinfo's columns, else by its release."""
+        recorded = next((types.names for types in self._types.values()), [])
+        names = recorded if set(recorded) >= set(MIGRATETYPES[:3]) else numbers_of(release).migratetypes
+        numbers = np.full(256, -1, np.int8)
+        numbers[128 : 128 + len(names)] = [MIGRATETYPES.index(name) if name in MIGRATETYPES else -1 for name in names]
+        return numbers
+
+    def _machine(self, files: dict[str, str], found: Findings, stream: EventStream) -> machine.MachineFacts:
+        """What is recorded of the machine."""
+        functions = {frame for frames in stream.frames for frame in frames}
+        recorded = machine.describe(
+            files, self._values, self._cpus, found.comments, page_size=found.page_size, functions=functions
+        )
+        recorded.cpus = recorded.cpus or stream.highest_cpu + 1
+        recorded.max_order = self._connection.execute(
+            "SELECT max(page_order) FROM free_blocks WHERE capture_id = ?", [self._named.result()]
+        ).fetchall()[0][0]
+        recorded.pageblock_order = next((types.block_order for types in self._types.values()), None)
+        return recorded
+
+    def _ring_losses(self) -> dict[int, int]:
+        path = self._bundle.machine.get("ring_stats")
+        return (path and self._parsed(path, lambda path: self._lines(path, machine.ring_losses))) or {}
+
     def _page_flags(self, moment: str) -> Any:
         return self._read(moment, "kpageflags", proc.page_flag_runs)
 
@@ -185,29 +233,30 @@ class _Import:
     def _store_page_flags(self, moment: str, runs: Any) -> None:
         if runs is not None:
             first, last, flags = runs
-            runs = pa.table({"first": first, "last": last, "flags": flags})
-            self._connection.execute(
-                "INSERT INTO page_flags SELECT $1, $2, first, last, flags FROM runs", [self._named.result(), moment]
-            )
+            runs = self._connection.from_arrow(pa.table({"first": first, "last": last, "flags": flags}))
+            runs.project(f"'{self._named.result()}', '{moment}', first, last, flags").insert_into("page_flags")
 
-    def _store_snapshots(self, moment: str, flags: Any) -> free_lists.Machine:
+    def _store_snapshots(self, moment: str, flags: Any, kernel: Kernel) -> free_lists.Machine:
         def text(parse: Any) -> Any:
-            return lambda path: parse(proc.read_text(path))
+            return lambda path: self._lines(path, parse)
 
         buddyinfo = self._read(moment, "buddyinfo", text(proc.buddyinfo)) or []
         self._insert("free_blocks", [(moment, *row) for row in buddyinfo])
-        free, blocks = self._read(moment, "pagetypeinfo", text(proc.pagetypeinfo)) or ([], [])
-        self._insert("free_blocks", [(moment, *row) for row in free])
-        self._insert("pageblocks", [(moment, *row) for row in blocks])
+        found = self._types.get(moment) or proc.PageTypes([], [], [], None)
+        self._insert("free_blocks", [(moment, *row) for row in found.free])
+        self._insert("pageblocks", [(moment, *row) for row in found.blocks])
         zones, pagesets = self._read(moment, "zoneinfo", text(proc.zoneinfo)) or ([], [])
         self._insert("pageset", [(moment, *row) for row in pagesets])
         self._cpus = max([self._cpus or 0, *(row[2] + 1 for row in pagesets)]) or None
-        vmstat, meminfo = (self._read(moment, name, text(proc.name_value)) or [] for name in ("vmstat", "meminfo"))
+        vmstat = self._read(moment, "vmstat", text(proc.vmstat)) or []
+        known = architecture_of(kernel[1])
+        bits = known.bits if known else 64
+        meminfo = self._read(moment, "meminfo", text(lambda lines: proc.meminfo(lines, bits))) or []
         for source, rows in (("zoneinfo", zones), ("vmstat", vmstat), ("meminfo", meminfo)):
             self._insert("snapshot_value", [(moment, source, *row) for row in rows])
             for name, value in rows:
                 self._values.setdefault((source, name), value)
-        types = dict(enumerate(dict.fromkeys(row[2] for row in free)))
+        types = {number: name for number, name in enumerate(found.names) if name in MIGRATETYPES}
         cpus = max((row[2] + 1 for row in pagesets), default=None)
         return free_lists.Machine(free_lists.zones_of(zones), types, cpus, buddyinfo, flags)
 
@@ -219,17 +268,17 @@ class _Import:
         lists = free_lists.check(rows, notes, others)
         self._free_lists.update(lists.counts)
         for table, found in (("free_list", lists.table()), ("pageblock_type", lists.pageblock_table())):
-            self._connection.execute(
-                f"INSERT INTO {table} SELECT $1, $2, {', '.join(found.column_names)} FROM found",
-                [self._named.result(), moment],
-            )
+            rows_of = self._connection.from_arrow(found)
+            columns = ", ".join(found.column_names)
+            rows_of.project(f"'{self._named.result()}', '{moment}', {columns}").insert_into(table)
 
-    def _store_iomem(self, page_size: int) -> None:
-        if path := self._bundle.machine.get("iomem"):
-            rows = self._parsed(path, lambda path: proc.iomem(proc.read_text(path), page_size))
+    def _store_iomem(self, page_size: int | None) -> None:
+        path = self._bundle.machine.get("iomem")
+        if path and page_size:
+            rows = self._parsed(path, lambda path: self._lines(path, lambda lines: proc.iomem(lines, page_size)))
             self._insert("memory_range", rows or [])
 
-    def _store_direct_map(self, moment: str, page_size: int) -> None:
+    def _store_direct_map(self, moment: str, page_size: int | None) -> None:
         (first_ram,) = self._connection.execute(
             "SELECT min(first_pfn) FROM memory_range WHERE capture_id = ? AND name = 'System RAM'",
             [self._named.result()],
@@ -257,12 +306,18 @@ class _Import:
         self._insert("permission_change", rows)
 
     def _store_stats(
-        self, stream: EventStream, found: Findings, losses: dict[int | None, int], changes: PermissionChanges
+        self,
+        stream: EventStream,
+        found: Findings,
+        losses: dict[int | None, int],
+        changes: PermissionChanges,
+        of_snapshots: dict[str, int],
     ) -> None:
         totals = stream.totals
         values = {
             **dict.fromkeys(ALWAYS_COUNTED, 0),
             **found.counts,
+            **of_snapshots,
             **dict(zip(OUTCOMES, self._pages.outcomes.tolist(), strict=True)),
             "permission_changes_lost": changes.lost,
             "permission_changes_unplaced": changes.unplaced,
@@ -274,7 +329,11 @@ class _Import:
             "events_back_in_time": stream.back_in_time,
             "events_outside_window": sum(stream.outside.values()),
             "snapshots_outside_window": self._snapshots_outside(stream),
+            "stacks_without_names": stream.without_names,
+            "page_tables_unmarked": stream.unmarked,
             "unknown_gfp_words": len(stream.unknown_gfp),
+            "gfp_numbers_assumed": stream.numbers_assumed,
+            "gfp_numbers_unknown": stream.numbers_unknown,
             "no_frees": int(not totals["frees"]),
             "no_allocations": int(not totals["allocations"]),
             "no_snapshots": int(not self._bundle.snapshots),
@@ -287,11 +346,36 @@ class _Import:
         rows += [
             stat("lost_events", n, totals, cpu) for cpu, n in sorted(losses.items(), key=lambda item: str(item[0]))
         ]
+        rows += [
+            stat("uncounted_losses", places, totals, cpu)
+            for cpu, places in sorted(found.uncounted.items(), key=lambda item: str(item[0]))
+        ]
         if not losses:
             rows.append(stat("lost_events", 0, totals))
         if (memory_end := self._memory_end()) is not None:
             rows.append(stat("events_beyond_memory", self._events_from(memory_end), totals))
         self._insert("import_stat", rows)
+
+    def _of_snapshots(self, stream: EventStream, flags: Any, recorded: machine.MachineFacts) -> dict[str, int]:
+        """Counts of what snapshots have and ptpool does not know, and of what they leave unknown; none is zero."""
+        known = architecture_of(recorded.arch)
+        blocks = sum(n for types in self._types.values() for *_, n in types.blocks)
+        other_blocks = known is not None and recorded.pageblock_order not in (None, _pmd_order(recorded.page_size))
+        mapped = len([1 for _, source in self._bundle.snapshots if source == "page_tables"])
+        mapped += "iomem" in self._bundle.machine
+        marked = flags is None or bool((flags[2] & np.uint64(1 << KPF_PGTABLE)).any())
+        counts = {
+            "unknown_snapshot_lines": self._passed_over,
+            "migratetypes_unknown": stream.migratetypes_unknown,
+            "migratetypes_doubtful": stream.migratetypes_doubtful,
+            "page_size_unknown": int(
+                recorded.page_size is None and (known is not None or bool(self._bundle.snapshots))
+            ),
+            "memory_map_left_out": mapped if recorded.page_size is None else 0,
+            "pageblocks_of_another_size": blocks if other_blocks else 0,
+            "page_tables_not_marked": 0 if marked else self._values.get(("vmstat", "nr_page_table_pages"), 0),
+        }
+        return {name: count for name, count in counts.items() if count}
 
     def _snapshots_outside(self, stream: EventStream) -> int:
         """How many moments have snapshots of another time than the window's edge; page flags are brought forward."""
@@ -311,10 +395,14 @@ class _Import:
         if not rows:
             return
         names = [f"c{i}" for i in range(len(rows[0]))]
-        batch = pa.table([_array(column) for column in zip(*rows, strict=True)], names=names)  # noqa: F841
-        self._connection.execute(
-            f"INSERT INTO {table} SELECT $1, {', '.join(names)} FROM batch", [self._named.result()]
-        )
+        batch = pa.table([_array(column) for column in zip(*rows, strict=True)], names=names)
+        named = f"'{self._named.result()}', {', '.join(names)}"
+        self._connection.from_arrow(batch).project(named).insert_into(table)
+
+
+def _pmd_order(page_size: int | None) -> int | None:
+    """log2 of the pages that a table maps, whose entries have eight bytes."""
+    return None if page_size is None else page_size.bit_length() - 4
 
 
 def _losses(found: Findings, ring: dict[int, int]) -> dict[int | None, int]:

@@ -1,7 +1,7 @@
 """A trace into the warehouse: batches of rows are classified, their pages followed, the window cut out, and stored."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -11,47 +11,81 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ingest.bundle import MOMENTS
-from ingest.classify import BY_FLAGS, TABLE_FLAGS, UNCLASSIFIED, Class, classify
+from ingest.classify import BY_FLAGS, UNCLASSIFIED, Class, classify, has_names
+from ingest.gfp import flags_of, has_numbers
 from ingest.ownership import NO_CLASS, PageOwners, class_code, class_names, roll_forward
 from ingest.trace import ROW, ROW_GROUP, Trace, raw
 from ptpool.progress import Meter
-from ptpool.vocabulary import KIND_ALLOC, KIND_ALLOC_FAILED, KIND_FREE, KINDS, gfp_flags
+from ptpool.vocabulary import (
+    GFP_BITS,
+    KIND_ALLOC,
+    KIND_ALLOC_FAILED,
+    KIND_FREE,
+    KINDS,
+    MOVABLE,
+    RECLAIMABLE,
+)
 
 _KSTACK = class_code("kstack", None, None)
 _AHEAD = 4  # batches read while the first waits for the hash of the files
+_MOBILITY = GFP_BITS["__GFP_MOVABLE"] | GFP_BITS["__GFP_RECLAIMABLE"]
+_SAME_NUMBERS = np.arange(-128, 128, dtype=np.int8)
 _ALWAYS, _FOREVER = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 
 Window = tuple[int | None, int | None]
 """From and to in ns after the first entry of the trace; None: everything on that side."""
+
+Kernel = tuple[str | None, str | None]
+"""Release and architecture of the recorded kernel; None: nothing says it."""
 
 
 class _Known(NamedTuple):
     """What is known about the names of a trace, by number; the last entry is for -1, which is none."""
 
     gfp_bits: NDArray[np.uint32]
+    of_tables: NDArray[np.bool_]  # whether a user page table may have these flags
     stack_numbers: NDArray[np.int32]  # in the warehouse
     classes: NDArray[np.uint8]  # class code of each stack
+    nameless: NDArray[np.bool_]  # stacks without any name
 
 
 class EventStream:
-    """Inserts the events of a trace."""
+    """Inserts the events of a trace; `kernel` says what was recorded, asked when the trace has begun."""
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, trace: Trace, capture_id: "Future[str]", pages: PageOwners
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        trace: Trace,
+        capture_id: "Future[str]",
+        pages: PageOwners,
+        kernel: Callable[[], Kernel],
     ) -> None:
         self._connection, self._trace, self._capture_id, self._pages = connection, trace, capture_id, pages
+        self._kernel = kernel
         self.page_flags: NDArray[np.uint64] | None = None  # by pfn: to be brought forward to the start of the window
         self.outside = dict.fromkeys(MOMENTS, 0)  # events before and after the window
         self.stored = self.back_in_time = 0
-        self.without_stack = self.by_flags = self.stacks_freed = 0
+        self.without_stack = self.without_names = self.by_flags = self.stacks_freed = 0
+        self.unmarked = 0  # allocations without names, of a kernel whose page tables no flags show
         self.kinds = np.zeros(len(KINDS), np.int64)
+        self.number_migratetypes: Callable[[str | None], NDArray[np.int8]] = lambda release: _SAME_NUMBERS
+        """By the kernel's release: ptpool's numbers, each at the kernel's for the same type + 128."""
+        self.migratetypes_unknown = self.migratetypes_doubtful = 0
         self.first_ns, self.last_ns, self._previous_ns = int(_FOREVER), -1, -1
         self.highest_cpu = 0
         self.frames: dict[tuple[str, ...], int] = {}  # stack to its number in the warehouse
         self.classes: list[Class] = []  # by that number
         self.unknown_gfp: set[str] = set()
+        self.numbers_assumed = self.numbers_unknown = (
+            0  # GFP masks as numbers of an unknown kernel; of one unknown here
+        )
+        self._tables_marked = True
         self._known = _Known(
-            np.zeros(1, np.uint32), np.full(1, -1, np.int32), np.full(1, class_code(*UNCLASSIFIED), np.uint8)
+            np.zeros(1, np.uint32),
+            np.zeros(1, np.bool_),
+            np.full(1, -1, np.int32),
+            np.full(1, class_code(*UNCLASSIFIED), np.uint8),
+            np.ones(1, np.bool_),
         )
         self._window: Window = (None, None)
 
@@ -62,7 +96,7 @@ class EventStream:
             UsageError: the trace is damaged (without --best-effort).
         """
         self._window = window
-        read = 0
+        read, numbers = 0, None
         with ThreadPoolExecutor(1) as storer:  # stores some batches while the next is read
             storing: deque[Future[None]] = deque()
             for rows in self._trace.batches():
@@ -70,9 +104,13 @@ class EventStream:
                 meter(self._trace.consumed(), f"{read:,} events")
                 if len(rows):
                     self._learn()
+                    if numbers is None:
+                        numbers = self.number_migratetypes(self._kernel()[0])
                     if len(storing) == _AHEAD:
                         storing.popleft().result()
-                    storing.append(storer.submit(self._insert, raw(rows).copy().view(ROW), self._known))
+                    mine = raw(rows).copy().view(ROW)
+                    self.migratetypes_unknown += _renumber(mine["migratetype"], numbers)
+                    storing.append(storer.submit(self._insert, mine, self._known))
             while storing:
                 storing.popleft().result()
 
@@ -85,20 +123,34 @@ class EventStream:
 
     def _learn(self) -> None:
         """Take in the new names of the trace."""
-        bits, numbers, codes = [], [], []
-        for words in self._trace.gfps[len(self._known.gfp_bits) - 1 :]:
-            mask, unknown = gfp_flags(words)
-            self.unknown_gfp.update(unknown)
-            bits.append(mask & 0xFFFFFFFF)
-        for frames in self._trace.stacks[len(self._known.classes) - 1 :]:
-            numbers.append(self.stack_id(frames))
-            codes.append(class_code(*self.classes[numbers[-1]]))
         known = self._known
+        gfps = self._trace.gfps[len(known.gfp_bits) - 1 :]
+        stacks = self._trace.stacks[len(known.classes) - 1 :]
+        numbers = [self.stack_id(frames) for frames in stacks]
+        bits, of_tables = self._decoded(gfps) if gfps else ([], [])
         self._known = _Known(
             _before_last(known.gfp_bits, bits),
+            _before_last(known.of_tables, of_tables),
             _before_last(known.stack_numbers, numbers),
-            _before_last(known.classes, codes),
+            _before_last(known.classes, [class_code(*self.classes[number]) for number in numbers]),
+            _before_last(known.nameless, [not has_names(frames) for frames in stacks]),
         )
+
+    def _decoded(self, gfps: Sequence[str]) -> tuple[list[int], list[bool]]:
+        """Bits of GFP texts, and whether they may be those of a page table."""
+        release, arch = self._kernel()
+        flags = flags_of(release, arch)
+        self._tables_marked = bool(flags.table)
+        bits = []
+        for text in gfps:
+            mask, unknown = flags.decode(text)
+            bits.append(mask & 0xFFFFFFFF)
+            self.unknown_gfp.update(unknown)
+            if flags.numbers is None:
+                self.numbers_assumed += has_numbers(text)
+            elif not flags.numbers:
+                self.numbers_unknown += has_numbers(text)
+        return bits, [flags.is_table(mask) for mask in bits]
 
     def stack_id(self, frames: tuple[str, ...]) -> int:
         """Number of a stack in the warehouse."""
@@ -110,8 +162,8 @@ class EventStream:
     def _insert(self, rows: NDArray[np.void], known: _Known) -> None:
         kind, stack = rows["kind"], rows["stack"]
         gfp_bits = known.gfp_bits[rows["gfp"]]
-        bare = (stack < 0) & ((kind == KIND_ALLOC) | (kind == KIND_ALLOC_FAILED))
-        table = bare & (rows["order"] == 0) & (rows["migratetype"] == 0) & (gfp_bits & TABLE_FLAGS == TABLE_FLAGS)
+        bare = known.nameless[stack] & ((kind == KIND_ALLOC) | (kind == KIND_ALLOC_FAILED))
+        table = bare & (rows["order"] == 0) & (rows["migratetype"] == 0) & known.of_tables[rows["gfp"]]
         codes = known.classes[stack]
         codes[table] = class_code(*BY_FLAGS)
         since, until = self.edges
@@ -132,10 +184,11 @@ class EventStream:
             if not len(rows):
                 return
         self._count(rows, bare, table)
+        self.migratetypes_doubtful += _doubtful(rows, gfp_bits)
         self.stacks_freed += int(stacks_freed.sum())
         stacks = known.stack_numbers[rows["stack"]]
-        batch = self._arrow(rows, codes, gfp_bits, stacks)  # noqa: F841  (found by name: a view lives until the commit)
-        self._connection.execute(_INSERT, [self._capture_id.result()])
+        batch = self._connection.from_arrow(self._arrow(rows, codes, gfp_bits, stacks))
+        batch.project(f"'{self._capture_id.result()}', {_COLUMNS}").insert_into("page_event")
         self.stored += len(rows)
 
     def _count(self, rows: NDArray[np.void], bare: NDArray[np.bool_], table: NDArray[np.bool_]) -> None:
@@ -144,7 +197,10 @@ class EventStream:
         self._previous_ns = int(ts[-1])
         self.first_ns, self.last_ns = min(self.first_ns, int(ts.min())), max(self.last_ns, int(ts.max()))
         self.highest_cpu = max(self.highest_cpu, int(rows["cpu"].max()))
-        self.without_stack += int(bare.sum())
+        without_stack = int((bare & (rows["stack"] < 0)).sum())
+        self.without_stack += without_stack
+        self.without_names += int(bare.sum()) - without_stack
+        self.unmarked += 0 if self._tables_marked else int(bare.sum())
         self.by_flags += int(table.sum())
         self.kinds += np.bincount(rows["kind"], minlength=len(KINDS))
 
@@ -182,17 +238,30 @@ class EventStream:
         }
 
 
-_INSERT = """
-    INSERT INTO page_event
-    SELECT $1, seq, ts_ns, cpu, pid, comm, kind, pfn, page_order, migratetype, gfp_flags,
-           gfp_text, stack_id, consumer, level, role
-    FROM batch
-"""
+_COLUMNS = (
+    "seq, ts_ns, cpu, pid, comm, kind, pfn, page_order, migratetype, gfp_flags, "
+    "gfp_text, stack_id, consumer, level, role"
+)
 
 
-def _before_last(known: NDArray[Any], more: list[int]) -> NDArray[Any]:
+def _before_last(known: NDArray[Any], more: Sequence[int]) -> NDArray[Any]:
     """The values with more of them in front of the last one."""
     return np.concatenate([known[:-1], np.array(more, known.dtype), known[-1:]]) if more else known
+
+
+def _renumber(migratetype: NDArray[np.int8], numbers: NDArray[np.int8]) -> int:
+    """Number migratetypes as ptpool does; how many are none that it knows, and become -1."""
+    before = migratetype >= 0
+    migratetype[:] = numbers[migratetype.astype(np.int16) + 128]
+    return int((before & (migratetype < 0)).sum())
+
+
+def _doubtful(rows: NDArray[np.void], gfp_bits: NDArray[np.uint32]) -> int:
+    """Requests for movable memory that count as Reclaimable, or the reverse (include/linux/gfp.h:gfp_migratetype())."""
+    asked, counted = gfp_bits & _MOBILITY, rows["migratetype"]
+    swapped = (asked == GFP_BITS["__GFP_MOVABLE"]) & (counted == RECLAIMABLE)
+    swapped |= (asked == GFP_BITS["__GFP_RECLAIMABLE"]) & (counted == MOVABLE)
+    return int((swapped & (rows["gfp"] >= 0)).sum())
 
 
 def _texts(codes: NDArray[Any], values: Sequence[str | None]) -> pa.Array:

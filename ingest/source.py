@@ -38,6 +38,8 @@ class Bytes:
         UsageError: it does not exist or may not be read.
     """
 
+    keeps_lines = True  # a line of the text is a line of the file
+
     def __init__(self, path: Path) -> None:
         try:
             self._raw = path.open("rb", buffering=0)
@@ -136,6 +138,7 @@ class Text:
         self._block = block
         self._bytes = data or Bytes(path)
         self.consumed = self._bytes.consumed
+        self.line = "line" if self._bytes.keeps_lines else "line of its plain text"
         self._pool = ThreadPoolExecutor(1)
         self._coming: deque[Future[tuple[NDArray[np.uint8], int]]] = deque()
 

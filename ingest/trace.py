@@ -22,6 +22,7 @@ BATCH = 4 * ROW_GROUP
 MAX_CPUS = 8192  # NR_CPUS of the largest x86 configuration
 MAX_TASKS = 1 << 22  # PID_MAX_LIMIT (include/linux/threads.h)
 MAX_PFN = 1 << 40  # 52 physical address bits
+PAGE_SIZES = tuple(1 << shift for shift in range(12, 19))  # bytes: 4K to 256K (arch/*/Kconfig: HAVE_PAGE_SIZE_*)
 MAX_ORDER = 20  # gigantic folios are of order 18
 CONTEXTS = 4  # task, softirq, hardirq, NMI: a CPU's events nest no deeper
 OTHER_EVENT, STORED = -1, -2  # in a table of the rows that wait for their stack: no stack is wanted; the row is stored
@@ -81,7 +82,9 @@ class Findings:
     best_effort: bool = False  # as in Context
     first_ns: int = -1  # time of the first entry, whatever it is; the window counts from it; -1: not known yet
     comments: list[str] = field(default_factory=list)  # as perf script --header and ftrace write them: # arch : x86_64
+    page_size: int | None = None  # bytes, of the recorded machine, where the trace says it
     lost: dict[int | None, int] = field(default_factory=dict)  # events, as the recorder says, by CPU (None: unknown)
+    uncounted: Counter[int | None] = field(default_factory=Counter)  # losses of unknown size, likewise
     overwritten: int = 0  # entries that the header says were recorded and are not in the file; `lost` is part of them
     counts: Counter[str] = field(default_factory=Counter)  # by name in ingest/quality.toml
 
@@ -89,6 +92,11 @@ class Findings:
         """Keep a comment line."""
         if len(self.comments) < _COMMENTS:
             self.comments.append(line)
+
+    def pages_of(self, size: int) -> None:
+        """Note the page size that a header has, if a machine can have it."""
+        if size in PAGE_SIZES:
+            self.page_size = size
 
     def lose(self, cpu: int | None, events: int) -> None:
         """Count events lost."""

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,6 +16,7 @@ from ingest.cli import app as ingest_app
 from ptpool import __version__
 from ptpool.errors import UsageError
 from ptpool.sql import sql, tables
+from ptpool.text import tell
 from replay.cli import app as replay_app
 from reports.cli import app as report_app
 
@@ -110,11 +112,15 @@ def _watch_interrupts() -> None:
 
 def _refuse(message: str, status: int = 2) -> int:
     lines = [line for line in message.splitlines() if line.strip()][:3]
-    sys.stderr.write("ptpool: " + "\n  ".join(lines) + "\n")
+    tell("ptpool: " + "\n  ".join(lines))
     return status
 
 
 def main() -> None:
     """Entry point of the installed command."""
+    while (spare := os.open(os.devnull, os.O_RDWR)) < 3:  # one that is closed would become the next file opened
+        pass
+    os.close(spare)
+    sys.stdout, sys.stderr = (stream or Path(os.devnull).open("w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
     _watch_interrupts()
     sys.exit(run())

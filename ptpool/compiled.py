@@ -3,6 +3,10 @@
 Numba's on-disk cache looks only at the file that defines a function: after an edit of a helper or a constant in another
 file, a stale loop would stay in use. So the functions of a stage are cached in a folder that is named by a hash of all
 sources they can see: those of the stage and of the spine.
+
+Two switches of numba's own find an index outside its array, which compiled code would use without a word:
+NUMBA_BOUNDSCHECK=1 compiles the check in (as slow to compile, and in a folder of its own), NUMBA_DISABLE_JIT=1 runs
+everything as plain Python (nothing to compile; tests/support/checked_arrays.py).
 """
 
 import os
@@ -19,13 +23,14 @@ from numpy import ndarray
 from ptpool.options import note
 from ptpool.provenance import source_hash
 
+_CHECKED = bool(numba.config.BOUNDSCHECK)  # type: ignore[attr-defined]
 _KEEP = 6  # folders kept: switching between checkouts does not recompile
 
 
 @cache
 def _cache_folder(stage: str) -> str:
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ptpool" / "compiled"
-    folder = base / f"{stage}-{source_hash('ptpool', stage)}"
+    folder = base / f"{stage}-{source_hash('ptpool', stage)}{'-checked' * _CHECKED}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         folder.touch()
@@ -87,8 +92,15 @@ def compiled_apart(function: Callable[..., Any]) -> Compiled:
 
 
 def _compiled(function: Callable[..., Any], *, inline: bool) -> Compiled:
+    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+        return function  # type: ignore[return-value]
     numba.config.CACHE_DIR = _cache_folder(function.__module__.partition(".")[0])  # type: ignore[attr-defined]
     decorate = numba.njit(  # type: ignore[call-overload]
-        cache=True, nogil=True, forceinline=inline, error_model="numpy", _nrt=False, no_cfunc_wrapper=True
+        cache=True,
+        nogil=True,
+        forceinline=inline and not _CHECKED,
+        error_model="numpy",
+        _nrt=False,
+        no_cfunc_wrapper=True,
     )
     return Compiled(decorate(function))

@@ -12,7 +12,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from ptpool.text import aligned
+from ptpool.text import aligned, printable, tell
 
 Db = Annotated[Path, typer.Option("--db", envvar="PTPOOL_DB", metavar="FILE", help="The warehouse, a DuckDB file.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress on standard error.")]
@@ -62,23 +62,29 @@ def grouped(**groups: type[Any]) -> Callable[[Callable[..., None]], Callable[...
 
 def say(text: str) -> None:
     """Print one line of a result to standard output."""
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(printable(text) + "\n")
 
 
 def note(text: str, *, quiet: bool = False) -> None:
     """Print one line about the work to standard error."""
     if not quiet:
-        sys.stderr.write(text + "\n")
+        tell(text)
 
 
 def say_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, as_json: bool = False) -> None:
     """Print rows as an aligned table, or as a JSON list of objects."""
     if as_json:
-        plain = [[_jsonable(cell) for cell in row] for row in rows]
-        say(json.dumps([dict(zip(columns, row, strict=True)) for row in plain], indent=2, default=str))
+        plain = [_jsonable(columns, row) for row in rows]
+        say(json.dumps(plain, indent=2, default=str))
     else:
         say(aligned(columns, rows))
 
 
-def _jsonable(cell: Any) -> Any:
-    return None if isinstance(cell, float) and not math.isfinite(cell) else cell
+def json_of(columns: Sequence[str], row: Sequence[Any]) -> str:
+    """A row as a JSON object."""
+    return json.dumps(_jsonable(columns, row), indent=2, default=str)
+
+
+def _jsonable(columns: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:
+    plain = [None if isinstance(cell, float) and not math.isfinite(cell) else cell for cell in row]
+    return dict(zip(columns, plain, strict=True))

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from ptpool.text import tell
+
 _EVERY_S = 3.0
 
 
@@ -57,8 +59,9 @@ class _Lines:
         if now - self._said < _EVERY_S:
             return
         self._said = now
-        share = f"{100 * done / self._total:.0f} %" if self._total else f"{done:,.0f} {self._unit}"
-        if self._total and done:
-            share += f", about {(now - self._began) / done * (self._total - done):,.0f} s left"
-        sys.stderr.write(f"{self._title}: {share}{' ' + note if note else ''}\n")
-        sys.stderr.flush()
+        said = [note or f"{done:,.0f} {self._unit}".rstrip()]
+        if self._total:
+            said = [f"{100 * done / self._total:.0f} %", *([note] if note else [])]
+            if done:
+                said.insert(1, f"about {(now - self._began) / done * (self._total - done):,.0f} s left")
+        tell(f"{self._title}: {', '.join(said)}")

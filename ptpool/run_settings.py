@@ -86,6 +86,20 @@ class RunSettings:
             "average; drawn by --seed.",
         ),
     ] = 0.0
+    free_list_order: Annotated[
+        str,
+        Column(
+            "VARCHAR",
+            "Order of free blocks on their lists at the start: recorded (as the recorder read the lists; worn where it "
+            "did not), worn, random, clustered",
+        ),
+        Option(
+            metavar="ORDER",
+            help="How free blocks lie on their lists at the start: recorded (as the recorder read the lists; worn "
+            "where it did not), worn (drawn as real kernels' lists lie), random (small refills split most), or "
+            "clustered by 2M block (they split least). Conclusions should not depend on it.",
+        ),
+    ] = "recorded"
     seed: Annotated[
         int,
         Column("BIGINT", "Seed of everything drawn at random"),

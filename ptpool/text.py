@@ -1,10 +1,28 @@
 """Tables and sizes as text: Markdown for documents, aligned columns for a terminal."""
 
+import os
 import re
+import sys
 from collections.abc import Sequence
 from typing import Any
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+
+
+def printable(text: str) -> str:
+    """Text for a terminal: control characters, which it would obey, and bytes of no encoding as escapes."""
+    shown = _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+    return shown.encode("utf-8", "backslashreplace").decode()
+
+
+def tell(text: str) -> None:
+    """Print to standard error. All remarks and errors come through here; one that nobody reads stops no work."""
+    try:
+        sys.stderr.write(printable(text) + "\n")
+        sys.stderr.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool] = ()) -> str:
@@ -31,7 +49,7 @@ def plain_markdown(text: object) -> str:
 
 def aligned(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """A plain table: text on the left, numbers on the right, no trailing blanks."""
-    cells = [[_shown(cell) for cell in row] for row in rows]
+    cells = [[printable(_shown(cell)) for cell in row] for row in rows]
     widths = [max([len(name), *(len(row[i]) for row in cells)]) for i, name in enumerate(columns)]
     right = [
         all(isinstance(row[i], int | float) or row[i] is None for row in rows) and bool(rows)

@@ -5,7 +5,7 @@ a run is stored completely or not at all.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -35,6 +35,8 @@ IMPORTED_TABLES = (
     "permission_change",
 )
 """Tables that an import fills."""
+
+_DAMAGE = (duckdb.FatalException, duckdb.InternalException, duckdb.SerializationException)
 
 _DATA = {
     "metric_glossary": "metrics.csv",
@@ -138,7 +140,7 @@ def _create_strategy_summary(connection: duckdb.DuckDBPyConnection) -> None:
         pivoted AS (SELECT run_id, {pivot} FROM run_metric GROUP BY run_id),
         huge AS (SELECT run_id, sum(failures) AS block_failures
                  FROM run_order JOIN run USING (run_id) JOIN capture USING (capture_id)
-                 WHERE page_order = log2(page_size // 8)::INTEGER GROUP BY run_id)
+                 WHERE page_order = log2(coalesce(page_size, 4096) // 8)::INTEGER GROUP BY run_id)
         SELECT capture.capture_id, capture.name AS capture, strategy, run_id, {columns},
                coalesce(block_failures, 0) AS block_failures,
                huge_blocks_free_end - max(huge_blocks_free_end) FILTER (strategy = 'unprotected')
@@ -159,15 +161,24 @@ def _create_strategy_summary(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 @contextmanager
-def open_warehouse(path: Path, *, write: bool = False, create: bool = True) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open a warehouse.
+def open_warehouse(
+    path: Path, *, write: bool = False, create: bool = True, folders: Sequence[Path] = ()
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a warehouse. Whoever made it, its views and macros read and write no other file, and load no extension.
 
     With `write`, a missing one is created unless `create` is False; it is removed again if nothing was committed.
 
+    Args:
+        path: the file.
+        write: whether it can be changed. One process at a time has it open so, and nobody reads it meanwhile.
+        create: see above.
+        folders: whose files SQL may read and write, for an import or export.
+
     Raises:
-        UsageError: no such file, not a DuckDB file, not a warehouse, another schema version, locked by another
-            process, or the disk is full.
+        UsageError: no such file, not a DuckDB file, damaged, not a warehouse, another schema version, locked by another
+            process, a view of it reads other files, or the disk is full.
     """
+    _check_name(path)
     fresh = not path.exists()
     if fresh and not (write and create):
         raise UsageError(f"{path}: no such warehouse", "import a trace first: ptpool ingest trace FILE")
@@ -181,7 +192,8 @@ def open_warehouse(path: Path, *, write: bool = False, create: bool = True) -> I
             if fresh:
                 with transaction(connection):
                     create_schema(connection)
-            else:
+            _close_off(connection, folders)
+            if not fresh:
                 _check_schema(connection, path)
             yield connection
             finished = True
@@ -198,16 +210,33 @@ def open_warehouse(path: Path, *, write: bool = False, create: bool = True) -> I
 def _is_empty(path: Path) -> bool:
     """Whether a new file holds no capture, or was not created completely."""
     try:
-        with duckdb.connect(str(path), read_only=True) as connection:
+        with _connect(path, write=False) as connection:
+            _close_off(connection)
             return connection.execute("SELECT count(*) FROM capture").fetchall() == [(0,)]
     except duckdb.Error:
         return True
+
+
+def _check_name(path: Path) -> None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{path}: DuckDB opens only files whose names are UTF-8", "give it another name") from error
 
 
 def _connect(path: Path, *, write: bool) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(str(path), read_only=not write)
     connection.execute("SET preserve_insertion_order = true; SET TimeZone = 'UTC'; SET enable_progress_bar = false")
     return connection
+
+
+def _close_off(connection: duckdb.DuckDBPyConnection, folders: Sequence[Path] = ()) -> None:
+    """Let SQL reach no file outside the warehouse and these folders, until the connection ends."""
+    quoted = ", ".join("'" + str(folder.absolute()).replace("'", "''") + "'" for folder in folders)
+    connection.execute(
+        f"SET allowed_directories = [{quoted}]; SET autoinstall_known_extensions = false; "
+        "SET autoload_known_extensions = false; SET enable_external_access = false; SET lock_configuration = true"
+    )
 
 
 def _check_schema(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
@@ -257,6 +286,16 @@ def _explain(error: duckdb.Error, path: Path) -> UsageError | None:
         )
     if "not a valid DuckDB database" in text:
         return UsageError(f"{path}: not a DuckDB file", "name another file with --db")
+    if isinstance(error, duckdb.PermissionException) and "file system operations" in text:
+        return UsageError(
+            f"{path}: a view or macro of it wants to read another file: {text.splitlines()[0]}",
+            "it was changed by somebody: make it again from the traces, or get it from one you trust",
+        )
+    if isinstance(error, _DAMAGE):
+        return UsageError(
+            f"{path}: damaged, or changed by hand ({text.splitlines()[0]})",
+            "copy it again, or make it again: ptpool ingest trace PATH --db FILE, then ptpool replay run",
+        )
     if isinstance(error, duckdb.IOException):
         return UsageError(
             f"{path}: {text.splitlines()[0]}",

@@ -10,8 +10,8 @@ from reports.section import Section
 
 _NAMES = (
     "answer", "verdict", "quality", "summary", "differences", "trade_offs", "splits", "coverage", "mosaic", "pool",
-    "agreement", "run_order", "risk", "mapping_cost", "conversion", "latency", "contention", "sweeps", "incidents",
-    "assumptions", "provenance", "glossary",
+    "agreement", "real_kernel", "run_order", "risk", "mapping_cost", "conversion", "latency", "contention", "sweeps",
+    "incidents", "assumptions", "provenance", "glossary",
 )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ _HEADINGS = {
     "ptp_allocs": "page tables allocated",
     "ptp_live_peak": "pages of page tables, peak",
     "ptp_nulls": "page tables not supplied",
+    "oom_kills_by_refill": "OOM kills by refills",
     "splits_1g": "1G splits",
     "splits_2m": "2M splits",
     "splits_warm_up": "splits before the first event",

@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import duckdb
@@ -127,15 +129,15 @@ def test_queries_of_other_pages_run(page, warehouse):
                 connection.execute(statements)
 
 
-def test_the_warehouse_is_open_to_pandas_polars_and_parquet(warehouse, tmp_path):
+def test_the_warehouse_is_open_to_pandas_polars_and_parquet(warehouse):
     (code,) = fenced(COOKBOOK, "python")
     names = {}
     exec(code.replace("ptpool.duckdb", str(warehouse)), names)
     assert set(names["summary"]["strategy"]) == {"pba", "reserve-block"}
     assert names["splits"]["leaf"].to_list() == ["2M"]
-    out = tmp_path / "summary.parquet"
-    assert run(["sql", f"COPY (FROM strategy_summary) TO '{out}'", "--db", str(warehouse)]) == 0
-    assert polars.read_parquet(out)["capture"].to_list() == ["server-16g"] * 2
+    command = [sys.executable, "-m", "ptpool", "sql", "FROM strategy_summary", "--format", "parquet"]
+    printed = subprocess.run([*command, "--db", str(warehouse)], check=True, capture_output=True).stdout
+    assert polars.read_parquet(printed)["capture"].to_list() == ["server-16g"] * 2
     with duckdb.connect(str(warehouse), read_only=True) as connection:  # no ptpool, only DuckDB
         assert connection.sql("FROM metric_of('refills')").fetchall() == [
             ("server-16g", "pba", 5.0, "refills"),

@@ -1,12 +1,9 @@
 """The house itself: which way imports run, what is documented, what a wheel holds, what stays out of the tree."""
 
 import ast
-import io
-import json
 import signal
 import subprocess
 import sys
-import time
 import tomllib
 import zipfile
 from graphlib import TopologicalSorter
@@ -66,7 +63,7 @@ FLOORS = {
         "cli",
     ),
     "ingest": (
-        "source trace spans quality classify",
+        "source trace spans quality classify gfp",
         "merge snapshots ownership",
         "formats",
         "bundle",
@@ -212,25 +209,6 @@ def test_refusals_are_short_plain_and_exit_2(arguments, words, capsys, tmp_path,
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("query", "words"),
-    [
-        ("SELECT nope FROM capture", "nope"),
-        ("FROM captures", "capture"),
-        ("SELEC 1", "syntax error"),
-        ("DELETE FROM capture", "read-only"),
-    ],
-)
-def test_sql_errors_name_what_is_wrong(query, words, capsys, tmp_path):
-    path = tmp_path / "new.duckdb"
-    with open_warehouse(path, write=True):
-        pass
-    assert run(["sql", query, "--db", str(path)]) == 2
-    error = capsys.readouterr().err
-    assert words in error
-    assert len(error.splitlines()) <= 3
-
-
 def test_identity_does_not_depend_on_the_order_of_its_parts():
     assert identity(a=1, b={"x": [1, 2], "y": None}) == identity(b={"y": None, "x": [1, 2]}, a=1)
     assert identity(a=1) != identity(a="1")
@@ -287,27 +265,6 @@ def empty_warehouse(tmp_path):
     return path
 
 
-def test_sql_prints_valid_json_with_unique_names(empty_warehouse, capsys):
-    query = "SELECT 1 AS a, 2 AS a, 'nan'::DOUBLE AS n, now() IS NULL AS t"
-    assert run(["sql", query, "--json", "--db", str(empty_warehouse)]) == 0
-    assert json.loads(capsys.readouterr().out) == [{"a": 1, "a:1": 2, "n": None, "t": False}]
-
-
-def test_sql_reads_files_and_standard_input(empty_warehouse, tmp_path, capsys, monkeypatch):
-    file = tmp_path / "query.sql"
-    file.write_text("SELECT 41 + 1 AS answer", encoding="utf-8")
-    for arguments in (["-f", str(file)], ["-"], ["-f", "-"]):
-        monkeypatch.setattr(sys, "stdin", io.StringIO("SELECT 42 AS answer"))
-        assert run(["sql", *arguments, "--format", "csv", "--db", str(empty_warehouse)]) == 0
-        assert capsys.readouterr().out == "answer\n42\n"
-
-
-@pytest.mark.parametrize("query", ["", "  \n"])
-def test_an_empty_query_is_refused(query, empty_warehouse, capsys):
-    assert run(["sql", query, "--db", str(empty_warehouse)]) == 2
-    assert "empty" in capsys.readouterr().err
-
-
 def test_run_timing_can_be_read_without_a_time_zone_library(empty_warehouse):
     with open_warehouse(empty_warehouse, write=True) as connection:
         connection.execute("INSERT INTO run_timing VALUES ('r', TIMESTAMP '2026-01-01', 1, 1)")
@@ -325,14 +282,11 @@ def spoken(process):
 
 
 @pytest.mark.slow
-def test_an_interrupt_ends_with_130_and_one_line(empty_warehouse, tmp_path):
-    begun = tmp_path / "begun.csv"
-    query = f"COPY (SELECT 1) TO '{begun}'; SELECT count(*) FROM range(100000000000) a WHERE a.range % 3 = 1"
-    command = [sys.executable, "-m", "ptpool", "sql", query, "--db", str(empty_warehouse)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    while not begun.exists():
-        assert process.poll() is None
-        time.sleep(0.05)
+def test_an_interrupt_ends_with_130_and_one_line(empty_warehouse):
+    query = "FROM range(30000) UNION ALL SELECT count(*) FROM range(100000000000) a WHERE a.range % 3 = 1"
+    command = [sys.executable, "-m", "ptpool", "sql", query, "--format", "csv", "--db", str(empty_warehouse)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "range\n"
     process.send_signal(signal.SIGINT)
     assert spoken(process) == (130, "ptpool: interrupted; nothing half-written was kept\n")
 

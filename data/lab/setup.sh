@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # make lab: unpacks everything that record.sh and oracle.sh need below $LAB; installs nothing on this machine.
+# setup.sh pools (make lab-pools): the tools only, and the source of the kernel that pools/build.sh patches and builds.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -71,7 +72,7 @@ download() { # package...: into $LAB/packages, unless they are there
     local package
     mkdir -p "$LAB/packages"
     for package; do
-        compgen -G "$LAB/packages/${package%:*}_*" > /dev/null \
+        compgen -G "$LAB/packages/${package%%[:=]*}_*" > /dev/null \
             || (cd "$LAB/packages" && apt-get -qq download "$package")
     done
 }
@@ -172,10 +173,32 @@ archive() { # folder, file (both inside)
     inside sh -c 'cd "$0" && find . | LC_ALL=C sort | busybox cpio -o -H newc -R 0:0 --renumber-inodes 2> /dev/null > "$1"' "$1" "$2"
 }
 
+kernel_source() { # the source package pools/kernel names, unpacked; the newest if Debian has dropped the pinned one
+    local package version pinned
+    read -r package version < "$HERE/pools/kernel"
+    if [ ! -e "$DEBIAN/lab/pools/$package" ]; then
+        pinned=$package=$version
+        apt-cache madison "$package" | grep -qF " $version " || {
+            say "Debian has dropped $package $version; taking the newest (pin it in data/lab/pools/kernel)"
+            pinned=$package
+        }
+        say "fetching and unpacking $pinned"
+        download "$pinned"
+        mkdir -p "$DEBIAN/lab/pools/new"
+        dpkg-deb --fsys-tarfile "$LAB/packages/$package"_*.deb | tar -xO "./usr/src/$package.tar.xz" \
+            | inside xz -dc | tar -x -C "$DEBIAN/lab/pools/new"
+        mv "$DEBIAN/lab/pools/new/$package" "$DEBIAN/lab/pools/$package"
+    fi
+}
+
 need apt-get apt-cache dpkg-deb tar unshare
 say "the lab is $LAB"
 private_apt
 tools
+if [ "${1:-}" = pools ]; then
+    kernel_source
+    exec "$HERE/pools/build.sh"
+fi
 for kernel in $(kernels); do
     kernel "$kernel"
     programs "$kernel"

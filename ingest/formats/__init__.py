@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
+from ingest.formats.plain import plainer
+from ingest.formats.unknown import why_not
 from ingest.trace import Context, Trace
 from ptpool.errors import UsageError
 
@@ -36,6 +38,8 @@ class Format:
 
 
 _TIME = rb"\d+(\.\d+|us.)?: "
+_PERF_TASK = rb"\S *[ \t]-?\d+(/-?\d+)? +(\[\d+\] +|\d+ +)?"
+_PERF_FLAGS = rb"([A-Za-z]{1,8} +)?(\d{4}-\d\d-\d\d [\d:.]+ +)?"  # -F misc, tod
 
 FORMATS = (
     Format(
@@ -48,17 +52,19 @@ FORMATS = (
         "function-graph",
         "ftrace text of the function_graph tracer, with events as comments",
         module="ingest.formats.text.function_graph",
-        line=re.compile(rb"^# tracer: function_graph|\|.* /\* mm_page_\w+: ", re.MULTILINE),
+        line=re.compile(
+            rb"^# tracer: function_graph|\|.* /\* mm_page_\w+: |^ *\d+\) [ +!#*@$]*(\d+\.\d+ us)? +\|  ", re.MULTILINE
+        ),
     ),
     Format(
         "perf-script",
         "text of perf script, with or without call chains, any -F that has comm, tid, time, event and trace",
         module="ingest.formats.text.perf_script",
-        line=re.compile(rb"^.*\s-?\d+(/-?\d+)? +(\[\d+\] +)?\d+\.\d+: +(\d+ +)?[\w-]+:[\w:]+", re.MULTILINE),
+        line=re.compile(rb"^.*" + _PERF_TASK + _PERF_FLAGS + rb"\d+\.\d+: +(\d+ +)?(\S+:|PERF_RECORD_)", re.MULTILINE),
     ),
     Format(
         "perf-data",
-        "perf.data of perf record, also piped (-o -) or compressed (-z)",
+        "perf.data of perf record, also piped (-o -), compressed (-z) or a folder (--threads, --kcore)",
         module="ingest.formats.perf_data",
         magic=(b"PERFILE2", b"2ELIFREP"),
     ),
@@ -89,10 +95,11 @@ def known(head: bytes) -> Format | None:
     for form in FORMATS:
         if head.startswith(form.magic):
             return form
-    found = [(match.start(), form) for form in FORMATS if form.line and (match := form.line.search(head))]
+    _, text = plainer(head)
+    found = [(match.start(), form) for form in FORMATS if form.line and (match := form.line.search(text))]
     if found:
         return min(found, key=lambda place: place[0])[1]
-    return FORMATS[0] if head.startswith(b"# tracer:") else None
+    return FORMATS[0] if text.startswith(b"# tracer:") else None
 
 
 def sniff(head: bytes, where: str) -> Format:
@@ -106,5 +113,5 @@ def sniff(head: bytes, where: str) -> Format:
         return form
     if not head:
         raise UsageError(f"{where}: the file is empty", "record mm_page_alloc and mm_page_free again")
-    kind = "binary data" if b"\0" in head else "text without a trace line"
-    raise UsageError(f"{where}: not a trace ({kind})", "for the formats that can be read: ptpool ingest formats")
+    what, remedy = why_not(head)
+    raise UsageError(f"{where}: not a trace ({what})", remedy)

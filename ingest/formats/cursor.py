@@ -8,7 +8,7 @@ from ptpool.errors import UsageError
 
 Order = Literal["little", "big"]
 
-_LARGEST = 1 << 29  # bytes taken at once: event formats and kallsyms have some 10 MB
+_LARGEST = 1 << 27  # bytes taken at once: event formats and kallsyms have some 10 MB
 _DAMAGED = "the file is damaged: copy it again"
 
 

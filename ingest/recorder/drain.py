@@ -23,7 +23,8 @@ class Drain:
 
     def __init__(self, cpus: list[Path], folder: Path, page: int) -> None:
         self._pausing = threading.Event()
-        self._failure: OSError | None = None
+        self.failure: OSError | None = None
+        """Why a reader stopped."""
         self._readers: list[_Reader] = []
         self._threads: list[threading.Thread] = []
         try:
@@ -46,7 +47,7 @@ class Drain:
                 if not reader.take_full_pages() and ready:
                     self._pausing.wait(_IDLE_S)
         except OSError as error:
-            self._failure = error
+            self.failure = self.failure or error
 
     def pause(self) -> None:
         """Stop reading."""
@@ -56,24 +57,16 @@ class Drain:
         self._threads = []
 
     def written(self) -> int:
-        """Bytes written so far.
-
-        Raises:
-            OSError: a reader failed.
-        """
-        if self._failure is not None:
-            raise self._failure
+        """Bytes written so far."""
         return sum(reader.written for reader in self._readers)
 
     def finish(self) -> None:
-        """Write the rest, after recording has stopped.
-
-        Raises:
-            OSError: it cannot be written.
-        """
-        self.written()
-        for reader in self._readers:
-            reader.take_all()
+        """Write the rest, after recording has stopped; nothing more after a failure."""
+        try:
+            for reader in self._readers if self.failure is None else ():
+                reader.take_all()
+        except OSError as error:
+            self.failure = error
 
     def close(self) -> None:
         """Stop reading and close all files."""
@@ -116,8 +109,12 @@ class _Reader:
         except BlockingIOError:
             return False
         done = 0
-        while done < got:
-            done += os.write(self._target, self._buffer[done:got])
+        try:
+            while done < got:
+                done += os.write(self._target, self._buffer[done:got])
+        except OSError:
+            os.ftruncate(self._target, self.written)  # whole pages only
+            raise
         self.written += got
         return got > 0
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ingest.recorder.redact import Pseudonyms, redact_perf_script
-from ingest.recorder.status import Status
+from ingest.recorder.status import ROOM, Status
 from ingest.recorder.tracefs import EVENTS, RARE_EVENTS, Tracefs
 from ptpool.errors import UsageError
 
@@ -47,6 +47,7 @@ class PerfRecorder:
         self._arguments += [f"--event={event.replace('/', ':')}" for event in events]
         self._arguments += [f"--mmap-pages={buffer >> 10}K", f"--output={self._data}", "--delay=-1"]
         self._progress = _Progress(self._data)
+        self._fault, self._ending = "", False
 
     def __enter__(self) -> "PerfRecorder":
         """Start perf, not yet recording.
@@ -92,17 +93,16 @@ class PerfRecorder:
 
     def stop(self) -> None:
         """Stop recording."""
-        self._send("disable")
+        if self._perf.poll() is None:
+            self._send("disable")
 
     def status(self) -> Status:
-        """Counts so far.
-
-        Raises:
-            UsageError: perf has ended.
-        """
-        if self._perf.poll() is not None:
-            raise self._broken(f"ended by itself with status {self._perf.returncode}")
-        return self._progress.status()
+        """Counts so far."""
+        status = self._progress.status()
+        if not self._ending and self._perf.poll() is not None:
+            self._fault = self._broken(f"ended by itself with status {self._perf.returncode}").what
+        status.fault = self._fault
+        return status
 
     def finish(self, pseudonyms: Pseudonyms | None) -> Status:
         """Let perf write the rest; perf.data has names in many places, so a redacted recording is perf script's text.
@@ -110,14 +110,17 @@ class PerfRecorder:
         Raises:
             UsageError: perf script fails.
         """
+        status = self.status()
         self._end()
-        status = self._progress.status()
+        (self._folder / ROOM).unlink(missing_ok=True)
+        status = self.status()
         if pseudonyms is not None:
             self._to_redacted_text(pseudonyms)
         return status
 
     def _end(self) -> None:
         assert self._perf.stdin is not None
+        self._ending = True
         self._perf.stdin.close()
         self._perf.wait()
 

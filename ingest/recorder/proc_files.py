@@ -11,7 +11,7 @@ from pathlib import Path
 from ingest.bundle import SNAPSHOTS
 from ingest.recorder.free_lists.errors import UnreadableError
 from ingest.recorder.free_lists.snapshot import FreeLists, Snapshot
-from ingest.snapshots.proc import MalformedError, memory_end, read_text, zoneinfo
+from ingest.snapshots.proc import Lines, MalformedError, memory_end, read_text, zoneinfo
 
 KPAGEFLAGS = "kpageflags.u64le.zst"
 FREE_LISTS = "free_lists.zst"
@@ -196,7 +196,7 @@ def _symbols(root: Path, *, redact: bool) -> Iterator[bytes]:
 def _highest_page(root: Path) -> int:
     """The page after the last one of any zone; 0 where no file says it."""
     try:
-        values, _ = zoneinfo(read_text(root / "proc/zoneinfo"))
+        values, _ = zoneinfo(Lines(read_text(root / "proc/zoneinfo")))
     except (OSError, MalformedError):
         return 0
     return memory_end(dict(values)) or 0

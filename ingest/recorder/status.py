@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass, field
 
+ROOM = ".room"
+"""File of the bundle that keeps disk space for what is written last: removed when no more events are written."""
+
 
 @dataclass
 class Status:
@@ -10,6 +13,7 @@ class Status:
     bytes: int = 0
     events: int = 0
     lost_by_cpu: dict[int | None, int] = field(default_factory=dict)
+    fault: str = ""  # what ended the recording before its time: no space left on device
 
     @property
     def lost(self) -> int:

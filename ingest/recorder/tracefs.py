@@ -12,7 +12,8 @@ from pathlib import Path
 
 from ingest.recorder.drain import Drain
 from ingest.recorder.redact import Pseudonyms
-from ingest.recorder.status import Status
+from ingest.recorder.status import ROOM, Status
+from ingest.snapshots.machine import RING_LOSSES
 from ptpool.errors import UsageError
 
 EVENTS = ("kmem/mm_page_alloc", "kmem/mm_page_free")
@@ -143,7 +144,17 @@ class TracefsRecorder:
         page = re.search(r"char data;\s*offset:(\d+);\s*size:(\d+);", self._get("events/header_page"))
         if page is None:
             raise UsageError("tracefs: events/header_page has no page size", "record with --backend perf")
+        self._describe()
         self._drain = Drain(self._cpus, self._folder / "per_cpu", int(page[1]) + int(page[2]))
+
+    def _describe(self) -> None:
+        """Write what is needed to read the pages: first, so that whatever is written of them can be read."""
+        for name in (*_FORMATS, *(f"{path}/format" for path in self._events)):
+            target = self._folder / "events" / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text((self._tracefs.path / "events" / name).read_text())
+        for name in ("trace_clock", "trace_options"):
+            (self._folder / name).write_text(self._get(name))
 
     def _set(self, name: str, value: str) -> None:
         try:
@@ -167,22 +178,29 @@ class TracefsRecorder:
         self._note_comms()
 
     def status(self) -> Status:
-        """Counts so far; names of tasks are noted as well.
-
-        Raises:
-            OSError: the bundle cannot be written.
-        """
+        """Counts so far; names of tasks are noted as well."""
         self._note_comms()
-        status = Status(bytes=self._drain.written())
-        for cpu, text in self._stats():
+        return self._counted(self._stats())
+
+    def _counted(self, stats: Iterable[tuple[int, str]]) -> Status:
+        failure = self._drain.failure
+        fault = (failure.strerror or str(failure)) if failure is not None else ""
+        status = Status(bytes=self._drain.written(), fault=fault)
+        for cpu, text in stats:
             found = {name: int(value) for name, value in re.findall(r"^([\w ]+): +(\d+)$", text, re.MULTILINE)}
             status.events += (found.get("entries", 0) + found.get("read events", 0)) // _ENTRIES_PER_EVENT
-            status.add_lost(cpu, sum(found.get(name, 0) for name in ("overrun", "commit overrun", "dropped events")))
+            status.add_lost(cpu, sum(found.get(name, 0) for name in RING_LOSSES))
         return status
 
     def _stats(self) -> Iterable[tuple[int, str]]:
         for cpu in self._cpus:
             yield int(cpu.name[3:]), (cpu / "stats").read_text()
+
+    def _final_stats(self) -> Iterable[tuple[int, str]]:
+        """The same when nothing more is written: what the buffers still hold after a failure is lost."""
+        for cpu, text in self._stats():
+            held = re.search(r"^entries: +(\d+)$", text, re.MULTILINE) if self._drain.failure is not None else None
+            yield cpu, text.replace(held[0], f"entries: 0\n{RING_LOSSES[-1]}: {held[1]}", 1) if held else text
 
     def _note_comms(self) -> None:
         """Read the names of tasks; the kernel keeps a few thousand (old kernels 128). The latest name counts."""
@@ -192,22 +210,18 @@ class TracefsRecorder:
                 self._comms[int(pid)] = comm
 
     def finish(self, pseudonyms: Pseudonyms | None) -> Status:
-        """Write the rest of the buffers and the files that describe them; only saved_cmdlines has names of tasks.
+        """Write the rest of the buffers, what was lost, and saved_cmdlines, which alone has names of tasks.
 
         Raises:
-            OSError: the bundle cannot be written.
+            OSError: the two files cannot be written.
         """
         self._drain.finish()
-        for name in (*_FORMATS, *(f"{path}/format" for path in self._events)):
-            target = self._folder / "events" / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text((self._tracefs.path / "events" / name).read_text())
-        for name in ("trace_clock", "trace_options"):
-            (self._folder / name).write_text(self._get(name))
-        (self._folder / "ring_stats").write_text("".join(f"== cpu{cpu}\n{text}" for cpu, text in self._stats()))
+        (self._folder / ROOM).unlink(missing_ok=True)
+        stats = list(self._final_stats())
+        (self._folder / "ring_stats").write_text("".join(f"== cpu{cpu}\n{text}" for cpu, text in stats))
         names = {pid: pseudonyms.of(pid, comm) if pseudonyms else comm for pid, comm in sorted(self._comms.items())}
         (self._folder / "saved_cmdlines").write_text("".join(f"{pid} {comm}\n" for pid, comm in names.items()))
-        return self.status()
+        return self._counted(stats)
 
     def __exit__(self, *_: object) -> None:
         self._drain.close()

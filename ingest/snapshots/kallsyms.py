@@ -11,13 +11,22 @@ from numpy.typing import NDArray
 
 from ingest.classify import without_tracer
 from ingest.source import DAMAGE, Bytes
+from ingest.trace import Findings
 from ptpool.errors import UsageError
 
 LONGEST = 256 << 20  # bytes of kallsyms text; a kernel has about 10 MB
 FARTHEST = 1 << 20  # bytes from the start of a function; beyond, an address belongs to none
 
-_BOUND = re.compile(rb"^([0-9a-f]+) [tT] (_text|_stext|_etext)$", re.MULTILINE)
+ENOUGH = 8  # stacks by which symbols are judged
+
+_BOUND = re.compile(rb"^(?:0x)?([0-9a-f]{8}|[0-9a-f]{16}) [tT] (_text|_stext|_etext)$", re.MULTILINE)
 _TEXT_SYMBOL = re.compile(rb"^(?:0x)?([0-9a-f]{8}|[0-9a-f]{16}) [tTwW] ([^\s$]\S*)", re.MULTILINE)
+
+_AT_PAGE_EVENT = re.compile(
+    r"alloc_(frozen_)?pages|free_\w*(page|folio|pcp)|free_unref|mm_page_|release_pages|folio_put|rmqueue"
+)
+"""Functions with the tracepoints of page events, and of the tracer (mm/page_alloc.c, 2.6.32 to 7.0)."""
+_64_BITS = (1 << 64) - 1
 
 
 @dataclass(frozen=True)
@@ -27,6 +36,7 @@ class Symbols:
     addresses: NDArray[np.uint64]  # rising
     names: list[str]  # without their module
     bounds: Mapping[str, int] = field(default_factory=dict)  # addresses of _text, _stext and _etext
+    hidden: bool = False  # whether the file has names without addresses only (kernel.kptr_restrict)
 
     def moved(self, symbol: str, address: int) -> "Symbols":
         """The symbols of the same kernel booted so that one of `bounds` lies at an address (KASLR).
@@ -37,8 +47,17 @@ class Symbols:
         if there == address:
             return self
         inside = slice(*np.searchsorted(self.addresses, np.array([there, self.bounds.get("_etext", there)], np.uint64)))
-        moved = self.addresses[inside] + np.array([address - there], np.int64).astype(np.uint64)
+        moved = self.addresses[inside] + np.uint64(address - there & _64_BITS)  # modulo 2^64
         return Symbols(moved, self.names[inside])
+
+    def fit(self, innermost: NDArray[np.uint64]) -> bool:
+        """Whether these can be the symbols of stacks of page events, by the addresses where those begin.
+
+        Too few stacks show nothing.
+        """
+        if len(innermost) < ENOUGH or not self.names:
+            return True
+        return any(map(_AT_PAGE_EVENT.search, self.resolve(np.unique(innermost))))
 
     def resolve(self, addresses: NDArray[np.uint64]) -> list[str]:
         """The name of the function that holds each address; ``0x…`` for an address that is in none."""
@@ -67,6 +86,44 @@ class Symbols:
 NONE = Symbols(np.zeros(0, np.uint64), [])
 
 
+class Namer:
+    """Names the stacks of one recording, by symbols that are given up when they turn out to be of another kernel.
+
+    Args:
+        symbols: of the recorded kernel, as somebody says.
+        found: where doubts are counted.
+    """
+
+    def __init__(self, symbols: Symbols, found: Findings) -> None:
+        self.symbols, self._found = symbols, found
+        self._judged = False
+        if symbols.hidden:
+            found.counts["kallsyms_hidden"] = 1
+
+    def stacks(self, chains: Sequence[bytes], address: str) -> Iterator[tuple[str, ...]]:
+        """As `Symbols.stacks`."""
+        size = np.dtype(address).itemsize
+        self.judge(np.frombuffer(b"".join(chain[:size] for chain in chains), address).astype(np.uint64))
+        return self.symbols.stacks(chains, address)
+
+    def move(self, symbol: str, address: int) -> None:
+        """Move the symbols, as `Symbols.moved`."""
+        moved = self.symbols.moved(symbol, address)
+        if moved is not self.symbols:
+            self._found.counts["kallsyms_moved"] = 1
+        self.symbols = moved
+
+    def judge(self, innermost: NDArray[np.uint64]) -> None:
+        """Give the symbols up if they do not fit the addresses where the first stacks begin."""
+        if self._judged or len(innermost) < ENOUGH:
+            return
+        self._judged = True
+        if not self.symbols.fit(innermost):
+            self.symbols = NONE
+            self._found.counts["kallsyms_elsewhere"] = 1
+            self._found.counts.pop("kallsyms_moved", None)
+
+
 def parse_symbols(text: bytes) -> Symbols:
     """Read kallsyms text: its functions; none where the kernel hid the addresses (kernel.kptr_restrict)."""
     found = _TEXT_SYMBOL.findall(text)
@@ -74,8 +131,9 @@ def parse_symbols(text: bytes) -> Symbols:
     values = np.frombuffer(bytes.fromhex(b"".join(address.zfill(16) for address in digits).decode()), ">u8")
     shown = np.flatnonzero(values)
     addresses, first = np.unique(values[shown].astype(np.uint64), return_index=True)
-    bounds = {name.decode(): int(address, 16) for address, name in _BOUND.findall(text)}
-    return Symbols(addresses, [found[place][1].decode("utf-8", "replace") for place in shown[first].tolist()], bounds)
+    bounds = {name.decode(): int(address, 16) for address, name in _BOUND.findall(text) if address.strip(b"0")}
+    names = [found[place][1].decode("utf-8", "replace") for place in shown[first].tolist()]
+    return Symbols(addresses, names, bounds, hidden=bool(found) and not names)
 
 
 def read_symbols(path: Path) -> Symbols:

@@ -1,10 +1,29 @@
 """What the files next to a trace say about the recorded machine."""
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from statistics import median
 
-DEFAULT_PAGE = 4096
+from ingest.snapshots.architecture import Architecture, architecture_of, by_entry, in_uname
+from ingest.snapshots.proc import Lines
+
+RING_LOSSES = ("overrun", "commit overrun", "dropped events", "unwritten events")
+"""Counts of lost events in ring_stats: the kernel's, and the recorder's own, for what a full disk did not take."""
+
+_SMALLEST_PAGE, _LARGEST_PAGE = 1 << 12, 1 << 18
+_IN_BOTH = {
+    "nr_free_pages": "MemFree",
+    "nr_anon_pages": "AnonPages",
+    "nr_mapped": "Mapped",
+    "nr_shmem": "Shmem",
+    "nr_page_table_pages": "PageTables",
+    "nr_active_anon": "Active(anon)",
+    "nr_active_file": "Active(file)",
+    "nr_inactive_file": "Inactive(file)",
+}
+"""What vmstat counts in pages and meminfo in kB (fs/proc/meminfo.c, 6.18)."""
 
 
 @dataclass
@@ -13,56 +32,102 @@ class MachineFacts:
 
     kernel_release: str | None = None
     arch: str | None = None
-    page_size: int = DEFAULT_PAGE
+    page_size: int | None = None
+    max_order: int | None = None
+    pageblock_order: int | None = None
     cpus: int | None = None
     total_pages: int | None = None
     clock: str | None = None
     timing: str = "unknown"
 
 
+Values = Mapping[tuple[str, str], int]
+"""(source, name) to value of one moment's zoneinfo, vmstat and meminfo."""
+
+
+def identify(files: Mapping[str, str], comments: list[str]) -> MachineFacts:
+    """Release and architecture: by uname, or by the comment lines of the trace."""
+    machine = MachineFacts()
+    machine.kernel_release, machine.arch = in_uname(files.get("uname", ""))
+    machine.kernel_release = machine.kernel_release or _said(r"^# os ?release : (\S+)", comments)
+    machine.arch = machine.arch or _said(r"^# arch : (\S+)", comments)
+    return machine
+
+
 def describe(
-    files: Mapping[str, str], values: Mapping[tuple[str, str], int], cpus: int | None, comments: list[str]
+    files: Mapping[str, str],
+    values: Values,
+    cpus: int | None,
+    comments: list[str],
+    *,
+    page_size: int | None = None,
+    functions: Collection[str] = (),
 ) -> MachineFacts:
     """Collect what is known about the machine.
 
     Args:
         files: text of uname, cpuinfo, trace_clock, by name; missing files are left out.
-        values: (source, name) to value of one moment's zoneinfo and meminfo.
+        values: the numbers of its snapshots.
         cpus: CPUs for which zoneinfo has a pageset; None where it has none.
         comments: comment lines of the trace itself (``perf script --header``, ftrace's ``#P:``).
+        page_size: bytes, as the trace itself says it; None: it does not.
+        functions: in the stacks of the trace.
     """
-    text = "\n".join(comments)
-
-    def said(pattern: str) -> str | None:
-        match = re.search(pattern, text, re.MULTILINE)
-        return match[1] if match else None
-
-    machine = MachineFacts(timing=_timing(files.get("cpuinfo", "")))
-    if match := re.match(
-        r"Linux (?:\(none\)|\S+) (\S+) .* (\w+) \S+$|Linux (?:\(none\)|\S+) (\S+)", files.get("uname", "").strip()
-    ):
-        machine.kernel_release, machine.arch = match[1] or match[3], match[2]
-    machine.kernel_release = machine.kernel_release or said(r"^# os ?release : (\S+)")
-    machine.arch = machine.arch or said(r"^# arch : (\S+)")
+    machine = identify(files, comments)
+    machine.arch = machine.arch or by_entry(functions)
+    machine.timing = _timing(files.get("cpuinfo", ""))
     clock = re.search(r"\[(\w[\w-]*)\]", files.get("trace_clock", ""))
-    machine.clock = clock[1] if clock else said(r"^# trace_clock : (\S+)") or said(r"^# clockid: (\w+)")
-    machine.page_size = _page_size(machine.arch, values)
-    machine.cpus = cpus or int(said(r"#P:(\d+)") or said(r"^# nrcpus online : (\d+)") or 0) or None
-    present = [
-        n for (source, name), n in values.items() if source == "zoneinfo" and re.search(r"zone \w+, present$", name)
-    ]
-    if present:
-        machine.total_pages = sum(present)
-    elif kib := values.get(("meminfo", "MemTotal")) or int(said(r"^# total memory : (\d+) kB") or 0):
-        machine.total_pages = kib * 1024 // machine.page_size
+    machine.clock = (
+        clock[1] if clock else _said(r"^# trace_clock : (\S+)", comments) or _said(r"^# clockid: (\w+)", comments)
+    )
+    machine.page_size = page_size or _page_size(architecture_of(machine.arch), values)
+    said = _said(r"#P:(\d{1,4})\b", comments) or _said(r"^# nrcpus online : (\d{1,4})$", comments)
+    machine.cpus = cpus or int(said or 0) or None
+    if present := _in_zones(values, "present"):
+        machine.total_pages = present
+    elif machine.page_size:
+        kib = values.get(("meminfo", "MemTotal")) or int(_said(r"^# total memory : (\d{1,18}) kB", comments) or 0)
+        machine.total_pages = kib * 1024 // machine.page_size or None
     return machine
 
 
-def _page_size(arch: str | None, values: Mapping[tuple[str, str], int]) -> int:
-    """4K, except on arm64 by the size of huge pages: 2M, 32M and 512M belong to granules of 4K, 16K and 64K."""
-    if arch == "aarch64":
-        return {32768: 16384, 524288: 65536}.get(values.get(("meminfo", "Hugepagesize"), 0), DEFAULT_PAGE)
-    return DEFAULT_PAGE
+def _said(pattern: str, comments: list[str]) -> str | None:
+    match = re.search(pattern, "\n".join(comments), re.MULTILINE)
+    return match[1] if match else None
+
+
+def _in_zones(values: Values, what: str) -> int:
+    """Pages of all zones."""
+    named = re.compile(rf"zone \w+, {what}")
+    return sum(n for (source, name), n in values.items() if source == "zoneinfo" and named.search(name))
+
+
+def _page_size(known: Architecture | None, values: Values) -> int | None:
+    """Bytes, by the first that says it; None: nothing does.
+
+    The architecture, if it has one size only; MemTotal, which is all managed pages (mm/show_mem.c:si_meminfo(), 6.18);
+    what meminfo has in kB and vmstat in pages; the default huge page, where that is what a PMD maps.
+    """
+    sizes = known.pages if known else ()
+    if len(sizes) == 1:
+        return sizes[0]
+    kib = {name: n for (source, name), n in values.items() if source == "meminfo"}
+    pages = {name: n for (source, name), n in values.items() if source == "vmstat"}
+    total, managed = kib.get("MemTotal", 0), _in_zones(values, "managed")
+    pairs = [(kib.get(name, 0), pages.get(counter, 0)) for counter, name in _IN_BOTH.items()]
+    each = [math.log2(n * 1024 / count) for n, count in pairs if n > 0 and count > 0]
+    found: list[float] = []
+    if total > 0 and managed > 0:
+        found.append(math.log2(total * 1024 / managed))
+    if len(each) > 2:
+        found.append(median(each))
+    if known and known.huge and (huge := kib.get("Hugepagesize", 0)) > 0:
+        found.append(math.log2(huge * 1024 * 8) / 2)
+    for shift in found:
+        size = 1 << min(round(shift), 62) if shift > 0 and abs(shift - round(shift)) < 0.15 else 0
+        if size in sizes or (not sizes and _SMALLEST_PAGE <= size <= _LARGEST_PAGE):
+            return size
+    return None
 
 
 def _timing(cpuinfo: str) -> str:
@@ -86,19 +151,28 @@ def midr(cpuinfo: str) -> list[tuple[str, int]]:
             )
         except (KeyError, ValueError):
             continue
+        if not all(0 <= n < most for n, most in ((implementer, 256), (variant, 16), (part, 4096), (revision, 16))):
+            continue
         rows.append(
             (f"cpu {fields.get('processor', '')}, midr", implementer << 24 | variant << 20 | part << 4 | revision)
         )
     return rows
 
 
-def ring_losses(text: str) -> dict[int, int]:
-    """Events lost by CPU: overwritten, dropped and lost on commit, from per_cpu/*/stats with ``== cpuN`` headings."""
+_MOST_LOST = 1 << 40  # events; a larger count is damage
+
+
+def ring_losses(lines: Lines) -> dict[int, int]:
+    """Events lost by CPU (`RING_LOSSES`), from per_cpu/*/stats with ``== cpuN`` headings.
+
+    Raises:
+        MalformedError: a count is larger than any that a machine reaches.
+    """
     losses: dict[int, int] = {}
     cpu = 0
-    for line in text.splitlines():
+    for line in lines:
         if match := re.match(r"== *cpu(\d+)", line):
-            cpu = int(match[1])
-        elif match := re.match(r"(overrun|commit overrun|dropped events): (\d+)", line):
-            losses[cpu] = losses.get(cpu, 0) + int(match[2])
+            cpu = lines.count(match[1], 1 << 13)
+        elif match := re.match(rf"({'|'.join(RING_LOSSES)}): (\d+)", line):
+            losses[cpu] = losses.get(cpu, 0) + lines.count(match[2], _MOST_LOST)
     return losses

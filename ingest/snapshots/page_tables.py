@@ -13,15 +13,17 @@ _LEVELS = ("pte", "pmd", "pud")
 _ENTRY = re.compile(r"0x([0-9a-f]+)-0x([0-9a-f]+) +\d+[KMGTPE] +(.*)")
 _WALKED = re.compile(r" *pfn ([0-9a-f]+)\.\.([0-9a-f]+) +\d+ KiB L([0-3])(?: .*)?")
 _X86, _ARM64 = "Low Kernel Mapping", "Linear Mapping"
-_PUD_BYTES = 1 << 30
+_PUD_BYTES, _PAGE_X86 = 1 << 30, 1 << 12
 
 
-def page_tables(lines: list[str], page_size: int, first_ram_pfn: int | None) -> Rows:
+def page_tables(lines: list[str], page_size: int | None, first_ram_pfn: int | None) -> Rows:
     """Rows (first_pfn, last_pfn, level): runs of the direct map that leaves of one level map; holes have no row.
+
+    Without a page size arm64's linear map has no page frame numbers, and no rows.
 
     Args:
         lines: the text.
-        page_size: bytes.
+        page_size: bytes; None: not known.
         first_ram_pfn: first page of System RAM in iomem, where arm64's linear map begins; None: not recorded.
     """
     if any(_WALKED.fullmatch(line) for line in lines[:10]):
@@ -31,17 +33,19 @@ def page_tables(lines: list[str], page_size: int, first_ram_pfn: int | None) -> 
     for number, present, first, last, words in _section(lines):
         if _X86 in present:
             base = first - first % _PUD_BYTES if base is None else base  # page_offset_base is aligned to 1G
-            level = words[-1]
+            level, page_size = words[-1], page_size or _PAGE_X86
         elif "BLK" not in words and words[0] != "PTE":
             continue  # a table, or nothing
         else:
+            if page_size is None:
+                return []
             if first_ram_pfn is None:
                 raise MalformedError(number, "the address of the linear map needs iomem, which is not in the bundle")
             base = first - first_ram_pfn * page_size if base is None else base
             level = words[0].lower()
         if not {"RW", "ro"} & set(words):
             continue  # nothing is mapped here
-        if level not in _LEVELS or (first - base) % page_size or last <= first:
+        if level not in _LEVELS or (first - base) % page_size or not base <= first < last:
             raise MalformedError(number, lines[number - 1])
         rows.append(((first - base) // page_size, (last - base) // page_size - 1, level))
     if not rows:

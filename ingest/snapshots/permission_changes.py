@@ -6,13 +6,15 @@ from dataclasses import dataclass, field
 
 from ingest.classify import frames_of
 
-_ENTRY = re.compile(r" *(?P<comm>.*)-(?P<pid>\d+) +\[(?P<cpu>\d+)\] +\S+ +(?P<s>\d+)\.(?P<us>\d{6}): (?P<words>.*)")
-_CHANGE = re.compile(
-    r"permission_change: .* address=(?P<address>0x[0-9a-f]+|\(fault\))"
-    r" set=0x(?P<set>[0-9a-f]+) clear=0x(?P<clear>[0-9a-f]+)"
-    r" pages=(?P<pages>\d+) flags=0x(?P<flags>[0-9a-f]+)(?: page_offset_base=0x(?P<base>[0-9a-f]+))?"
+_ENTRY = re.compile(
+    r" *(?P<comm>.*)-(?P<pid>\d{1,9}) +\[(?P<cpu>\d{1,4})\] +\S+ +(?P<s>\d{1,9})\.(?P<us>\d{6}): (?P<words>.*)"
 )
-_ANNOUNCED = re.compile(r"entries-in-buffer/entries-written: (\d+)/(\d+)")
+_CHANGE = re.compile(
+    r"permission_change: .* address=(?P<address>0x[0-9a-f]{1,16}|\(fault\))"
+    r" set=0x(?P<set>[0-9a-f]{1,16}) clear=0x(?P<clear>[0-9a-f]{1,16})"
+    r" pages=(?P<pages>\d{1,18}) flags=0x(?P<flags>[0-9a-f]{1,16})(?: page_offset_base=0x(?P<base>[0-9a-f]{1,16}))?"
+)
+_ANNOUNCED = re.compile(r"entries-in-buffer/entries-written: (\d{1,18})/(\d{1,18})\b")
 _PAGE_OFFSET = "ffff888000000000"  # without KASLR (Documentation/arch/x86/x86_64/mm.rst)
 _ARRAY = 0x2 | 0x4  # CPA_ARRAY, CPA_PAGES_ARRAY: the pages are in an array that the probe does not see
 _PAGE = 4096
@@ -60,7 +62,7 @@ def read_changes(text: str, memory_end: int) -> PermissionChanges:
             found.unplaced += any(bits)
             continue
         pfn = (int(change["address"], 16) - int(change["base"] or _PAGE_OFFSET, 16)) // _PAGE
-        if any(bits) and 0 <= pfn < memory_end:
+        if any(bits) and 0 <= pfn < pfn + int(change["pages"]) <= memory_end:
             time = int(entry["s"]) * 10**9 + int(entry["us"]) * 1000
             found.changes.append(
                 PermissionChange(time, int(entry["cpu"]), int(entry["pid"]), pfn, int(change["pages"]), *bits, frames)

@@ -95,9 +95,9 @@ SELECT capture_id, capture.name AS capture, strategy, params, free_order, varian
        tables_per_s, min(point.cpus) FILTER (waits_from_here AND change_ns = 1000) AS cpus_at_1_us,
        min(point.cpus) FILTER (waits_from_here AND change_ns = 10000) AS cpus_at_10_us,
        min(point.cpus) FILTER (waits_from_here AND change_ns = 100000) AS cpus_at_100_us,
-       max(held_pages_mean * page_size) FILTER (point.cpus = 16 AND change_ns = 1000) AS held_by_16_bytes,
-       max(held_pages_mean * page_size) FILTER (point.cpus = 64 AND change_ns = 1000) AS held_by_64_bytes,
-       max(held_pages_mean * page_size) FILTER (point.cpus = 256 AND change_ns = 1000) AS held_by_256_bytes
+       max(held_pages_mean * coalesce(page_size, 4096)) FILTER (point.cpus = 16 AND change_ns = 1000) AS held_by_16_bytes,
+       max(held_pages_mean * coalesce(page_size, 4096)) FILTER (point.cpus = 64 AND change_ns = 1000) AS held_by_64_bytes,
+       max(held_pages_mean * coalesce(page_size, 4096)) FILTER (point.cpus = 256 AND change_ns = 1000) AS held_by_256_bytes
 FROM point JOIN capture USING (capture_id)
 GROUP BY capture_id, capture.name, strategy, params, free_order, variant, tables_per_s
 ORDER BY capture, free_order DESC, variant LIKE '%percpu%', variant;
@@ -117,6 +117,7 @@ SELECT capture_id, coalesce(capture.name, capture_id) AS capture, quantity, zone
        CASE WHEN null_error > 0 OR model_error > 0 THEN model_error <= allowed_error END AS holds,
        CASE WHEN allowed_error IS NOT NULL AND null_error > 32 THEN model_error < null_error END AS better
 FROM validation LEFT JOIN capture USING (capture_id)
+WHERE validation.strategy IS NULL
 ORDER BY capture, quantity, zone, page_order;
 COMMENT ON VIEW validation_verdict IS 'Whether each prediction of ptpool replay validate holds (table validation). Only quantities that have a target, and that changed or were predicted to change, are judged';
 COMMENT ON COLUMN validation_verdict.capture_id IS 'Capture, or the file of a recorded sequence';
@@ -124,3 +125,53 @@ COMMENT ON COLUMN validation_verdict.zone IS 'Zone; NULL: the whole machine';
 COMMENT ON COLUMN validation_verdict.page_order IS 'Order; NULL: all orders';
 COMMENT ON COLUMN validation_verdict.holds IS 'Whether model_error is within allowed_error; NULL: not judged';
 COMMENT ON COLUMN validation_verdict.better IS 'Of a quantity that has a target and changed by more than 32: whether the model is closer than predicting that nothing changes; NULL: any other';
+
+CREATE VIEW pool_validation AS
+SELECT capture_id AS run, strategy, start, quantity, page_order, recorded_after AS kernel, recorded_low AS kernel_low, recorded_high AS kernel_high,
+       predicted, predicted_low, predicted_high, model_error, allowed_error, model_error <= allowed_error AS holds
+FROM validation WHERE strategy IS NOT NULL
+ORDER BY model_error / greatest(allowed_error, 1) DESC NULLS LAST, run, start, quantity, page_order;
+COMMENT ON VIEW pool_validation IS 'Strategies held against a kernel that ran them (ptpool replay validate --pools), worst first';
+COMMENT ON COLUMN pool_validation.run IS 'Run of the lab: the folder''s name';
+COMMENT ON COLUMN pool_validation.strategy IS 'Strategy that the kernel ran';
+COMMENT ON COLUMN pool_validation.start IS 'What the replay started from: exact (the kernel''s free lists), ordinary (what any recording of that run tells), blind (a recording of another run, without a pool)';
+COMMENT ON COLUMN pool_validation.page_order IS 'Order of the refills; NULL: all';
+COMMENT ON COLUMN pool_validation.kernel IS 'As the kernel counted it in this run';
+COMMENT ON COLUMN pool_validation.kernel_low IS 'Least over the kernel''s runs that the prediction is held against';
+COMMENT ON COLUMN pool_validation.kernel_high IS 'Most over the kernel''s runs that the prediction is held against';
+COMMENT ON COLUMN pool_validation.model_error IS 'How far the prediction (seed 0) lies outside what the kernel''s runs span';
+COMMENT ON COLUMN pool_validation.allowed_error IS 'Largest error at which it holds; NULL: nothing is promised';
+COMMENT ON COLUMN pool_validation.holds IS 'Whether model_error is within allowed_error; NULL: nothing is promised';
+
+CREATE VIEW pool_validation_by_quantity AS
+SELECT run, any_value(strategy) AS strategy, quantity, page_order, max(kernel) AS kernel,
+       max(predicted) FILTER (start = 'exact') AS exact, max(allowed_error) FILTER (start = 'exact') AS exact_allowed,
+       max(predicted) FILTER (start = 'ordinary') AS ordinary,
+       max(predicted) FILTER (start = 'blind') AS blind, min(kernel_low) FILTER (start = 'blind') AS blind_kernel_low,
+       max(kernel_high) FILTER (start = 'blind') AS blind_kernel_high, max(allowed_error) FILTER (start = 'blind') AS blind_allowed,
+       bool_and(holds) FILTER (start = 'exact') AS exact_holds, bool_and(holds) FILTER (start = 'blind') AS blind_holds
+FROM pool_validation GROUP BY run, quantity, page_order
+ORDER BY max(model_error / greatest(allowed_error, 1)) DESC NULLS LAST, run, quantity, page_order;
+COMMENT ON VIEW pool_validation_by_quantity IS 'View pool_validation with a row per run and quantity: the kernel beside the replay from each kind of start';
+COMMENT ON COLUMN pool_validation_by_quantity.run IS 'Run of the lab: the folder''s name';
+COMMENT ON COLUMN pool_validation_by_quantity.strategy IS 'Strategy that the kernel ran';
+COMMENT ON COLUMN pool_validation_by_quantity.page_order IS 'Order of the refills; NULL: all';
+COMMENT ON COLUMN pool_validation_by_quantity.kernel IS 'As the kernel counted it in this run';
+COMMENT ON COLUMN pool_validation_by_quantity.exact IS 'Replay from the kernel''s own free lists';
+COMMENT ON COLUMN pool_validation_by_quantity.exact_allowed IS 'Largest error at which exact holds; NULL: nothing is promised';
+COMMENT ON COLUMN pool_validation_by_quantity.ordinary IS 'Replay from what any recording of this run tells, with seed 0';
+COMMENT ON COLUMN pool_validation_by_quantity.blind IS 'Replay of another run, recorded without a pool, with seed 0';
+COMMENT ON COLUMN pool_validation_by_quantity.blind_kernel_low IS 'Least over the kernel''s runs that blind is held against';
+COMMENT ON COLUMN pool_validation_by_quantity.blind_kernel_high IS 'Most over the kernel''s runs that blind is held against';
+COMMENT ON COLUMN pool_validation_by_quantity.blind_allowed IS 'How far blind may lie outside these; NULL: nothing is promised';
+COMMENT ON COLUMN pool_validation_by_quantity.exact_holds IS 'Whether exact is within exact_allowed';
+COMMENT ON COLUMN pool_validation_by_quantity.blind_holds IS 'Whether blind is within blind_allowed of the kernel''s runs';
+
+CREATE VIEW strategy_validation AS
+SELECT strategy, count(DISTINCT run) AS runs, count(holds) AS judged, count(*) FILTER (holds) AS holding
+FROM pool_validation WHERE start = 'exact' GROUP BY strategy ORDER BY strategy;
+COMMENT ON VIEW strategy_validation IS 'Which strategies a real kernel has run, and how many predictions from exact free lists hold; a strategy without a row is not validated';
+COMMENT ON COLUMN strategy_validation.strategy IS 'Strategy';
+COMMENT ON COLUMN strategy_validation.runs IS 'Runs in a real kernel';
+COMMENT ON COLUMN strategy_validation.judged IS 'Predictions that have a tolerance';
+COMMENT ON COLUMN strategy_validation.holding IS 'Those within it';

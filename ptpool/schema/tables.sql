@@ -18,7 +18,8 @@ CREATE TYPE severity AS ENUM ('info', 'notice', 'error', 'data_loss');
 
 CREATE TABLE capture (
     capture_id VARCHAR NOT NULL, name VARCHAR NOT NULL, source VARCHAR NOT NULL, sha256 VARCHAR NOT NULL,
-    format VARCHAR NOT NULL, kernel_release VARCHAR, arch VARCHAR, page_size INTEGER NOT NULL, cpus INTEGER NOT NULL,
+    format VARCHAR NOT NULL, kernel_release VARCHAR, arch VARCHAR, page_size INTEGER, max_order TINYINT,
+    pageblock_order TINYINT, cpus INTEGER NOT NULL,
     total_pages BIGINT, clock VARCHAR, timing VARCHAR NOT NULL, first_ns BIGINT NOT NULL, last_ns BIGINT NOT NULL,
     events BIGINT NOT NULL, lost_events BIGINT NOT NULL, has_stacks BOOLEAN NOT NULL,
     window_from_ns BIGINT, window_to_ns BIGINT, code_version VARCHAR NOT NULL
@@ -31,7 +32,9 @@ COMMENT ON COLUMN capture.sha256 IS 'SHA-256 over names and bytes of the trace a
 COMMENT ON COLUMN capture.format IS 'Trace format: see ptpool ingest formats';
 COMMENT ON COLUMN capture.kernel_release IS 'uname -r of the recorded machine; NULL when unknown';
 COMMENT ON COLUMN capture.arch IS 'uname -m of the recorded machine; NULL when unknown';
-COMMENT ON COLUMN capture.page_size IS 'Bytes per base page';
+COMMENT ON COLUMN capture.page_size IS 'Bytes per base page; NULL when unknown';
+COMMENT ON COLUMN capture.max_order IS 'MAX_PAGE_ORDER: the largest order that buddyinfo or pagetypeinfo has a column for; NULL when unknown';
+COMMENT ON COLUMN capture.pageblock_order IS 'log2 of the base pages of a pageblock, from pagetypeinfo; NULL when unknown';
 COMMENT ON COLUMN capture.cpus IS 'CPUs of the recorded machine: from snapshots, else the highest CPU seen in the trace plus one';
 COMMENT ON COLUMN capture.total_pages IS 'Base pages present, from zoneinfo or MemTotal; NULL when unknown';
 COMMENT ON COLUMN capture.clock IS 'Trace clock; NULL when unknown';
@@ -107,7 +110,7 @@ CREATE TABLE pageblocks (
 );
 COMMENT ON TABLE pageblocks IS 'Pageblocks by type from /proc/pagetypeinfo';
 COMMENT ON COLUMN pageblocks.migratetype IS 'Type of the pageblock';
-COMMENT ON COLUMN pageblocks.blocks IS 'Number of pageblocks';
+COMMENT ON COLUMN pageblocks.blocks IS 'Number of pageblocks, each of 2^capture.pageblock_order pages';
 
 CREATE TABLE snapshot_value (
     capture_id VARCHAR NOT NULL, moment moment NOT NULL, source VARCHAR NOT NULL, name VARCHAR NOT NULL, value BIGINT NOT NULL
@@ -154,8 +157,8 @@ COMMENT ON COLUMN pageblock_type.migratetype IS 'Type of the pageblocks';
 CREATE TABLE memory_range (
     capture_id VARCHAR NOT NULL, first_pfn BIGINT NOT NULL, last_pfn BIGINT NOT NULL, name VARCHAR NOT NULL
 );
-COMMENT ON TABLE memory_range IS 'System RAM and the kernel image, from /proc/iomem, in whole pages';
-COMMENT ON COLUMN memory_range.name IS 'Name as in /proc/iomem: System RAM, Kernel code, ...';
+COMMENT ON TABLE memory_range IS 'Memory and the kernel image, from /proc/iomem, in whole pages. Memory is System RAM here, whatever driver added it';
+COMMENT ON COLUMN memory_range.name IS 'System RAM, or a part of the kernel image as in /proc/iomem: Kernel code, ...';
 
 CREATE TABLE permission_change (
     capture_id VARCHAR NOT NULL, ts_ns BIGINT NOT NULL, cpu SMALLINT NOT NULL, pid INTEGER NOT NULL, first_pfn BIGINT NOT NULL,
@@ -345,11 +348,16 @@ COMMENT ON COLUMN contention.refills IS 'Refills';
 
 CREATE TABLE validation (
     capture_id VARCHAR NOT NULL, quantity VARCHAR NOT NULL, zone VARCHAR, page_order TINYINT, recorded_before DOUBLE, recorded_after DOUBLE, predicted DOUBLE,
-    predicted_low DOUBLE, predicted_high DOUBLE, null_error DOUBLE, model_error DOUBLE, allowed_error DOUBLE
+    predicted_low DOUBLE, predicted_high DOUBLE, null_error DOUBLE, model_error DOUBLE, allowed_error DOUBLE,
+    strategy VARCHAR, start VARCHAR, recorded_low DOUBLE, recorded_high DOUBLE
 );
 COMMENT ON TABLE validation IS 'The model against real machines: what ptpool replay validate compared';
-COMMENT ON COLUMN validation.capture_id IS 'Capture, or the file of a recorded sequence';
-COMMENT ON COLUMN validation.quantity IS 'What is compared: free_blocks (by order), free_pages, huge_blocks_free (memory free in blocks of the huge order or larger, in such blocks), unmovable_pageblocks and the other types, pcp_pages (on per-CPU lists), free_and_pcp_pages (both together), page_table_pages, splits_2m, splits_1g, oom_kills; of a recorded sequence the kernel''s own counters';
+COMMENT ON COLUMN validation.capture_id IS 'Capture, the file of a recorded sequence, or the run of a pool in a real kernel';
+COMMENT ON COLUMN validation.strategy IS 'Of a run of a pool in a real kernel: the strategy that it ran; NULL: a capture or a sequence';
+COMMENT ON COLUMN validation.start IS 'Of a run of a pool: what the replay started from: exact (the kernel''s free lists), ordinary (what any recording of that run tells), blind (a recording of another run, without a pool)';
+COMMENT ON COLUMN validation.recorded_low IS 'Of a run of a pool: the least over the kernel''s runs that the prediction is held against';
+COMMENT ON COLUMN validation.recorded_high IS 'Of a run of a pool: the most over the kernel''s runs that the prediction is held against';
+COMMENT ON COLUMN validation.quantity IS 'What is compared: free_blocks (by order), free_pages, huge_blocks_free (memory free in blocks of the huge order or larger, in such blocks), unmovable_pageblocks and the other types, pcp_pages (on per-CPU lists), free_and_pcp_pages (both together), page_table_pages, splits_2m, splits_1g, oom_kills; of a recorded sequence the kernel''s own counters; of a run of a pool refills_tried and refills_got (by order), splits_by_others, and metrics of a run';
 COMMENT ON COLUMN validation.zone IS 'Zone; NULL: the whole machine';
 COMMENT ON COLUMN validation.page_order IS 'Order; NULL: all orders';
 COMMENT ON COLUMN validation.recorded_before IS 'Value in the before snapshot';

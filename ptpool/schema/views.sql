@@ -59,7 +59,7 @@ WITH met AS (
         {place: 6, what: 'allocation failures', n: kind = 'alloc_failed'}
     ], recursive := true), kb FROM met
 ), total AS (
-    SELECT capture_id, place, what, count(*) FILTER (n) AS requests, coalesce(sum(kb) FILTER (n), 0)::BIGINT AS kb
+    SELECT capture_id, place, what, count(*) FILTER (n) AS requests, CASE WHEN count(kb) = count(*) THEN coalesce(sum(kb) FILTER (n), 0)::BIGINT END AS kb
     FROM line GROUP BY ALL
 ), alloc_only AS (
     SELECT capture_id, 4 AS place, 'alloc-only requests' AS what, sum(if(place = 1, requests, -requests)) AS requests,
@@ -72,7 +72,7 @@ COMMENT ON VIEW kmem_page_stat IS 'The totals of perf kmem --page stat, counted 
 COMMENT ON COLUMN kmem_page_stat.capture IS 'Name of the capture';
 COMMENT ON COLUMN kmem_page_stat.what IS 'Line of perf''s summary';
 COMMENT ON COLUMN kmem_page_stat.requests IS 'Events; allocations include those that failed';
-COMMENT ON COLUMN kmem_page_stat.kb IS 'Their size in KiB';
+COMMENT ON COLUMN kmem_page_stat.kb IS 'Their size in KiB; NULL where the page size is not known';
 
 CREATE VIEW kmem_page_order AS
 SELECT capture.name AS capture, page_order,
@@ -88,7 +88,8 @@ SELECT capture.name AS capture, severity, import_stat.name AS what, cpu, value,
        CASE WHEN value <= events AND what IN (
            'lost_events', 'allocs_without_stack', 'no_stacks', 'classified_by_flags', 'frees_exact', 'frees_from_snapshot',
            'frees_of_part', 'frees_of_several', 'frees_unknown', 'kernel_stacks_freed', 'frees_twice', 'allocs_over_live', 'failed_allocations',
-           'events_back_in_time', 'events_without_cpu', 'events_without_time', 'events_without_task', 'events_beyond_memory'
+           'events_back_in_time', 'events_without_cpu', 'events_without_time', 'events_without_task', 'events_beyond_memory',
+           'migratetypes_unknown', 'migratetypes_doubtful'
        ) THEN round(100.0 * value / nullif(events, 0), 3) END AS pct_of_events, explanation
 FROM import_stat JOIN capture USING (capture_id)
 ORDER BY capture, severity DESC, what, cpu;

@@ -129,12 +129,13 @@ def contention(
             found.append(point)
             done += 1
             on_done(done)
-        rows = pa.Table.from_pylist([point._asdict() for point in found])  # noqa: F841 (DuckDB finds it by its name)
         with transaction(connection):
+            connection.register("points", pa.Table.from_pylist([point._asdict() for point in found]))
             connection.execute("DELETE FROM contention WHERE list_contains(?, capture_id)", [ids])
             connection.execute(
                 """INSERT INTO contention BY NAME
                    SELECT *, lock_wait_ns / alloc_ns AS lock_wait_share, ? AS tables_per_s, ? AS basis, ? AS costs,
-                          unnest(?) AS capture_id FROM rows""",
+                          unnest(?) AS capture_id FROM points""",
                 [demand.per_second, demand.basis, profile.name, ids],
             )
+            connection.unregister("points")

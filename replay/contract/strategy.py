@@ -61,6 +61,11 @@ class PoolView:
         """Pages on the list, the reserve included; without those on lists of CPUs."""
         raise NotImplementedError
 
+    @property
+    def idle(self) -> int:
+        """Pages on the shared list, whatever it keeps tables of the direct map for."""
+        raise NotImplementedError
+
     def tables_needed(self, change: Change) -> int:
         """Page tables that a permission change would take now."""
         raise NotImplementedError
@@ -109,7 +114,12 @@ class Strategy:
     boot_map_4k = False
     """Whether the direct map is forced to 4K pages at boot."""
     shrinks_early = False
-    """Whether the shrinker runs before a request stalls, and not only in direct reclaim."""
+    """Whether `shrink` is no shrinker but part of the page allocator: entered before a request stalls, until it frees
+    nothing more."""
+    seeks = 2
+    """Of the shrinker: DEFAULT_SEEKS. 0: half of what could be freed is scanned each time."""
+    shrink_batch = 128
+    """Of the shrinker: SHRINK_BATCH."""
     shadow_stacks = False
     """Whether every kernel stack of the recording gets a shadow stack (replay.demand.shadow_stacks)."""
 
@@ -161,8 +171,17 @@ class Strategy:
         """
         return (yield Apply(change, Tables.BUDDY))
 
+    @property
+    def shrinks(self) -> bool:
+        """Whether it registers a shrinker, which direct reclaim and kswapd enter (replay.machine.vmscan)."""
+        return type(self).shrink is not Strategy.shrink and not self.shrinks_early
+
+    def freeable(self, pool: PoolView) -> int:
+        """count_objects() of the shrinker: pages that could be given back. By default all that is idle."""
+        return pool.idle
+
     def shrink(self, pool: PoolView) -> Decision:
-        """Decide what is given back when memory is short. Returns the pages freed."""
+        """Decide what is given back when memory is short: one scan of the shrinker. Returns the pages freed."""
         yield from ()
         return 0
 

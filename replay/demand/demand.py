@@ -20,7 +20,7 @@ from replay.demand.others import GUESS, Asked, RecordedChanges, recorded_changes
 from replay.demand.program import ALLOC, FREE_EVENT, MOVE, OUTSIDE_CHANGE, RECLAIMED, Program, first_seen, with_events
 from replay.demand.table_frees import freed
 from replay.demand.unseen import LEAVE_OUT, MOVED, SEEN_LATE, Resolved, resolve
-from replay.kernel.geometry import X86_64
+from replay.kernel.geometry import recorded_geometry
 from replay.kernel.gfp import GFP_KERNEL
 
 
@@ -86,6 +86,7 @@ _CHANGES = (
 
 def load_demand(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any]) -> Demand:
     """What the allocations and frees of a capture (row of table capture) ask for, in the order of the trace."""
+    recorded_geometry(capture)  # refuses an architecture without rules before anything is read
     events = read_events(connection, capture)
     recorded = recorded_changes(connection, capture["capture_id"])
     free = flagged(connection, capture["capture_id"], events.pages + 1, 1 << KPF_BUDDY)
@@ -104,7 +105,7 @@ def demand_of(
         events.by_compaction,
         free_at_start,
     )
-    fate = _fates(events, recorded, unseen)
+    fate = _fates(events, recorded, unseen, recorded_geometry(capture).max_order)
     who = (_who(events.cpu, events.pid), _who(recorded.cpu, recorded.pid))
     tasks, task = np.unique(np.concatenate(who), return_inverse=True)
     task_of_event, task_of_change = np.split(task.astype(np.int32), [len(who[0])])
@@ -128,13 +129,13 @@ def demand_of(
     )
 
 
-def _fates(events: Events, recorded: RecordedChanges, unseen: Resolved) -> NDArray[np.uint8]:
+def _fates(events: Events, recorded: RecordedChanges, unseen: Resolved, max_order: int) -> NDArray[np.uint8]:
     """(N,) what becomes of each event; the first that applies."""
     splits = events.consumer == CONSUMERS.index("direct_map_split")
     unknown = splits & ~events.is_free & ~events.self_inflicted & ~recorded.explains(events.ts, events.pid)
     conditions = {
         Fate.FAILED: events.failed,
-        Fate.TOO_LARGE: ~events.is_free & (events.order > X86_64.max_order),
+        Fate.TOO_LARGE: ~events.is_free & (events.order > max_order),
         Fate.UNKNOWN_CHANGE: unknown,
         Fate.COLLAPSED: splits & events.is_free,
         Fate.SPLIT_TABLE: splits,

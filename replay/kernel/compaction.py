@@ -21,6 +21,9 @@ IN_USE = mm.USED + MOVABLE
 SHARE_PARTS = 1 << 16
 """A share of 1: `shrink_zone` takes shares in parts of this."""
 
+EXTFRAG_THRESHOLD = 500
+"""sysctl_extfrag_threshold, mm/compaction.c."""
+
 
 class Limits(NamedTuple):
     """How far one attempt at compaction goes."""
@@ -91,25 +94,36 @@ def shrink_zone(a, page_of, name_of, hands, cpu, zone, wanted, share):
     return freed
 
 
-@compiled_apart
-def balance_node(a, page_of, name_of, hands, cpu, node, share):
-    """balance_pgdat(): if no zone of the node is above its high watermark, free pages in each until it is.
+@compiled
+def _fragmentation_index(a, zone, order):
+    """fragmentation_index() (mm/vmstat.c, 6.12): towards 0 memory is short, towards 1000 it is fragmented.
 
-    Returns:
-        Pages freed.
+    -1000 where a block of 2^order pages is free.
     """
-    nothing, normal = np.int64(0), np.int64(mm.ZONE_NORMAL)
-    for zone in range(len(a.zones)):
-        high = a.wmark[zone, mm.WMARK_HIGH] + a.zone_state[zone, mm.BOOST]
-        if a.zones[zone, mm.NODE] == node and above_mark(a, zone, nothing, high, normal, nothing):
-            return nothing
-    freed = np.int64(0)
-    for zone in range(len(a.zones)):
-        high = a.wmark[zone, mm.WMARK_HIGH] + a.zone_state[zone, mm.BOOST]
-        short = high + 1 + a.lowmem_reserve[zone, mm.ZONE_NORMAL] - a.free_pages[zone]
-        if a.zones[zone, mm.NODE] == node and a.zones[zone, mm.CLASS] <= mm.ZONE_NORMAL and short > 0:
-            freed += shrink_zone(a, page_of, name_of, hands, cpu, zone, short, share)
-    return freed
+    blocks = pages = np.int64(0)
+    for current in range(a.max_order + 1):
+        if current >= order and a.nr_free[zone, current]:
+            return np.int64(-1000)
+        blocks += a.nr_free[zone, current]
+        pages += a.nr_free[zone, current] << current
+    return 1000 - (1000 + (pages * 1000 >> order)) // blocks if blocks else np.int64(0)
+
+
+@compiled_apart
+def compaction_ready(a, zone, order, zone_class):
+    """Whether a zone need not be reclaimed for an order above PAGE_ALLOC_COSTLY_ORDER.
+
+    A block is there, or so much free memory that compaction has what it needs: compaction_ready(), mm/vmscan.c, 6.12.
+    """
+    none, gap = np.int64(0), np.int64(2) << order
+    if above_mark(a, zone, order, a.wmark[zone, mm.WMARK_MIN] + a.zone_state[zone, mm.BOOST], zone_class, none):
+        return True
+    low = a.wmark[zone, mm.WMARK_LOW] + a.zone_state[zone, mm.BOOST] + gap
+    high = a.wmark[zone, mm.WMARK_HIGH] + a.zone_state[zone, mm.BOOST] + gap
+    suitable = above_mark(a, zone, none, low, zone_class, np.int64(ALLOC_CMA))  # compaction_suitable()
+    if not suitable or 0 <= _fragmentation_index(a, zone, order) <= EXTFRAG_THRESHOLD:
+        return False
+    return above_mark(a, zone, none, high, zone_class, none)
 
 
 @compiled

@@ -1,7 +1,8 @@
 """Sizes that are fixed when a kernel is built, by architecture and granule."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from ptpool.errors import UsageError
 from ptpool.text import size
 
 
@@ -48,7 +49,63 @@ ARM64_16K = Geometry(14, 11, 11, 11, pud_leaf=False, arm64=True, cont_pte_shift=
 ARM64_64K = Geometry(16, 13, 13, 13, pud_leaf=False, arm64=True, cont_pte_shift=5, cont_pmd_shift=5)
 
 
+X86_MACHINES, ARM64_MACHINES = ("x86_64", "amd64"), ("aarch64", "arm64", "aarch64_be")
+"""Names in ``uname -m`` of the architectures whose rules ptpool has."""
+
+ASSUMED_ARCH, ASSUMED_PAGE = "x86_64", 4096
+"""What a recording is taken to be from that does not say it."""
+
+HIGHEST_MAX_ORDER = ARM64_64K.max_order
+
+
 def geometry_of(arch: str, page_size: int) -> Geometry | None:
-    """The geometry of a machine by ``uname -m`` and page size in bytes; None: there is no such machine."""
-    known = (X86_64, ARM64_4K, ARM64_16K, ARM64_64K)
-    return next((g for g in known if g.arm64 == (arch == "aarch64") and 1 << g.page_shift == page_size), None)
+    """The geometry of a machine by ``uname -m`` and page size in bytes; None: there are no rules for it."""
+    known = (X86_64,) if arch in X86_MACHINES else (ARM64_4K, ARM64_16K, ARM64_64K) if arch in ARM64_MACHINES else ()
+    return next((each for each in known if 1 << each.page_shift == page_size), None)
+
+
+def recorded_geometry(capture: dict[str, Any]) -> Geometry:
+    """The geometry of the machine that a capture (row of table capture) was recorded on.
+
+    MAX_PAGE_ORDER is the recorded one, as far as the replay has such orders. Pageblocks are always what a page table
+    maps: where the recorded kernel's are larger or smaller, their counts are converted.
+
+    Raises:
+        UsageError: the replay has no rules for its architecture or page size.
+    """
+    arch, page_size = capture.get("arch") or ASSUMED_ARCH, capture.get("page_size") or ASSUMED_PAGE
+    geometry = geometry_of(arch, page_size)
+    if geometry is None:
+        known = arch in (*X86_MACHINES, *ARM64_MACHINES)
+        what = (
+            f"there are no pages of {page_size:,} bytes on {arch}" if known else f"the replay has no rules for {arch}"
+        )
+        raise UsageError(
+            f"capture {capture['name']}: {what}",
+            "it replays x86_64 with pages of 4 KiB and aarch64 with pages of 4, 16 or 64 KiB; what was recorded can be "
+            "queried (ptpool sql)",
+        )
+    max_order = capture.get("max_order")
+    if max_order is None:
+        return geometry
+    return geometry._replace(max_order=min(max(max_order, geometry.pageblock_order), HIGHEST_MAX_ORDER))
+
+
+def assumptions_of(capture: dict[str, Any], geometry: Geometry) -> list[str]:
+    """What was assumed of the recorded machine's geometry, and where it is another one."""
+    said = []
+    if not capture["arch"]:
+        said.append("The architecture was not recorded: x86-64 is assumed.")
+    if not capture["page_size"]:
+        said.append("The page size was not recorded: pages of 4 KiB are assumed.")
+    if capture["max_order"] not in (None, geometry.max_order):
+        said.append(
+            f"The recorded kernel has free blocks of up to order {capture['max_order']}, the replay of up to "
+            f"{geometry.max_order}: larger ones are counted as several."
+        )
+    if capture["pageblock_order"] not in (None, geometry.pageblock_order):
+        said.append(
+            f"The recorded kernel's pageblocks are of order {capture['pageblock_order']}, the replay's of "
+            f"{geometry.pageblock_order}: the counts of pagetypeinfo are converted."
+        )
+    return said

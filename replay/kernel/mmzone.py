@@ -36,7 +36,8 @@ PCP_COUNT, PCP_HIGH, PCP_HIGH_MIN, PCP_HIGH_MAX, PCP_BATCH, PCP_ALLOC_FACTOR, PC
 EXTFRAG, REFILLED, DRAINED, KSWAPD = range(4)
 """Places in PageAllocator.counts: fallbacks, pages to and from per-CPU lists; KSWAPD + order: wake-ups by order."""
 
-NOW, VMSTAT_DUE, KSWAPD_DUE, BALANCE_DUE = range(4)  # places in PageAllocator.clock
+NOW, VMSTAT_DUE, KSWAPD_DUE, BALANCE_DUE, WOKEN_ORDER, WOKEN_CLASS = range(6)
+"""Places in PageAllocator.clock: times, and what kswapd was woken for (pgdat->kswapd_order, kswapd_highest_zoneidx)."""
 NEVER = np.iinfo(np.int64).max
 
 CLAIM_STEAL, STEAL_SUITABLE, MOVE_BLOCK = range(3)
@@ -82,7 +83,7 @@ class PageAllocator(NamedTuple):
     node_of_cpu: NDArray[np.int64]  # (C,)
     pcp: NDArray[np.int64]  # (Z * C, 8) struct per_cpu_pages, row zone * C + CPU
     counts: NDArray[np.int64]  # EXTFRAG, REFILLED, DRAINED, then KSWAPD by order
-    clock: NDArray[np.int64]  # NOW, VMSTAT_DUE, KSWAPD_DUE, BALANCE_DUE, ns
+    clock: NDArray[np.int64]  # NOW, VMSTAT_DUE, KSWAPD_DUE, BALANCE_DUE, ns; WOKEN_ORDER, WOKEN_CLASS
     features: Features
     pageblock_order: int
     max_order: int
@@ -106,7 +107,13 @@ def page_allocator(
         features: of the kernel; the newest by default.
         cpus: number of CPUs.
         node_of_cpu: (cpus,) node of each; all on node 0 by default.
+
+    Raises:
+        ValueError: zones overlap, do not ascend, or reach beyond the pages: compiled code would write elsewhere.
     """
+    first, last = zones[:, FIRST_PFN], zones[:, LAST_PFN]
+    if (first < 0).any() or (last < first).any() or (last >= pages).any() or (first[1:] <= last[:-1]).any():
+        raise ValueError(f"zones {zones.tolist()} do not lie apart, in order, within {pages} pages")
     features = features or Features()
     orders = geometry.max_order + 1
     pcps = len(zones) * cpus
@@ -129,7 +136,7 @@ def page_allocator(
         node_of_cpu=np.zeros(cpus, np.int64) if node_of_cpu is None else node_of_cpu,
         pcp=pcp,
         counts=np.zeros(KSWAPD + orders, np.int64),
-        clock=np.array([0, NEVER, NEVER, NEVER], np.int64),
+        clock=np.array([0, NEVER, NEVER, NEVER, 0, 0], np.int64),
         features=features,
         pageblock_order=geometry.pageblock_order,
         max_order=geometry.max_order,

@@ -15,7 +15,7 @@ from replay.kernel.fallback import NORMAL, reserve_highatomic, rmqueue_any
 from replay.kernel.gfp import MEMALLOC, NOMEMALLOC, THISNODE, WAKES_KSWAPD, ZONE_CLASS_MASK
 from replay.kernel.mmzone import mark, zone_of
 from replay.kernel.per_cpu import decay_pcp_high, free_unref_page, pcp_allowed, rmqueue_pcplist
-from replay.kernel.watermark import gfp_to_alloc_flags, wake_boosted, zone_watermark_fast
+from replay.kernel.watermark import gfp_to_alloc_flags, wake_boosted, wake_kswapd, zone_watermark_fast
 
 VMSTAT_NS = 1_000_000_000
 """sysctl_stat_interval: how often each CPU trims its lists."""
@@ -109,7 +109,7 @@ def alloc_pages(a, cpu, order, migratetype, context):
             return pfn
         if wmark == mm.WMARK_LOW and context & WAKES_KSWAPD:
             a.counts[mm.KSWAPD + order] += 1
-            a.clock[mm.BALANCE_DUE] = min(a.clock[mm.BALANCE_DUE], a.clock[mm.NOW] + a.features.kswapd_ns)
+            wake_kswapd(a, order, context & ZONE_CLASS_MASK)
     return np.int64(-1)
 
 
@@ -136,6 +136,7 @@ def start_timers(a, now):
     a.clock[mm.NOW] = now
     a.clock[mm.VMSTAT_DUE] = now + VMSTAT_NS
     a.clock[mm.KSWAPD_DUE] = a.clock[mm.BALANCE_DUE] = mm.NEVER
+    a.clock[mm.WOKEN_ORDER] = a.clock[mm.WOKEN_CLASS] = 0
 
 
 @compiled

@@ -235,9 +235,14 @@ def fill_pcp(a, cpu, pages):
     Of `pages` (n,), the first of each type is allocated first. The types of the pageblocks have to be set.
     """
     for pfn in pages:
-        zone = zone_of(a, pfn)
-        migratetype = block_type_of(a, pfn)
-        row = zone * len(a.node_of_cpu) + cpu
-        list_add_tail(a.link, pcp_list(a, row, migratetype if migratetype < mm.PCPTYPES else MOVABLE), pfn)
-        a.kind[pfn] = mm.ON_PCP
-        a.pcp[row, mm.PCP_COUNT] += 1
+        add_to_pcp_list(a, cpu, zone_of(a, pfn), pfn, 0, block_type_of(a, pfn))
+
+
+@compiled
+def add_to_pcp_list(a, cpu, zone, pfn, order, migratetype):
+    """Put a block at the tail of the list of this type, whatever the list holds, for the start of a replay."""
+    row = zone * len(a.node_of_cpu) + cpu
+    pindex = _pindex(a, migratetype if migratetype < mm.PCPTYPES else MOVABLE, order)
+    list_add_tail(a.link, pcp_list(a, row, pindex), pfn)
+    mark(a, pfn, order, mm.ON_PCP)
+    a.pcp[row, mm.PCP_COUNT] += 1 << order

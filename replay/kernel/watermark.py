@@ -1,6 +1,8 @@
 """Whether a zone may serve a request: watermarks, reserves, and what GFP flags allow (mm/page_alloc.c, 6.12.95)."""
 
-from ptpool.compiled import compiled
+import numpy as np
+
+from ptpool.compiled import compiled, compiled_apart
 from ptpool.vocabulary import CMA, HIGHATOMIC, MOVABLE
 from replay.kernel import mmzone as mm
 from replay.kernel.gfp import IS_HIGH, MAY_RECLAIM, NOMEMALLOC, WAKES_KSWAPD
@@ -82,6 +84,17 @@ def zone_watermark_fast(a, zone, order, wmark, zone_class, flags):
     return above_mark(a, zone, order, mark, zone_class, flags)
 
 
+@compiled_apart
+def pgdat_balanced(a, node, order, zone_class):
+    """Whether kswapd may sleep on this node, as far as this order goes (mm/vmscan.c, 6.12)."""
+    for zone in range(len(a.zones)):
+        if a.zones[zone, mm.NODE] == node and a.zones[zone, mm.CLASS] <= zone_class:
+            high = a.wmark[zone, mm.WMARK_HIGH] + a.zone_state[zone, mm.BOOST]
+            if above_mark(a, zone, order, high, zone_class, np.int64(0)):
+                return True
+    return False
+
+
 @compiled
 def boost_watermark(a, zone, flags):
     """A fallback mixes pageblocks; make kswapd free more. It takes the boost back when done."""
@@ -97,10 +110,22 @@ def boost_watermark(a, zone, flags):
 
 
 @compiled
+def wake_kswapd(a, order, zone_class):
+    """wakeup_kswapd() (mm/vmscan.c, 6.12) of every node: it will have run after Features.kswapd_ns, if not sooner.
+
+    The highest order and zone of those who woke it since its last run count.
+    """
+    a.clock[mm.BALANCE_DUE] = min(a.clock[mm.BALANCE_DUE], a.clock[mm.NOW] + a.features.kswapd_ns)
+    a.clock[mm.WOKEN_ORDER] = max(a.clock[mm.WOKEN_ORDER], order)
+    a.clock[mm.WOKEN_CLASS] = max(a.clock[mm.WOKEN_CLASS], zone_class)
+
+
+@compiled
 def wake_boosted(a, zone):
     """The end of rmqueue(): wake kswapd for a boost.
 
     It takes the boost back after Features.kswapd_ns; what it freed on the recorded machine is in the trace.
     """
     a.zone_state[zone, mm.BOOSTED] = 0
+    a.clock[mm.WOKEN_CLASS] = max(a.clock[mm.WOKEN_CLASS], a.zones[zone, mm.CLASS])
     a.clock[mm.KSWAPD_DUE] = min(a.clock[mm.KSWAPD_DUE], a.clock[mm.NOW] + a.features.kswapd_ns)

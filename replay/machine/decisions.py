@@ -16,7 +16,7 @@ from replay.kernel import direct_map as maps
 from replay.kernel.gfp import GFP_KERNEL
 from replay.machine.loop import SECRET
 from replay.machine.pool import PAGE_TABLES
-from replay.machine.slow_path import allocate, enter_shrinker, slow_path, unless_deadlocked
+from replay.machine.slow_path import allocate, slow_path
 from replay.machine.state import State
 from replay.machine.tally import (
     LAST_UNMOVABLE,
@@ -28,6 +28,7 @@ from replay.machine.tally import (
     place_table_of_pool,
     place_table_on_pages,
 )
+from replay.machine.vmscan import enter_shrinker, unless_deadlocked
 
 PGTABLE_USER = CONSUMERS.index("pgtable_user")
 _OF_TABLES = np.isin(np.arange(1 + max(PAGE_TABLES)), PAGE_TABLES)

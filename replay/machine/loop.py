@@ -12,7 +12,7 @@ from replay.contract.permissions import ANY_PERMISSION, NOBODY, PERMISSIONS, TAB
 from replay.demand.program import ALLOC, MOVE, OUTSIDE_CHANGE, RECLAIMED
 from replay.kernel import direct_map as maps
 from replay.kernel.gfp import GFP_KERNEL
-from replay.kernel.mmzone import BALANCE_DUE, BARREN, USED, zone_of
+from replay.kernel.mmzone import BALANCE_DUE, BARREN, KSWAPD_DUE, USED, zone_of
 from replay.kernel.page_alloc import alloc_pages, free_pages
 from replay.machine import pool as pools
 from replay.machine.pool import CACHED, POOL_USED, TABLE_KEYED, TABLE_PLAIN, WHOLE
@@ -24,6 +24,7 @@ from replay.machine.tally import (
     FLUSH_FREES,
     FLUSHES,
     KEY_EACH,
+    KSWAPD_RUNS,
     LOST_FREES,
     NEW_TABLE,
     NEXT_NAME,
@@ -209,7 +210,7 @@ def run(allocator, direct_map, pool, tally, program, start, end, not_before, hor
         this page table), RECLAIM (the page allocator cannot serve this request), OUTSIDE (a permission change by
         others is due; the allocation that goes with it has been placed), CONSTRUCT (the key of the page at
         counts[NEW_TABLE] takes splits), PUT_OFF (the event has to wait for others), BALANCE (kswapd has been woken
-        and runs now), TRIM (the free has been done and leaves more whole blocks idle than the pool keeps).
+        and runs first), TRIM (the free has been done and leaves more whole blocks idle than the pool keeps).
     """
     count, fast = tally.counts, tally.fast
     for i in range(start, end):
@@ -219,9 +220,9 @@ def run(allocator, direct_map, pool, tally, program, start, end, not_before, hor
             return i, PUT_OFF
         op, recorded, order = program.op[i], program.pfn[i], np.int64(program.order[i])
         now, cpu = max(program.ts[i], not_before), np.int64(program.cpu[i])
-        advance(allocator, direct_map, pool, tally, now)
-        if now >= allocator.clock[BALANCE_DUE] and fast[RECLAIMS]:
+        if fast[KSWAPD_RUNS] and now >= min(allocator.clock[BALANCE_DUE], allocator.clock[KSWAPD_DUE]):
             return i, BALANCE
+        advance(allocator, direct_map, pool, tally, now)
         if op == OUTSIDE_CHANGE:
             return i, OUTSIDE
         if op == MOVE:

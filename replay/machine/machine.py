@@ -7,13 +7,14 @@ from typing import Any
 
 from ptpool.vocabulary import SPLIT_CAUSES
 from replay.contract.actions import Action, Decision
-from replay.demand.program import OUTSIDE_CHANGE, Program
+from replay.demand.program import OUTSIDE_CHANGE, RECLAIMED, Program
 from replay.machine.decisions import memory_from_pool, new_table, outside_change, short_of_memory, trim
 from replay.machine.loop import BALANCE, CONSTRUCT, DONE, OUTSIDE, PUT_OFF, RECLAIM, REFILL, TRIM, run
 from replay.machine.perform import perform
 from replay.machine.schedule import FOREVER, Running, Schedule
 from replay.machine.state import State
-from replay.machine.tally import BUSY, NEW_TABLE, advance
+from replay.machine.tally import BUSY, KSWAPD_RUNS, NEW_TABLE, advance
+from replay.machine.vmscan import kswapd, kswapd_due, put_off_kswapd
 from replay.machine.warm_up import warm_up
 
 
@@ -33,6 +34,7 @@ class Machine:
         self._put_off: dict[int, deque[int]] = {}  # events that wait for their task, by task
         self._waits_for: dict[int, int] = {}  # the task that an event on a recorded page waits for
         self._at = 0  # the event that the loop has come to
+        self._balanced_at = 0  # the same, when kswapd last ran
 
     def replay(self) -> None:
         """Replay the program to its end."""
@@ -41,7 +43,9 @@ class Machine:
         while at < end or schedule.horizon < FOREVER:
             at, why = self._run(at, end, 0, schedule.horizon)
             self._at = at
-            if why != DONE:
+            if why == BALANCE or (why == DONE and self._kswapd_due() <= schedule.horizon < FOREVER):
+                self._kswapd()
+            elif why != DONE:
                 self._decide(at, why, int(program.ts[at]))
                 at += 1
             elif schedule.horizon < FOREVER:
@@ -62,15 +66,28 @@ class Machine:
         return f"at event {min(self._at + 1, len(demand.program.op)):,}, {seconds:.6f} s after the first"
 
     def _run(self, at: int, end: int, not_before: int, horizon: int) -> tuple[int, int]:
-        """The compiled loop, with kswapd where it is due: the event it stopped at, and why."""
+        """The compiled loop: the event it stopped at, and why."""
         state = self.state
         arrays = (state.allocator, state.direct_map, state.pool, state.tally, state.demand.program)
-        why = BALANCE
-        while why == BALANCE:
-            at, why = run(*arrays, at, end, not_before, horizon)
-            if why == BALANCE:
-                state.reclaim.balance()
+        at, why = run(*arrays, at, end, not_before, horizon)
         return int(at), int(why)
+
+    def _kswapd_due(self) -> int:
+        return kswapd_due(self.state) if self.state.tally.fast[KSWAPD_RUNS] else FOREVER
+
+    def _kswapd(self) -> None:
+        """Kswapd begins; if it has not finished since it was last woken, it looks again later."""
+        state, now = self.state, max(self.state.now, kswapd_due(self.state))
+        if any(running.operation == "kswapd" for running in self.schedule.in_flight):
+            put_off_kswapd(state, now + state.allocator.features.kswapd_ns)
+            return
+        program, since = state.demand.program, slice(self._balanced_at, self._at)
+        self._balanced_at = self._at
+        state.reclaim.recorded = int((1 << program.order[since][program.op[since] == RECLAIMED].astype(int)).sum())
+        put_off_kswapd(state)
+        self._advance(now)
+        state.now = now
+        self.schedule.begin(Running([kswapd(state)], -1, 0, SPLIT_CAUSES.index("shrink"), "kswapd", now, range(0)))
 
     def _advance(self, ns: int) -> None:
         """Let time pass; what happens after the last event is not accounted for."""
@@ -144,7 +161,8 @@ class Machine:
                 insort(self._put_off.setdefault(owner, deque()), at)
                 self._hold_back(pages, owner, 1)
                 continue
-            _, why = self._run(at, at + 1, self.state.now, FOREVER)
+            while (why := self._run(at, at + 1, self.state.now, FOREVER)[1]) == BALANCE:
+                self._kswapd()
             if why != DONE:
                 self._decide(at, why, self.state.now)
 

@@ -122,6 +122,7 @@ def _pool(machine: Machine) -> Metrics:
         "pool_lock_acquisitions": pool.counts[pools.LOCKED],
         "reserve_pages_min": min(reserve.min(initial=np.inf), pool.counts[pools.LOW]),
         "shrunk_pages": state.shrunk,
+        "oom_kills_by_refill": state.kills_by_refill,
     }
     return values if tally.fast[accounts.POOLED] else dict.fromkeys(values)
 

@@ -78,7 +78,7 @@ def _chunk(state: State, order: int) -> Decision:
     if order > most:
         raise ValueError(f"order {order} is above this machine's MAX_PAGE_ORDER, {most}")
     state.refill_attempts[order, 0] += 1
-    pfn = yield from allocate(state, order)
+    pfn = yield from allocate(state, order, for_pool=True)
     if pfn < 0:
         state.refill_attempts[order, 1] += 1
         return None

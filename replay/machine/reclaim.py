@@ -1,4 +1,7 @@
-"""Direct reclaim, kswapd and compaction in three variants: `replay/profiles/reclaim.toml` says what each can do."""
+"""What reclaim and compaction make free, in three variants: `replay/profiles/reclaim.toml` says what each can do.
+
+How far a round of either goes, and who starts it, is in `vmscan` and `slow_path`.
+"""
 
 import tomllib
 from collections import Counter
@@ -10,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptpool.errors import UsageError
-from replay.kernel.compaction import SHARE_PARTS, Limits, balance_node, compact_zone, shrink_zone
+from replay.kernel.compaction import SHARE_PARTS, Limits, compact_zone, shrink_zone
 from replay.kernel.gfp import MAY_FS, MAY_IO, ZONE_CLASS_MASK
-from replay.kernel.mmzone import BALANCE_DUE, CLASS, FIRST_PFN, NEVER, NOW, PageAllocator
+from replay.kernel.mmzone import CLASS, FIRST_PFN, LAST_PFN, NODE, PageAllocator
 
 NONE = "none"
 COMPACT_MAX_DEFER_SHIFT = 6
@@ -26,7 +29,6 @@ class Variant:
     reclaimable: float
     page_cache: bool
     without_io: float
-    batch: int
     async_movable: float
     sync_movable: float
     async_pageblocks: int
@@ -80,67 +82,85 @@ class Reclaim:
         self._hands = allocator.zones[:, FIRST_PFN].copy()
         self._scanners = allocator.zones[:, FIRST_PFN].copy()
         self._deferred = np.zeros((len(allocator.zones), 3), np.int64)  # attempts skipped, shift, order that failed
+        self.failures = np.zeros(len(allocator.zonelist), np.int64)
+        """(nodes,) pgdat->kswapd_failures: times in a row that kswapd found nothing to reclaim."""
+        self.recorded = 0
+        """Pages that the recorded kernel reclaimed since kswapd last ran, and that kswapd has not counted yet."""
         self.done: Counter[str] = Counter()
         """Pages ``reclaimed``, ``kswapd`` (freed by it), ``moved``; ``compacted`` (blocks made free)."""
 
-    def direct(self, cpu: int, context: int) -> int:
-        """One round of direct reclaim (try_to_free_pages()) in the zones that the request may use; pages freed."""
-        a, variant = self._allocator, self.variant
-        starts_io = context & MAY_IO and context & MAY_FS
-        share = round(self.share * (1 if starts_io else variant.without_io) * SHARE_PARTS)
-        freed = 0
-        for zone in self._zones(cpu, context):
-            if freed < variant.batch and share:
-                wanted = variant.batch - freed
-                freed += int(shrink_zone(a, *self._names, self._hands, cpu, zone, wanted, share))
-        self.done["reclaimed"] += freed
-        return freed
+    def share_for(self, context: int) -> float:
+        """The share of the movable pages that a request may reclaim."""
+        return self.share * (1 if context & MAY_IO and context & MAY_FS else self.variant.without_io)
 
-    def wake_kswapd(self) -> None:
-        """wakeup_kswapd(): it will have run after `Features.kswapd_ns`, if not sooner."""
-        a = self._allocator
-        a.clock[BALANCE_DUE] = min(a.clock[BALANCE_DUE], a.clock[NOW] + a.features.kswapd_ns)
+    def shrink_lists(self, cpu: int, zones: list[int], priority: int, wanted: int, share: float) -> tuple[int, int]:
+        """shrink_lruvec() (mm/vmscan.c, 6.12): look at 1/2^priority of the pages in these zones, free what can be.
 
-    def balance_if_due(self) -> None:
-        """`balance`, where no event comes to make kswapd run."""
-        if self.share and self._allocator.clock[NOW] >= self._allocator.clock[BALANCE_DUE]:
-            self.balance()
+        What is in use in a zone stands for its LRU lists (ours).
 
-    def balance(self) -> None:
-        """Kswapd runs, if it is a while since it was woken: on every node that is not balanced."""
-        a = self._allocator
-        a.clock[BALANCE_DUE] = NEVER
-        for node in range(len(a.zonelist)):
-            cpu = int(np.argmax(a.node_of_cpu == node))
-            share = round(self.share * SHARE_PARTS)
-            self.done["kswapd"] += int(balance_node(a, *self._names, self._hands, cpu, node, share))
+        Returns:
+            Pages freed, at most `wanted`; pages looked at.
+        """
+        a, freed, scanned = self._allocator, 0, 0
+        for zone in zones:
+            in_use = int(a.zones[zone, LAST_PFN] - a.zones[zone, FIRST_PFN] + 1 - a.free_pages[zone])
+            quota = min(wanted - freed, round((in_use >> priority) * share))
+            scanned += in_use >> priority
+            if quota > 0:
+                parts = round(share * SHARE_PARTS)
+                freed += int(shrink_zone(a, *self._names, self._hands, cpu, zone, quota, parts))
+        if freed:
+            self.failures[a.zones[zones, NODE]] = 0
+        return freed, scanned
 
-    def compact(self, cpu: int, order: int, migratetype: int, context: int, *, sync: bool) -> bool:
-        """try_to_compact_pages(): zone by zone until a block of 2^order is free. Returns whether one is."""
+    def take_recorded(self, pages: int, node: int) -> int:
+        """Count so many of the pages that the recorded kernel reclaimed as found by kswapd, if there are as many.
+
+        Only where the recorded frees are kept; where reclaim is modelled it finds its own.
+        """
+        taken = min(pages, self.recorded) if self.variant.name == NONE else 0
+        self.recorded -= taken
+        if taken:
+            self.failures[node] = 0
+        return taken
+
+    def compact(
+        self, cpu: int, order: int, migratetype: int, context: int, *, sync: bool, full: bool = False
+    ) -> int | None:
+        """try_to_compact_pages() (mm/compaction.c, 6.12): zone by zone until a block of 2^order is free.
+
+        `full` is MIN_COMPACT_PRIORITY: every pageblock is looked at, pages move to any, and deferral does not count.
+
+        Returns:
+            Pages moved, 0 if no block could be made; None: every zone had too little free memory (COMPACT_SKIPPED).
+        """
         variant = self.variant
         share = variant.sync_movable if sync else variant.async_movable
         if not share or not context & MAY_IO:  # gfp_compaction_allowed()
-            return False
+            return None
         limits = Limits(
             movable=int(share * (1 << order)),
-            pageblocks=variant.sync_pageblocks if sync else variant.async_pageblocks,
+            pageblocks=0 if full else variant.sync_pageblocks if sync else variant.async_pageblocks,
             same_type=variant.async_same_type and not sync,
-            movable_targets=variant.movable_targets,
+            movable_targets=variant.movable_targets and not full,
             gap=2 << order if variant.gap else 0,
         )
-        for zone in self._zones(cpu, context):
-            if variant.defer and self._is_deferred(zone, order):
+        skipped = True
+        for zone in self.zones_of(cpu, context):
+            if variant.defer and not full and self._is_deferred(zone, order):
+                skipped = False
                 continue
             where = self._allocator, *self._names, self._scanners, zone
             moved = int(compact_zone(*where, order, migratetype, context & ZONE_CLASS_MASK, limits))
+            skipped &= moved < 0
             if moved > 0:
                 self.done["moved"] += moved
                 self.done["compacted"] += 1
                 self._deferred[zone] = 0, 0, order + 1
-                return True
+                return moved
             if moved == 0 and sync:
                 self._defer(zone, order)
-        return False
+        return None if skipped else 0
 
     def assumptions(self, recorded: int) -> list[str]:
         """What was assumed, and how much of it happened; `recorded`: frees by reclaim in the recording."""
@@ -157,7 +177,7 @@ class Reclaim:
             f"Compacted: {done['compacted']:,} blocks, by moving {done['moved']:,} pages.",
         ]
 
-    def _zones(self, cpu: int, context: int) -> list[int]:
+    def zones_of(self, cpu: int, context: int) -> list[int]:
         """The zones that a request may use, in the order in which it tries them."""
         a = self._allocator
         zones = a.zonelist[a.node_of_cpu[cpu]]

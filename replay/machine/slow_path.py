@@ -1,13 +1,14 @@
 """__alloc_pages_slowpath() (mm/page_alloc.c, 6.12): what a request goes through that no free list can serve at once."""
 
-from itertools import count
+from dataclasses import dataclass
 
-from ptpool.vocabulary import MOVABLE, SLOW_PATH_STEPS, SPLIT_CAUSES, UNMOVABLE
+from ptpool.vocabulary import MOVABLE, SLOW_PATH_STEPS, UNMOVABLE
 from replay.contract.actions import Decision, Wait
 from replay.kernel.fallback import unreserve_highatomic
 from replay.kernel.gfp import (
     GFP_KERNEL,
     MAY_FS,
+    MAY_IO,
     MAY_RECLAIM,
     MEMALLOC,
     NORETRY,
@@ -19,28 +20,26 @@ from replay.kernel.gfp import (
 from replay.kernel.mmzone import ZONE_NORMAL
 from replay.kernel.page_alloc import alloc_pages, alloc_pages_after_reclaim
 from replay.kernel.per_cpu import drain_all_pages
-from replay.machine.schedule import DeadlockError
-from replay.machine.state import WARM_UP, State
+from replay.kernel.watermark import wake_kswapd
+from replay.machine.state import State
+from replay.machine.vmscan import COSTLY_ORDER, MAX_RECLAIM_RETRIES, direct_reclaim, enter_shrinker
 
-COSTLY_ORDER = 3
-"""PAGE_ALLOC_COSTLY_ORDER: above it the kernel reclaims once and gives up instead of killing."""
-
-_MAX_COMPACT_RETRIES = _MAX_RECLAIM_RETRIES = 16
-"""MAX_COMPACT_RETRIES, mm/page_alloc.c; MAX_RECLAIM_RETRIES, mm/internal.h."""
+_MAX_COMPACT_RETRIES = 16
+"""MAX_COMPACT_RETRIES, mm/page_alloc.c."""
 
 _LONGEST_PAUSE_NS = 100_000_000
 """HZ/10, the longest that reclaim_throttle() (mm/vmscan.c, 6.12) puts a task to sleep."""
 
 
-def allocate(state: State, order: int) -> Decision:
+def allocate(state: State, order: int, *, for_pool: bool = False) -> Decision:
     """alloc_pages(GFP_KERNEL, order), slow path included; first page frame number, or -1."""
     state.tally.attempts[order] += 1
     context = GFP_KERNEL | MEMALLOC if state.running.reclaiming else GFP_KERNEL  # PF_MEMALLOC: below all watermarks
     pfn = int(alloc_pages(state.allocator, state.cpu, order, UNMOVABLE, context))
-    return pfn if pfn >= 0 else (yield from slow_path(state, order, UNMOVABLE, context))
+    return pfn if pfn >= 0 else (yield from slow_path(state, order, UNMOVABLE, context, for_pool=for_pool))
 
 
-def slow_path(state: State, order: int, migratetype: int, context: int) -> Decision:
+def slow_path(state: State, order: int, migratetype: int, context: int, *, for_pool: bool = False) -> Decision:
     """__alloc_pages_slowpath() (mm/page_alloc.c, 6.12) from where it may sleep; each step entered is counted once.
 
     A task that the OOM killer would kill lives on. Where the kernel would loop, the request is left out. A request that
@@ -52,7 +51,7 @@ def slow_path(state: State, order: int, migratetype: int, context: int) -> Decis
     """
     flags = state.flags[order]
     pfn, insists = -1, False
-    if state.strategy.shrinks_early and not state.running.reclaiming and (yield from enter_shrinker(state)):
+    while state.strategy.shrinks_early and not state.running.reclaiming and (yield from enter_shrinker(state)):
         pfn = int(alloc_pages(state.allocator, state.cpu, order, migratetype, context))
         if pfn >= 0:
             return pfn
@@ -65,7 +64,8 @@ def slow_path(state: State, order: int, migratetype: int, context: int) -> Decis
         insists = _calls_oom_killer(order, context)
         if pfn < 0 and insists and context & MAY_FS:
             entered.add("oom_kill")
-            state.incident("oom_kill", order, "nothing left to reclaim")
+            state.incident("oom_kill", order, f"nothing left to reclaim{' for the pool' if for_pool else ''}")
+            state.kills_by_refill += for_pool
         elif pfn < 0 and insists:
             pfn = yield from _keep_looping(state, order, migratetype, context, entered)
         for flag in entered:
@@ -80,34 +80,63 @@ def _reclaim_and_compact(state: State, order: int, migratetype: int, context: in
     """Direct compaction and direct reclaim in the order of the kernel; adds to `entered` what was.
 
     Asynchronous compaction comes first if the block would be costly or would mix pageblocks. Then rounds of reclaim and
-    synchronous compaction: one for costly orders and for __GFP_NORETRY, else while reclaim frees anything; no more than
-    MAX_RECLAIM_RETRIES in which free memory does not grow (a shrinker may use what it frees), and no more than
-    MAX_COMPACT_RETRIES for blocks.
+    synchronous compaction: one for costly orders and for __GFP_NORETRY; for single pages while reclaim frees anything,
+    but no more than MAX_RECLAIM_RETRIES in which free memory does not grow (a shrinker may use what it frees); for
+    blocks see `_Effort.again`.
     """
     costly = order > COSTLY_ORDER
     yield Wait(state.costs.stall_ns)
     if costly or (order > 0 and migratetype != MOVABLE):
         entered.add("compact_async")
-        if (pfn := _after_compaction(state, order, migratetype, context, sync=False)) >= 0:
+        if (pfn := _after_compaction(state, order, migratetype, context, sync=False)[1]) >= 0:
             return pfn
     once = context & NORETRY or (costly and not context & RETRY_MAYFAIL)
-    sync = not (costly and context & NORETRY)
+    effort = _Effort(sync=not (costly and context & NORETRY))
     most_free = barren = 0
-    for tries in count():
+    while True:
         entered.add("reclaim")
-        freed = (yield from enter_shrinker(state)) + state.reclaim.direct(state.cpu, context)
+        progress = yield from direct_reclaim(state, order, context)
         if (pfn := _after_reclaim(state, order, migratetype, context)) >= 0:
             return pfn
+        moved = None
         if order > 0:
-            entered.add("compact_sync" if sync else "compact_async")
-            if (pfn := _after_compaction(state, order, migratetype, context, sync=sync)) >= 0:
+            entered.add("compact_sync" if effort.sync else "compact_async")
+            moved, pfn = _after_compaction(state, order, migratetype, context, sync=effort.sync, full=effort.full)
+            if pfn >= 0:
                 return pfn
         free = int(state.allocator.free_pages.sum())
         barren = 0 if free > most_free else barren + 1
         most_free = max(free, most_free)
-        if not freed or once or barren == _MAX_RECLAIM_RETRIES or (order > 0 and tries == _MAX_COMPACT_RETRIES):
+        if not progress or once or barren == MAX_RECLAIM_RETRIES:
+            return -1
+        if order > 0 and not (context & MAY_IO and effort.again(costly, moved)):
             return -1
         yield Wait(state.costs.stall_ns)
+
+
+@dataclass
+class _Effort:
+    """How hard compaction tries for one request."""
+
+    sync: bool
+    full: bool = False
+    retries: int = 0
+
+    def again(self, costly: bool, moved: int | None) -> bool:
+        """should_compact_retry() (mm/page_alloc.c, 6.12), after reclaim that made progress: one more round, or give up.
+
+        Again as it was where no zone had enough free memory, and MAX_COMPACT_RETRIES times where a block was made that
+        the request could not have; else with full effort and without deferral, unless that was so already or the order
+        is costly.
+        """
+        if moved is None:
+            return True
+        self.retries += moved > 0
+        if moved > 0 and self.retries <= (_MAX_COMPACT_RETRIES // 4 if costly else _MAX_COMPACT_RETRIES):
+            return True
+        rises = not (self.full or costly)
+        self.full, self.retries = self.full or rises, 0
+        return rises
 
 
 def _calls_oom_killer(order: int, context: int) -> bool:
@@ -126,11 +155,10 @@ def _keep_looping(state: State, order: int, migratetype: int, context: int, ente
     began, left, pause = state.now, state.demand.last_ns - state.now, state.costs.stall_ns
     while left > 0:
         if context & WAKES_KSWAPD:
-            state.reclaim.wake_kswapd()
+            wake_kswapd(state.allocator, order, context & ZONE_CLASS_MASK)
         pause = min(pause, left)
         yield Wait(pause)
         left, pause = left - pause, min(2 * pause, _LONGEST_PAUSE_NS)
-        state.reclaim.balance_if_due()
         if (pfn := (yield from _reclaim_and_compact(state, order, migratetype, context, entered))) >= 0:
             return pfn
     looped = (state.now - began) / 1e9
@@ -138,11 +166,14 @@ def _keep_looping(state: State, order: int, migratetype: int, context: int, ente
     return -1
 
 
-def _after_compaction(state: State, order: int, migratetype: int, context: int, *, sync: bool) -> int:
-    """__alloc_pages_direct_compact(): try if a block has become free."""
-    if not state.reclaim.compact(state.cpu, order, migratetype, context, sync=sync):
-        return -1
-    return int(alloc_pages_after_reclaim(state.allocator, state.cpu, order, migratetype, context))
+def _after_compaction(
+    state: State, order: int, migratetype: int, context: int, *, sync: bool, full: bool = False
+) -> tuple[int | None, int]:
+    """__alloc_pages_direct_compact(): try if a block has become free. Returns pages moved, and a pfn or -1."""
+    moved = state.reclaim.compact(state.cpu, order, migratetype, context, sync=sync, full=full)
+    if not moved:
+        return moved, -1
+    return moved, int(alloc_pages_after_reclaim(state.allocator, state.cpu, order, migratetype, context))
 
 
 def _after_reclaim(state: State, order: int, migratetype: int, context: int) -> int:
@@ -154,26 +185,3 @@ def _after_reclaim(state: State, order: int, migratetype: int, context: int) -> 
         drain_all_pages(state.allocator)
         pfn = int(alloc_pages_after_reclaim(*request))
     return pfn
-
-
-def enter_shrinker(state: State) -> Decision:
-    """Enter the strategy's shrinker, as direct reclaim does; it is not entered from within itself."""
-    running = state.running
-    before = running.cause
-    if before != WARM_UP:
-        running.cause = SPLIT_CAUSES.index("shrink")
-    running.reclaiming = True
-    freed = (yield from unless_deadlocked(state, state.strategy.shrink(state.view))) or 0
-    running.reclaiming = False
-    running.cause = before
-    state.shrunk += freed
-    return int(freed)
-
-
-def unless_deadlocked(state: State, decision: Decision) -> Decision:
-    """A strategy's decision; None if it would never end: what it has in hand goes back."""
-    try:
-        return (yield from decision)
-    except DeadlockError as never:
-        state.abandon(str(never))
-        return None

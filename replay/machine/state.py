@@ -107,7 +107,7 @@ class State:
         self.flags = np.zeros((geometry.max_order + 1, len(SLOW_PATH_STEPS)), np.int64)
         self.refill_attempts = np.zeros((geometry.max_order + 1, 2), np.int64)
         self.failures = np.zeros(geometry.max_order + 1, np.int64)
-        self.refills = self.stalls = self.shrunk = 0
+        self.refills = self.stalls = self.shrunk = self.deferred = self.kills_by_refill = 0
         self.unkeyed_split_tables = self.changes_left_out = 0
         self.latencies = Latencies()
         self.incidents: list[tuple[int, str, int | None, str]] = []
@@ -145,9 +145,10 @@ class State:
         self.flags[:] = 0
         self.refill_attempts[:] = 0
         self.failures[:] = 0
-        self.refills = self.stalls = self.shrunk = 0
+        self.refills = self.stalls = self.shrunk = self.deferred = self.kills_by_refill = 0
         self.unkeyed_split_tables = 0
         self.reclaim.done.clear()
+        self.reclaim.failures[:] = 0
         not_supplied = self.incident_counts.get("ptp_null", 0)
         self.incidents.clear()
         self.incident_counts.clear()
@@ -241,6 +242,7 @@ def _tally(start: InitialState, demand: Demand, strategy: Strategy, reclaim: Var
                 reclaim.name != NONE,
                 fast.user_batch,
                 fast.spare_blocks,
+                reclaim.name != NONE or strategy.shrinks,
             ],
             np.int64,
         ),
@@ -269,6 +271,10 @@ class _View(PoolView):
         pieces = np.add.reduceat(d.mapped, np.arange(0, len(d.mapped), 1 << d.table_shift), dtype=np.int64) > 0
         leaves = np.add.reduceat(pieces, np.arange(0, len(pieces), 1 << d.table_shift), dtype=np.int64) > 0
         return int(pieces.sum() + leaves.sum())
+
+    @property
+    def idle(self) -> int:
+        return int(self._state.pool.counts[pools.CACHED])
 
     @property
     def largest_free(self) -> int:

@@ -7,9 +7,9 @@ from replay.demand.demand import Demand
 from replay.kernel.gfp import MAY_RECLAIM, NORETRY, RETRY_MAYFAIL
 from replay.machine.machine import Machine
 from replay.machine.schedule import Running
-from replay.machine.slow_path import COSTLY_ORDER
 from replay.machine.state import Observer, State
 from replay.machine.tally import ALLOCS
+from replay.machine.vmscan import COSTLY_ORDER
 from replay.start.recorded_machine import InitialState
 
 FAILURES = ("oom_kill", "ptp_null", "livelock")

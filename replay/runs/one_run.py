@@ -13,11 +13,12 @@ from replay.contract.strategy import Strategy
 from replay.demand.demand import Demand
 from replay.demand.program import ALLOC, FREE_EVENT, Program, with_events
 from replay.kernel.buddy import build_free_lists
-from replay.kernel.compaction import isolate_freepages_block
+from replay.kernel.compaction import compaction_ready, isolate_freepages_block
 from replay.kernel.geometry import X86_64
 from replay.kernel.gfp import GFP_KERNEL
 from replay.kernel.leaves import PMD, PTE
 from replay.kernel.mmzone import ZONE_NORMAL, page_allocator
+from replay.kernel.watermark import pgdat_balanced
 from replay.machine.machine import Machine
 from replay.machine.reclaim import NONE
 from replay.machine.results import RunResult, result_of
@@ -87,9 +88,10 @@ def compile_ahead(*, reclaim: bool = False) -> None:
             replay_one(machine, demand, entry.factory())
     unprotected = strategies()["unprotected"].factory()
     allocator = State(machine, demand, unprotected).allocator
+    pgdat_balanced(allocator, 0, 0, ZONE_NORMAL)
+    compaction_ready(allocator, 0, allocator.max_order, ZONE_NORMAL)
     isolate_freepages_block(allocator, 0, np.empty((1 << allocator.pageblock_order, 2), np.int64))
     if reclaim:
         model = State(machine, demand, unprotected, "optimistic").reclaim
-        model.direct(0, GFP_KERNEL)
+        model.shrink_lists(0, [0], 0, 1, 1.0)
         model.compact(0, 1, 0, GFP_KERNEL, sync=True)
-        model.balance()

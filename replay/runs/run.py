@@ -10,6 +10,7 @@ from replay.contract.registry import Entry
 from replay.contract.strategy import Strategy, parameters_json
 from replay.machine.reclaim import variant_of
 from replay.profiles.costs import CostProfile, built_in, cost_profile
+from replay.start.free_list_order import list_order
 from replay.start.other_machine import profile_of
 
 
@@ -56,10 +57,11 @@ def checked(settings: RunSettings) -> tuple[RunSettings, CostProfile]:
     """Settings with the name of their cost profile instead of its path, and the profile.
 
     Raises:
-        UsageError: there is no such machine, variant of reclaim or cost profile.
+        UsageError: there is no such machine, variant of reclaim, order of free lists or cost profile.
     """
     profile_of(settings.machine)
     variant_of(settings.reclaim)
+    list_order(settings.free_list_order)
     costs = cost_profile(settings.costs)
     return replace(settings, costs=costs.name, inject=float(settings.inject)), costs
 

@@ -6,6 +6,7 @@ from replay.demand.copies import scaled
 from replay.demand.demand import Demand, load_demand
 from replay.demand.inject import injected
 from replay.runs.run import Run
+from replay.start.free_list_order import RECORDED_ORDER
 from replay.start.other_machine import check_memory, other_machine, profile_of
 from replay.start.recorded_machine import InitialState, Recorded, drawn, read_machine
 
@@ -23,7 +24,7 @@ class Scenes:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, at_a_time: int) -> None:
         self._connection, self._at_a_time = connection, at_a_time
-        self._last: tuple[str, Demand, Recorded] | None = None
+        self._last: tuple[str, Demand, Recorded, bool] | None = None
 
     def of(self, group: list[Run]) -> Scene:
         """The scene of a group.
@@ -34,21 +35,22 @@ class Scenes:
         settings = group[0].settings
         demand, recorded = self._recorded(group[0])
         if (profile := profile_of(settings.machine)) is None:
-            machine = drawn(recorded, demand, settings.seed)
+            machine = drawn(recorded, demand, settings.seed, settings.free_list_order)
         else:
             check_memory(profile, recorded.state.geometry.page_shift, min(self._at_a_time, len(group)))
-            machine = other_machine(profile, recorded.state, demand, settings.seed)
+            machine = other_machine(profile, recorded.state, demand, settings.seed, settings.free_list_order)
         demand = scaled(demand, settings.copies, settings.seed, len(machine.mapped))
         place = (machine.mapped, machine.cpus, machine.geometry)
         return injected(demand, settings.inject, *place, settings.seed), machine
 
     def _recorded(self, run: Run) -> tuple[Demand, Recorded]:
         capture_id, seed, last = run.capture["capture_id"], run.settings.seed, self._last
-        if last is not None and last[0] == capture_id and last[2].seed in (None, seed):
-            return last[1:]
+        with_lists = run.settings.free_list_order == RECORDED_ORDER
+        if last is not None and last[0] == capture_id and last[2].seed in (None, seed) and last[3] == with_lists:
+            return last[1:3]
         demand = last[1] if last is not None and last[0] == capture_id else None
         self._last = last = None  # before the next is read: one machine at a time is in memory
         demand = demand or load_demand(self._connection, run.capture)
-        recorded = read_machine(self._connection, run.capture, demand, seed)
-        self._last = capture_id, demand, recorded
+        recorded = read_machine(self._connection, run.capture, demand, seed, with_lists=with_lists)
+        self._last = capture_id, demand, recorded, with_lists
         return demand, recorded

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptpool.vocabulary import UNMOVABLE
-from replay.kernel.geometry import ARM64_16K, ARM64_64K, Geometry
+from replay.kernel.geometry import ARM64_4K, Geometry
 from replay.kernel.leaves import PMD, PTE, PUD
 from replay.kernel.mmzone import USED, PageAllocator
-from replay.start.zones import snapshot_values
+from replay.start.zones import ram_of, snapshot_values
 
 UNVALIDATED = (
     "Unvalidated: how a linear map of blocks of 16K and 64K pages is split follows the source of Linux 6.18 "
@@ -49,7 +49,7 @@ def lay_out(
         recorded = _arm64(connection, capture_id, mapped, geometry, assumptions)
     else:
         recorded = _x86(connection, capture_id, moment, mapped, allocator, geometry, assumptions)
-    if geometry in (ARM64_16K, ARM64_64K) and (recorded[1] > PTE).any():
+    if geometry.arm64 and geometry.page_shift != ARM64_4K.page_shift and (recorded[1] > PTE).any():
         assumptions.append(UNVALIDATED)
     return recorded
 
@@ -58,9 +58,7 @@ def _mapped(
     connection: duckdb.DuckDBPyConnection, capture_id: str, present: NDArray[np.bool_], geometry: Geometry
 ) -> NDArray[np.bool_]:
     """Pages in the direct map: System RAM, or what is present where iomem is not recorded."""
-    ram = connection.execute(
-        "SELECT first_pfn, last_pfn FROM memory_range WHERE capture_id = ? AND name = 'System RAM'", [capture_id]
-    ).fetchall()
+    ram = ram_of(connection, capture_id)
     mapped = present.copy()
     if ram:
         mapped[:] = False

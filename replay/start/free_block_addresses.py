@@ -41,27 +41,29 @@ def draw_pageblocks(
         geometry: orders.
         random: draws among equally likely places.
     """
-    size, group = 1 << geometry.pageblock_order, 1 << geometry.max_order - geometry.pageblock_order
+    size, most = 1 << geometry.pageblock_order, 1 << geometry.max_order - geometry.pageblock_order
     first, last = span[0] >> geometry.pageblock_order, span[1] >> geometry.pageblock_order
     left = {name: pageblocks.get(name, 0) for name in PAGEBLOCK_TYPES if name != "Movable"}
-    blocks = np.arange(first // group * group, (last // group + 1) * group)
+    blocks = np.arange(first // most * most, (last // most + 1) * most)
     inside = (blocks >= first) & (blocks <= last)
     usable = present.copy()
     usable[: span[0]] = usable[span[1] + 1 :] = False
     likely = _padded(np.where(usable, 1 + score, 0), int(blocks[0]) * size, len(blocks) * size)
     value = likely.reshape(-1, size).sum(axis=1) + random.random(len(blocks))
-    taken = ~inside.reshape(-1, group)
-    best = np.argsort(-value.reshape(-1, group).sum(axis=1), kind="stable")
-    whole = [int(g) for g in best if not taken[g].any()]
-    for name, wanted in left.items():
-        for _ in range(min(int(free_blocks[PAGEBLOCK_TYPES.index(name), geometry.max_order]), wanted // group)):
-            if whole:
-                taken[(place := whole.pop(0))] = True
-                block_type[blocks[place * group : (place + 1) * group]] = MIGRATETYPES.index(name)
-                left[name] -= group
-    keep = whole[: int(free_blocks[MOVABLE, geometry.max_order])]
-    taken[keep] = True
-    rest = np.flatnonzero(~taken.ravel() & inside)
+    taken = ~inside
+    for order in range(geometry.max_order, min(geometry.pageblock_order, geometry.max_order - 1), -1):
+        group = 1 << order - geometry.pageblock_order
+        taken_here = taken.reshape(-1, group)
+        best = np.argsort(-value.reshape(-1, group).sum(axis=1), kind="stable")
+        whole = [int(g) for g in best if not taken_here[g].any()]
+        for name, wanted in left.items():
+            for _ in range(min(int(free_blocks[PAGEBLOCK_TYPES.index(name), order]), wanted // group)):
+                if whole:
+                    taken_here[(place := whole.pop(0))] = True
+                    block_type[blocks[place * group : (place + 1) * group]] = MIGRATETYPES.index(name)
+                    left[name] -= group
+        taken_here[whole[: int(free_blocks[MOVABLE, order])]] = True
+    rest = np.flatnonzero(~taken & inside)
     rest = rest[np.argsort(value[rest], kind="stable")]  # incomplete ones and those least likely free first
     at = 0
     for name, wanted in left.items():

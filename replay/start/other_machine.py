@@ -13,24 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptpool.errors import UsageError
-from ptpool.files import physical_memory
 from ptpool.vocabulary import MOVABLE, UNMOVABLE
 from replay import profiles
 from replay.demand.demand import Demand
+from replay.demand.program import ALLOC
 from replay.kernel.buddy import build_free_lists
 from replay.kernel.geometry import X86_64, Geometry, geometry_of
 from replay.kernel.leaves import PMD, PTE, PUD
 from replay.kernel.mmzone import USED, page_allocator
 from replay.start.allocator_setup import nodes_of, set_up_zones
-from replay.start.free_list_order import order_free_lists
+from replay.start.checks import check_size
+from replay.start.free_list_order import RECORDED_ORDER, list_order, order_free_lists
 from replay.start.recorded_machine import InitialState
 from replay.start.zones import ZONE_CLASS, Zone, Zones, zone_arrays
 
 RECORDED = "recorded"
 _UNITS = {"M": 20, "G": 30, "T": 40}
 _LEAST = 64 << 20
-_BYTES_SHARED, _BYTES_EACH = 24, 32
-"""Bytes that a replay takes for each simulated page, at most: once for all runs, and for each run at a time."""
 
 
 class Profile(NamedTuple):
@@ -81,35 +80,30 @@ def pages_of(profile: Profile, page_shift: int) -> int:
     return profile.size >> (page_shift if profile.geometry is None else profile.geometry.page_shift)
 
 
-def bytes_needed(pages: int, jobs: int) -> int:
-    """Memory that `jobs` replays at a time take on a machine of this many pages."""
-    return pages * (_BYTES_SHARED + _BYTES_EACH * jobs)
-
-
 def check_memory(profile: Profile, page_shift: int, jobs: int) -> None:
     """Refuse a machine whose arrays, for that many replays at a time, do not fit into the memory of this one.
 
     Raises:
         UsageError: they do not; `page_shift` is the recorded machine's.
     """
-    pages = pages_of(profile, page_shift)
-    needed, there = bytes_needed(pages, jobs), physical_memory()
-    if needed > there or pages >= 1 << 31:
-        raise UsageError(
-            f"--machine {profile.name}: {needed / 2**30:.0f} GiB of memory are needed for {jobs} replays at a time, "
-            f"and there are {there / 2**30:.0f}",
-            "take a smaller machine, or fewer replays at a time (--jobs 1)",
-        )
+    remedy = "take a smaller machine, or fewer replays at a time (--jobs 1)"
+    check_size(pages_of(profile, page_shift), jobs, f"--machine {profile.name}", remedy)
 
 
-def other_machine(profile: Profile, recorded: InitialState, demand: Demand, seed: int) -> InitialState:
+def other_machine(
+    profile: Profile, recorded: InitialState, demand: Demand, seed: int, free_list_order: str = RECORDED_ORDER
+) -> InitialState:
     """Build a machine that the recorded processes can run on, before the first event.
 
     From the recorded machine come its architecture, CPUs, kernel, page tables alive, and what a page held that the
     recording frees. Everything else is drawn by seed.
+
+    Raises:
+        UsageError: there is no such order of free lists.
     """
     random = np.random.default_rng(seed)
     arch, geometry = profile.arch or recorded.arch, profile.geometry or recorded.geometry
+    geometry = geometry._replace(max_order=max(geometry.max_order, _largest_request(demand)))
     pages = profile.size >> geometry.page_shift
     zones = _zones(pages, arch, geometry)
     leaves = "in the largest leaves" if profile.in_blocks else "in single pages"
@@ -127,7 +121,7 @@ def other_machine(profile: Profile, recorded: InitialState, demand: Demand, seed
     allocator.wmark[:], allocator.lowmem_reserve[:] = wmark, reserve
     allocator.kind[:] = _in_use(profile, allocator.block_type, pages, geometry, random)
     build_free_lists(allocator, allocator.kind == 0)
-    order_free_lists(allocator, np.empty(0, np.int32), random)
+    assumptions += order_free_lists(allocator, np.empty(0, np.int32), list_order(free_list_order), random)
     set_up_zones(zones, allocator, {}, geometry.page_shift)
     mapped = np.ones(pages, np.bool_)
     level = _direct_map(_largest_leaf(profile, recorded), pages, geometry)
@@ -142,6 +136,11 @@ def other_machine(profile: Profile, recorded: InitialState, demand: Demand, seed
     )
     state.stands_for = stand_ins(recorded, demand, allocator.kind, random)
     return state
+
+
+def _largest_request(demand: Demand) -> int:
+    """Order of the largest block that the recording asks for: its kernel may have had larger ones than this machine."""
+    return int(demand.program.order[demand.program.op == ALLOC].max(initial=0))
 
 
 def _zones(pages: int, arch: str, geometry: Geometry) -> Zones:

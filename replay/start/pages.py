@@ -10,17 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptpool import vocabulary
+from ptpool.releases import numbers_of
 from ptpool.vocabulary import MOVABLE, UNMOVABLE
 from replay.demand.demand import Demand
 from replay.kernel.geometry import Geometry
 from replay.start.free_block_addresses import PAGEBLOCK_TYPES, draw_free, draw_pageblocks
-from replay.start.zones import Zones
+from replay.start.zones import Zones, ram_of, snapshot_values
 
 LRU, SLAB, BUDDY = 1 << vocabulary.KPF_LRU, 1 << vocabulary.KPF_SLAB, 1 << vocabulary.KPF_BUDDY
 NOPAGE, OFFLINE, PGTABLE = 1 << vocabulary.KPF_NOPAGE, 1 << vocabulary.KPF_OFFLINE, 1 << vocabulary.KPF_PGTABLE
 COMPOUND = 1 << vocabulary.KPF_COMPOUND_HEAD | 1 << vocabulary.KPF_COMPOUND_TAIL
 """Masks of page flags, as table page_flags keeps them."""
 
+MOMENTS = ("before", "after")
 _COLD_HEADROOM, _COLD_PAGES = 4, 1 << 22
 """Without any snapshot, a machine of below 16 GiB is this many times as large as the highest page in the trace."""
 
@@ -50,15 +52,38 @@ def pages_at_start(
     assumptions: list[str],
 ) -> Pages:
     """Find out what every page was, from the best source there is."""
-    for moment in ("before", "after"):
+    numbers = numbers_of(capture["kernel_release"])
+    if (moment := moment_of_flags(connection, capture)) is not None:
         flags = page_flags_of(connection, capture["capture_id"], moment, demand.pages)
-        if flags is not None:
-            return _from_flags(flags, demand, moment, assumptions)
+        assert flags is not None
+        pages = _from_flags(flags, demand, moment, assumptions)
+        counted = snapshot_values(connection, capture["capture_id"], moment, "vmstat", ["nr_page_table_pages"])
+        if pages.tables is not None and not len(pages.tables) and (any(counted.values()) or not numbers.tables_marked):
+            assumptions.append("kpageflags marks no page tables (before Linux 4.18 it never does).")
+            return pages._replace(tables=None)
+        return pages
+    if not numbers.free_tails and _has_flags(connection, capture["capture_id"], "before"):
+        assumptions.append(
+            "kpageflags is not used: before Linux 4.6 it marks the first page of a free block only, without its size."
+        )
     zones = Zones.read(connection, capture["capture_id"], "before")
     counts = _free_counts(connection, capture["capture_id"], geometry)
     if zones.rows and counts:
         return _drawn(connection, capture["capture_id"], zones, counts, demand, geometry, random, assumptions)
     return _cold(capture, demand, assumptions)
+
+
+def _has_flags(connection: duckdb.DuckDBPyConnection, capture_id: str, moment: str) -> bool:
+    sql = "SELECT count(*) FROM page_flags WHERE capture_id = ? AND moment = ?"
+    return connection.execute(sql, [capture_id, moment]).fetchall() != [(0,)]
+
+
+def moment_of_flags(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any]) -> str | None:
+    """The moment whose page flags describe the state at the start; None: none do."""
+    if not numbers_of(capture["kernel_release"]).free_tails:
+        return None
+    moments = (moment for moment in MOMENTS if _has_flags(connection, capture["capture_id"], moment))
+    return next(moments, None)
 
 
 def _seen(demand: Demand, pages: int) -> NDArray[np.int8]:
@@ -114,8 +139,8 @@ def _free_counts(
     """
     rows = connection.execute(
         """SELECT node, zone, coalesce(migratetype::VARCHAR, ''), page_order, blocks FROM free_blocks
-           WHERE capture_id = ? AND moment = 'before' AND page_order <= ?""",
-        [capture_id, geometry.max_order],
+           WHERE capture_id = ? AND moment = 'before'""",
+        [capture_id],
     ).fetchall()
     total: dict[tuple[int, str], NDArray[np.int64]] = {}
     typed: dict[tuple[int, str], NDArray[np.int64]] = {}
@@ -123,7 +148,8 @@ def _free_counts(
         nothing = np.zeros((len(PAGEBLOCK_TYPES), geometry.max_order + 1), np.int64)
         counts = (typed if migratetype else total).setdefault((node, zone), nothing)
         if (name := migratetype or "Movable") in PAGEBLOCK_TYPES:
-            counts[PAGEBLOCK_TYPES.index(name), order] += blocks
+            most = min(order, geometry.max_order)
+            counts[PAGEBLOCK_TYPES.index(name), most] += blocks << order - most
     movable = PAGEBLOCK_TYPES.index("Movable")
     for place, counts in total.items():
         if place in typed:
@@ -158,7 +184,7 @@ def _drawn(
         if wanted is None:
             continue
         first, last = row.first, min(row.last, pages - 1)
-        types = zones.pageblocks(connection, capture_id, "before", row)
+        types = zones.pageblocks(connection, capture_id, "before", row, geometry.pageblock_order)
         draw_pageblocks(block_type, wanted, types, present, score, (first, last), geometry, random)
         unplaced += draw_free(free, block_type, wanted, present, score, (first, last), geometry, random)
         used = first + np.flatnonzero(present[first : last + 1] & ~free[first : last + 1])
@@ -178,9 +204,7 @@ def _drawn(
 def _ram(connection: duckdb.DuckDBPyConnection, capture_id: str, zones: Zones, pages: int) -> NDArray[np.bool_]:
     """(pages,) pages that exist: System RAM inside the zones, or all of the zones where iomem is not recorded."""
     present = np.zeros(pages, np.bool_)
-    ram = connection.execute(
-        "SELECT first_pfn, last_pfn FROM memory_range WHERE capture_id = ? AND name = 'System RAM'", [capture_id]
-    ).fetchall() or [(0, pages - 1)]
+    ram = ram_of(connection, capture_id) or [(0, pages - 1)]
     for row in zones.rows:
         for first, last in ram:
             present[max(first, row.first) : min(last, row.last) + 1] = True

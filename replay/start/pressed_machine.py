@@ -18,7 +18,7 @@ from replay.demand.program import ALLOC, MOVE, OUTSIDE_CHANGE
 from replay.kernel import mmzone as mm
 from replay.kernel.buddy import build_free_lists
 from replay.kernel.mmzone import PageAllocator, page_allocator
-from replay.start.free_list_order import order_free_lists
+from replay.start.free_list_order import list_order, order_free_lists
 from replay.start.other_machine import alive_at_start, stand_ins
 from replay.start.recorded_machine import InitialState
 
@@ -151,7 +151,7 @@ def pressed(start: InitialState, recorded: InitialState, demand: Demand, target:
     free = new.kind == mm.FREE
     new.kind[free] = mm.HOLE
     build_free_lists(new, free)
-    order_free_lists(new, np.empty(0, np.int32), random)
+    order_free_lists(new, np.empty(0, np.int32), list_order(), random)
     state = replace(start, allocator=new, page_tables=recorded.page_tables[:0], page_tables_elsewhere=tables)
     state.stands_for = stand_ins(recorded, demand, new.kind, random)
     state.page_cache = None

@@ -16,13 +16,15 @@ from ptpool.errors import UsageError
 from ptpool.vocabulary import MIGRATETYPES, MOVABLE, UNMOVABLE
 from replay.demand.demand import Demand
 from replay.kernel.buddy import build_free_lists
-from replay.kernel.geometry import Geometry, geometry_of
+from replay.kernel.geometry import ASSUMED_ARCH, Geometry, assumptions_of, recorded_geometry
 from replay.kernel.mmzone import HOLE, USED, PageAllocator, page_allocator
 from replay.start.allocator_setup import Pagesets, features_of, fill_from_trace, nodes_of, read_pagesets, set_up_zones
+from replay.start.checks import check_snapshots
 from replay.start.direct_map_layout import lay_out
-from replay.start.free_list_order import first_allocation, order_free_lists
-from replay.start.pages import Pages, kinds, pages_at_start
+from replay.start.free_list_order import RECORDED_ORDER, first_allocation, list_order, order_free_lists
+from replay.start.pages import Pages, kinds, moment_of_flags, pages_at_start
 from replay.start.per_cpu import MayWait, fill_up_per_cpu_lists, may_wait
+from replay.start.recorded_lists import as_on_lists, build_lists, read_lists, set_block_types
 from replay.start.zones import Zones, outside, snapshot_values, zone_arrays
 
 
@@ -62,6 +64,10 @@ class Recorded:
     pagesets: Pagesets
     seed: int | None
     """Seed used to draw the addresses of free blocks where only their counts are known; None: nothing was drawn."""
+    exact: bool
+    """Whether free lists and per-CPU lists are as the recorder read them, so that nothing is left to draw."""
+    turned_over: float | None
+    """Pages allocated since boot over managed pages; None: no snapshot shows it."""
 
 
 def recorded_machine(
@@ -71,43 +77,54 @@ def recorded_machine(
     return drawn(read_machine(connection, capture, demand, seed), demand, seed)
 
 
-def drawn(recorded: Recorded, demand: Demand, seed: int) -> InitialState:
+def drawn(recorded: Recorded, demand: Demand, seed: int, free_list_order: str = RECORDED_ORDER) -> InitialState:
     """The recorded machine, with what no snapshot shows drawn by seed.
 
-    That is the order of free lists, as far as the recording does not show it, and which pages wait on per-CPU lists.
+    That is the order of free lists, as far as the recording does not show it, and which pages wait on per-CPU lists;
+    nothing, where the recorder read the lists themselves.
+
+    Raises:
+        UsageError: there is no such order.
     """
+    if recorded.exact:
+        return recorded.state
     random = np.random.default_rng(seed)
     allocator, assumptions = copy.deepcopy(recorded.state.allocator), [*recorded.state.assumptions]
-    order_free_lists(allocator, first_allocation(demand.program, demand.pages), random)
-    assumptions.append(
-        "How free blocks are ordered on their lists is not in /proc: those that the recording allocates from come "
-        "first, in that order, then the others in an order drawn by seed."
-    )
+    order = list_order(free_list_order, recorded.turned_over)
+    assumptions += order_free_lists(allocator, first_allocation(demand.program, demand.pages), order, random)
     fill_up_per_cpu_lists(allocator, recorded.waiting, recorded.zones, recorded.pagesets, random, assumptions)
     return replace(recorded.state, allocator=allocator, assumptions=assumptions)
 
 
 def read_machine(
-    connection: duckdb.DuckDBPyConnection, capture: dict[str, Any], demand: Demand, seed: int = 0
+    connection: duckdb.DuckDBPyConnection,
+    capture: dict[str, Any],
+    demand: Demand,
+    seed: int = 0,
+    *,
+    with_lists: bool = True,
 ) -> Recorded:
     """Read what is known of the machine that a capture (row of table capture) was recorded on.
 
-    Where only the number of free blocks is known, their addresses are drawn by seed.
+    Where only the number of free blocks is known, their addresses are drawn by seed. Without `with_lists`, free lists
+    that the recorder read are not looked at.
 
     Raises:
-        UsageError: the architecture has no pages of this size, or snapshots contradict each other or the trace.
+        UsageError: the replay has no rules for the architecture, or snapshots are damaged, or contradict each other or
+            the trace.
     """
-    arch = capture["arch"] or "x86_64"
-    geometry = geometry_of(arch, capture["page_size"])
-    assumptions = [] if capture["arch"] else ["The architecture was not recorded: x86-64 is assumed."]
-    if geometry is None:
-        raise UsageError(
-            f"capture {capture['name']}: {arch} has no pages of {capture['page_size']} bytes",
-            "x86_64 has pages of 4 KiB, aarch64 of 4, 16 or 64 KiB",
-        )
+    arch, geometry = capture["arch"] or ASSUMED_ARCH, recorded_geometry(capture)
+    assumptions = assumptions_of(capture, geometry)
     capture_id = capture["capture_id"]
+    check_snapshots(connection, capture, moment_of_flags(connection, capture) or "before", demand.pages)
     pages = pages_at_start(connection, capture, demand, geometry, np.random.default_rng([seed, 2]), assumptions)
     zones = Zones.read(connection, capture_id, pages.moment)
+    lists = read_lists(connection, capture_id, zones) if with_lists else None
+    if lists is not None and pages.tables is None:
+        assumptions.append("The recorded free lists are not used: there is no kpageflags from before with them.")
+        lists = None
+    if lists is not None:
+        pages = as_on_lists(pages, lists)
     bounds, wmark, reserve = zone_arrays(zones, len(pages.present), assumptions)
     pagesets = read_pagesets(connection, capture_id, pages.moment)
     features = features_of(capture["kernel_release"], pagesets, assumptions)
@@ -118,12 +135,18 @@ def read_machine(
     allocator.lowmem_reserve[:] = reserve
     allocator.kind[:] = kinds(pages, HOLE, USED)
     known = leave_out_strangers(allocator, pages, demand, assumptions)
-    _set_block_types(connection, capture_id, pages, zones, allocator, assumptions)
-    build_free_lists(allocator, pages.free & pages.present)
+    if lists is None:
+        _set_block_types(connection, capture_id, pages, zones, allocator, assumptions)
+        build_free_lists(allocator, pages.free & pages.present)
+    else:
+        set_block_types(allocator, lists)
+        build_lists(allocator, lists)
+        assumptions.append("Free lists, per-CPU lists and pageblock types are as the recorder read them (free_lists).")
     _check(connection, capture, pages, zones, allocator, demand, assumptions)
     mapped, level = lay_out(connection, capture_id, pages.moment, pages.present, allocator, geometry, assumptions)
     set_up_zones(zones, allocator, pagesets, geometry.page_shift)
-    fill_from_trace(allocator, known, demand, assumptions)
+    if lists is None:
+        fill_from_trace(allocator, known, demand, assumptions)
     state = InitialState(arch, capture["cpus"], geometry, allocator, mapped, level, known, assumptions=assumptions)
     state.page_cache = _page_cache(connection, capture_id, pages.moment, int((allocator.kind == USED + MOVABLE).sum()))
     if pages.tables is None:
@@ -136,7 +159,9 @@ def read_machine(
             "of the direct map are those of the start of the recording."
         )
     waiting = may_wait(allocator, pages.plain, demand)
-    return Recorded(state, waiting, zones, pagesets, None if pages.block_type is None else seed)
+    turned_over = _turned_over(connection, capture_id, pages.moment, zones)
+    drawn_by = None if pages.block_type is None or lists is not None else seed
+    return Recorded(state, waiting, zones, pagesets, drawn_by, lists is not None, turned_over)
 
 
 _DIFFERENT_SHARE = 0.5
@@ -148,6 +173,13 @@ def _page_cache(connection: duckdb.DuckDBPyConnection, capture_id: str, moment: 
     names = ("nr_active_file", "nr_inactive_file")
     values = snapshot_values(connection, capture_id, moment, "vmstat", names)
     return min(sum(values.values()) / movable, 1.0) if values and movable else None
+
+
+def _turned_over(connection: duckdb.DuckDBPyConnection, capture_id: str, moment: str, zones: Zones) -> float | None:
+    names = [f"pgalloc_{zone}" for zone in ("dma", "dma32", "normal", "movable")]
+    allocated = sum(snapshot_values(connection, capture_id, moment, "vmstat", names).values())
+    managed = sum(row.managed for row in zones.rows)
+    return allocated / managed if allocated and managed else None
 
 
 def leave_out_strangers(
@@ -234,7 +266,7 @@ def _set_block_types(
     shift = allocator.pageblock_order
     unmovable = pages.present & ~pages.free & ~pages.movable
     weight = np.add.reduceat(unmovable, np.arange(0, len(unmovable), 1 << shift), dtype=np.int64)
-    counts = [zones.pageblocks(connection, capture_id, pages.moment, row) for row in zones.rows]
+    counts = [zones.pageblocks(connection, capture_id, pages.moment, row, shift) for row in zones.rows]
     if not any(counts):
         assumptions.append(
             "The capture has no pagetypeinfo: pageblocks more than half unmovable are taken as Unmovable."

@@ -51,6 +51,8 @@ class Zones:
     """All populated zones, ascending."""
 
     rows: list[Zone]
+    moved: int = 0
+    """Zones that overlap others, as those of nodes that take turns: which pages are whose is not recorded."""
 
     @classmethod
     def read(cls, connection: duckdb.DuckDBPyConnection, capture_id: str, moment: str) -> "Zones":
@@ -59,20 +61,24 @@ class Zones:
         Raises:
             UsageError: a zone that 64-bit kernels do not have.
         """
-        rows = connection.execute(
-            """SELECT node, zone, start_pfn, start_pfn + spanned - 1, wmark_min, wmark_low, wmark_high, managed,
-                      protection FROM zone
-               WHERE capture_id = ? AND moment = ? AND managed > 0 AND spanned > 0 AND start_pfn IS NOT NULL
+        found = connection.execute(
+            """SELECT node, zone, start_pfn, start_pfn + coalesce(spanned, present, managed) - 1,
+                      coalesce(wmark_min, 0), coalesce(wmark_low, 0), coalesce(wmark_high, 0),
+                      coalesce(managed, present), protection, coalesce(present, managed)
+               FROM zone
+               WHERE capture_id = ? AND moment = ? AND start_pfn IS NOT NULL AND coalesce(managed, present) > 0
+                     AND coalesce(spanned, present, managed) > 0
                ORDER BY start_pfn, node""",
             [capture_id, moment],
         ).fetchall()
-        for _, zone, *_ in rows:
+        for _, zone, *_ in found:
             if zone not in (*ZONE_CLASS, *_NOT_SERVED):
                 raise UsageError(
                     f"zoneinfo {moment} the recording: the replay does not know zone {zone}",
                     f"it knows {', '.join((*ZONE_CLASS, *_NOT_SERVED))}; import the trace again without zoneinfo",
                 )
-        return cls([Zone(*row) for row in rows if row[1] not in _NOT_SERVED])
+        served = [row for row in found if row[1] not in _NOT_SERVED]
+        return _apart([Zone(*row[:-1]) for row in served], [row[-1] for row in served], ram_of(connection, capture_id))
 
     @property
     def pages(self) -> int:
@@ -80,21 +86,81 @@ class Zones:
         return max((row.last + 1 for row in self.rows), default=0)
 
     def pageblocks(
-        self, connection: duckdb.DuckDBPyConnection, capture_id: str, moment: str, row: Zone
+        self, connection: duckdb.DuckDBPyConnection, capture_id: str, moment: str, row: Zone, order: int
     ) -> dict[str, int]:
-        """Pageblocks of a zone by type; empty where there is no pagetypeinfo."""
+        """Pageblocks of a zone by type, counted in blocks of this order; empty where there is no pagetypeinfo."""
         return dict(
             connection.execute(
-                """SELECT migratetype::VARCHAR, blocks FROM pageblocks
-                   WHERE capture_id = ? AND moment = ? AND node = ? AND zone = ?""",
-                [capture_id, moment, row.node, row.zone],
+                """SELECT migratetype::VARCHAR,
+                          round(blocks * 2.0 ** (coalesce(pageblock_order, $order) - $order))::BIGINT
+                   FROM pageblocks JOIN capture USING (capture_id)
+                   WHERE capture_id = $capture AND moment = $moment AND node = $node AND zone = $zone""",
+                {"capture": capture_id, "moment": moment, "node": row.node, "zone": row.zone, "order": order},
             ).fetchall()
         )
 
     def lru(self, connection: duckdb.DuckDBPyConnection, capture_id: str, moment: str, row: Zone) -> int:
         """Pages of a zone on its LRU lists: user memory and page cache."""
         names = [f"Node {row.node}, zone {row.zone}, {name}" for name in _LRU]
-        return sum(snapshot_values(connection, capture_id, moment, "zoneinfo", names).values())
+        return max(sum(snapshot_values(connection, capture_id, moment, "zoneinfo", names).values()), 0)
+
+
+Range = tuple[int, int]
+"""First and last page."""
+
+
+def ram_of(connection: duckdb.DuckDBPyConnection, capture_id: str) -> list[Range]:
+    """Memory by iomem, ascending; empty where that was not recorded."""
+    return connection.execute(
+        """SELECT first_pfn, last_pfn FROM memory_range WHERE capture_id = ? AND name = 'System RAM'
+           ORDER BY first_pfn""",
+        [capture_id],
+    ).fetchall()
+
+
+def _apart(rows: list[Zone], present: list[int], ram: list[Range]) -> Zones:
+    """Zones of which no two overlap: those that do lie one after the other in what they span together.
+
+    Each gets as many pages of memory as it has (`present`), the last what is left where `ram` is known.
+
+    Raises:
+        UsageError: they have more pages than there are.
+    """
+    apart: list[Zone] = []
+    moved, at = 0, 0
+    while at < len(rows):
+        end, stop = rows[at].last, at + 1
+        while stop < len(rows) and rows[stop].first <= end:
+            end, stop = max(end, rows[stop].last), stop + 1
+        if stop == at + 1:
+            apart.append(rows[at])
+        else:
+            moved += stop - at
+            spanned = [(max(first, rows[at].first), min(last, end)) for first, last in ram]
+            left = [each for each in spanned if each[0] <= each[1]] or [(rows[at].first, end)]
+            for place in range(at, stop):
+                first, last, left = _first_pages(left, present[place])
+                if last < first:
+                    raise UsageError(
+                        f"zoneinfo: zone {rows[place].zone} of node {rows[place].node} overlaps others, and no memory "
+                        f"is left for its {present[place]:,} pages",
+                        "it is damaged, or iomem is of another machine: import the trace without one of them",
+                    )
+                last = end if ram and place == stop - 1 else last
+                apart.append(rows[place]._replace(first=first, last=last))
+        at = stop
+    return Zones(apart, moved)
+
+
+def _first_pages(ranges: list[Range], pages: int) -> tuple[int, int, list[Range]]:
+    """First and last of the first `pages` pages of some ranges, or of all they have, and the ranges without them."""
+    first, last = (ranges[0][0], -1) if ranges else (0, -1)
+    for place, (begin, end) in enumerate(ranges):
+        last = min(end, begin + pages - 1)
+        pages -= last - begin + 1
+        if pages <= 0:
+            return first, last, [(last + 1, end)] * (last < end) + ranges[place + 1 :]
+    return first, last, []
 
 
 def outside(bounds: NDArray[np.int64], pages: int) -> NDArray[np.bool_]:
@@ -119,13 +185,13 @@ def zone_arrays(
                 f"zoneinfo: zone {row.zone} begins at page {row.first:#x}, but kpageflags ends at {pages:#x}",
                 "the two are of different machines, or memory was added in between: import without one of them",
             )
-    for below, above in zip(zones.rows, zones.rows[1:], strict=False):
-        if above.first <= below.last:
-            assumptions.append(
-                f"Zones {below.zone} of node {below.node} and {above.zone} of node {above.node} overlap: what both "
-                "span is taken as the lower one's."
-            )
-    arrays = [(row.first, min(row.last, pages - 1), ZONE_CLASS[row.zone], row.node) for row in zones.rows]
+    if zones.moved:
+        assumptions.append(
+            f"{zones.moved} zones overlap, as those of nodes do that take turns in memory. Which pages are whose is "
+            "not recorded: they lie one after the other, each with as many pages as zoneinfo counts."
+        )
+    nodes = sorted({row.node for row in zones.rows})  # on some machines their numbers have gaps
+    arrays = [(row.first, min(row.last, pages - 1), ZONE_CLASS[row.zone], nodes.index(row.node)) for row in zones.rows]
     wmark = [(row.wmark_min, row.wmark_low, row.wmark_high) for row in zones.rows]
     reserve = [([int(value) for value in row.protection or []] + [0] * 4)[:4] for row in zones.rows]
     return np.array(arrays, np.int64), np.array(wmark, np.int64), np.array(reserve, np.int64)

@@ -142,6 +142,10 @@ class BuddyReserve(Strategy):
             if (yield from self._refill(pool, Tables.POOL)) is None:
                 return False
 
+    def freeable(self, pool: PoolView) -> int:
+        """What may go."""
+        return pool.cached - self.keep
+
     def shrink(self, pool: PoolView) -> Decision:
         """Give back what takes no table, the largest chunks first."""
         taken: list[Chunk] = []

@@ -54,8 +54,8 @@ class Pba(Strategy):
           the tables of the direct map, are not modelled).
     ours  The pages of a new chunk are handed out from the lowest up; pba's list has its last page first. The shrinker
           takes single pages from the lowest up, pba's from the head of its list.
-    ours  The shrinker scans once per round of direct reclaim, with its registered batch of 512 as nr_to_scan; a costly
-          request reclaims once, others while it helps. The kernel's shrinker core would defer small scans.
+    code  The shrinker is registered with `seeks = 0` and `batch = 512`: the core scans half of what could be given back
+          each time, in batches, and defers less than a batch until memory is so short that it scans all.
     ours  `pgd`: v6 serves single pages; what becomes of order-1 PGDs is a parameter.
     """
 
@@ -65,7 +65,8 @@ class Pba(Strategy):
     shrink_block_min: int = param(
         64, "PBA_SHRINK_BLOCK_MIN_PAGES: free pages that make a block worth breaking up", "code"
     )
-    shrink_batch: int = param(512, "batch of the registered shrinker, taken as nr_to_scan", "code")
+    seeks: int = param(0, "seeks of the registered shrinker: 0, nothing has to be read again", "code")
+    shrink_batch: int = param(512, "batch of the registered shrinker", "code")
 
     def fast_path(self) -> FastPath:
         """Hand out iff more than the reserve is cached."""
@@ -110,6 +111,10 @@ class Pba(Strategy):
             yield Unlock("pgtable_split_lock")
             if ready:
                 return done
+
+    def freeable(self, pool: PoolView) -> int:
+        """The shrinker's count."""
+        return pool.cached - self.unshrinkable
 
     def shrink(self, pool: PoolView) -> Decision:
         """The shrinker's scan."""

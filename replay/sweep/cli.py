@@ -134,7 +134,7 @@ def _merge(db: Path, sweep: str, wanted: list["Run"], there: set[str], shards: "
 
     finished = shards.finished(run for run in wanted if run.run_id not in there).whole
     run_ids = [run.run_id for run in wanted if run.run_id in there or run.run_id in finished]
-    with open_warehouse(db, write=True) as connection:
+    with open_warehouse(db, write=True, folders=[shards.folder]) as connection:
         write_strategies(connection)
         write_costs(connection, wanted)
         merge(connection, sweep, run_ids, list(finished.values()))

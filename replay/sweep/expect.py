@@ -4,8 +4,10 @@ from typing import NamedTuple
 
 import duckdb
 
+from replay.kernel.geometry import ASSUMED_PAGE
 from replay.runs.run import Run, by_scene
-from replay.start.other_machine import bytes_needed, check_memory, pages_of, profile_of
+from replay.start.checks import bytes_needed
+from replay.start.other_machine import check_memory, pages_of, profile_of
 
 _EVENTS_PER_S, _NS_A_PAGE = 2e6, 30
 """For a run unlike any earlier one: its events per second, and the time for each simulated page."""
@@ -36,7 +38,7 @@ def expected(connection: duckdb.DuckDBPyConnection, missing: list[Run], at_a_tim
     seconds, memory = _RECORDING_S * len({run.capture["capture_id"] for run in missing}), 0
     for group in by_scene(missing):
         capture, settings = group[0].capture, group[0].settings
-        profile, page_shift = profile_of(settings.machine), capture["page_size"].bit_length() - 1
+        profile, page_shift = profile_of(settings.machine), (capture["page_size"] or ASSUMED_PAGE).bit_length() - 1
         together = min(at_a_time, len(group))
         if profile is not None:
             check_memory(profile, page_shift, together)

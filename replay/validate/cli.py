@@ -1,5 +1,6 @@
 """The command ``replay validate``: the model compared with real machines."""
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,18 +31,26 @@ def validate(
             help="Files of recorded permission changes, instead of captures; several may follow.",
         ),
     ] = None,
+    pools: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR...", help="Runs of pools in a real kernel (make record-pools), instead of captures."),
+    ] = None,
     more: Annotated[list[Path] | None, typer.Argument(metavar="", hidden=True)] = None,
     *,
     common: Common,
 ) -> None:
-    """Compare the model with real machines: captures with their own snapshots, or recorded permission changes.
+    """Compare the model with real machines: captures with their snapshots, permission changes, pools in a kernel.
 
     A capture is replayed without protection. Its prediction for the moment after the recording is compared with the
     machine's snapshot, and with the prediction that nothing changed (view validation_verdict). A second replay puts
     every event at its recorded place (placement replay), and names the cause of each contradiction with the snapshots
     or within the recording. With --sequence, every recorded permission change is made on the modelled direct map, and
     splits, collapses and the walk of the page tables are compared after each. The results go into tables validation
-    and contradiction of the warehouse (with --sequence only if the warehouse exists).
+    and contradiction of the warehouse (with --sequence and --pools only if the warehouse exists).
+
+    With --pools, each run of a kernel with a pool is replayed with its strategy, from the kernel's own free lists
+    (exact) and from what any recording tells (ordinary). A run without a pool predicts those of other strategies with
+    the same workload (blind).
 
     Exit status 1: the error of a prediction is larger than allowed, a contradiction has no known cause, or a
     permission change differs from the recording.
@@ -49,11 +58,17 @@ def validate(
     Example: ptpool replay validate --capture server-16g
 
     Example: ptpool replay validate --sequence data/splits/*.jsonl.zst
+
+    Example: ptpool replay validate --pools data/pools/*/
     """
-    if sequence:
+    if sequence and pools:
+        raise UsageError("replay validate: --sequence and --pools at once", "validate them one after the other")
+    if pools:
+        holds = _pools(pools + (more or []), seeds, common.db, quiet=common.quiet, as_json=common.as_json)
+    elif sequence:
         holds = _sequences(sequence + (more or []), common.db, quiet=common.quiet, as_json=common.as_json)
     elif more:
-        remedy = "files of permission changes follow --sequence"
+        remedy = "files of permission changes follow --sequence, folders of runs --pools"
         raise UsageError(f"replay validate: unexpected argument {more[0]}", remedy)
     else:
         holds = _captures(capture, seeds, common.db, quiet=common.quiet, as_json=common.as_json)
@@ -161,3 +176,44 @@ def _keep(db: Path, done: "list[Sequence]", *, quiet: bool) -> None:
                 ],
             )
     note(f"{len(done)} files in table validation of {db}", quiet=quiet)
+
+
+_POOL_ROWS = """
+SELECT run, quantity, page_order AS "order", kernel, exact, exact_allowed AS "+/-", exact_holds AS holds, ordinary,
+       blind_kernel_low AS least, blind_kernel_high AS most, blind, blind_allowed AS "+/-", blind_holds AS holds
+FROM pool_validation_by_quantity WHERE list_contains(?, run)
+"""
+
+_POOL_JUDGED = """
+SELECT start, count(holds), count(*) FILTER (holds) FROM pool_validation
+WHERE list_contains(?, run) AND holds IS NOT NULL GROUP BY start ORDER BY start DESC
+"""
+
+
+def _pools(folders: list[Path], seeds: int, db: Path, *, quiet: bool, as_json: bool) -> bool:
+    """Hold the replay against kernels that ran pools; whether all predictions with a tolerance hold."""
+    from ptpool.compiled import announce_compiling
+    from ptpool.progress import progress
+    from ptpool.warehouse import open_warehouse
+    from replay.validate.pool_run import read_run
+    from replay.validate.pools import compare_runs, keep
+
+    runs = [read_run(folder) for folder in folders]
+    announce_compiling("replay", quiet=quiet)
+    comparisons = []
+    with progress("validate", (many := sum(run.has_trace for run in runs)), quiet=quiet, unit="runs") as meter:
+        for done, found in enumerate(compare_runs(runs, seeds), 1):
+            comparisons += found
+            meter(done, f"{done} of {many} runs")
+    with tempfile.TemporaryDirectory() as scratch:
+        kept = db if db.exists() else Path(scratch) / "pools.duckdb"
+        with open_warehouse(kept, write=True) as connection:
+            keep(connection, comparisons)
+            names = [run.name for run in runs]
+            question = "FROM pool_validation WHERE list_contains(?, run)" if as_json else _POOL_ROWS
+            cursor = connection.execute(question, [names])
+            say_rows([name for name, *_ in cursor.description], cursor.fetchall(), as_json=as_json)
+            judged = connection.execute(_POOL_JUDGED, [names]).fetchall()
+    for start, promised, holding in judged:
+        note(f"{start}: {holding} of {promised} predictions hold", quiet=quiet)
+    return all(holding == promised for _, promised, holding in judged)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ptpool.compiled import compiled
 from replay import profiles
+from replay.kernel.geometry import ASSUMED_PAGE
 from replay.start.pages import BUDDY, COMPOUND, LRU, NOPAGE, OFFLINE, PGTABLE, SLAB, page_flags_of
 from replay.start.zones import snapshot_values
 
@@ -206,7 +207,7 @@ def _grown(connection: duckdb.DuckDBPyConnection, capture_id: str, counter: str)
 def _vmalloc(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any]) -> int:
     """Pages of vmalloc afterwards: VmallocUsed of /proc/meminfo, which counts KiB."""
     values = snapshot_values(connection, capture["capture_id"], "after", "meminfo", ["VmallocUsed"])
-    return sum(values.values()) * 1024 // int(capture["page_size"])
+    return sum(values.values()) * 1024 // int(capture["page_size"] or ASSUMED_PAGE)
 
 
 def _per_cpu(connection: duckdb.DuckDBPyConnection, capture_id: str) -> int:

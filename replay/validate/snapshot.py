@@ -178,8 +178,9 @@ WITH value AS (
     FROM free_blocks WHERE capture_id = $capture AND migratetype IS NULL
     UNION ALL SELECT moment, 'huge_blocks_free', zone, NULL, blocks << (page_order - $huge)
     FROM free_blocks WHERE capture_id = $capture AND migratetype IS NULL AND page_order >= $huge
-    UNION ALL SELECT moment, lower(migratetype::VARCHAR) || '_pageblocks', zone, NULL, blocks
-    FROM pageblocks WHERE capture_id = $capture
+    UNION ALL SELECT moment, lower(migratetype::VARCHAR) || '_pageblocks', zone, NULL,
+           round(blocks * 2.0 ** (coalesce(pageblock_order, $huge) - $huge))::BIGINT
+    FROM pageblocks JOIN capture USING (capture_id) WHERE capture_id = $capture
     UNION ALL SELECT moment, 'free_and_pcp_pages', zone, NULL, blocks << page_order
     FROM free_blocks WHERE capture_id = $capture AND migratetype IS NULL
     UNION ALL SELECT moment, 'free_and_pcp_pages', zone, NULL, value

@@ -28,6 +28,7 @@ WITH run_out AS (
 SELECT strategy, CASE WHEN strategy = 'unprotected' THEN 'no key: today''s kernel' WHEN failures > 0 THEN 'did not supply everything'
                       WHEN beaten_by IS NULL THEN 'none beats it' ELSE 'beaten' END AS standing,
        splits_1g, splits_2m, held_bytes, pte_share_mean, mapping_cost_pct_median, conversion_ns, ptp_alloc_p99_ns,
-       fails_at_headroom, unkeyed_page_seconds, unkeyed_split_tables, unkeyed_incidents, beaten_by
-FROM fact LEFT JOIN beaten USING (strategy)
+       fails_at_headroom, unkeyed_page_seconds, unkeyed_split_tables, unkeyed_incidents, beaten_by,
+       CASE WHEN runs IS NULL THEN 'not validated' ELSE holding || ' of ' || judged || ' hold' END AS in_a_real_kernel
+FROM fact LEFT JOIN beaten USING (strategy) LEFT JOIN strategy_validation USING (strategy)
 ORDER BY strategy <> 'unprotected', failures > 0, beaten_by IS NOT NULL, conversion_ns, strategy;

@@ -57,7 +57,11 @@ def repeat(source: Path, target: Path, times: int, variant: str = "7-zstd") -> N
         pages = {}
         for cpu, offset, size in buffer.cpus:
             place = file.fileno(), cpu, offset, size, source, Findings()
-            reader = ChunkedPages(*place, trace.order, trace.compression) if buffer.compressed else PlainPages(*place)
+            reader = (
+                ChunkedPages(*place, trace.order, trace.compression, buffer.page_size)
+                if buffer.compressed
+                else PlainPages(*place)
+            )
             room = bytearray(1 << 30 if buffer.compressed else size)
             pages[cpu] = np.frombuffer(room, np.uint8)[: reader.fill(memoryview(room))].reshape(-1, buffer.page_size)
         texts = _format_texts(trace)

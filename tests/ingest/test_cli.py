@@ -199,7 +199,7 @@ def test_default_name_of_the_folder_one_is_in(
 
 
 def test_percentages_are_of_events(tmp_path: Path, ingest: Callable[..., int], query: Query) -> None:
-    user = "".join(f"\t{address:16x} f ([kernel.kallsyms])\n" for address in range(1, 9))
+    user = "".join(f"\t{address:16x} f (/usr/bin/a)\n" for address in range(1, 9))
     line = "a 1 [000] 1.000001: kmem:mm_page_alloc: page=0x1 pfn=0x10 order=0 migratetype=0 gfp_flags=GFP_KERNEL\n"
     (tmp_path / "perf.script.txt").write_text(line + user + "\n")
     assert ingest(tmp_path / "perf.script.txt") == 0

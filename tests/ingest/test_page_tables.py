@@ -100,6 +100,7 @@ def test_a_bundle_with_page_tables(
         "processor\t: 0\nCPU implementer\t: 0xc0\nCPU architecture: 8\nCPU variant\t: 0x0\nCPU part\t: 0xac3\nCPU revision\t: 1\n"
     )
     (bundle / "before" / "kernel_page_tables").write_text(ARM64)
+    (bundle / "before" / "meminfo").write_text("Hugepagesize:       2048 kB\n")
     assert ingest(bundle) == 0
     assert query("SELECT first_pfn, last_pfn, level::VARCHAR FROM direct_map_recorded ORDER BY 1") == ARM64_ROWS
     assert query("SELECT name, value FROM snapshot_value WHERE source = 'cpuinfo'") == [("cpu 0, midr", 0xC000AC31)]

@@ -7,18 +7,20 @@ import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
-from fake_machine import INSTANCE, PAGE, FakeMachine
+from fake_machine import INSTANCE, PAGE, STATS, FakeMachine
 
 from ingest.recorder import perf
-from ingest.recorder.drain import Drain
 from ingest.recorder.perf import _Progress
 from ingest.recorder.plan import Plan, buffer_size, choose
 from ingest.recorder.recording import record
 from ingest.recorder.redact import Pseudonyms, redact_perf_script
 from ingest.recorder.tracefs import Tracefs
+from ingest.snapshots.machine import ring_losses
+from ingest.snapshots.proc import Lines
 from ptpool.cli import run
 from ptpool.errors import UsageError
 
@@ -210,17 +212,95 @@ def test_it_ends_after_the_time_asked_for(machine: FakeMachine, tmp_path: Path) 
     assert 0.2 <= done.seconds < 5
 
 
-def test_nothing_is_left_when_the_bundle_cannot_be_written(
+def full_after(pages: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the disk be full when this many pages were written."""
+    written, write = [0], os.write
+
+    def limited(file: int, data: Any) -> int:
+        if len(data) >= len(PAGE) // 2:
+            written[0] += 1
+            if written[0] == pages + 1:
+                return write(file, data[: len(PAGE) // 2])
+            if written[0] > pages + 1:
+                raise OSError(28, "No space left on device")
+        return write(file, data)
+
+    monkeypatch.setattr("ingest.recorder.drain.os.write", limited)
+
+
+@pytest.mark.parametrize("while_recording", [False, True])
+def test_a_full_disk_keeps_what_is_written(
+    while_recording: bool, machine: FakeMachine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def create(name: str) -> Path:
+        instance = machine.create(name)
+        full = 3 * len(PAGE) if while_recording else 0  # else no CPU has a full page before the end
+        (instance / "per_cpu/cpu0/stats").write_text(STATS.format(lost=0, bytes=full))
+        return instance
+
+    monkeypatch.setattr(Tracefs, "create", staticmethod(create))
+    full_after(2, monkeypatch)
+    out = tmp_path / "bundle"
+    command = ["sleep", "60"] if while_recording else ["true"]
+    with pytest.raises(UsageError, match=r"No space left on device after .* kept") as said:
+        record(Plan(out, command), root=machine.root, quiet=True)
+    assert str(out) in said.value.what
+    assert f"ptpool ingest trace {out}" in said.value.remedy
+    assert (out / "per_cpu/cpu0/trace_pipe_raw").read_bytes() == 2 * PAGE
+    assert (out / "after/buddyinfo").exists()
+    assert ring_losses(Lines((out / "ring_stats").read_text().splitlines())) == {
+        0: 4,
+        10: 11,
+    }  # the page not written is counted as lost
+    done = json.loads((out / "recording.json").read_text())
+    assert (done["fault"], done["lost_events"]) == ("No space left on device", 15)
+    assert done["ended_by"] == ("fault" if while_recording else "command")
+    assert not (out / ".room").exists()
+    assert list(machine.instances.iterdir()) == []
+
+
+def test_a_disk_that_is_full_before_the_recording_is_said_with_the_path(
     machine: FakeMachine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(drain: Drain) -> int:
+    def refuse(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Drain, "written", full)
-    with pytest.raises(OSError, match="No space"):
-        record(Plan(tmp_path / "bundle", ["sleep", "60"]), root=machine.root, quiet=True)
+    monkeypatch.setattr("ingest.recorder.recording.os.posix_fallocate", refuse)
+    with pytest.raises(UsageError, match=r"bundle\.partial: it cannot be written \(No space left on device\)"):
+        record(Plan(tmp_path / "bundle", ["true"]), root=machine.root, quiet=True)
     assert [path.name for path in tmp_path.iterdir()] == ["root"]
-    assert list(machine.instances.iterdir()) == []
+
+
+def test_a_closed_standard_error_loses_nothing(
+    machine: FakeMachine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as closed:
+        monkeypatch.setattr("sys.stderr", closed)
+        record(Plan(tmp_path / "bundle", ["true"]), root=machine.root)
+    assert (tmp_path / "bundle/recording.json").exists()
+
+
+def test_a_killed_recorder_leaves_what_can_be_imported_and_the_next_one_names_it(
+    machine: FakeMachine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = (
+        f"cd {tmp_path}/killed.partial && ls -d events/*/*/format events/header_page trace_clock before/* kallsyms.zst"
+    )
+    monkeypatch.chdir(tmp_path)
+    listed = tmp_path / "listed"
+    record(Plan(tmp_path / "killed", ["sh", "-c", f"sleep 0.3; {script} > {listed}"]), root=machine.root)
+    assert "killed.partial" not in capsys.readouterr().err
+    there = listed.read_text().split()
+    for name in ("events/kmem/mm_page_alloc/format", "events/header_page", "trace_clock", "before/zoneinfo"):
+        assert name in there
+
+    (tmp_path / "killed").rename(tmp_path / "killed.partial")
+    record(Plan(tmp_path / "next", ["true"]), root=machine.root)
+    error = capsys.readouterr().err
+    assert f"ptpool ingest trace {tmp_path}/killed.partial" in error
+    assert f"rm -r {tmp_path}/killed.partial" in error
 
 
 def test_a_setting_that_the_kernel_refuses_leaves_no_instance(

@@ -30,8 +30,7 @@ def parameters(strategy: str) -> dict[str, int]:
 
 def put(connection: duckdb.DuckDBPyConnection, table: str, rows: list[tuple[Any, ...]]) -> None:
     if len(rows) > 20:
-        frame = pandas.DataFrame(rows)  # noqa: F841 (DuckDB finds it by its name)
-        connection.execute(f"INSERT INTO {table} SELECT * FROM frame")
+        connection.from_df(pandas.DataFrame(rows)).insert_into(table)
         return
     for row in rows:
         connection.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)
@@ -122,7 +121,7 @@ def add_run(
         "pte_share_start": 1.0 if always_4k else (warm_up + 1) * BLOCK / pages, "pte_share_end": share,
         "pte_share_mean": share if always_4k else share * 0.8, "blocks_touched": 60, "ptp_nulls": 0,
         "split_starvations": 0, "unkeyed_page_seconds": 41_000.5 if strategy == "unprotected" else 0,
-        "stalls": 3 if pool else 0, "oom_kills": 0, "deadlocks": 0, "table_pages_direct_map": pages / 512 if always_4k else 40,
+        "stalls": 3 if pool else 0, "oom_kills": 0, "oom_kills_by_refill": 0 if pool else None, "deadlocks": 0, "table_pages_direct_map": pages / 512 if always_4k else 40,
         "huge_blocks_free_end": 300 - (2 * blocks if pool else 0), "unplaced_allocations": 0, "extfrag_events": 51,
         "unmovable_pageblocks_end": 88, "shrunk_pages": 0 if pool else None,
         "refills": refills if pool else None, "pool_pages_peak": 12_300 if pool else None,

@@ -51,7 +51,7 @@ MMAP, LOST, COMM, EXIT, THROTTLE, FORK, SAMPLE, LOST_SAMPLES = 1, 2, 3, 4, 5, 7,
 ATTR, TRACING_DATA, ROUND, AUXTRACE, FEATURE, COMPRESSED, COMPRESSED2 = 64, 66, 68, 71, 80, 81, 83
 CONTEXT_KERNEL, CONTEXT_USER = (1 << 64) - 128, (1 << 64) - 512
 
-ALLOC, FREE, BATCHED, SWITCH = 493, 494, 495, 300  # numbers of events
+ALLOC, FREE, BATCHED, SWITCH = 493, 495, 494, 300  # numbers of events, in the order in which kernels give them
 SYSTEMS = {ALLOC: "kmem", FREE: "kmem", BATCHED: "kmem", SWITCH: "sched"}
 NAMES = {ALLOC: "mm_page_alloc", FREE: "mm_page_free", BATCHED: "mm_page_free_batched", SWITCH: "sched_switch"}
 GFP = (
@@ -91,6 +91,7 @@ class Attribute:
     type: int = 2  # a tracepoint
     sample_id_all: bool = True
     clockid: int | None = None
+    config: int = 0  # number of the event
     registers: int = 0b101  # mask of those in REGS_USER and REGS_INTR
     hw_idx: bool = False  # BRANCH_STACK begins with it
 
@@ -231,7 +232,7 @@ class Writer:
         if self.order == ">":
             low = bytes(int(f"{byte:08b}"[::-1], 2) for byte in low)
         return (
-            self.pack("IIQQQQ", a.type, 136, 0, 1, a.bits, a.read_format)
+            self.pack("IIQQQQ", a.type, 136, a.config, 1, a.bits, a.read_format)
             + low
             + self.pack("IIQQQQIi", 0, 0, 0, 0, 0, a.registers, 0, a.clockid or 0)
             + self.pack("QIHH", a.registers, 0, 0, 0).ljust(40, b"\0")

@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.formats.perf_data.header import DAMAGED, Attribute
+from ingest.formats.perf_data.header import DAMAGED, MOST_IDS, Attribute
 from ingest.formats.perf_data.layout import COLUMNS, L_RAW, L_TIME, L_TRACEPOINT, id_place, layout_of
-from ingest.formats.perf_data.records import enter_id
+from ingest.formats.perf_data.records import enter_ids
 from ingest.spans import doubled, new_names
 from ptpool.errors import UsageError
 
@@ -50,7 +50,8 @@ class Layouts:
             )
         self.rows = np.concatenate([self.rows, row])
         self._entered += len(attribute.ids)
+        if self._entered > MOST_IDS:
+            raise UsageError(f"{where}: more than {MOST_IDS:,} numbers of events", DAMAGED)
         while 2 * self._entered >= len(self.ids):
             self.ids = doubled(self.ids)
-        for value in np.array(attribute.ids, np.uint64).view(np.int64):
-            enter_id(self.ids, value, len(self.rows) - 1)
+        enter_ids(self.ids, attribute.ids.view(np.int64), len(self.rows) - 1)

@@ -8,16 +8,24 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ingest.formats.cursor import Cursor, Order
+from ingest.formats.perf_data.folder import MAGICS
 from ingest.formats.perf_data.mapped import Mapped
+from ingest.trace import MAX_CPUS, MAX_PFN
 from ptpool.errors import UsageError
 
-LITTLE_MAGIC, BIG_MAGIC = b"PERFILE2", b"2ELIFREP"
-MAGICS = (LITTLE_MAGIC, BIG_MAGIC)
+LITTLE_MAGIC = MAGICS[0]
 DAMAGED = "the file is damaged: copy it again"
 
-TRACING_DATA, HOSTNAME, OSRELEASE, ARCH, NRCPUS, TOTAL_MEM = 1, 3, 4, 6, 7, 10  # enum of tools/perf/util/header.h
+# enum of tools/perf/util/header.h
+TRACING_DATA, HOSTNAME, OSRELEASE, ARCH, NRCPUS, CPUDESC, TOTAL_MEM, DIR_FORMAT = 1, 3, 4, 6, 7, 8, 10, 24
 FEATURES = 256
+MOST_IDS = 1 << 21  # of all attributes: events times CPUs; all trace events on a thousand CPUs
+_LARGEST_FEATURE = {TRACING_DATA: 1 << 27, DIR_FORMAT: 8}  # bytes; a description of all events has some 4 MB
+_LARGEST_TEXT = 1 << 16
 
 _PIPE_HEADER = 16
 _SMALLEST_ATTRIBUTE, _LARGEST_ATTRIBUTE = 64, 4096  # PERF_ATTR_SIZE_VER0; perf_copy_attr takes up to a page
@@ -29,11 +37,12 @@ class Attribute:
     """How one event was recorded: the fields of ``struct perf_event_attr`` that concern reading."""
 
     type: int
+    config: int  # of a tracepoint: the number of its event
     sample_type: int
     read_format: int
     sample_id_all: bool
     clock: str | None
-    ids: tuple[int, ...]
+    ids: NDArray[np.uint64]
 
 
 @dataclass
@@ -74,11 +83,15 @@ def read_header(file: Mapped) -> Header:
         )
     if attributes + attributes_size > file.size:
         raise UsageError(f"{file.path}: header: its {attributes_size} bytes of attributes are missing", DAMAGED)
+    left = MOST_IDS
     for place in range(attributes, attributes + attributes_size, attribute_size):
         where = f"{file.path}: attribute at byte {place}"
         data = file.bytes(place, attribute_size)
         ids, ids_size = Cursor(BytesIO(data[-16:]), where, order).numbers(8, 2)
-        header.attributes.append(parse_attribute(data[:-16], file.bytes(ids, min(ids_size, file.size)), order, where))
+        left -= ids_size // 8
+        if ids + ids_size > file.size or ids_size % 8 or left < 0:
+            raise UsageError(f"{where}: impossible {ids_size:,} bytes of numbers at byte {ids:,}", DAMAGED)
+        header.attributes.append(parse_attribute(data[:-16], file.bytes(ids, ids_size), order, where))
     if header.finished:
         header.features = dict(_features(file, header, cursor))
     return header
@@ -97,7 +110,11 @@ def _features(file: Mapped, header: Header, cursor: Cursor) -> Iterator[tuple[in
         return  # cut off: the records say so
     for feature in present:
         at, size = table.numbers(8, 2)
-        if feature in (TRACING_DATA, OSRELEASE, ARCH, NRCPUS, TOTAL_MEM) and at + size <= file.size:
+        if feature not in (TRACING_DATA, OSRELEASE, ARCH, NRCPUS, CPUDESC, TOTAL_MEM, DIR_FORMAT):
+            continue
+        if size > _LARGEST_FEATURE.get(feature, _LARGEST_TEXT):
+            raise UsageError(f"{where}: feature {feature}: impossible size of {size:,} bytes", DAMAGED)
+        if at + size <= file.size:
             yield feature, file.bytes(at, size)
 
 
@@ -110,7 +127,7 @@ def parse_attribute(data: bytes, ids: bytes, order: Order, where: str) -> Attrib
     """Read a ``struct perf_event_attr`` and the numbers of the events that were opened with it."""
     cursor = Cursor(BytesIO(data.ljust(_SMALLEST_ATTRIBUTE, b"\0")), where, order)
     kind, _ = cursor.numbers(4, 2)
-    _, _, sample_type, read_format = cursor.numbers(8, 4)
+    config, _, sample_type, read_format = cursor.numbers(8, 4)
     flags = cursor.bytes(8)
     if order == "big":  # compilers for big-endian machines lay out bit fields from the top bit on
         flags = bytes(int(f"{byte:08b}"[::-1], 2) for byte in flags)
@@ -118,12 +135,16 @@ def parse_attribute(data: bytes, ids: bytes, order: Order, where: str) -> Attrib
     clock = None
     if bits >> 25 & 1 and len(data) >= 96:  # use_clockid
         clock = _CLOCKS.get(int.from_bytes(data[92:96], order))
-    numbers = tuple(int.from_bytes(ids[at : at + 8], order) for at in range(0, len(ids) - 7, 8))
-    return Attribute(kind, sample_type, read_format, bool(bits >> 18 & 1), clock, numbers)
+    numbers = np.frombuffer(ids, ">u8" if order == "big" else "<u8", len(ids) // 8).astype(np.uint64)
+    return Attribute(kind, config, sample_type, read_format, bool(bits >> 18 & 1), clock, numbers)
 
 
-def facts(features: Mapping[int, bytes], attributes: list[Attribute], order: Order, where: str) -> Iterator[str]:
-    """What is known about the recorded machine, in the words of ``perf script --header``; never its name."""
+def facts(features: Mapping[int, bytes], order: Order, where: str) -> Iterator[str]:
+    """What is known about the recorded machine, in the words of ``perf script --header``; never its name.
+
+    Raises:
+        UsageError: it is not what its number says.
+    """
 
     def text(feature: int) -> str:
         return features[feature][4:].split(b"\0")[0].decode("utf-8", "replace")
@@ -135,9 +156,15 @@ def facts(features: Mapping[int, bytes], attributes: list[Attribute], order: Ord
         yield f"# os release : {text(OSRELEASE)}"
     if ARCH in features:
         yield f"# arch : {text(ARCH)}"
+    if CPUDESC in features:
+        yield f"# cpudesc : {text(CPUDESC)}"
     if NRCPUS in features:
-        yield f"# nrcpus online : {number(features[NRCPUS][4:], 4)}"
+        cpus = number(features[NRCPUS][4:], 4)
+        if not 0 < cpus <= MAX_CPUS:
+            raise UsageError(f"{where}: impossible number of {cpus:,} CPUs", DAMAGED)
+        yield f"# nrcpus online : {cpus}"
     if TOTAL_MEM in features:
-        yield f"# total memory : {number(features[TOTAL_MEM], 8)} kB"
-    for clock in {attribute.clock for attribute in attributes if attribute.clock}:
-        yield f"# clockid: {clock}"
+        kib = number(features[TOTAL_MEM], 8)
+        if kib >= MAX_PFN << 2:
+            raise UsageError(f"{where}: impossible memory of {kib:,} kB", DAMAGED)
+        yield f"# total memory : {kib} kB"

@@ -122,11 +122,12 @@ def key_of(value: int) -> Any:
 
 
 @compiled
-def enter_id(ids: Any, value: int, which: int) -> None:
-    """Note which layout the samples of an event have."""
-    slot = slot_of(ids, key_of(value))
-    ids[slot].hash = key_of(value)
-    ids[slot].number = which
+def enter_ids(ids: Any, values: Any, which: int) -> None:
+    """Note which layout the samples of some events have."""
+    for place in range(values.shape[0]):
+        slot = slot_of(ids, key_of(values[place]))
+        ids[slot].hash = key_of(values[place])
+        ids[slot].number = which
 
 
 @compiled

@@ -4,11 +4,15 @@ The records of one CPU are in order of time, those of several CPUs are not. perf
 read all CPUs once; after the second one nothing can follow that is older than the first
 (tools/perf/util/ordered-events.c). Events that are not due wait, up to MOST_WAITING of them; then the older half goes
 on, and events that come too late are counted.
+
+``perf record --threads`` writes a folder: ``data`` has the header, and ``data.0``, ``data.1``, ... the records of one
+buffer each, in order of time and without rounds (tools/perf/builtin-record.c:record__mmap_read_evlist). They are read
+side by side, always the one that is furthest behind: nothing can follow that is older than its latest record.
 """
 
 import ctypes
 import sys
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -19,9 +23,9 @@ from numpy.typing import NDArray
 from ingest.formats.cursor import Cursor
 from ingest.formats.perf_data import records
 from ingest.formats.perf_data.attributes import Layouts
+from ingest.formats.perf_data.folder import MAGICS, recordings
 from ingest.formats.perf_data.header import (
     DAMAGED,
-    MAGICS,
     TRACING_DATA,
     Attribute,
     Header,
@@ -29,14 +33,15 @@ from ingest.formats.perf_data.header import (
     parse_attribute,
     read_header,
 )
+from ingest.formats.perf_data.in_order import copy_in_order, losses
 from ingest.formats.perf_data.layout import COLUMNS, TYPE_TRACEPOINT
 from ingest.formats.perf_data.mapped import Mapped
-from ingest.formats.perf_data.tracing_data import UNKNOWN, EventTable, formats_in
-from ingest.snapshots.kallsyms import NONE, read_symbols
+from ingest.formats.perf_data.tracing_data import UNKNOWN, EventTable, events_next_to, tracing_data
+from ingest.formats.perf_data.undescribed import format_texts
+from ingest.snapshots.kallsyms import NONE, Namer, read_symbols
 from ingest.source import BLOCK
 from ingest.spans import doubled, new_names, new_spans
 from ingest.trace import BATCH, MAX_CPUS, MAX_TASKS, ROW, Context, Findings, raw
-from ptpool.compiled import compiled
 from ptpool.errors import UsageError
 
 if sys.version_info >= (3, 14):
@@ -59,6 +64,23 @@ _COUNTED = {
 }
 
 
+class _Records:
+    """A file with records: which are read, and how far."""
+
+    def __init__(self, path: Path, mapped: Mapped | None = None) -> None:
+        self.path = path
+        if mapped is not None:
+            self.mapped = mapped
+        self.at = self.end = 0  # bytes read; where its records end
+        self.latest, self.over = -1, False  # latest time so far; whether there are no more
+        self.zstd: zstd.ZstdDecompressor | None = zstd.ZstdDecompressor()  # None: its stream is damaged
+        self.carry = b""  # the start of a compressed record
+
+    def holds(self, address: int) -> bool:
+        """Whether an address lies in the file."""
+        return self.mapped.address <= address < self.mapped.address + self.mapped.size
+
+
 class PerfTrace:
     """Reads perf.data files that are parts of one capture, one after the other (a `Trace`)."""
 
@@ -69,15 +91,14 @@ class PerfTrace:
         self.found = Findings(context.best_effort)
         self._paths = paths
         self._symbols = NONE if context.kallsyms is None else read_symbols(context.kallsyms)
-        self._here = NONE  # the symbols where the kernel of the present file lies
-        self._file: Mapped | None = None
-        self._read = self._at = 0  # bytes of the files before the present one; of the present one
+        self._namer = Namer(NONE, self.found)  # with the symbols where the kernel of the present file lies
+        self._files: list[_Records] = []  # that are open: one, or those of a folder
+        self._now = _Records(paths[0])  # the one whose records are read
+        self._read = 0  # bytes of the files before the open ones
         self._began = -1
         self._header = Header("little", True, 0, 0)
         self._events: EventTable | None = None
         self._layouts = Layouts()
-        self._zstd: zstd.ZstdDecompressor | None = None  # None: its stream is damaged
-        self._carry = b""  # the start of a compressed record
         self._tasks = np.full(MAX_TASKS, -1, np.int32)  # number of the comm, by task
         self._unnamed: dict[int, int] = {}  # comm of a task that was never named
         self._out = np.zeros(BATCH, ROW)
@@ -97,35 +118,39 @@ class PerfTrace:
 
     def batches(self) -> Iterator[NDArray[Any]]:
         """See `Trace`."""
-        for path in self._paths:
-            self._file = file = Mapped(path, MAGICS)
-            self._begin(file)
-            stopped = yield from self._region(file.address + self._header.start, file.address + self._header.end)
-            self._end(file, stopped - file.address)
+        for paths in recordings(self._paths):
+            for path in paths:
+                records_only = path is not paths[0]
+                self._files.append(_Records(path, Mapped(path, (b"",) if records_only else MAGICS)))
+            self._begin(self._files[0])
+            for file in self._files[1:]:
+                file.end = file.mapped.size
+            yield from self._side_by_side()
+            self._end()
             yield from self._settle(int(self._walk.counts[records.C_ROWS]))
-            self._check_order(path)
-            self._read += path.stat().st_size
+            self._check_order(paths[0])
+            self._read += sum(path.stat().st_size for path in paths)
             self.close()
 
     def consumed(self) -> int:
         """See `Trace`."""
-        return self._read + (self._file.consumed(self._at) if self._file else 0)
+        return self._read + sum(file.mapped.consumed(file.at) for file in self._files)
 
     def close(self) -> None:
         """See `Trace`."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        while self._files:
+            self._files.pop().mapped.close()
 
     # ------------------------------------------------------------------------------------------------- file by file
 
-    def _begin(self, file: Mapped) -> None:
+    def _begin(self, first: "_Records") -> None:
+        """Read the header of a recording."""
+        self._now, file = first, first.mapped
         if file.damage:
             self.found.damage(
                 "damaged_compression", f"{file.path}: the compressed data is damaged or cut off ({file.damage})"
             )
-        self._at, self._events, self._carry, self._zstd = 0, None, b"", zstd.ZstdDecompressor()
-        self._here = self._symbols
+        self._namer = Namer(self._symbols, self.found)
         self._walk.counts[[records.C_LATEST, records.C_ROUND, records.C_DUE]] = -1
         self._walk.counts[records.C_FIRST_NS] = -1
         self._walk.lost[:] = 0
@@ -134,37 +159,67 @@ class PerfTrace:
         no_sample_fits = np.full((1, COLUMNS), records.LARGEST + 1, np.int64)  # until an attribute describes its layout
         self._walk = self._walk._replace(layouts=no_sample_fits, ids=self._layouts.ids)
         self._use_events(None)
+        first.at, first.end = header.start, header.end
         if header.pipe:
             return
+        self._say(header.features)
         if not header.attributes:
             raise UsageError(f"{file.path}: header: it lists no events", DAMAGED)
         for attribute in header.attributes:
             self._add(attribute, f"{file.path}: header")
         if TRACING_DATA in header.features:
             where = f"{file.path}: descriptions of events"
-            self._use_events(EventTable(formats_in(header.features[TRACING_DATA], where), where))
+            self._describe(header.features[TRACING_DATA], where)
         elif any(attribute.type == TYPE_TRACEPOINT for attribute in header.attributes):
             if header.finished:
                 self.found.damage("cut_off", f"{file.path}: cut off: the descriptions of its events are missing")
-            self._use_events(_events_next_to(file.path))
+            self._use_events(events_next_to(file.path, lambda: format_texts(file, header, self._layouts)))
         if not header.finished:
             self.found.counts["unfinished"] += 1
         if header.end > file.size:
             self.found.damage("cut_off", f"{file.path}: cut off: it has {file.size:,} of at least {header.end:,} bytes")
-            header.end = file.size
+            first.end = file.size
 
-    def _end(self, file: Mapped, stopped: int) -> None:
-        """Count what was read up to byte `stopped`, and the losses."""
+    def _side_by_side(self) -> Iterator[NDArray[Any]]:
+        """Read the records of all files of a recording."""
+        counts, running = self._walk.counts, {}
+        for place, file in enumerate(self._files):
+            address = file.mapped.address
+            running[place] = self._region(address + file.at, address + file.end)
+        while running:
+            place = min(running, key=lambda place: self._files[place].latest)
+            self._now = file = self._files[place]
+            counts[records.C_LATEST] = file.latest
+            try:
+                while len(rows := next(running[place])):  # they are being settled: nothing else may be read now
+                    yield rows
+                yield rows
+            except StopIteration as stop:
+                file.at = stop.value - file.mapped.address
+                file.over = True
+                del running[place]
+            file.latest = int(counts[records.C_LATEST])
+
+    def _due(self) -> int:
+        """Up to this time nothing can follow."""
+        if len(self._files) == 1:
+            return int(self._walk.counts[records.C_DUE])
+        self._now.latest = int(self._walk.counts[records.C_LATEST])
+        return min(file.latest for file in self._files if file is self._now or not file.over)
+
+    def _end(self) -> None:
+        """Count what was read, and the losses."""
         header, found, counts = self._header, self.found, self._walk.counts
-        if (stopped < header.end or self._carry) and header.finished:
-            found.damage("cut_off", f"{file.path}: no whole record at byte {stopped}: the rest is not read")
+        for file in self._files:
+            if (file.at < file.end or file.carry) and header.finished:
+                found.damage("cut_off", f"{file.path}: no whole record at byte {file.at}: the rest is not read")
         for name, which in _COUNTED.items():
             if counts[which]:
                 found.counts[name] = int(counts[which])
-        for cpu, events in _losses(self._walk.lost).items():
+        for cpu, events in losses(self._walk.lost).items():
             found.lose(cpu, events)
-        for fact in facts(header.features, header.attributes, header.order, f"{file.path}: features"):
-            found.comment(fact)
+        for clock in {attribute.clock for attribute in header.attributes if attribute.clock}:
+            found.comment(f"# clockid: {clock}")
 
     def _check_order(self, path: Path) -> None:
         first = int(self._walk.counts[records.C_FIRST_NS])
@@ -180,6 +235,21 @@ class PerfTrace:
         self._layouts.add(attribute, where)
         self._walk = self._walk._replace(layouts=self._layouts.rows, ids=self._layouts.ids)
 
+    def _say(self, features: Mapping[int, bytes]) -> None:
+        """Pass on what features say about the machine."""
+        where = f"{self._now.path}: features"
+        try:
+            for fact in facts(features, self._header.order, where):
+                self.found.comment(fact)
+        except UsageError as error:
+            self.found.damage("damaged_records", error.what)
+
+    def _describe(self, data: bytes, where: str) -> None:
+        """Use the descriptions of events, and what comes with them."""
+        page_size, formats = tracing_data(data, where)
+        self.found.pages_of(page_size)
+        self._use_events(EventTable(formats, where))
+
     def _use_events(self, events: EventTable | None) -> None:
         self._events = events = events or EventTable((), "")
         self._walk = self._walk._replace(event_of=events.of, events=events.rows)
@@ -189,11 +259,10 @@ class PerfTrace:
     def _region(self, at: int, end: int) -> Generator[NDArray[Any], None, int]:
         """Read the records between two addresses; returns the address of the first that was not read."""
         swap = self._header.order == "big"
-        file = self._file
-        assert file is not None
+        now = self._now
         stop = at
         while True:
-            stop = min(max(stop, at + STRETCH), end)
+            stop = min(max(stop, at + STRETCH // len(self._files)), end)
             events = self._events
             number = events.number if events else (0, 2)
             at, why = records.walk_records(self._walk, at, stop, self._layouts.id_at, *number, swap)
@@ -209,23 +278,22 @@ class PerfTrace:
             elif why == records.BROKEN or stop == end:
                 return at
             else:
-                self._at = at - file.address
-                file.drop(self._at)
+                if now.holds(at):  # else they are decompressed records
+                    now.at = at - now.mapped.address
+                    now.mapped.drop(now.at)
                 yield self._out[:0]
                 stop = at
 
     def _what_is_wrong(self, place: int) -> str:
-        file = self._file
-        assert file is not None
-        inside = file.address <= place < file.address + file.size
-        where = f"{file.path}: record at byte {place - file.address}" if inside else f"{file.path}: a compressed record"
+        file = self._now.mapped
+        compressed = not self._now.holds(place)
+        where = f"{file.path}: " + ("a compressed record" if compressed else f"record at byte {place - file.address}")
         described = self._events is not None and bool((self._events.of != UNKNOWN).any())
         return f"{where}: {'not what it claims to be' if described else 'no description of its event comes before it'}"
 
     def _special(self, at: int, end: int) -> Generator[NDArray[Any], None, int]:
         """Read a record that the walk leaves alone; returns the address after it and its data."""
-        header, file = self._header, self._file
-        assert file is not None
+        header, file = self._header, self._now.mapped
         where = f"{file.path}: record at byte {at - file.address}"
         head = Cursor(BytesIO(ctypes.string_at(at, 8)), where, header.order)
         kind, _, size = head.number(4), head.number(2), head.number(2)
@@ -248,28 +316,29 @@ class PerfTrace:
             header.attributes.append(attribute)
             self._add(attribute, where)
         elif kind == records.HEADER_FEATURE:
-            header.features[body.number(8)] = data[16:]
+            self._say({body.number(8): data[16:]})
         elif kind == records.HEADER_TRACING_DATA:
-            self._use_events(EventTable(formats_in(ctypes.string_at(at + size, behind), where), where))
+            self._describe(ctypes.string_at(at + size, behind), where)
         return at + size + behind
 
     def _decompress(self, payload: bytes, where: str) -> Iterator[NDArray[Any]]:
         """Read the records in the next part of the compressed stream; the last one may end in the part after it."""
-        while self._zstd is not None and (payload or not self._zstd.needs_input):
+        now = self._now
+        while now.zstd is not None and (payload or not now.zstd.needs_input):
             try:
-                if self._zstd.eof:
-                    self._zstd = zstd.ZstdDecompressor()
-                data = self._carry + self._zstd.decompress(payload, BLOCK)
+                if now.zstd.eof:
+                    now.zstd = zstd.ZstdDecompressor()
+                data = now.carry + now.zstd.decompress(payload, BLOCK)
             except zstd.ZstdError as error:
-                self._zstd, self._carry = None, b""
+                now.zstd, now.carry = None, b""
                 self.found.damage("damaged_compression", f"{where}: the compressed data is damaged ({error})")
                 return
-            payload = self._zstd.unused_data if self._zstd.eof else b""
+            payload = now.zstd.unused_data if now.zstd.eof else b""
             at = np.frombuffer(data, np.uint8).ctypes.data
             stopped = yield from self._region(at, at + len(data))
-            self._carry = data[stopped - at :]
-            if len(self._carry) > records.LARGEST:
-                self._zstd, self._carry = None, b""
+            now.carry = data[stopped - at :]
+            if len(now.carry) > records.LARGEST:
+                now.zstd, now.carry = None, b""
                 self.found.damage(
                     "damaged_records", f"{where}: no record where one should begin in its decompressed data"
                 )
@@ -279,7 +348,7 @@ class PerfTrace:
         name = data[72 if kind == records.MMAP2 else 40 :].split(b"\0")[0].decode("utf-8", "replace")
         if name.startswith(KERNEL_MAP):
             start = int.from_bytes(data[32:40], self._header.order)
-            self._here = self._symbols.moved(name.removeprefix(KERNEL_MAP), start)
+            self._namer.move(name.removeprefix(KERNEL_MAP), start)
 
     # ------------------------------------------------------------------------------------------ names, and what is due
 
@@ -296,7 +365,7 @@ class PerfTrace:
         if counts[records.C_STACKS] > len(self.stacks):
             spans = new_spans(walk.stacks, len(self.stacks))
             chains = [ctypes.string_at(start, end - start) for start, end in spans]
-            self.stacks += self._here.stacks(chains, "<u8" if self._header.order == "little" else ">u8")
+            self.stacks += self._namer.stacks(chains, "<u8" if self._header.order == "little" else ">u8")
 
     def _make_room(self) -> Iterator[NDArray[Any]]:
         """Grow the tables of names that are half full, and settle the rows that are due where no more fit."""
@@ -310,7 +379,7 @@ class PerfTrace:
         rows = self._walk.rows
         if counts[records.C_ROWS] < len(rows):
             return
-        due = int((rows["ts"] <= counts[records.C_DUE]).sum())
+        due = int((rows["ts"] <= self._due()).sum())
         if due >= len(rows) // 2 or len(rows) >= MOST_WAITING:
             yield from self._settle(max(due, len(rows) // 2))
         else:
@@ -327,9 +396,10 @@ class PerfTrace:
             self.found.first_ns = int(self._walk.counts[records.C_FIRST_NS])
         for first in range(0, count, BATCH):
             due = order[first : min(first + BATCH, count)]
-            written = _copy_in_order(rows, due, len(due), self._out, self._tasks)
+            written = copy_in_order(rows, due, len(due), self._out, self._tasks)
             self._name_unnamed(self._out[:written])
-            yield self._out[:written]
+            if written:  # an empty batch would say that a stretch is over
+                yield self._out[:written]
         raw(self._walk.rows)[: waiting - count] = raw(rows)[order[count:]]
         self._walk.counts[records.C_ROWS] = waiting - count
 
@@ -343,64 +413,3 @@ class PerfTrace:
                 self.comms.append("swapper" if task == 0 else f":{task}")
             self._walk.counts[records.C_COMMS] = len(self.comms)
             rows["comm"][unnamed] = np.array([self._unnamed[task] for task in tasks.tolist()], np.int32)[which]
-
-
-def _losses(lost: NDArray[np.int64]) -> dict[int | None, int]:
-    """Events lost by CPU (None: on an unknown one).
-
-    A record that finds no room is counted for its buffer (LOST, written when there is room again) and for its event
-    (read_format's LOST, which perf writes at the end as LOST_SAMPLES): kernel/events/ring_buffer.c. The larger count
-    includes all of them.
-    """
-    by_cpu = lost.max(axis=1)
-    by_cpu[0] = max(0, int(lost.sum(axis=0).max()) - int(by_cpu[1:].sum()))
-    return {cpu - 1 if cpu else None: int(by_cpu[cpu]) for cpu in np.flatnonzero(by_cpu).tolist()}
-
-
-def _events_next_to(path: Path) -> EventTable:
-    """The descriptions of events in a folder ``events`` next to the file, as in tracefs, for a perf that was killed.
-
-    Raises:
-        UsageError: there are none.
-    """
-    found = sorted(path.absolute().parent.glob("events/*/*/format"))
-    if not found:
-        raise UsageError(
-            f"{path}: cut off, or perf was killed: its events are not described",
-            "copy events/kmem of that machine's tracefs next to it: events/kmem/mm_page_alloc/format and so on",
-        )
-    return EventTable(
-        ((file.parts[-3], file.read_text(errors="replace")) for file in found), str(path.parent / "events")
-    )
-
-
-@compiled
-def _copy_in_order(rows: Any, order: Any, count: int, out: Any, comm_of: Any) -> int:
-    """Copy events in order of time, with the name that their task has at that time; returns how many.
-
-    Args:
-        rows: in the order of the file.
-        order: places in `rows` by time.
-        count: how many places of it are due.
-        out: where events go.
-        comm_of: number of the name by task id; -1: none.
-    """
-    written = 0
-    tasks = comm_of.shape[0]
-    for turn in range(count):
-        place = order[turn]
-        tid = rows[place].pid
-        known = 0 <= tid < tasks
-        kind = rows[place].kind
-        if kind == records.KIND_COMM:
-            if known:
-                comm_of[tid] = rows[place].comm
-        elif kind == records.KIND_FORK:
-            parent = rows[place].pfn
-            if known and parent != tid:
-                comm_of[tid] = comm_of[parent] if 0 <= parent < tasks else -1
-        else:
-            out[written] = rows[place]
-            out[written].comm = comm_of[tid] if known else -1
-            written += 1
-    return written

@@ -5,8 +5,9 @@ file by file.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,8 +64,8 @@ class EventTable:
                         self.flags = event.flags("gfp_flags")
 
 
-def formats_in(data: bytes, where: str) -> Iterator[tuple[str, str]]:
-    """System and ``format`` text of every event described in such a section.
+def tracing_data(data: bytes, where: str) -> tuple[int, Iterator[tuple[str, str]]]:
+    """The page size (bytes) of the recorded machine, and system and ``format`` text of every event described.
 
     Raises:
         UsageError: it is damaged.
@@ -75,10 +76,14 @@ def formats_in(data: bytes, where: str) -> Iterator[tuple[str, str]]:
     cursor.bytes(10)
     cursor.string()  # version
     cursor.order = "big" if cursor.number(1) else "little"
-    cursor.bytes(1 + 4)  # size of a long and of a page
+    cursor.bytes(1)  # size of a long
+    return cursor.number(4), _formats(cursor)
+
+
+def _formats(cursor: Cursor) -> Iterator[tuple[str, str]]:
     for name in ("header_page", "header_event"):
         if cursor.string() != name:
-            raise UsageError(f"{where}: {name} is not where it should be", DAMAGED)
+            raise UsageError(f"{cursor.where}: {name} is not where it should be", DAMAGED)
         cursor.bytes(cursor.number(8))
     for _ in range(cursor.number(4)):
         yield "ftrace", cursor.bytes(cursor.number(8)).decode("utf-8", "replace")
@@ -86,3 +91,26 @@ def formats_in(data: bytes, where: str) -> Iterator[tuple[str, str]]:
         system = cursor.string()
         for _ in range(cursor.number(4)):
             yield system, cursor.bytes(cursor.number(8)).decode("utf-8", "replace")
+
+
+def events_next_to(path: Path, guessed: Callable[[], list[str]]) -> EventTable:
+    """The descriptions of events in a folder ``events`` next to the file, as in tracefs, for a perf that was killed.
+
+    Args:
+        path: the file.
+        guessed: what to take in their place.
+
+    Raises:
+        UsageError: there are none.
+    """
+    found = sorted(path.absolute().parent.glob("events/*/*/format"))
+    if not found:
+        if texts := guessed():
+            return EventTable((("kmem", text) for text in texts), str(path))
+        raise UsageError(
+            f"{path}: cut off, or perf was killed: its events are not described",
+            "copy events/kmem of that machine's tracefs next to it: events/kmem/mm_page_alloc/format and so on",
+        )
+    return EventTable(
+        ((file.parts[-3], file.read_text(errors="replace")) for file in found), str(path.parent / "events")
+    )

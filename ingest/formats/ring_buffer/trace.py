@@ -15,7 +15,7 @@ from ingest.formats.ring_buffer import pages as ring
 from ingest.formats.ring_buffer.clock import Clock
 from ingest.formats.ring_buffer.event_format import EventFormat, Field
 from ingest.merge import merged
-from ingest.snapshots.kallsyms import Symbols
+from ingest.snapshots.kallsyms import Namer, Symbols
 from ingest.source import PADDING
 from ingest.spans import doubled, new_names, new_spans
 from ingest.trace import MAX_TASKS, ROW, STORED, Findings, raw
@@ -98,6 +98,7 @@ class RingTrace:
         self.stacks: list[tuple[str, ...]] = []
         self.found = found
         self._recording = recording
+        self._namer = Namer(recording.symbols, found)
         page_size, big_endian = recording.page_size, recording.big_endian
         self._layout = ring.layout_of(
             recording.formats, recording.header_page, page_size, big_endian, str(recording.where)
@@ -210,7 +211,7 @@ class RingTrace:
         if stacks > len(self.stacks):
             chains = [bytes(buffer[start:end]) for start, end in new_spans(tables.stacks, len(self.stacks))]
             address = f"{'>' if order == 'big' else '<'}u{self._layout.page[ring.LONG]}"
-            self.stacks += self._recording.symbols.stacks(chains, address)
+            self.stacks += self._namer.stacks(chains, address)
         self._tables = tables._replace(gfps=self._roomy(tables.gfps, gfps), stacks=self._roomy(tables.stacks, stacks))
 
     def _roomy(self, table: NDArray[np.void], names: int) -> NDArray[np.void]:
@@ -227,8 +228,8 @@ class RingTrace:
             counted, gaps = (int(marked[cpu][ring.LOST]), int(marked[cpu][ring.GAPS])) if cpu in marked else (0, 0)
             if stated or counted:
                 found.lose(cpu, max(stated, counted))
-            if stated <= counted:  # else the gaps are part of the kernel's own count
-                found.counts["uncounted_losses"] += gaps
+            if gaps and stated <= counted:  # else the gaps are part of the kernel's own count
+                found.uncounted[cpu] += gaps
 
 
 def saved_cmdlines(text: str) -> dict[int, str]:

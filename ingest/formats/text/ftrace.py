@@ -16,6 +16,7 @@ from ingest.spans import find_byte, intern, load1, load8
 from ingest.trace import CONTEXTS, KIND_BATCHED, MAX_CPUS, OTHER_EVENT, Context
 from ptpool.compiled import compiled
 
+_LONG_FRAME = 72  # bytes: only a frame that is longer can hold the line of an event
 TASK_COMM_LEN = 16  # names are printed %16s; trace-cmd report puts the instance before them: "NAME: "
 _KERNEL_STACK = scan.word("kernel_stack")
 _STACK = scan.word("<stack trace>")
@@ -53,10 +54,16 @@ def is_frame(text: int, at: int) -> bool:
 
 @compiled
 def frames_end(text: int, at: int, end: int, final: bool) -> tuple[int, int]:
-    """Where the frames that begin at `at` end (-1: they may go on in the next block), and how many they are."""
+    """Where the frames that begin at `at` end (-1: they may go on in the next block), and how many they are.
+
+    A line that goes on with an event is no frame.
+    """
     frames = 0
     while at < end and is_frame(text, at):
-        at = find_byte(text, scan.NEWLINE, at, end) + 1
+        line_end = find_byte(text, scan.NEWLINE, at, end)
+        if line_end - at > _LONG_FRAME and scan.has_pfn(text, at, line_end):
+            break
+        at = line_end + 1
         frames += 1
     if not final and (at >= end or find_byte(text, scan.NEWLINE, at, end) >= end):
         return -1, frames
@@ -145,6 +152,13 @@ def event_at(text: int, at: int, end: int) -> int:
     return at
 
 
+@compiled
+def hides_an_event(text: int, at: int, end: int) -> bool:
+    """Whether the line of a page event follows within the line of another event."""
+    name = header(text, at, end)[0]
+    return bool(name >= 0 and scan.event_kind(text, event_at(text, name, end), end)[0] != scan.NO_KIND)
+
+
 NOT_A_STACK, KERNEL_STACK, USER_STACK = range(3)
 
 
@@ -193,7 +207,7 @@ def scan_block(tables: scan.Scan, text: int, at: int, end: int, final: bool) -> 
         name, ts, fraction, cpu, context, pid, comm, comm_end = header(text, at, line_end)
         if name < 0:
             if scan.skip_blanks(text, at, line_end) < line_end:
-                scan.take_note(notes, counts, scan.NOTE_STRAY, at, line_end)
+                scan.take_stray(notes, counts, at, line_end)
             at = line_end + 1
             continue
         name = event_at(text, name, line_end)
@@ -204,6 +218,7 @@ def scan_block(tables: scan.Scan, text: int, at: int, end: int, final: bool) -> 
                 counts[scan.LINES] -= 1
                 break
             counts[scan.LINES] += frames
+            counts[scan.AFTER_OTHER] = 0
             scan.count_entry(counts, ts, fraction)
             if stack == USER_STACK:
                 counts[scan.USER_FRAMES] += frames
@@ -217,14 +232,16 @@ def scan_block(tables: scan.Scan, text: int, at: int, end: int, final: bool) -> 
             at = stop
             continue
         kind, fields = scan.event_kind(text, name, line_end)
-        if kind in (scan.NO_KIND, KIND_BATCHED):
+        other = kind == scan.NO_KIND
+        counts[scan.AFTER_OTHER] = other
+        if (other and not hides_an_event(text, name, line_end)) or kind == KIND_BATCHED:
             counts[scan.OTHER if kind == scan.NO_KIND else scan.BATCHED] += 1
             _await_stack(waiting, cpu, context, OTHER_EVENT)
             scan.count_entry(counts, ts, fraction)
             at = line_end + 1
             continue
         found = scan.read_fields(text, kind, fields, line_end)
-        if found[0] == scan.NO_KIND:
+        if other or found[0] == scan.NO_KIND:
             scan.take_note(notes, counts, scan.NOTE_DAMAGED, at, line_end)
         else:
             _await_stack(waiting, cpu, context, counts[scan.ROWS])

@@ -112,12 +112,14 @@ def _read_event(tables: scan.Scan, text: int, at: int, event: int, line_end: int
     ts, cpu, pid, comm, comm_end = prologue(text, at, event)
     time = counts[scan.ENTRIES] * 1000 if ts < 0 else ts
     kind, fields = scan.event_kind(text, event, end)
-    if kind in (scan.NO_KIND, KIND_BATCHED):
+    other = kind == scan.NO_KIND
+    counts[scan.AFTER_OTHER] = other
+    if (other and not hides_an_event(text, event, end)) or kind == KIND_BATCHED:
         counts[scan.OTHER if kind == scan.NO_KIND else scan.BATCHED] += 1
         waiting[max(cpu, 0), 0] = OTHER_EVENT
     else:
         found = scan.read_fields(text, kind, fields, end)
-        if found[0] == scan.NO_KIND:
+        if other or found[0] == scan.NO_KIND:
             scan.take_note(notes, counts, scan.NOTE_DAMAGED, at, line_end)
         else:
             waiting[max(cpu, 0), 0] = counts[scan.ROWS]
@@ -131,6 +133,13 @@ def _read_event(tables: scan.Scan, text: int, at: int, event: int, line_end: int
 
 
 @compiled
+def hides_an_event(text: int, at: int, end: int) -> bool:
+    """Whether the comment of a page event follows within the line of another event."""
+    event = comment_at(text, at, end)
+    return bool(event < end and scan.event_kind(text, event, end)[0] != scan.NO_KIND)
+
+
+@compiled
 def _pass_over(tables: scan.Scan, text: int, at: int, end: int) -> None:
     """A line without a comment: a function, a change of task (``cpu) a-1 => b-2`` between dashes), or no trace line."""
     first = scan.skip_blanks(text, at, end)
@@ -138,4 +147,4 @@ def _pass_over(tables: scan.Scan, text: int, at: int, end: int) -> None:
         return
     arrow = find_byte(text, scan.EQUALS, at, end)
     if load1(text, first) != scan.DASH and not (arrow < end and load1(text, arrow + 1) == 62):
-        scan.take_note(tables.notes, tables.counts, scan.NOTE_STRAY, at, end)
+        scan.take_stray(tables.notes, tables.counts, at, end)

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.classify import frames_of, is_address, without_tracer
+from ingest.formats.plain import PlainBytes, plainer
 from ingest.formats.text import scan
-from ingest.formats.text.mail import CleanedBytes, is_mail
 from ingest.merge import merged
-from ingest.snapshots.kallsyms import NONE, Symbols, read_symbols
+from ingest.snapshots.kallsyms import NONE, Namer, read_symbols
 from ingest.source import BLOCK, PADDING, Text, read_head
 from ingest.spans import doubled, new_names, new_spans
 from ingest.trace import BATCH, CONTEXTS, MAX_CPUS, MAX_TASKS, OTHER_EVENT, ROW, STORED, Context, Findings, raw
@@ -31,7 +31,6 @@ Scanner = Callable[[scan.Scan, int, int, int, bool], int]
 _KEPT_BACK = 4  # a stack may come later than its event by this part of a batch
 _LEAST_ROWS, _LEAST_BLOCK = 1 << 13, 1 << 16  # of one stream among many; the block in bytes
 _NOTES = 1 << 12
-_HEAD = 1 << 16  # bytes in which a mail is recognised
 _COUNTED = {
     "other_events": scan.OTHER,
     "batched_frees_skipped": scan.BATCHED,
@@ -49,7 +48,23 @@ _LOST = (
     re.compile(r"PERF_RECORD_LOST(?:_SAMPLES)?:? +lost (?P<n>\d+)"),
     re.compile(r"LOST (?P<n>\d+) events", re.IGNORECASE),
 )
-_HARMLESS = re.compile(r"^(cpus=\d+|version = .*|CPU \d+ is empty|.*PERF_RECORD_\w+.*|\s*\[\.\.\.\]\s*)$")
+_UNCOUNTED = re.compile(
+    r"CPU:(?P<cpu>\d+) \[(LOST EVENTS|EVENTS DROPPED)\]"  # kernel/trace/trace.c:print_trace_line; trace-cmd report
+    r"|\bPERF_RECORD_LOST|\blost \d+ chunks!|Processed \d+ samples and lost"  # perf warns so on standard error
+    r"|\b(LOST|DROPPED) EVENTS\b|\bEVENTS (LOST|DROPPED)\b"
+)
+_MOST_DIGITS, _NO_CPU = 12, -1  # of a CPU or a number of events
+_HARMLESS = re.compile(
+    r"^(cpus=\d+|version = .*|CPU \d+ is empty|.*PERF_RECORD_\w+.*|\s*\[\.\.\.\]\s*"
+    r"|-{3,}|Dumping ftrace buffer:|\(ftrace buffer empty\)"  # kernel/trace/trace.c:ftrace_dump_one
+    r"|[ \w-]*PID +(TGID +)?CPU#? .*|[ |/]*_-*=> [\w/ -]+|[ |]+/ +delay|[ |]*\|[ |]*"  # a header without its #
+    r"|[ \w]*DURATION +FUNCTION CALLS *"
+    r"|No kallsyms or vmlinux .*|'\w+' not valid for .*|Warning:|Check IO/CPU overload!"  # perf, on standard error
+    r"|  (\S+\.\w+:\d+|\S+\[[0-9a-f]+\])( \(inlined\))?)$"  # the source line of a sample without a call chain
+)
+_DUMP = re.compile(r"0x[0-9a-f]+(@.*)? \[(0x)?[0-9a-f]+\]: event: \d+")  # perf script -D
+_EVENT = re.compile(r"mm_page_\w+: .*pfn=")
+_FEW = 8  # entries that are earlier than the one before: clocks of several CPUs, files put together
 
 
 class TextTrace:
@@ -58,7 +73,7 @@ class TextTrace:
     def __init__(self, paths: Sequence[Path], scanner: Scanner, context: Context) -> None:
         self.found = Findings(context.best_effort)
         self._scanner = scanner
-        self._names = names = _Names(context.kallsyms)
+        self._names = names = _Names(context.kallsyms, self.found)
         self.comms, self.gfps, self.stacks = names.comms, names.gfps, names.stacks
         self._notes = np.zeros((_NOTES, 4), np.int64)
         self._batch = max(BATCH // len(paths), _LEAST_ROWS)
@@ -86,14 +101,16 @@ class TextTrace:
             self._open.pop().close()
 
     def _text(self, path: Path) -> Text:
-        head = read_head(path, _HEAD)
-        return Text(path, self._block, CleanedBytes(path, head) if is_mail(head) else None)
+        changes, _ = plainer(read_head(path))
+        return Text(path, self._block, PlainBytes(path, changes) if changes else None)
 
     def _first_ns(self, path: Path) -> int:
         """Time of the first entry of a file; -1 where its beginning holds none."""
-        head = np.frombuffer(read_head(path) + bytes(PADDING), np.uint8)
+        _, plain = plainer(read_head(path))
+        head = np.frombuffer(plain + bytes(PADDING), np.uint8)
         stream = _Stream(1)
-        self._scanner(stream.scan(_Names(None), self._notes), head.ctypes.data, 0, len(head) - PADDING, False)
+        names = _Names(None, self.found)
+        self._scanner(stream.scan(names, self._notes), head.ctypes.data, 0, len(head) - PADDING, False)
         return int(stream.counts[scan.FIRST_NS])
 
     def _read(self, path: Path | None) -> Iterator[NDArray[Any]]:
@@ -129,7 +146,7 @@ class TextTrace:
             self._take_notes(stream, text, noted)
         if counts[scan.COUNTERS]:
             raise UsageError(
-                f"{text.path}: line {counts[scan.LINES]}: time stamps are counts, not seconds",
+                f"{text.path}: {text.line} {counts[scan.LINES]}: time stamps are counts, not seconds",
                 "record with trace_clock local, global, mono or boot (not counter, uptime or x86-tsc)",
             )
         return bool(counts[scan.ROWS] == len(stream.rows)) or noted == _NOTES or names.grow()
@@ -143,7 +160,7 @@ class TextTrace:
         if text.at < text.end:
             found.damage(
                 "cut_off",
-                f"{text.path}: line {counts[scan.LINES] + 1}: cut off at byte {text.offset + text.end},"
+                f"{text.path}: {text.line} {counts[scan.LINES] + 1}: cut off at byte {text.offset + text.end},"
                 " in the middle of a line",
             )
         if counts[scan.ENTRIES] < stream.announced:
@@ -151,6 +168,13 @@ class TextTrace:
                 "cut_off",
                 f"{text.path}: cut off: it holds {counts[scan.ENTRIES]:,} of the {stream.announced:,} entries"
                 " its header announces",
+            )
+        backward, first = int(counts[scan.BACKWARD]), counts[scan.FIRST_NS]
+        if 8 * backward > counts[scan.ENTRIES] and (backward >= _FEW or first == 0):
+            raise UsageError(
+                f"{text.path}: the times are differences, not times: {backward:,} of {counts[scan.ENTRIES]:,} are less"
+                " than the one before",
+                "print it again without --deltatime, in the order of time",
             )
         for name, which in _COUNTED.items():
             found.counts[name] += int(counts[which])
@@ -162,24 +186,65 @@ class TextTrace:
         found = self.found
         for what, start, end, line in self._notes[:noted].tolist():
             words = bytes(text.buffer[start:end]).decode("utf-8", "replace")
+            where = f"{text.path}: {text.line} {line}"
+            shown = "".join(c if c.isprintable() else "?" for c in words.strip()[:60])
             if what == scan.NOTE_COMMENT:
                 found.comment(words)
+                if _EVENT.search(words):
+                    found.damage("damaged_lines", f"{where}: an event in a comment: {shown}")
                 if match := _ANNOUNCED.search(words):
-                    stream.announced += int(match[1])
-                    found.overwritten += int(match[2]) - int(match[1])
+                    entries, written = map(_few_digits, match.groups())
+                    if entries is None or written is None:
+                        found.damage("damaged_lines", f"{where}: an impossible number of entries: {shown}")
+                    else:
+                        stream.announced += entries
+                        found.overwritten += max(written - entries, 0)
             elif match := next((match for pattern in _LOST if (match := pattern.search(words))), None):
-                found.lose(int(match["cpu"]) if "cpu" in match.groupdict() else None, int(match["n"]))
+                cpu, lost = _cpu_of(match), _few_digits(match["n"])
+                if lost is None or cpu == _NO_CPU:
+                    found.damage("damaged_lines", f"{where}: an impossible loss of events: {shown}")
+                else:
+                    found.lose(cpu, lost)
+            elif match := _UNCOUNTED.search(words):
+                if (cpu := _cpu_of(match)) == _NO_CPU:
+                    found.damage("damaged_lines", f"{where}: an impossible loss of events: {shown}")
+                else:
+                    found.uncounted[cpu] += 1
+            elif _DUMP.match(words):
+                raise UsageError(f"{where}: a dump of records (perf script -D)", "print it again without -D")
+            elif what == scan.NOTE_MORE and "mm_page_" not in words:
+                found.counts["lines_passed_over"] += 1
             elif what == scan.NOTE_DAMAGED or not _HARMLESS.match(words):
-                shown = "".join(c if c.isprintable() else "?" for c in words.strip()[:60])
-                found.damage("damaged_lines", f"{text.path}: line {line}: not a trace line: {shown}")
+                found.damage("damaged_lines", f"{where}: {_what_is_wrong(words)}: {shown}")
         stream.counts[scan.NOTES] = 0
+
+
+def _few_digits(number: str) -> int | None:
+    """A number; None: it has more digits than any count of events."""
+    return int(number) if len(number) <= _MOST_DIGITS else None
+
+
+def _cpu_of(loss: re.Match[str]) -> int | None:
+    """The CPU that lost events; None: it is not said; _NO_CPU: there is no such."""
+    number = loss.groupdict().get("cpu")
+    if number is None:
+        return None
+    cpu = _few_digits(number)
+    return _NO_CPU if cpu is None or cpu >= MAX_CPUS else cpu
+
+
+def _what_is_wrong(line: str) -> str:
+    """What a damaged line is, for people."""
+    if re.search(r"=> \S.* mm_page_\w+: |pfn=.*pfn=|\(\S+\).* kmem:mm_page_", line):
+        return "two lines run into each other"
+    return "not a trace line"
 
 
 class _Names:
     """Names by number, and the tables that the scanners number them with."""
 
-    def __init__(self, kallsyms: Path | None) -> None:
-        self._kallsyms = kallsyms
+    def __init__(self, kallsyms: Path | None, found: Findings) -> None:
+        self._kallsyms, self._found = kallsyms, found
         self.comms: list[str] = []
         self.gfps: list[str] = []
         self.stacks: list[tuple[str, ...]] = []
@@ -196,23 +261,28 @@ class _Names:
             tasks = [int(comm[1:]) if _FORGOTTEN.fullmatch(comm) else -1 for comm in comms]
             self._task_in = np.append(self._task_in, np.array(tasks, np.int32))
         self.gfps += self._new(scan.GFPS, len(self.gfps), buffer)
-        self.stacks += map(self._frames, self._new(scan.STACKS, len(self.stacks), buffer))
+        stacks = list(map(frames_of, self._new(scan.STACKS, len(self.stacks), buffer)))
+        if self._kallsyms is not None and stacks:
+            begins = [int(frames[0], 16) for frames in stacks if frames and is_address(frames[0])]
+            self._namer.judge(np.array(begins, np.uint64))
+            stacks = list(map(self._named, stacks))
+        self.stacks += stacks
 
     def recall(self, rows: NDArray[Any]) -> None:
         """Give a task that is named by its number, as ``:402``, its earlier name; rows are in order of time."""
         _recall(rows, self._task_in, self._comm_of)
 
-    def _frames(self, text: str) -> tuple[str, ...]:
-        frames = frames_of(text)
-        if self._kallsyms is None or not any(map(is_address, frames)):
+    def _named(self, frames: tuple[str, ...]) -> tuple[str, ...]:
+        """The frames with names for addresses, where there are symbols."""
+        if not any(map(is_address, frames)):
             return frames
         numbers = np.array([int(frame, 16) for frame in frames if is_address(frame)], np.uint64)
-        names = iter(self._symbols.resolve(numbers))
+        names = iter(self._namer.symbols.resolve(numbers))
         return without_tracer([next(names) if is_address(frame) else frame for frame in frames])
 
     @cached_property
-    def _symbols(self) -> Symbols:
-        return NONE if self._kallsyms is None else read_symbols(self._kallsyms)
+    def _namer(self) -> Namer:
+        return Namer(NONE if self._kallsyms is None else read_symbols(self._kallsyms), self._found)
 
     def _new(self, which: int, known: int, buffer: NDArray[np.uint8]) -> list[str]:
         """The texts numbered from `known` on, in order."""

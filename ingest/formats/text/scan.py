@@ -43,13 +43,15 @@ LBRACKET, RBRACKET, LOWER_A, LOWER_F, LOWER_H, LOWER_S, LOWER_X, LOWER_Z = b"[]a
     FIRST_NS,  # time of the first entry of a file
     LAST_NS,  # time of the last
     NOTES,  # notes taken in this call
-) = range(14)
-COUNTS = 14
+    BACKWARD,  # entries that are earlier than the one before, and earlier than a second
+    AFTER_OTHER,  # whether the last entry is no page event: its text may go on in lines of their own
+) = range(16)
+COUNTS = 16
 
 # Names numbered so far: indices into Scan.named.
 COMMS, GFPS, STACKS = range(3)
 
-NOTE_COMMENT, NOTE_LOST, NOTE_DAMAGED, NOTE_STRAY = range(4)
+NOTE_COMMENT, NOTE_LOST, NOTE_DAMAGED, NOTE_STRAY, NOTE_MORE = range(5)
 
 
 class Scan(NamedTuple):
@@ -91,6 +93,12 @@ def take_note(notes: Any, counts: Any, what: int, start: int, end: int) -> None:
     notes[note, 2] = end
     notes[note, 3] = counts[LINES]
     counts[NOTES] = note + 1
+
+
+@compiled
+def take_stray(notes: Any, counts: Any, start: int, end: int) -> None:
+    """Leave a line that is no entry: after one that is no page event it may be more of its text (trace_marker)."""
+    take_note(notes, counts, NOTE_MORE if counts[AFTER_OTHER] else NOTE_STRAY, start, end)
 
 
 @compiled
@@ -228,10 +236,21 @@ def number_at(text: int, at: int, end: int) -> tuple[int, int]:
         while at < end and is_digit(load1(text, at)):
             value = value * 10 + load1(text, at) - ZERO
             at += 1
-        too_long = at - first > 20
+        too_long = at - first > 18 and value != -1  # 2^64 - 1, of a 64-bit number printed as unsigned
     if at == first or too_long or (at < end and load1(text, at) != SPACE):
         return 0, -1
     return (-value if negative else value), at
+
+
+@compiled
+def has_pfn(text: int, at: int, end: int) -> bool:
+    """Whether a line has a field ``pfn=``."""
+    while at < end:
+        at = find_byte(text, EQUALS, at, end)
+        if at < end and load8(text, at - 3) & _4_BYTES == _PFN:
+            return True
+        at += 1
+    return False
 
 
 @compiled
@@ -274,6 +293,8 @@ def read_fields(text: int, kind: int, at: int, end: int) -> tuple[int, int, int,
         key = load8(text, at)
         after = -2
         if key & _4_BYTES == _PFN:
+            if pfn != -2:  # two events in one line
+                return NO_KIND, 0, 0, 0, 0, 0
             pfn, after = number_at(text, at + 4, end)
         elif key & _6_BYTES == _ORDER:
             order, after = number_at(text, at + 6, end)
@@ -333,6 +354,7 @@ def count_entry(counts: Any, ts: int, fraction: bool) -> None:
     """Count a trace entry, whatever it is."""
     if counts[FIRST_NS] < 0:
         counts[FIRST_NS] = ts
+    counts[BACKWARD] += ts < min(counts[LAST_NS], 1_000_000_000)
     counts[LAST_NS] = ts
     counts[ENTRIES] += 1
     if not fraction:

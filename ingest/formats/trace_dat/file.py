@@ -20,7 +20,7 @@ from ingest.formats.trace_dat.options import Options
 from ptpool.errors import UsageError
 
 MAGIC = b"\x17\x08\x44tracing"
-_LARGEST = 1 << 29  # bytes of a section, decompressed
+_LARGEST = 1 << 27  # bytes of a section, decompressed; kallsyms has some 10 MB
 _COMPRESSED = 1  # section flag
 _DAMAGED = "copy it again"
 _HEADER_INFO, _FTRACE_EVENTS, _EVENT_FORMATS, _KALLSYMS, _PRINTK, _CMDLINES = range(16, 22)  # options and sections
@@ -42,6 +42,7 @@ class TraceDat:
     """What a trace.dat says, apart from its pages."""
 
     version: int = 6
+    page_size: int = 0  # of the machine, bytes
     order: Order = "little"
     compression: str = "none"
     header_page: dict[str, Field] = field(default_factory=dict)
@@ -97,9 +98,9 @@ def read_trace_dat(stream: BinaryIO, path: Path) -> TraceDat:
     big, long_size = cursor.bytes(2)
     if big > 1 or long_size not in (4, 8):
         raise UsageError(f"{path}: impossible byte order or size of long", _DAMAGED)
-    trace = TraceDat(int(version), "big" if big else "little")
+    trace = TraceDat(int(version), order="big" if big else "little")
     cursor.order = trace.order
-    page_size = cursor.number(4)
+    trace.page_size = page_size = cursor.number(4)
     if trace.version == 6:
         _read_6(trace, cursor, page_size)
     else:

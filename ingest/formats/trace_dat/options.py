@@ -59,7 +59,7 @@ class Options:
         for line in text.splitlines():
             if match := re.match(r"Buffer: (\S+)", line):
                 self._buffer = match[1]
-            elif match := re.match(r"CPU: (\d{1,5})$", line):
+            elif match := re.match(r"CPU: (\d{1,4})$", line):
                 cpu = int(match[1])
             elif match := re.match(r"(?:overrun|commit overrun|dropped events): (\d{1,12})$", line):
                 lost = self.lost.setdefault(self._buffer, {})

@@ -9,7 +9,8 @@ from ingest.trace import Findings
 from ptpool.errors import UsageError
 
 _WINDOW = 1 << 18  # bytes read at once
-LARGEST_CHUNK = 1 << 26  # bytes, decompressed; trace-cmd makes chunks of ten pages
+LARGEST_CHUNK = 16  # pages; trace-cmd makes chunks of ten
+_COUNT = 4  # bytes of the number of chunks, which the size of a CPU's data leaves out
 
 
 class PlainPages:
@@ -51,17 +52,31 @@ class PlainPages:
 class ChunkedPages(PlainPages):
     """Pages in chunks: the number of chunks, then for each its compressed size, its plain size and its bytes.
 
+    They have to end where their size says, or so many bytes later as the number of chunks has.
+
     Args:
         order: byte order of the numbers.
         compression: zlib or zstd.
+        page_size: bytes.
     """
 
     def __init__(
-        self, file: int, cpu: int, offset: int, size: int, path: Path, found: Findings, order: Order, compression: str
+        self,
+        file: int,
+        cpu: int,
+        offset: int,
+        size: int,
+        path: Path,
+        found: Findings,
+        order: Order,
+        compression: str,
+        page_size: int,
     ) -> None:
         super().__init__(file, cpu, offset, size, path, found)
-        self._end = max(self._end, os.fstat(file).st_size)  # the size leaves out the number of chunks
-        self._order, self._compression = order, compression
+        self._stated, file_size = self._end, os.fstat(file).st_size
+        self._whole = self._stated <= file_size
+        self._end = min(self._end + _COUNT, max(self._end, file_size))
+        self._order, self._compression, self._largest = order, compression, LARGEST_CHUNK * page_size
         self._rest = memoryview(b"")
         self._chunks = -1
         self._window, self._used = b"", 0  # bytes read ahead, and how many of them were taken
@@ -80,10 +95,12 @@ class ChunkedPages(PlainPages):
 
     def _next(self) -> bool:
         if self._chunks < 0:
-            head = self._read(4)
-            if len(head) < 4:
+            head = self._read(_COUNT)
+            if len(head) < _COUNT:
                 return False
             self._chunks = self._number(head)
+            if not self._chunks:
+                self._check_end()
         if self._chunks == 0:
             return False
         self._chunks -= 1
@@ -91,16 +108,33 @@ class ChunkedPages(PlainPages):
             packed, plain = self._read(8), b""
             if len(packed) == 8:
                 plain = self._chunk(self._number(packed[:4]), self._number(packed[4:]))
+            elif self._whole:
+                missing = self._chunks + 1
+                raise UsageError(f"{self._path}: CPU {self.cpu}: {missing:,} of its chunks are missing")
         except UsageError as error:
             self._chunks = 0
             self._found.damage("damaged_compression", error.what)
             return False
         self._rest = memoryview(plain)
+        if plain and not self._chunks:
+            self._check_end()
         return len(plain) > 0
 
+    @property
+    def _place(self) -> int:
+        """Offset in the file of the next byte to be taken."""
+        return self._at - len(self._window) + self._used
+
+    def _check_end(self) -> None:
+        if self._place not in (self._stated, self._stated + _COUNT):
+            self._found.damage(
+                "damaged_compression",
+                f"{self._path}: CPU {self.cpu}: its chunks end at byte {self._place:,}, not at {self._stated:,}",
+            )
+
     def _chunk(self, packed: int, plain: int) -> bytes:
-        where = f"{self._path}: CPU {self.cpu}: chunk at byte {self._at - len(self._window) + self._used:,}"
-        if not 0 < plain <= LARGEST_CHUNK or packed > min(2 * LARGEST_CHUNK, self._end):
+        where = f"{self._path}: CPU {self.cpu}: chunk at byte {self._place:,}"
+        if not 0 < plain <= self._largest or packed > self._stated + _COUNT - self._place:
             raise UsageError(f"{where}: impossible size of {packed:,} bytes for {plain:,}")
         data = self._read(packed)
         return decompress(data, plain, self._compression, where) if len(data) == packed else b""

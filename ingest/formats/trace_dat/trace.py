@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -16,6 +17,8 @@ from ingest.snapshots.kallsyms import NONE, Symbols, parse_symbols, read_symbols
 from ingest.source import decompressed
 from ingest.trace import MAX_CPUS, Context, Findings
 from ptpool.errors import UsageError
+
+_MOST_PAGES = 1 << 26  # bytes of one page of each CPU: 8192 CPUs with 4K, a thousand with 64K
 
 
 class Parts:
@@ -96,6 +99,7 @@ class Part:
             trace = read_trace_dat(self._file, path)
             for line in _comments(trace):
                 found.comment(line)
+            found.pages_of(trace.page_size)
             symbols = parse_symbols(trace.kallsyms)
             if not symbols.names:
                 symbols = read_symbols(context.kallsyms) if context.kallsyms else NONE
@@ -139,14 +143,14 @@ class Part:
     def _recording(
         self, trace: TraceDat, buffer: Buffer, path: Path, symbols: Symbols, found: Findings
     ) -> RecordedBuffer:
+        _check_places(buffer, path)
         pages: list[CpuPages] = []
         for cpu, offset, size in buffer.cpus:
             if cpu >= MAX_CPUS or offset >= 1 << 62 or size >= 1 << 62:
                 raise UsageError(f"{path}: impossible CPU {cpu} with {size:,} bytes at {offset:,}", "copy it again")
             if buffer.compressed:
-                pages.append(
-                    ChunkedPages(self._file.fileno(), cpu, offset, size, path, found, trace.order, trace.compression)
-                )
+                how = trace.order, trace.compression, buffer.page_size
+                pages.append(ChunkedPages(self._file.fileno(), cpu, offset, size, path, found, *how))
             else:
                 pages.append(PlainPages(self._file.fileno(), cpu, offset, size, path, found))
         return RecordedBuffer(
@@ -166,6 +170,20 @@ class Part:
         """Close the file."""
         self.trace.close()
         self._file.close()
+
+
+def _check_places(buffer: Buffer, path: Path) -> None:
+    """Refuse a buffer whose CPUs share bytes, or whose pages would not fit into memory side by side."""
+    if len(buffer.cpus) * buffer.page_size > _MOST_PAGES:
+        raise UsageError(
+            f"{path}: impossible {len(buffer.cpus):,} CPUs with pages of {buffer.page_size:,} bytes", "copy it again"
+        )
+    places = sorted((offset, size, cpu) for cpu, offset, size in buffer.cpus)
+    for (first, size, cpu), (second, _, other) in pairwise(places):
+        if first + size > second:
+            raise UsageError(
+                f"{path}: byte {second:,}: the pages of CPU {other} begin within those of CPU {cpu}", "copy it again"
+            )
 
 
 def plain_file(path: Path) -> BinaryIO:

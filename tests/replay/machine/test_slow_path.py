@@ -93,7 +93,7 @@ def test_kswapd_is_woken_in_every_round(monkeypatch):
     events = [(0, 0, "alloc", 400), (20_000_000, 1, "alloc", 401), (30_000_000, 1, "free", 7)]
     machine = played(events, reclaim="moderate", context=[NOIO | WAKES_KSWAPD, KERNEL | MEMALLOC, KERNEL], start=start)
     assert (machine.state.tally.page_of[400] >= 0, machine.state.tally.page_of[401], kinds(machine)) == (True, -1, [])
-    assert machine.state.reclaim.done == {"reclaimed": 0, "kswapd": 1}
+    assert machine.state.reclaim.done["kswapd"] == 1
 
 
 @settings(max_examples=60, deadline=None)

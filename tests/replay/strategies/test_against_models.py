@@ -35,7 +35,7 @@ from replay.kernel import direct_map as maps
 from replay.kernel.mmzone import USED
 from replay.machine import pool as pools
 from replay.machine import state
-from replay.machine.loop import DONE
+from replay.machine.loop import BALANCE, DONE
 from replay.machine.machine import Machine
 from replay.machine.schedule import FOREVER
 from replay.machine.tally import UNPLACED
@@ -110,6 +110,11 @@ class Watched(Machine):
         while at is not None or self.schedule.horizon < FOREVER:
             if at is not None:
                 _, why = self._run(at, at + 1, 0, FOREVER)
+                if why == BALANCE:
+                    self._kswapd()
+                    while self.schedule.horizon < FOREVER:
+                        self.schedule.resume()
+                    continue
                 if why != DONE:
                     self._decide(at, why, int(self.state.demand.program.ts[at]))
                 at = None

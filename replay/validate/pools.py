@@ -1,0 +1,189 @@
+"""Strategies held against a kernel that ran them: the runs of the lab, replayed from three kinds of start.
+
+exact: from the kernel's own free lists. ordinary: from what any recording of that very run tells. blind: from a
+recording of another run, with the same workload and no pool, which is what a user has.
+"""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+
+from ptpool.errors import UsageError
+from ptpool.run_settings import RunSettings
+from ptpool.warehouse import capture_row, open_warehouse, transaction
+from replay.contract.registry import configure, find
+from replay.demand.demand import Demand, load_demand
+from replay.machine.results import RunResult
+from replay.runs.one_run import replay_one
+from replay.runs.run import checked
+from replay.start.recorded_machine import InitialState, drawn, read_machine
+from replay.validate.pool_run import PoolRun, Quantity
+
+EXACT, ORDINARY, BLIND = "exact", "ordinary", "blind"
+
+Values = Mapping[Quantity, float]
+
+
+class PoolComparison(NamedTuple):
+    """A quantity of a run: as the kernel counted it, and as replayed."""
+
+    run: str
+    strategy: str
+    start: str
+    """EXACT, ORDINARY or BLIND."""
+    quantity: str
+    page_order: int | None
+    recorded: float
+    """As this run of the kernel counted it."""
+    recorded_low: float
+    recorded_high: float
+    """Range over the kernel's runs that it is held against: blind, all of this strategy and workload."""
+    predicted: float
+    """With seed 0."""
+    predicted_low: float
+    predicted_high: float
+    allowed_error: float | None
+
+    @property
+    def model_error(self) -> float:
+        """How far the prediction lies outside what the kernel's runs span."""
+        return max(self.recorded_low - self.predicted, self.predicted - self.recorded_high, 0.0)
+
+
+def compare_runs(runs: list[PoolRun], seeds: int) -> Iterator[list[PoolComparison]]:
+    """Replay each run, and those without a pool also through the strategies of the others with the same workload.
+
+    A run without its trace only shows how far the kernel's own runs differ. Each of the others is imported by `ptpool
+    ingest trace` into a warehouse of its own, which is deleted again.
+
+    Raises:
+        UsageError: a run cannot be imported.
+    """
+    whole = [run for run in runs if run.has_trace]
+    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(2) as pool:
+        imports = [pool.submit(_imported, run, Path(scratch) / f"{nth}.duckdb") for nth, run in enumerate(whole)]
+        for run, done in zip(whole, imports, strict=True):
+            alike = [other for other in runs if other.cell == run.cell and other.strategy != run.strategy]
+            with open_warehouse(path := done.result()) as connection:
+                others = alike if run.strategy == "unprotected" else []
+                yield compare_with(connection, capture_row(connection, run.name), run, others, seeds)
+            path.unlink()
+
+
+def _imported(run: PoolRun, path: Path) -> Path:
+    """Import a run, as a command of its own: this stage does not know the other."""
+    command = [sys.executable, "-m", "ptpool", "ingest", "trace", str(run.folder), "--name", run.name]
+    done = subprocess.run([*command, "--db", str(path), "--quiet"], capture_output=True, text=True, check=False)
+    if done.returncode not in (0, 1):
+        raise UsageError(f"{run.folder}: {done.stderr.strip()}", "see make record-pools")
+    return path
+
+
+def compare_with(
+    connection: duckdb.DuckDBPyConnection,
+    capture: dict[str, Any],
+    recorded: PoolRun,
+    others: Iterable[PoolRun],
+    seeds: int,
+) -> list[PoolComparison]:
+    """Replay the capture of a run through its own strategy and, where it had no pool, through those of others.
+
+    Args:
+        connection: the warehouse of the capture.
+        capture: its row of table capture.
+        recorded: the run that was recorded.
+        others: runs of other strategies with the same workload; several of one strategy are its spread.
+        seeds: replays from starts that have to be drawn.
+    """
+    demand = load_demand(connection, capture)
+    exact = read_machine(connection, capture, demand)
+    found = []
+    if exact.exact:
+        found += _compared(EXACT, [recorded], [_replayed(recorded, demand, exact.state)])
+    starts = [
+        drawn(read_machine(connection, capture, demand, seed, with_lists=False), demand, seed) for seed in range(seeds)
+    ]
+    found += _compared(ORDINARY, [recorded], [_replayed(recorded, demand, start) for start in starts])
+    of_strategy: dict[tuple[str, ...], list[PoolRun]] = {}
+    for run in others:
+        of_strategy.setdefault((run.strategy, *map("=".join, sorted(run.parameters.items()))), []).append(run)
+    for runs in of_strategy.values():
+        found += _compared(BLIND, runs, [_replayed(runs[0], demand, start) for start in starts])
+    return found
+
+
+def _replayed(run: PoolRun, demand: Demand, start: InitialState) -> Values:
+    """What a run's strategy does from this start on."""
+    (entry,) = find([run.strategy])
+    known = entry.factory.__dataclass_fields__
+    strategy = configure(entry, {name: value for name, value in run.parameters.items() if name in known})
+    settings, costs = checked(RunSettings())
+    return _quantities(replay_one(start, demand, strategy, settings.reclaim, costs.of(start.arch)))
+
+
+_METRICS = (
+    "splits_2m", "splits_1g", "unkeyed_split_tables", "pool_pages_peak", "reserve_pages_min", "shrunk_pages",
+    "ptp_nulls", "oom_kills",
+)  # fmt: skip
+
+
+def _quantities(result: RunResult) -> Values:
+    """The quantities of `PoolRun.counted`, of a replay."""
+    metrics = {row["metric"]: row["value"] for row in result.tables["run_metric"].to_pylist()}
+    found: dict[Quantity, float] = {(name, None): metrics[name] or 0.0 for name in _METRICS}
+    for row in result.tables["run_order"].to_pylist():
+        if row["refill_attempts"]:
+            found["refills_tried", row["page_order"]] = float(row["refill_attempts"])
+            found["refills_got", row["page_order"]] = float(row["refill_attempts"] - row["refill_failures"])
+    splits = result.tables["split"].to_pylist()
+    found["splits_by_others", None] = float(sum(s["action"] == "split" and s["cause"] == "outside" for s in splits))
+    return found
+
+
+def _compared(start: str, runs: list[PoolRun], predicted: list[Values]) -> list[PoolComparison]:
+    """Every quantity that the kernel or the replay has."""
+    quantities = dict.fromkeys(key for values in (*(run.counted for run in runs), *predicted) for key in values)
+    rows = []
+    for key in quantities:
+        kernel = [run.counted.get(key, 0.0) for run in runs]
+        model = [values.get(key, 0.0) for values in predicted]
+        if (any(kernel) or any(model)) and (runs[0].strategy != "unprotected" or key[0] != "unkeyed_split_tables"):
+            allowed = _allowed(start, runs[0], key[0], max(kernel))
+            spans = (kernel[0], min(kernel), max(kernel), model[0], min(model), max(model))
+            rows.append(PoolComparison(runs[0].name, runs[0].strategy, start, *key, *spans, allowed))
+    return rows
+
+
+def _allowed(start: str, run: PoolRun, quantity: str, kernel: float) -> float | None:
+    """The largest error at which a prediction holds; None: nothing is promised."""
+    refilled = (order for (name, order), got in run.counted.items() if name == "refills_got" and got and order)
+    if quantity.startswith("refills_") and start in _REFILLS:
+        return max(_REFILLS[start] * kernel, 1)
+    if quantity.startswith("splits_") and start in _SPLITS:
+        return max(_SPLITS[start] * kernel, 3)
+    if quantity in ("pool_pages_peak", "shrunk_pages") and start != ORDINARY:
+        return 1 << max(refilled, default=0)
+    return 0.0 if start == EXACT else None
+
+
+_REFILLS, _SPLITS = {EXACT: 0.02, BLIND: 0.03}, {EXACT: 0.10, BLIND: 0.20}
+"""Share of what the kernel counted by which a prediction may be off, or by 1 and 3."""
+
+
+def keep(connection: duckdb.DuckDBPyConnection, comparisons: list[PoolComparison]) -> None:
+    """Write comparisons into table validation, replacing those of the same runs."""
+    with transaction(connection):
+        for run in {item.run for item in comparisons}:
+            connection.execute("DELETE FROM validation WHERE capture_id = ? AND strategy IS NOT NULL", [run])
+        connection.executemany(
+            """INSERT INTO validation (capture_id, strategy, start, quantity, page_order, recorded_after, recorded_low,
+                   recorded_high, predicted, predicted_low, predicted_high, allowed_error, model_error)
+               VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+            [(*item, item.model_error) for item in comparisons],
+        )
