@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from ingest.snapshots.free_lists import PAGEBLOCK, ROW, FreeLists, Machine, Notes, Zone, check, read_notes, zones_of
-from ingest.snapshots.proc import MalformedError, zoneinfo
+from ingest.snapshots.proc import Lines, MalformedError, zoneinfo
 from ptpool.cli import run
 from ptpool.vocabulary import KPF_BUDDY, KPF_NOPAGE
 
@@ -231,7 +231,7 @@ def test_zones_have_their_number_within_their_node() -> None:
     text = ZONEINFO + ZONEINFO.replace("Node 0", "Node 1").replace(
         "start_pfn:           1\n", "start_pfn:           8192\n"
     )
-    zones = zones_of(zoneinfo(text.splitlines())[0])
+    zones = zones_of(zoneinfo(Lines(text.splitlines()))[0])
     assert zones[NORMAL] == ZONES[NORMAL]
     assert zones[1 << 20] == Zone(1, "DMA", 8192, 8192 + 4095)
 
