@@ -103,9 +103,8 @@ class Allocator:
         if len(maps) != 1:
             raise UnreadableError("the memory map is in pieces (no SPARSEMEM_VMEMMAP)")
         self._memory_map = maps.pop()
-        table = layout.symbols.get("__per_cpu_offset")
+        table = layout.symbols.get("__per_cpu_offset")  # hidden where kernel.kptr_restrict is 2
         self.cpu_offsets = dict(zip(layout.cpus, self._at(table, layout.cpus), strict=True)) if table else {}
-        """Where each possible CPU's variables lie; empty where /proc/kallsyms hides it (kernel.kptr_restrict = 2)."""
 
     def pfns(self, links: list[int]) -> NDArray[np.uint64]:
         """Pages by the addresses of their links."""
