@@ -4,7 +4,8 @@ The kernel takes blocks from the head. So the blocks that the recording touches 
 first allocates a page of each. Page tables do not tell it where a pool supplied them, or a strategy's own recording
 would flatter it; such tables have frames of their own, while those of an ordinary kernel share them with other pages.
 
-Behind them come the others, as lists of real kernels lie: in visits of a few neighbours, drawn by seed.
+Behind them come the others, as lists of real kernels lie: in visits of a few neighbours, drawn by seed. How many follow
+one another goes by what the recording shows, where that is enough, else by how often memory was turned over.
 """
 
 from typing import NamedTuple
@@ -25,6 +26,9 @@ RECORDED_ORDER, WORN = "recorded", "worn"
 
 NEVER = np.iinfo(np.int32).max
 """No event."""
+
+_ENOUGH, _FIRST = 128, 512
+"""Least pairs of neighbours that show how lists lie; of each list, its first blocks count. Ours."""
 
 _SHARED = 0.1
 """Least share of frames that page tables have in common with other single unmovable pages, of the fewer of the two,
@@ -47,6 +51,8 @@ class ListOrder(NamedTuple):
     """By migratetype."""
     turned_over: float | None = None
     """How often memory was turned over; None: not known, or the order does not depend on it."""
+    shown: float | None = None
+    """Share of neighbours on unmovable lists in one leaf, as the recording shows it; None: it does not show enough."""
 
     @property
     def words(self) -> str:
@@ -54,12 +60,15 @@ class ListOrder(NamedTuple):
         if self.name != WORN:
             return self.name
         unmovable, movable = (
-            f"{visits.together:.0%} of a list in runs of {visits.run:g}, {visits.gap:g} places apart"
+            f"{visits.together:.0%} in runs of {visits.run:g}, {visits.gap:g} places apart"
             for visits in (self.of_type[UNMOVABLE], self.of_type[MOVABLE])
         )
-        often = "" if self.turned_over is None else f" by memory turned over {self.turned_over:.1f} times (vmstat)"
-        split = "" if movable == unmovable else f"; if it is movable, {movable}"
-        return f"{self.name}{often}: {unmovable}{split}"
+        said = [f"unmovable {unmovable}", f"movable {movable}"] if unmovable != movable else [unmovable]
+        if self.shown is not None:
+            said.append(f"{self.shown:.0%} of unmovable neighbours were recorded in one pageblock")
+        if self.turned_over is not None:
+            said.append(f"memory was turned over {self.turned_over:.1f} times (vmstat)")
+        return f"{self.name}: {'; '.join(said)}"
 
 
 def list_order(name: str = WORN, turned_over: float | None = None) -> ListOrder:
@@ -137,18 +146,45 @@ def order_free_lists(
         ends = heads[:covered] + (1 << allocator.order[heads[:covered]].astype(np.int64))
         edges = np.stack([heads[:covered], ends], axis=1).ravel()
         rank[:covered] = np.minimum.reduceat(first, edges[:-1] if ends[-1] >= len(first) else edges)[::2]
-    told, largest = rank != NEVER, allocator.order[heads] == allocator.max_order
-    _requeue(allocator, heads[told][np.argsort(rank[told])])
-    _requeue(allocator, heads[~told & largest])
-    others = heads[~told & ~largest]
-    zone = np.searchsorted(allocator.zones[:, FIRST_PFN], others, side="right") - 1
-    migratetype = allocator.block_type[others >> allocator.pageblock_order]
-    lists = (zone * (allocator.max_order + 1) + allocator.order[others]) * TYPES + migratetype
-    _requeue(allocator, others[draw(others >> allocator.pageblock_order, lists, order, random)])
+    leaf, largest = heads >> allocator.pageblock_order, allocator.order[heads] == allocator.max_order
+    zone = np.searchsorted(allocator.zones[:, FIRST_PFN], heads, side="right") - 1
+    lists = (zone * (allocator.max_order + 1) + allocator.order[heads]) * TYPES + allocator.block_type[leaf]
+    told, others = np.flatnonzero(rank != NEVER), np.flatnonzero((rank == NEVER) & ~largest)
+    told = told[np.argsort(rank[told], kind="stable")]
+    if order.name == WORN:
+        order = as_shown(leaf[told], lists[told], order)
+    _requeue(allocator, heads[told])
+    _requeue(allocator, heads[(rank == NEVER) & largest])
+    _requeue(allocator, heads[others[draw(leaf[others], lists[others], order, random)]])
     return [
-        f"How free blocks are ordered on their lists is not in /proc: the {int(told.sum()):,} that the recording takes "
+        f"How free blocks are ordered on their lists is not in /proc: the {len(told):,} that the recording takes "
         f"first lead, the other {len(others):,} are drawn by seed ({order.words})."
     ]
+
+
+def as_shown(leaf: NDArray[np.int64], lists: NDArray[np.int64], order: ListOrder) -> ListOrder:
+    """Numbers of unmovable lists by blocks in the order in which the recording takes them; `draw` has the arguments.
+
+    Compaction takes blocks off movable lists, in the order of their addresses: those show nothing.
+    """
+    by_list = np.argsort(lists, kind="stable")
+    by_list = by_list[lists[by_list] % TYPES != MOVABLE]
+    leaf, lists = leaf[by_list], lists[by_list]
+    early = np.arange(len(lists)) - np.searchsorted(lists, lists) < _FIRST
+    leaf, lists = leaf[early], lists[early]
+    pairs = lists[1:] == lists[:-1]
+    if int(pairs.sum()) < _ENOUGH:
+        return order
+    shown = float((leaf[1:] == leaf[:-1])[pairs].mean())
+    by_address = leaf[np.lexsort((leaf, lists))]
+
+    def off(visits: Visits) -> float:
+        drawn = by_address[draw(by_address, lists, ListOrder("", (visits,) * TYPES), np.random.default_rng(0))]
+        return abs(float((drawn[1:] == drawn[:-1])[pairs].mean()) - shown)
+
+    nearest = min((Visits(**row) for row in profiles.read("free_list_order")["shown"]["rows"]), key=off)
+    of_type = (each if kind == MOVABLE else nearest for kind, each in enumerate(order.of_type))
+    return ListOrder(order.name, tuple(of_type), order.turned_over, shown)
 
 
 def draw(

@@ -20,6 +20,7 @@ from replay.start.free_list_order import (
     NEVER,
     ListOrder,
     Visits,
+    as_shown,
     draw,
     first_allocation,
     list_order,
@@ -115,9 +116,28 @@ def test_ordering_moves_blocks_within_their_lists_only():
         assert {head: sorted(pages) for head, pages in after.items()} == before
         largest = [head for head in after if head // TYPES == machine.allocator.max_order]
         assert len(largest) == 3 and all(after[head] == before[head] for head in largest)
-        assert "the 0 that the recording takes first lead" in said[0] and "60% of a list in runs of 2" in said[0]
+        assert "the 0 that the recording takes first lead" in said[0] and "60% in runs of 2" in said[0]
         states.append(after)
     assert states[0] == states[1] != states[2]
+
+
+@pytest.mark.parametrize("name", ["random", "worn", "clustered"])
+def test_the_recording_shows_how_the_rest_lies(name):
+    leaf, lists = np.repeat(np.arange(100), 8), np.full(800, UNMOVABLE)
+    taken = leaf[draw(leaf, lists, list_order(name), np.random.default_rng(5))]
+    order = as_shown(taken, lists, list_order("worn", 1.0))
+    assert order.shown == (taken[1:512] == taken[:511]).mean()
+    assert order.of_type[MOVABLE] == list_order("worn", 1.0).of_type[MOVABLE]
+    together, run, _ = order.of_type[UNMOVABLE]
+    assert {"random": together < 0.6, "worn": 0.4 < together < 1, "clustered": run >= 16}[name]
+
+
+def test_too_few_blocks_show_nothing_nor_do_movable_lists():
+    leaf, order = np.repeat(np.arange(100), 8), list_order("worn", 1.0)
+    assert as_shown(leaf[:128], np.full(128, UNMOVABLE), order) is order
+    assert as_shown(leaf[:129], np.full(129, UNMOVABLE), order) is not order
+    assert as_shown(leaf, np.full(800, MOVABLE), order) is order
+    assert as_shown(np.zeros(130, np.int64), np.repeat([0, TYPES], 65), order).shown == 1  # 64 pairs on each list
 
 
 def on_lists(a):
