@@ -19,7 +19,7 @@ from replay.demand.events import Events, flagged, read_events
 from replay.demand.others import GUESS, Asked, RecordedChanges, recorded_changes
 from replay.demand.program import ALLOC, FREE_EVENT, MOVE, OUTSIDE_CHANGE, RECLAIMED, Program, first_seen, with_events
 from replay.demand.table_frees import freed
-from replay.demand.unseen import LEAVE_OUT, MOVED, SEEN_LATE, Resolved, resolve
+from replay.demand.unseen import LEAVE_OUT, MOVED, SEEN_LATE, Resolved, gone_from_lists, resolve
 from replay.kernel.geometry import recorded_geometry
 from replay.kernel.gfp import GFP_KERNEL
 
@@ -103,6 +103,7 @@ def demand_of(
         np.where(events.failed, pages, events.pfn),
         np.where(events.failed, 0, events.order).astype(np.int8),
         events.by_compaction,
+        events.by_kworker,
         free_at_start,
     )
     fate = _fates(events, recorded, unseen, recorded_geometry(capture).max_order)
@@ -162,7 +163,7 @@ def _program(events: Events, unseen: Resolved, fate: NDArray[np.uint8], task: ND
         task=task,
     )
     left_out = [name for name in _LEFT_OUT if name != Fate.UNKNOWN_CHANGE]
-    return _with_unseen(program, unseen, fate == Fate.SEEN_LATE, events.by_kworker, ~np.isin(fate, left_out))
+    return _with_unseen(program, unseen, fate == Fate.SEEN_LATE, events, ~np.isin(fate, left_out))
 
 
 def _notes(events: Events, capture: dict[str, Any]) -> tuple[str, ...]:
@@ -183,25 +184,25 @@ def _notes(events: Events, capture: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _with_unseen(
-    program: Program,
-    unseen: Resolved,
-    seen_late: NDArray[np.bool_],
-    by_kworker: NDArray[np.bool_],
-    keep: NDArray[np.bool_],
+    program: Program, unseen: Resolved, seen_late: NDArray[np.bool_], events: Events, keep: NDArray[np.bool_]
 ) -> Program:
     """The events that are kept, with an allocation put in for each page that was allocated unseen.
 
     Pages that a kworker frees are vmalloc's (delayed_vfree_work()) and UNMOVABLE, others are taken as MOVABLE.
     """
-    late = np.flatnonzero(seen_late)
-    at = (unseen.since[late] + late + 1) // 2
+    late, by_kworker = np.flatnonzero(seen_late), events.by_kworker
+    single = (events.order == 0) & (events.is_free | (events.migratetype == UNMOVABLE)) & ~events.failed
+    listed = np.where(single, events.cpu, -1).astype(np.int64)
+    since = np.where(by_kworker[late], unseen.since[late], -1)
+    gone = gone_from_lists(events.is_free & ~events.failed, events.pfn, events.order, listed, since, late)
+    at = np.where(gone >= 0, gone, (unseen.since[late] + late + 1) // 2)
     put_in = {name: np.zeros(len(late), column.dtype) for name, column in program._asdict().items()}
     put_in["op"][:] = ALLOC
     put_in["ts"][:] = program.ts[at]
     put_in["pfn"][:] = program.pfn[late]
     put_in["migratetype"][:] = np.where(by_kworker[late], UNMOVABLE, MOVABLE)
     put_in["context"][:] = GFP_KERNEL
-    put_in["cpu"][:], put_in["task"][:] = program.cpu[late], program.task[late]
+    put_in["cpu"][:], put_in["task"][:] = np.where(gone >= 0, program.cpu[at], program.cpu[late]), program.task[late]
     kept = np.insert(keep, at, True)
     return Program(*(np.insert(column, at, put_in[name])[kept] for name, column in program._asdict().items()))
 

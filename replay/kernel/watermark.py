@@ -124,8 +124,9 @@ def wake_kswapd(a, order, zone_class):
 def wake_boosted(a, zone):
     """The end of rmqueue(): wake kswapd for a boost.
 
-    It takes the boost back after Features.kswapd_ns; what it freed on the recorded machine is in the trace.
+    It takes the boost back after Features.kswapd_ns; where nothing that it could free is modelled, run_timers() does.
     """
     a.zone_state[zone, mm.BOOSTED] = 0
     a.clock[mm.WOKEN_CLASS] = max(a.clock[mm.WOKEN_CLASS], a.zones[zone, mm.CLASS])
     a.clock[mm.KSWAPD_DUE] = min(a.clock[mm.KSWAPD_DUE], a.clock[mm.NOW] + a.features.kswapd_ns)
+    a.clock[mm.BALANCE_DUE] = min(a.clock[mm.BALANCE_DUE], a.clock[mm.KSWAPD_DUE])

@@ -12,7 +12,7 @@ from replay.contract.permissions import ANY_PERMISSION, NOBODY, PERMISSIONS, TAB
 from replay.demand.program import ALLOC, MOVE, OUTSIDE_CHANGE, RECLAIMED
 from replay.kernel import direct_map as maps
 from replay.kernel.gfp import GFP_KERNEL
-from replay.kernel.mmzone import BALANCE_DUE, BARREN, KSWAPD_DUE, USED, zone_of
+from replay.kernel.mmzone import BALANCE_DUE, BARREN, USED, zone_of
 from replay.kernel.page_alloc import alloc_pages, free_pages
 from replay.machine import pool as pools
 from replay.machine.pool import CACHED, POOL_USED, TABLE_KEYED, TABLE_PLAIN, WHOLE
@@ -220,7 +220,7 @@ def run(allocator, direct_map, pool, tally, program, start, end, not_before, hor
             return i, PUT_OFF
         op, recorded, order = program.op[i], program.pfn[i], np.int64(program.order[i])
         now, cpu = max(program.ts[i], not_before), np.int64(program.cpu[i])
-        if fast[KSWAPD_RUNS] and now >= min(allocator.clock[BALANCE_DUE], allocator.clock[KSWAPD_DUE]):
+        if fast[KSWAPD_RUNS] and now >= allocator.clock[BALANCE_DUE]:
             return i, BALANCE
         advance(allocator, direct_map, pool, tally, now)
         if op == OUTSIDE_CHANGE:

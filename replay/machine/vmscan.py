@@ -73,7 +73,7 @@ def kswapd(state: State) -> Decision:
 
 def kswapd_due(state: State) -> int:
     """When kswapd, woken for an order or a boost, runs; NEVER: it sleeps."""
-    return int(min(state.allocator.clock[[BALANCE_DUE, KSWAPD_DUE]]))
+    return int(state.allocator.clock[BALANCE_DUE])
 
 
 def put_off_kswapd(state: State, until: int = NEVER) -> None:

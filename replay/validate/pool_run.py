@@ -68,10 +68,19 @@ def read_run(folder: Path) -> PoolRun:
     return PoolRun(
         folder,
         strategy,
-        {"kernel_tables": "false", **parameters, **{k: str(v) for k, v in about.get("parameters", {}).items()}},
+        {
+            "kernel_tables": "false",
+            **parameters,
+            **{name: _as_set(value) for name, value in about.get("parameters", {}).items()},
+        },
         "-".join(str(about[name]) for name in _CELL if name in about) or folder.name.removesuffix(f"-{strategy}"),
         grown,
     )
+
+
+def _as_set(value: Any) -> str:
+    """A parameter's value as `--set` takes it."""
+    return "+".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 _CELL = ("workload", "fragmentation", "cpus", "memory_mib", "threads")

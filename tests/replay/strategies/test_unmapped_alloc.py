@@ -30,12 +30,14 @@ def test_unmapped_alloc_refills_from_the_block_downward():
 
 
 def test_the_private_buddy_gives_its_smallest_chunks_back_first_without_a_flush():
-    """Page 3 is idle alone, 4 to 7 in one piece; memory is short for one page."""
+    """Page 3 is idle alone, 4 to 7 in one piece; memory is short for one page, and `seeks` lets one scan happen."""
+
+    class Reluctant(UnmappedAlloc):
+        seeks = 20
+
     script = [*tables(4), ("alloc", 120, 0, PGTABLE), ("free", 120, 0, OTHER), ("free", 3, 0, OTHER)]
     start = machine_of(64, free=[page < 8 for page in range(64)], level=maps.PTE)
-    machine = finished(
-        start, demand_of([*script, ("alloc", 100, 0, OTHER)]), UnmappedAlloc(block_order=2, shrink_batch=1)
-    )
+    machine = finished(start, demand_of([*script, ("alloc", 100, 0, OTHER)]), Reluctant(block_order=2, shrink_batch=1))
     values = metrics(machine)
 
     assert machine.state.view.idle_chunks() == [(4, 2)]
