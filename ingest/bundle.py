@@ -12,7 +12,10 @@ from ptpool.errors import UsageError
 
 MOMENTS = ("before", "after")
 SNAPSHOTS = ("buddyinfo", "pagetypeinfo", "zoneinfo", "vmstat", "meminfo")
-MACHINE_FILES = ("uname", "cpuinfo", "iomem", "trace_clock", "saved_cmdlines", "ring_stats", "permission_changes")
+MACHINE_FILES = (
+    *("uname", "cpuinfo", "iomem", "trace_clock", "saved_cmdlines", "ring_stats", "permission_changes"),
+    "virtualization",
+)
 
 _TEXT_NAMES = re.compile(r"(trace|perf\.script|report|perf)[\w.-]*\.(txt|text|log|trace|out)(\.(gz|xz|zst))?$")
 _BINARY_NAMES = re.compile(r"(trace|perf)[\w.-]*\.(dat|data)(\.(gz|xz|zst))?$")

@@ -23,9 +23,7 @@ app = typer.Typer(
 def trace(
     paths: Annotated[
         list[Path],
-        typer.Argument(
-            metavar="PATH...", help="Files of one trace (rotated, or one for each CPU), or one bundle folder."
-        ),
+        typer.Argument(metavar="PATH...", help="Files of one trace (rotated, or one for each CPU), or bundle folders."),
     ],
     name: Annotated[str | None, typer.Option(help="Name of the capture [default: after the folder or file].")] = None,
     snapshots: Annotated[
@@ -56,12 +54,27 @@ def trace(
     from ingest.importer import import_capture
     from ptpool.warehouse import open_warehouse
 
-    bundle = find_bundle(paths, name, snapshots, format_)
-    with open_warehouse(common.db, write=True) as connection:
-        done = import_capture(
-            connection, bundle, window=window, best_effort=best_effort, replace=replace, quiet=common.quiet
+    several = len(paths) > 1 and all(path.is_dir() for path in paths)
+    if several and (name or snapshots):
+        raise UsageError(
+            f"{'--name' if name else '--snapshots'}: for one capture, and here are {len(paths)} bundles",
+            "import them one by one",
         )
-        _report(connection, done.name, unchanged=done.unchanged, as_json=common.as_json)
+    parts = [[path] for path in paths] if several else [paths]
+    bundles = [find_bundle(part, name, snapshots, format_) for part in parts]
+    if len({bundle.name for bundle in bundles}) < len(bundles):
+        raise UsageError("two of the bundles have the same name", "import them one by one, with --name")
+    with open_warehouse(common.db, write=True) as connection:
+        reports = []
+        for bundle in bundles:
+            done = import_capture(
+                connection, bundle, window=window, best_effort=best_effort, replace=replace, quiet=common.quiet
+            )
+            reports.append(_found(connection, done.name, unchanged=done.unchanged))
+            if not common.as_json:
+                _say(reports[-1])
+        if common.as_json:
+            say(json.dumps(reports if several else reports[0], indent=2))
 
 
 @app.command(
@@ -207,8 +220,8 @@ def _duration(option: str, text: str) -> int:
     return round(float(match[1]) * _UNITS[match[2]])
 
 
-def _report(connection: Any, name: str, *, unchanged: bool, as_json: bool) -> None:
-    """Print what was imported, and its findings."""
+def _found(connection: Any, name: str, *, unchanged: bool) -> dict[str, Any]:
+    """What was imported, and its findings."""
     events, tables, lost = connection.execute(
         """SELECT events, count(*) FILTER (kind = 'alloc' AND consumer IN
                ('pgtable_user', 'pgtable_kernel', 'direct_map_split', 'kvm', 'iommu')), any_value(lost_events)
@@ -220,26 +233,22 @@ def _report(connection: Any, name: str, *, unchanged: bool, as_json: bool) -> No
            WHERE capture = ? AND severity <> 'info' GROUP BY severity, what ORDER BY severity DESC, what""",
         [name],
     ).fetchall()
-    if as_json:
-        keys = ("severity", "name", "value", "explanation")
-        say(
-            json.dumps(
-                {
-                    "name": name,
-                    "unchanged": unchanged,
-                    "events": events,
-                    "ptp_allocations": tables,
-                    "lost_events": lost,
-                    "findings": [dict(zip(keys, row, strict=True)) for row in findings],
-                },
-                indent=2,
-            )
-        )
-        return
-    held = f"{_counted(events, 'event')}, {_counted(tables, 'page-table allocation')}"
-    say(f"{name}: {'unchanged, ' if unchanged else ''}{held}")
-    for severity, what, value, explanation in findings:
-        say(f"  {severity}: {what} {value:,}: {explanation}")
+    keys = ("severity", "name", "value", "explanation")
+    return {
+        "name": name,
+        "unchanged": unchanged,
+        "events": events,
+        "ptp_allocations": tables,
+        "lost_events": lost,
+        "findings": [dict(zip(keys, row, strict=True)) for row in findings],
+    }
+
+
+def _say(found: dict[str, Any]) -> None:
+    held = f"{_counted(found['events'], 'event')}, {_counted(found['ptp_allocations'], 'page-table allocation')}"
+    say(f"{found['name']}: {'unchanged, ' if found['unchanged'] else ''}{held}")
+    for each in found["findings"]:
+        say(f"  {each['severity']}: {each['name']} {each['value']:,}: {each['explanation']}")
 
 
 def _counted(count: int, noun: str) -> str:

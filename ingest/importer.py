@@ -21,6 +21,7 @@ from ingest.trace import ALWAYS_COUNTED, Context, Findings
 from ptpool.errors import UsageError
 from ptpool.progress import progress
 from ptpool.provenance import code_version, identity, sha256_of, source_hash
+from ptpool.text import printable
 from ptpool.vocabulary import KIND_ALLOC_FAILED, KPF_PGTABLE
 from ptpool.warehouse import delete_capture, transaction
 
@@ -137,7 +138,7 @@ class _Import:
             [
                 (
                     self._bundle.name,
-                    ", ".join(path.name for path in self._bundle.traces),
+                    ", ".join(printable(path.name) for path in self._bundle.traces),
                     digest.result(),
                     self._bundle.format.name,
                     *astuple(recorded),
@@ -261,7 +262,8 @@ class _Import:
             values["allocs_without_stack"] = stream.without_stack
         else:
             values["no_stacks"] = stream.without_stack
-        rows: list[Stat] = [stat(name, value, totals) for name, value in values.items()]
+        lost = bool(losses or found.counts.get("uncounted_losses"))
+        rows: list[Stat] = [stat(name, value, totals, lost=lost) for name, value in values.items()]
         rows += [
             stat("lost_events", n, totals, cpu) for cpu, n in sorted(losses.items(), key=lambda item: str(item[0]))
         ]

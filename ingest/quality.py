@@ -16,7 +16,7 @@ def meanings() -> dict[str, dict[str, Any]]:
     return tomllib.loads(files("ingest").joinpath("quality.toml").read_text(encoding="utf-8"))
 
 
-def stat(name: str, value: int, totals: Mapping[str, int], cpu: int | None = None) -> Stat:
+def stat(name: str, value: int, totals: Mapping[str, int], cpu: int | None = None, *, lost: bool = True) -> Stat:
     """One count with its severity.
 
     Args:
@@ -24,11 +24,13 @@ def stat(name: str, value: int, totals: Mapping[str, int], cpu: int | None = Non
         value: the count.
         totals: what shares are taken of: ``allocations`` and ``frees``.
         cpu: the CPU it concerns; None: all.
+        lost: whether the recording lost events; some counts are errors only then.
     """
     entry = meanings()[name]
     severity: str = entry["severity"]
+    few = "share_of" in entry and value <= entry["more_than"] * totals[entry["share_of"]]
     if value == 0:
         severity = "info"
-    elif "share_of" in entry and value <= entry["more_than"] * totals[entry["share_of"]]:
+    elif few and not (lost and entry.get("only_if_lost")):
         severity = "notice"
     return name, severity, cpu, int(value), entry["meaning"]

@@ -83,12 +83,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
         if not _interrupts:
             raise
     if _interrupts:
-        return _refuse(_INTERRUPTED, status=130)
+        return _refuse(_INTERRUPTED, status=128 + _interrupts[0])
     return status if isinstance(status, int) else 0
 
 
 def _watch_interrupts() -> None:
-    """Note every Ctrl-C; if a library swallows it, end the process a few seconds later.
+    """Note every Ctrl-C and SIGTERM; if a library swallows it, end the process a few seconds later.
 
     The database undoes uncommitted transactions when it is next opened.
     """
@@ -101,11 +101,12 @@ def _watch_interrupts() -> None:
         os.read(reader, 1)
         time.sleep(_PATIENCE_S)
         _refuse(_INTERRUPTED)
-        os._exit(130)
+        os._exit(128 + (_interrupts or [signal.SIGINT])[0])
 
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
-    signal.signal(signal.SIGINT, note)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, note)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     threading.Thread(target=insist, daemon=True).start()
 

@@ -1,12 +1,13 @@
 """The data dictionary: every table, view and macro of a warehouse with its columns, from the comments in the schema."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import duckdb
 
 from ptpool.errors import UsageError, named
 from ptpool.text import markdown_table
-from ptpool.warehouse import create_schema
+from ptpool.warehouse import create_schema, open_warehouse
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,11 @@ class Entry:
     columns: tuple[tuple[str, str, str], ...] = ()
 
 
-def dictionary() -> list[Entry]:
-    """Everything in a new warehouse: first the views, which users query most, then macros, then tables."""
-    with duckdb.connect() as connection:
-        create_schema(connection)
+def dictionary(db: Path | None = None) -> list[Entry]:
+    """Everything in a warehouse, or in a new one: first the views, which users query most, then macros, then tables."""
+    with open_warehouse(db) if db else duckdb.connect() as connection:
+        if db is None:
+            create_schema(connection)
         columns: dict[str, list[tuple[str, str, str]]] = {}
         for table, *column in connection.execute(
             "SELECT table_name, column_name, data_type, comment FROM duckdb_columns() WHERE NOT internal "
@@ -53,13 +55,13 @@ def _kind(data_type: str) -> str:
     return "ENUM" if data_type.startswith("ENUM") else data_type
 
 
-def entry(name: str) -> Entry:
+def entry(name: str, db: Path | None = None) -> Entry:
     """The entry of this name.
 
     Raises:
         UsageError: there is none.
     """
-    known = {item.name.partition("(")[0]: item for item in dictionary()}
+    known = {item.name.partition("(")[0]: item for item in dictionary(db)}
     if name not in known:
         raise UsageError(f"no table, view or macro named {name}", named(name, list(known)))
     return known[name]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -43,7 +44,7 @@ def sha256_of(paths: Iterable[Path]) -> str:
     """SHA-256 over the names and bytes of files, in the order given."""
     digest = hashlib.sha256()
     for path in paths:
-        digest.update(path.name.encode() + b"\0")
+        digest.update(os.fsencode(path.name) + b"\0")
         with path.open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)

@@ -115,6 +115,9 @@ def _print_first(columns: list[str], rows: Iterator[tuple[Any, ...]], output: Fo
 
 def tables(
     name: Annotated[str | None, typer.Argument(help="One table, view or macro, with its columns.")] = None,
+    db: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Those of this warehouse [default: of any new one].")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """List the tables, views and macros that ptpool sql can query, and what their columns mean.
@@ -124,9 +127,9 @@ def tables(
     from ptpool.dictionary import dictionary, entry
 
     if name is None:
-        say_rows(("name", "kind", "meaning"), [(e.name, e.kind, e.meaning) for e in dictionary()], as_json=as_json)
+        say_rows(("name", "kind", "meaning"), [(e.name, e.kind, e.meaning) for e in dictionary(db)], as_json=as_json)
         return
-    found = entry(name)
+    found = entry(name, db)
     if not as_json:
         say(f"{found.name}: {found.meaning}\n")
     if found.columns:
@@ -158,9 +161,13 @@ def _explained(connection: Any) -> Iterator[None]:
     import duckdb
     import pyarrow as pa
 
+    from ptpool.warehouse import is_damage
+
     try:
         yield
     except (duckdb.Error, pa.ArrowException) as error:
+        if isinstance(error, duckdb.Error) and is_damage(error):
+            raise
         first, *rest = str(error).splitlines()
         hint = next((line for line in rest if line.startswith(("Did you mean", "Candidate"))), "")
         if (word := re.search(r'Referenced column "([^"]+)" not found', first)) and _is_a_value(connection, word[1]):

@@ -5,6 +5,7 @@ a run is stored completely or not at all.
 """
 
 import re
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
@@ -17,6 +18,8 @@ from ptpool.errors import UsageError, named
 from ptpool.run_settings import COLUMNS, DEFAULTS
 
 SCHEMA_VERSION = 6
+
+_TICK_S = 0.05
 
 IMPORTED_TABLES = (
     "capture",
@@ -160,7 +163,7 @@ def _create_strategy_summary(connection: duckdb.DuckDBPyConnection) -> None:
 
 @contextmanager
 def open_warehouse(
-    path: Path, *, write: bool = False, create: bool = True, folders: Sequence[Path] = ()
+    path: Path, *, write: bool = False, create: bool = True, folders: Sequence[Path] = (), patience: float = 3.0
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open a warehouse. Whoever made it, its views and macros read and write no other file, and load no extension.
 
@@ -171,12 +174,14 @@ def open_warehouse(
         write: whether it can be changed. One process at a time has it open so, and nobody reads it meanwhile.
         create: see above.
         folders: whose files SQL may read and write, for an import or export.
+        patience: seconds to wait while another process has it open.
 
     Raises:
         UsageError: no such file, not a DuckDB file, damaged, not a warehouse, another schema version, locked by another
             process, a view of it reads other files, or the disk is full.
     """
-    _check_name(path)
+    for each in (path, *folders):
+        _check_name(each)
     fresh = not path.exists()
     if fresh and not (write and create):
         raise UsageError(f"{path}: no such warehouse", "import a trace first: ptpool ingest trace FILE")
@@ -186,7 +191,7 @@ def open_warehouse(
         )
     finished = not fresh
     try:
-        with _connect(path, write=write) as connection:
+        with _connect(path, write=write, patience=patience) as connection:
             if fresh:
                 with transaction(connection):
                     create_schema(connection)
@@ -219,11 +224,21 @@ def _check_name(path: Path) -> None:
     try:
         str(path).encode()
     except UnicodeEncodeError as error:
-        raise UsageError(f"{path}: DuckDB opens only files whose names are UTF-8", "give it another name") from error
+        raise UsageError(
+            f"{path}: DuckDB reads and writes only files whose names are UTF-8", "give it another name"
+        ) from error
 
 
-def _connect(path: Path, *, write: bool) -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect(str(path), read_only=not write)
+def _connect(path: Path, *, write: bool, patience: float = 0.0) -> duckdb.DuckDBPyConnection:
+    end = time.monotonic() + patience
+    while True:
+        try:
+            connection = duckdb.connect(str(path), read_only=not write)
+            break
+        except duckdb.IOException as error:
+            if _holder(error) is None or time.monotonic() > end:
+                raise
+        time.sleep(_TICK_S)
     connection.execute("SET preserve_insertion_order = true; SET TimeZone = 'UTC'; SET enable_progress_bar = false")
     return connection
 
@@ -269,12 +284,27 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     connection.commit()
 
 
+class InUseError(UsageError):
+    """Another process has the warehouse open."""
+
+
+def _holder(error: duckdb.Error) -> str | None:
+    """The process that has the file open, if that is why it cannot be opened."""
+    found = re.search(r"PID (\d+)", str(error)) if "lock" in str(error) else None
+    return found[1] if found else None
+
+
+def is_damage(error: duckdb.Error) -> bool:
+    """Whether the file is not as DuckDB wrote it."""
+    return isinstance(error, _DAMAGE) or "Corrupt database" in str(error)
+
+
 def _explain(error: duckdb.Error, path: Path) -> UsageError | None:
     """The error as one that a user can correct; None: it is a bug, and its traceback is shown."""
     text = str(error)
-    if "lock" in text and (holder := re.search(r"PID (\d+)", text)):
-        return UsageError(
-            f"{path}: in use by another process (PID {holder[1]})",
+    if holder := _holder(error):
+        return InUseError(
+            f"{path}: in use by another process (PID {holder})",
             "wait for it to finish, or name another file with --db",
         )
     if "No space left" in text or "disk is full" in text.lower() or "Could not write" in text:
@@ -289,9 +319,9 @@ def _explain(error: duckdb.Error, path: Path) -> UsageError | None:
             f"{path}: a view or macro of it wants to read another file: {text.splitlines()[0]}",
             "it was changed by somebody: make it again from the traces, or get it from one you trust",
         )
-    if isinstance(error, _DAMAGE):
+    if is_damage(error):
         return UsageError(
-            f"{path}: damaged, or changed by hand ({text.splitlines()[0]})",
+            f"{path}: damaged: {text.splitlines()[0]}",
             "copy it again, or make it again: ptpool ingest trace PATH --db FILE, then ptpool replay run",
         )
     if isinstance(error, duckdb.IOException):

@@ -46,21 +46,25 @@ def run(
     parameters = settings_of(setting or [], {entry.name for entry in entries})
     configured = [(entry, configure(entry, parameters.get(entry.name, {}))) for entry in entries]
     settings, costs = checked(settings)
-    with open_warehouse(common.db, write=True, create=False) as connection:
-        from ptpool.compiled import announce_compiling
-        from replay.runs.replay_all import replay_all
-
+    with open_warehouse(common.db) as connection:
         names = capture_names(connection) if capture == "all" else capture.split(",")
         if not names:
             raise UsageError(f"{common.db}: no capture to replay", "import a trace first: ptpool ingest trace FILE")
         captures = [capture_row(connection, name) for name in names]
-        runs = [Run(row, *each, settings, costs) for row in captures for each in configured]
-        workers = jobs or os.cpu_count() or 1
-        on = f"on the machine {settings.machine}, {workers} at a time"
-        note(f"{len(runs)} runs of {len(captures)} captures {on}", quiet=common.quiet)
-        announce_compiling("replay", quiet=common.quiet)
-        with progress("replay", len(runs), quiet=common.quiet, unit="runs") as meter:
-            done, failed = replay_all(connection, runs, workers, lambda n: meter(n, f"{n} of {len(runs)} runs"))
+    from ptpool.compiled import announce_compiling
+    from replay.runs.replay_all import replay_all
+
+    runs = [Run(row, *each, settings, costs) for row in captures for each in configured]
+    workers = jobs or os.cpu_count() or 1
+    on = f"on the machine {settings.machine}, {workers} at a time"
+    note(f"{len(runs)} runs of {len(captures)} captures {on}", quiet=common.quiet)
+    announce_compiling("replay", quiet=common.quiet)
+    with progress("replay", len(runs), quiet=common.quiet, unit="runs") as meter:
+        done, failed = replay_all(
+            common.db, runs, workers,
+            lambda come, ended: meter(come, f"{ended} of {len(runs)} runs"),
+            lambda text: note(text, quiet=common.quiet),
+        )  # fmt: skip
     columns = ["capture", "strategy", "run_id", "events", "wall_s", "events_per_s", "incidents", "new"]
     rows = [
         (
@@ -76,6 +80,12 @@ def run(
         for item in done
     ]
     say_rows(columns, rows, as_json=common.as_json)
+    if done:
+        note(
+            "events: of the recording without failed allocations and tables of the recorded kernel's own splits, and "
+            "with the allocations that frees of unknown pages imply",
+            quiet=common.quiet,
+        )
     for run_failed in failed:
         note(f"ptpool: {run_failed.run.capture['name']}, {run_failed.run.entry.name}: {run_failed.reason}")
     if failed or incomplete(strategy.split(",")):

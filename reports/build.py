@@ -1,6 +1,8 @@
 """``report build``: write the pages and the index into a folder, all or nothing."""
 
 import errno
+import fcntl
+import glob
 import multiprocessing
 import os
 import shutil
@@ -8,6 +10,7 @@ import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import ExitStack
 from pathlib import Path
 
 import duckdb
@@ -69,7 +72,11 @@ def build(
     _check(out, names)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
+        _sweep(out)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch, ExitStack() as stack:
+            lock = os.open(scratch, os.O_RDONLY)
+            stack.callback(os.close, lock)
+            fcntl.flock(lock, fcntl.LOCK_SH)
             fresh = Path(scratch) / "new"
             fresh.mkdir()
             for name, files in _pages(connection, names, tell):
@@ -82,6 +89,24 @@ def build(
         remedy = "free some space, or name another folder with --out" if error.errno == errno.ENOSPC else _ELSEWHERE
         raise UsageError(f"{out}: {error.strerror or error}", remedy) from error
     return [out / path for path in written]
+
+
+def _sweep(out: Path) -> None:
+    """Remove what builds that were killed left: their folders are not locked. Other folders stay."""
+    for folder in out.parent.glob(f".{glob.escape(out.name)}-????????"):
+        held = {path.name for path in folder.iterdir()} if folder.is_dir() and not folder.is_symlink() else set()
+        if "new" not in held or not held <= {"new", "old"}:
+            continue
+        if any((folder / "old").glob("*")):
+            continue  # it was killed while it replaced a report: pages of the old one are in it
+        lock = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        except OSError:  # a build that goes on
+            pass
+        finally:
+            os.close(lock)
 
 
 def _pages(

@@ -86,15 +86,18 @@ def compared(before: Iterable[dict[str, Any]], after: Iterable[dict[str, Any]]) 
         capture, setting, _ = key
         if key not in new.runs or old.sha256[capture] != new.sha256[capture]:
             continue
-        one, other = _matching(old.runs[key], new.runs[key])
-        if one is None or other is None:
+        matching, lonely = _matching(old.runs[key], new.runs[key])
+        if not matching:
             alone.append(f"{setting} of {capture}: several sets of parameters, none of them on both sides")
             continue
-        pairs += 1
-        if one != other:  # kept apart from pairs with the same parameters on both sides
-            setting = f"{setting}*"
-            parameters[setting] = _changed(one, other)
-        series.setdefault((capture, setting), []).append((old.runs[key][one], new.runs[key][other]))
+        alone += [f"{_named(setting, matching[0][0], params)} of {capture}, only {side}" for params, side in lonely]
+        pairs += len(matching)
+        for one, other in matching:
+            name = _named(setting, matching[0][0], one)
+            if one != other:  # kept apart from pairs with the same parameters on both sides
+                name = f"{setting}*"
+                parameters[name] = _changed(one, other)
+            series.setdefault((capture, name), []).append((old.runs[key][one], new.runs[key][other]))
     differences, same = [], 0
     for (capture, setting), both in series.items():
         for metric in dict.fromkeys(name for values in both for side in values for name in side):
@@ -164,12 +167,19 @@ def _setting(row: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _matching(one: dict[str, Values], other: dict[str, Values]) -> tuple[str | None, str | None]:
-    """Parameters to compare: the same on both sides, else the only ones of each."""
-    for params in one:
-        if params in other:
-            return params, params
-    return (next(iter(one)), next(iter(other))) if len(one) == len(other) == 1 else (None, None)
+def _matching(one: dict[str, Values], other: dict[str, Values]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Parameters to compare: those on both sides, then the only other ones of each; and what is left, with its side."""
+    both = [(params, params) for params in one if params in other]
+    left, right = ([params for params in side if (params, params) not in both] for side in (one, other))
+    if len(left) == len(right) == 1:
+        return [*both, (left[0], right[0])], []
+    return both, [*((params, "before") for params in left), *((params, "after") for params in right)]
+
+
+def _named(setting: str, usual: str, params: str) -> str:
+    """A setting with the parameters in which it differs from the usual ones."""
+    a, b = json.loads(usual), json.loads(params)
+    return ", ".join([setting, *(f"{name} {value}" for name, value in b.items() if a.get(name) != value)])
 
 
 def _changed(one: str, other: str) -> str:

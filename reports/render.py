@@ -6,7 +6,11 @@ from functools import cache
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, pass_eval_context
+from jinja2.nodes import EvalContext
+from markupsafe import Markup
+
+from ptpool.text import printable
 
 
 @cache
@@ -17,16 +21,30 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,
+        autoescape=lambda name: not str(name).endswith(".txt.j2"),
+        finalize=_without_html,
     )
     environment.filters["dashed"] = file_stem
     environment.filters["link"] = quote
     environment.filters["shell"] = shlex.quote
-    environment.filters["text"] = lambda text: re.sub(r"([\\`*_\[\]<>|])", r"\\\1", str(text))
+    environment.filters["text"] = lambda text: re.sub(r"([\\`*_\[\]>|])", r"\\\1", str(text))
+    environment.filters["code"] = Markup
     environment.filters["plain"] = lambda text: (
         str(text).replace("`", "").replace("*", "").replace("[", "(").replace("]", ")")
     )
     return environment
+
+
+@pass_eval_context
+def _without_html(context: EvalContext, value: Any) -> Any:
+    """What a template prints, without HTML and control characters: texts come from recordings of other people.
+
+    Macros and other templates have been here before, and the SQL in them stands in blocks of code.
+    """
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    text = printable(value)
+    return Markup(text.replace("<", "&lt;")) if context.autoescape else text
 
 
 def file_stem(name: str) -> str:
@@ -42,4 +60,4 @@ def render(name: str, **values: Any) -> str:
             lines.append(line.rstrip())
     while lines and not lines[-1]:
         lines.pop()
-    return "\n".join(lines) + "\n"
+    return Markup("\n".join(lines) + "\n")

@@ -175,3 +175,48 @@ def test_views_of_somebody_else_read_no_files(command, empty_warehouse, tmp_path
     assert "my secret" not in out + error
     assert len(error.splitlines()) <= 3
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["ingest", "list"], ["sql", "FROM metric_glossary"], ["ingest", "remove", "x"], ["report", "text"]],
+    ids=" ".join,
+)
+def test_a_damaged_warehouse_is_one_line(command, empty_warehouse, capsys):
+    """A byte of every block is changed, one block at a time, behind the headers of the file."""
+    whole, said = empty_warehouse.read_bytes(), set()
+    for at in range(3 * 4096, len(whole), 1 << 18):
+        empty_warehouse.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        status = run([*command, "--db", str(empty_warehouse)])
+        error = capsys.readouterr().err
+        if "damaged" in error:
+            assert status == 2
+            assert len(error.splitlines()) <= 3
+            assert "ptpool ingest trace PATH" in error
+            said.add(at)
+    assert said
+
+
+def test_names_that_are_not_utf_8_are_refused_in_a_line(empty_warehouse, tmp_path, capsys):
+    name = str(tmp_path / "caf\udce9")
+    for arguments in (
+        ["ingest", "list", "--db", name],
+        ["sql", "SELECT 1", "--read", name, "--db", str(empty_warehouse)],
+        ["ingest", "export", name, "--db", str(empty_warehouse)],
+        ["ingest", "trace", name, "--db", str(empty_warehouse)],
+    ):
+        assert run(arguments) == 2
+        error = capsys.readouterr().err
+        assert "caf\\udce9" in error
+        assert len(error.splitlines()) <= 3
+
+
+def test_tables_lists_those_of_a_warehouse(empty_warehouse, tmp_path, capsys):
+    with open_warehouse(empty_warehouse, write=True) as connection:
+        connection.execute("CREATE TABLE mine (a INTEGER); COMMENT ON TABLE mine IS 'my own'")
+    assert run(["tables", "--db", str(empty_warehouse)]) == 0
+    assert "my own" in capsys.readouterr().out
+    assert run(["tables", "mine", "--db", str(empty_warehouse)]) == 0
+    assert "INTEGER" in capsys.readouterr().out
+    assert run(["tables", "mine"]) == 2
+    assert run(["tables", "--db", str(tmp_path / "none.duckdb")]) == 2

@@ -53,7 +53,7 @@ def _size(text: str) -> int:
 
 def _said(out: Path, done: RecordingSummary) -> list[str]:
     lost = f"{done.lost_events:,} lost" if done.lost_events else "none lost"
-    lines = [f"{out}: {done.events:,} events, {lost}, {done.bytes / 1e6:,.1f} MB, {done.seconds:.1f} s"]
+    lines = [f"{out}: about {done.events:,} events, {lost}, {done.bytes / 1e6:,.1f} MB, {done.seconds:.1f} s"]
     if done.exit_status is not None:
         how = f"status {done.exit_status}" if done.exit_status >= 0 else f"signal {-done.exit_status}"
         lines.append(

@@ -120,6 +120,7 @@ def write_machine(root: Path, folder: Path, *, redact: bool) -> list[str]:
         (folder / "cpuinfo").write_text(first + "\n")
     except OSError:
         missing.append("cpuinfo")
+    (folder / "virtualization").write_text("".join(_virtualization(root)))
     (folder / "sysctl_vm").write_text("".join(_sysctls(root)))
     try:
         write_zst(folder / "kallsyms.zst", b"".join(_symbols(root, redact=redact)))
@@ -151,8 +152,26 @@ def write_zst(path: Path, data: bytes | memoryview) -> None:
     """Write a file compressed with zstd."""
     import pyarrow as pa
 
-    with pa.CompressedOutputStream(str(path), "zstd") as stream:
+    with path.open("wb") as file, pa.CompressedOutputStream(file, "zstd") as stream:
         stream.write(data)
+
+
+_VIRTUALIZATION = {
+    "clocks": ("sys/devices/system/clocksource/clocksource0/available_clocksource",),
+    "hypervisor": ("sys/hypervisor/type", "proc/device-tree/hypervisor/compatible"),
+    "dmi": ("sys/class/dmi/id/sys_vendor", "sys/class/dmi/id/product_name"),
+}
+
+
+def _virtualization(root: Path) -> Iterator[str]:
+    """Lines that tell a machine virtualised by hardware from an emulated one, as far as files say it."""
+    for name, paths in _VIRTUALIZATION.items():
+        words = []
+        for path in paths:
+            with suppress(OSError):
+                words.append((root / path).read_text(errors="replace").strip("\0\n "))
+        if words:
+            yield f"{name}: {' '.join(words)}\n"
 
 
 def _sysctls(root: Path) -> Iterator[str]:

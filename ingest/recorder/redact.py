@@ -35,7 +35,7 @@ def redact_perf_script(lines: Iterable[bytes], path: Path, pseudonyms: Pseudonym
     """
     import pyarrow as pa
 
-    with pa.CompressedOutputStream(str(path), "zstd") as stream:
+    with path.open("wb") as file, pa.CompressedOutputStream(file, "zstd") as stream:
         for line in lines:
             if match := _SAMPLE.match(line):
                 comm = pseudonyms.of(int(match[2]), match[1].decode(errors="replace"))

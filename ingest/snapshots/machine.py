@@ -39,7 +39,7 @@ def describe(
         match = re.search(pattern, text, re.MULTILINE)
         return match[1] if match else None
 
-    machine = MachineFacts(timing=_timing(files.get("cpuinfo", "")))
+    machine = MachineFacts(timing=_timing(files.get("cpuinfo", ""), files.get("virtualization", "")))
     if match := re.match(
         r"Linux (?:\(none\)|\S+) (\S+) .* (\w+) \S+$|Linux (?:\(none\)|\S+) (\S+)", files.get("uname", "").strip()
     ):
@@ -67,12 +67,16 @@ def _page_size(arch: str | None, values: Mapping[tuple[str, str], int]) -> int:
     return DEFAULT_PAGE
 
 
-def _timing(cpuinfo: str) -> str:
-    """Emulated under QEMU's TCG, real on a CPU without the flag hypervisor (x86 only), else unknown."""
+_RUNS_ON_THE_CPU = re.compile(r"\bkvm-clock\b|\bhyperv_clocksource|\bxen\b|^dmi: VMware", re.MULTILINE)
+"""Clocks that a hypervisor offers to guests of hardware virtualisation only (QEMU: target/i386/kvm), and VMware."""
+
+
+def _timing(cpuinfo: str, virtualization: str) -> str:
+    """Emulated under QEMU's TCG; real without the flag hypervisor (x86), or virtualised by hardware; else unknown."""
     if "QEMU TCG" in cpuinfo:
         return "emulated"
     flags = re.search(r"^flags\s*:(.*)$", cpuinfo, re.MULTILINE)
-    if flags and "hypervisor" not in flags[1].split():
+    if (flags and "hypervisor" not in flags[1].split()) or _RUNS_ON_THE_CPU.search(virtualization):
         return "real"
     return "unknown"
 

@@ -11,10 +11,12 @@ from pathlib import Path
 
 from ptpool.errors import UsageError
 from ptpool.files import write_whole
+from ptpool.options import note
 from ptpool.progress import progress
 from ptpool.provenance import code_version, identity
+from ptpool.text import size
 from ptpool.warehouse import open_warehouse, transaction
-from replay.calibrate import conversion, host, penalty
+from replay.calibrate import conversion, host, penalty, regions
 from replay.calibrate.figure import figures
 from replay.calibrate.profile import Calibration, text
 
@@ -51,7 +53,15 @@ def measured(memory: int, *, quiet: bool) -> Calibration:
     """
     machine = host.described()
     available = host.available_bytes()
-    memory = min(memory, 1 << max((available // 4).bit_length() - 1, 0))
+    kinds = max(len(regions.kinds()), 1)  # a working set in each kind of page, all at once
+    fits = 1 << max((available // 4 // kinds).bit_length() - 1, 0)
+    if fits < penalty.SMALLEST:
+        raise UsageError(f"too little free memory to measure anything: {size(available)}", "end other programs first")
+    less = f", less than the {size(memory)} wanted: a quarter of the free memory" if fits < memory else ""
+    memory = min(memory, fits)
+    note(
+        f"taking {size(kinds * memory)} of memory: {size(memory)} in each of {kinds} kinds of pages{less}", quiet=quiet
+    )
     made = {
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "made_by": f"ptpool {code_version()}, Python {platform.python_version()}",

@@ -21,6 +21,9 @@ def check(
         int, typer.Option(min=1, max=1000, help="Steps searched; one is an event or an action of a decision.")
     ] = 14,
     setting: Setting = None,
+    named: Annotated[
+        str, typer.Option("--strategy", help="A strategy, several joined by commas, or all: as the argument.")
+    ] = "",
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -39,6 +42,7 @@ def check(
     from replay.check import searches
     from replay.contract.registry import find, incomplete
 
+    strategy = [*(strategy or []), *(named.split(",") if named else [])]
     entries = [entry for entry in find(strategy or ["all"]) if not entry.factory.bound]
     if not entries:
         raise UsageError("replay check: a bound cannot break", "name other strategies (ptpool replay list)")

@@ -33,6 +33,7 @@ class Machine:
         self._put_off: dict[int, deque[int]] = {}  # events that wait for their task, by task
         self._waits_for: dict[int, int] = {}  # the task that an event on a recorded page waits for
         self._at = 0  # the event that the loop has come to
+        self.watch: Callable[[int], None] | None = None  # called with that event, at every stop
 
     def replay(self) -> None:
         """Replay the program to its end."""
@@ -41,6 +42,8 @@ class Machine:
         while at < end or schedule.horizon < FOREVER:
             at, why = self._run(at, end, 0, schedule.horizon)
             self._at = at
+            if self.watch is not None:
+                self.watch(at)
             if why != DONE:
                 self._decide(at, why, int(program.ts[at]))
                 at += 1

@@ -131,6 +131,7 @@ def _failures(machine: Machine) -> Metrics:
     kinds = ("ptp_null", "split_starvation", "deadlock", "oom_kill")
     return {f"{kind}s": state.incident_counts.get(kind, 0) for kind in kinds} | {
         "unkeyed_page_seconds": state.tally.integral[accounts.UNKEYED_TIME] / 1e9,
+        "unkeyed_incidents": state.incident_counts.get("unkeyed_table", 0),
         "stalls": state.stalls,
     }
 

@@ -23,23 +23,32 @@ def risk(
         str, typer.Option(help="A strategy, several joined by commas, or all (except bounds and ctor-naive).")
     ] = "all",
     setting: Setting = None,
-    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Machines to draw of each kind, one per seed.")] = 8,
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=1, max=1000, help="Machines to draw of each kind [default: 8, or fewer]."),
+    ] = None,
     machine: Annotated[str, typer.Option(metavar="PROFILE", help="The machine, as for replay run.")] = "recorded",
     fragmentation: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="NAME",
             help="How the free memory lies: fresh, moderate, severe, or as-recorded (by the capture's own snapshot); "
-            "several joined by commas, or all (except as-recorded).",
+            "several joined by commas, or all (except as-recorded) [default: fresh,severe].",
         ),
-    ] = "fresh,severe",
+    ] = None,
     reclaim: Annotated[
-        str, typer.Option(metavar="VARIANT", help="Variants of reclaim, joined by commas, or all: see replay run.")
-    ] = "all",
+        str | None,
+        typer.Option(
+            metavar="VARIANT", help="Variants of reclaim, joined by commas, or all: see replay run [default: all]."
+        ),
+    ] = None,
     orders: Annotated[
         bool, typer.Option(help="Also run one pool (full-reserve) with refills of order 0, 2 and 9 only.")
     ] = True,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes (default: one per CPU).")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say how many machines there are and what time they take.")
+    ] = False,
     *,
     common: Common,
 ) -> None:
@@ -51,36 +60,59 @@ def risk(
     served. The command prints the smallest headroom at which each strategy does not fail: the median over the seeds
     with its 95 % interval (view risk_summary).
 
+    For a large recording, fewer machines are drawn unless --seeds, --fragmentation or --reclaim says otherwise. Every
+    machine is kept as soon as it is done. After an interruption, run the same command again to make the rest.
+
     Example: ptpool replay risk --capture sharedmem-frag-1g --strategy pba,reserve-block --seeds 12
     """
     from ptpool.progress import progress
     from ptpool.warehouse import capture_row, open_warehouse
     from replay.contract.set_option import checked
     from replay.machine.reclaim import variants
+    from replay.risk.extent import SEEDS, Extent, seconds
+    from replay.risk.extent import chosen as chosen_extent
     from replay.start.pressed_machine import AS_RECORDED, fragmentations
 
     chosen = _chosen(strategy, setting, machine, orders=orders)
     names, strategies = [name for name, _ in chosen], [configured for _, configured in chosen]
-    reclaims, drawn = checked("--reclaim", reclaim, list(variants())), list(fragmentations())
-    kinds = drawn if fragmentation == "all" else checked("--fragmentation", fragmentation, [*drawn, AS_RECORDED])
-    total, workers = len(reclaims) * len(kinds) * seeds, jobs or os.cpu_count() or 1
-    with open_warehouse(common.db, write=True, create=False) as connection:
-        from ptpool.compiled import announce_compiling
-        from replay.risk.printed import risk_rows
-        from replay.risk.study import run_study
-
+    drawn, kinds = list(fragmentations()), None
+    reclaims = checked("--reclaim", reclaim, list(variants())) if reclaim else None
+    if fragmentation:
+        kinds = drawn if fragmentation == "all" else checked("--fragmentation", fragmentation, [*drawn, AS_RECORDED])
+    workers = jobs or os.cpu_count() or 1
+    with open_warehouse(common.db) as connection:
         row = capture_row(connection, capture)
-        announce_compiling("replay", quiet=common.quiet)
-        note(
-            f"{len(strategies)} strategies on {total} machines: {seeds} seeds, fragmentation {', '.join(kinds)}, "
-            f"reclaim {', '.join(reclaims)}; {workers} at a time",
-            quiet=common.quiet,
+    size = (len(strategies), row["events"], row["total_pages"] or 0)
+    extent, fewer = chosen_extent(seeds, kinds, reclaims, *size)
+    total, took = extent.machines, seconds(extent, *size) / min(workers, extent.machines)
+    if dry_run:
+        say_rows(
+            ["capture", "strategies", "machines", "seeds", "fragmentation", "reclaim", "seconds"],
+            [(capture, len(strategies), total, extent.seeds, ",".join(extent[1]), ",".join(extent[2]), round(took))],
+            as_json=common.as_json,
         )
-        with progress("risk", total, quiet=common.quiet, unit="machines") as meter:
-            failed = run_study(
-                connection, row, machine, (names, strategies), (reclaims, kinds, seeds), workers,
-                lambda done: meter(done, f"{done} of {total} machines"),
-            )  # fmt: skip
+        return
+    from ptpool.compiled import announce_compiling
+    from replay.risk.printed import risk_rows
+    from replay.risk.study import run_study
+
+    announce_compiling("replay", quiet=common.quiet)
+    note(
+        f"{len(strategies)} strategies on {total} machines: {extent.seeds} seeds, "
+        f"fragmentation {', '.join(extent[1])}, reclaim {', '.join(extent[2])}; {workers} at a time, "
+        f"about {max(took / 60, 1):,.0f} min",
+        quiet=common.quiet,
+    )
+    if fewer:
+        usual = Extent(SEEDS, *chosen_extent(SEEDS, None, None, *size)[0][1:])
+        hours = seconds(usual, *size) / min(workers, usual.machines) / 3600
+        note(f"that is less than usual, because the recording is large; all: --seeds {SEEDS}, about {hours:,.1f} h")
+    with progress("risk", total, quiet=common.quiet, unit="machines") as meter:
+        failed = run_study(
+            common.db, row, machine, (names, strategies), (extent[2], extent[1], extent.seeds), workers,
+            lambda done: meter(done, f"{done} of {total} machines"),
+        )  # fmt: skip
+    with open_warehouse(common.db) as connection:
         columns, rows, sentences = risk_rows(connection, row["capture_id"], machine)
     say_rows(columns, rows, as_json=common.as_json)
     for sentence in [] if common.as_json else sentences:

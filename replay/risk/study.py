@@ -1,14 +1,19 @@
 """All draws of a study: run in other processes, written to the warehouse."""
 
+import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from ptpool.errors import UsageError
+from ptpool.warehouse import open_warehouse
 from replay.contract.strategy import Strategy
 from replay.demand.demand import load_demand
+from replay.risk.kept import KeptDraws
 from replay.risk.search import Draw, Study, Thresholds, search
 from replay.risk.store import write_risk
 from replay.runs.one_run import compile_ahead
@@ -18,6 +23,9 @@ from replay.start.other_machine import check_memory, other_machine, profile_of
 from replay.start.pressed_machine import AS_RECORDED, fragmentations, peak_net_demand
 from replay.start.recorded_machine import recorded_machine
 
+_EVERY_S = 5.0  # between two writes
+_PATIENCE_S = 600.0  # time to wait for a reader of the warehouse
+
 CHECK_EVERY = 4
 """Every fourth seed also checks that more headroom does not hurt."""
 
@@ -26,7 +34,7 @@ Named = tuple[Sequence[str], Sequence[Strategy]]
 
 
 def run_study(
-    connection: duckdb.DuckDBPyConnection,
+    db: Path,
     capture: dict[str, Any],
     machine: str,
     named: Named,
@@ -34,10 +42,12 @@ def run_study(
     jobs: int,
     on_done: Callable[[int], None],
 ) -> list[str]:
-    """Search every draw, and write each variant and fragmentation once all its seeds are done.
+    """Search every draw that is not kept from an interrupted study, and write each as it ends.
+
+    The warehouse is open only while the recording is read or results are written.
 
     Args:
-        connection: a warehouse open for writing.
+        db: the warehouse.
         capture: row of table capture.
         machine: the machine whose memory is filled.
         named: the strategies.
@@ -52,40 +62,66 @@ def run_study(
         UsageError: fragmentation as recorded, but no snapshot shows it; or the machine is unknown or too large.
     """
     variants, kinds, seeds = grid
-    if AS_RECORDED in kinds:
-        _check_snapshot(connection, capture)
-    study = study_of(connection, capture, machine, jobs)
+    with open_warehouse(db) as connection:
+        if AS_RECORDED in kinds:
+            _check_snapshot(connection, capture)
+        study = study_of(connection, capture, machine, jobs)
+    with open_warehouse(db, write=True, create=False, patience=_PATIENCE_S) as connection:
+        write_strategies(connection)  # view strategy_label compares parameters with their defaults
     draws = [
         Draw(kind, variant, seed, tuple(named[1]), seed % CHECK_EVERY == 0)
+        for seed in range(seeds)
         for kind in kinds
         for variant in variants
-        for seed in range(seeds)
     ]
-    found: dict[tuple[str, str], list[tuple[Draw, Thresholds]]] = {}
-    ended: dict[tuple[str, str], int] = {}
-    guesses: dict[tuple[str, str], tuple[int, ...]] = {}
-    failed: list[str] = []
-    write_strategies(connection)  # view strategy_label compares parameters with their defaults
+    kept, failed, ended = KeptDraws(db, capture["capture_id"], machine), [], 0
+    guesses: dict[tuple[str, ...], tuple[int, ...]] = {}
+    written = _Written(db, (capture["capture_id"], machine), named[0])
     compile_ahead(reclaim=True)
-    with local_workers(min(jobs, len(draws))) as workers:
+    with closing(written), local_workers(min(jobs, len(draws))) as workers:
         shared = workers.share(study)
-        for draw, result in chain.from_iterable(
-            workers.run(search, shared, [draw._replace(guesses=guesses.get(draw[:2], ())) for draw in part])
-            for part in ([draw for draw in draws if not draw.seed], [draw for draw in draws if draw.seed])
-        ):
-            if not draw.seed and isinstance(result, Thresholds):  # where the other draws of its kind begin
-                guesses[draw[:2]] = tuple(result.steps)
-            key = (draw.reclaim, draw.fragmentation)
-            ended[key] = ended.get(key, 0) + 1
-            if isinstance(result, Failure):
-                failed.append(f"{draw.fragmentation}, {draw.reclaim}, seed {draw.seed}: {result.reason}")
-            else:
-                found.setdefault(key, []).append((draw, result))
-            if ended[key] == seeds and key in found:
-                setting = (capture["capture_id"], machine, draw.reclaim)
-                write_risk(connection, setting, draw.fragmentation, named[0], sorted(found[key], key=_seed))
-            on_done(sum(ended.values()))
+        for part in (draws[: len(kinds) * len(variants)], draws[len(kinds) * len(variants) :]):
+            known = [draw._replace(guesses=guesses.get(draw[:2], ())) for draw in part]
+            there = [(draw, whole) for draw in known if (whole := kept.find(draw)) is not None]
+            left = [draw for draw in known if kept.find(draw) is None]
+            for draw, result in chain(there, workers.run(search, shared, left)):
+                ended += 1
+                if isinstance(result, Failure):
+                    failed.append(f"{draw.fragmentation}, {draw.reclaim}, seed {draw.seed}: {result.reason}")
+                else:
+                    kept.keep(draw, result)
+                    written.add(draw, result)
+                    if not draw.seed:  # where the other draws of its kind begin
+                        guesses[draw[:2]] = tuple(result.steps)
+                on_done(ended)
+    kept.remove()
     return failed
+
+
+class _Written:
+    """Results on their way into the warehouse, which is open only for the moment of a write."""
+
+    def __init__(self, db: Path, about: tuple[str, str], names: Sequence[str]) -> None:
+        self._db, self._about, self._names, self._due = db, about, names, 0.0
+        self._found: dict[tuple[str, str], list[tuple[Draw, Thresholds]]] = {}
+        self._new: set[tuple[str, str]] = set()
+
+    def add(self, draw: Draw, result: Thresholds) -> None:
+        key = (draw.reclaim, draw.fragmentation)
+        self._found.setdefault(key, []).append((draw, result))
+        self._new.add(key)
+        if time.monotonic() >= self._due:
+            self.close()
+            self._due = time.monotonic() + _EVERY_S
+
+    def close(self) -> None:
+        """Write the rest, whatever happened before."""
+        if self._new:
+            with open_warehouse(self._db, write=True, create=False, patience=_PATIENCE_S) as connection:
+                for reclaim, fragmentation in self._new:
+                    draws = sorted(self._found[reclaim, fragmentation], key=lambda pair: pair[0].seed)
+                    write_risk(connection, (*self._about, reclaim), fragmentation, self._names, draws)
+            self._new.clear()
 
 
 def study_of(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any], machine: str, jobs: int) -> Study:
@@ -107,7 +143,3 @@ def _check_snapshot(connection: duckdb.DuckDBPyConnection, capture: dict[str, An
             f"--fragmentation {AS_RECORDED}: {capture['name']} has no snapshot of its free memory before the recording",
             f"record one (ptpool ingest capture), or choose one of {', '.join(fragmentations())}",
         )
-
-
-def _seed(pair: tuple[Draw, Thresholds]) -> int:
-    return pair[0].seed

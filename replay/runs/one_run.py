@@ -3,6 +3,7 @@
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ from replay.machine.reclaim import NONE
 from replay.machine.results import RunResult, result_of
 from replay.machine.state import State
 from replay.profiles.costs import Costs
+from replay.runs.progress import Progress
 from replay.runs.run import Run
 from replay.runs.scene import Scene
 from replay.start.recorded_machine import InitialState
@@ -44,11 +46,14 @@ def replay_one(
     costs: Costs | None = None,
     *,
     metrics_only: bool = False,
+    progress: Path | None = None,
 ) -> RunResult:
     """Replay one capture through one strategy. What is shared with other runs is only read."""
     state, run = State(machine, demand, strategy, reclaim, costs), None
     try:
         run = Machine(state)
+        if progress is not None:
+            run.watch = Progress(progress, state)
         run.replay()
     except Exception as error:
         error.add_note(run.whereabouts if run else "before the first event")
@@ -58,12 +63,14 @@ def replay_one(
     return result
 
 
-def replay_timed(scene: Scene, run: Run, *, metrics_only: bool = False) -> Timed:
-    """A unit of work: one run, with all its tables or only with metrics and orders."""
+def replay_timed(scene: Scene, run: Run, *, metrics_only: bool = False, folder: Path | None = None) -> Timed:
+    """A unit of work: one run, with all its tables or only with metrics and orders; its progress goes into `folder`."""
     demand, machine = scene
     started_at, clock = datetime.now(UTC).replace(tzinfo=None), time.perf_counter()
-    costs = run.costs.of(machine.arch)
-    result = replay_one(machine, demand, run.strategy, run.settings.reclaim, costs, metrics_only=metrics_only)
+    costs, progress = run.costs.of(machine.arch), folder and folder / run.run_id
+    result = replay_one(
+        machine, demand, run.strategy, run.settings.reclaim, costs, metrics_only=metrics_only, progress=progress
+    )
     return Timed(result, started_at, time.perf_counter() - clock)
 
 

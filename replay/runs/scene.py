@@ -1,7 +1,11 @@
 """What the runs of a group replay, and on what: their demand, and the machine before the first event."""
 
+from contextlib import nullcontext
+from pathlib import Path
+
 import duckdb
 
+from ptpool.warehouse import open_warehouse
 from replay.demand.copies import scaled
 from replay.demand.demand import Demand, load_demand
 from replay.demand.inject import injected
@@ -17,12 +21,12 @@ class Scenes:
     """Sets the scene for groups of runs. What the recording alone determines is read once for groups in a row.
 
     Args:
-        connection: the warehouse.
+        source: the warehouse: open, or its path, if it is to be open only while a recording is read.
         at_a_time: how many runs go on at the same time.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, at_a_time: int) -> None:
-        self._connection, self._at_a_time = connection, at_a_time
+    def __init__(self, source: duckdb.DuckDBPyConnection | Path, at_a_time: int) -> None:
+        self._source, self._at_a_time = source, at_a_time
         self._last: tuple[str, Demand, Recorded] | None = None
 
     def of(self, group: list[Run]) -> Scene:
@@ -48,7 +52,8 @@ class Scenes:
             return last[1:]
         demand = last[1] if last is not None and last[0] == capture_id else None
         self._last = last = None  # before the next is read: one machine at a time is in memory
-        demand = demand or load_demand(self._connection, run.capture)
-        recorded = read_machine(self._connection, run.capture, demand, seed)
+        with open_warehouse(self._source) if isinstance(self._source, Path) else nullcontext(self._source) as source:
+            demand = demand or load_demand(source, run.capture)
+            recorded = read_machine(source, run.capture, demand, seed)
         self._last = capture_id, demand, recorded
         return demand, recorded

@@ -52,8 +52,11 @@ def write_costs(connection: duckdb.DuckDBPyConnection, wanted: Iterable[Run]) ->
         connection.executemany("INSERT INTO cost_constant VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
 
-def write_run(connection: duckdb.DuckDBPyConnection, run: Run, timed: Timed) -> None:
-    """Write one run whole; a run of an older version with the same settings goes."""
+def write_run(connection: duckdb.DuckDBPyConnection, run: Run, timed: Timed) -> bool:
+    """Write one run whole; a run of an older version with the same settings goes. False: its capture is gone."""
+    known = "SELECT count(*) FROM capture WHERE capture_id = ?"
+    if connection.execute(known, [run.capture["capture_id"]]).fetchall() == [(0,)]:
+        return False
     result = timed.result
     row = run.columns | {
         "run_id": run.run_id,
@@ -80,3 +83,4 @@ def write_run(connection: duckdb.DuckDBPyConnection, run: Run, timed: Timed) -> 
             "INSERT INTO run_timing VALUES (?, ?, ?, ?)",
             [run.run_id, timed.started_at, timed.wall_s, result.events / max(timed.wall_s, 1e-9)],
         )
+    return True

@@ -27,7 +27,7 @@ from functools import lru_cache, partial
 from itertools import count
 from multiprocessing import forkserver
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from ptpool.errors import UsageError
@@ -37,6 +37,7 @@ U = TypeVar("U")
 R = TypeVar("R")
 
 _ALIGNED = 64
+_TICK_S = 1.0
 _RESTARTS = 2  # times in a row that workers may die without ending a single unit
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 
@@ -66,6 +67,7 @@ class Workers:
     def __init__(self, start: Callable[[], Executor], folder: Path | None, at_a_time: int) -> None:
         self._start, self._folder, self._names = start, folder, count()
         self.at_a_time = at_a_time
+        self.while_waiting: Callable[[], None] = lambda: None  # called about once a second
         self._executor = start()
 
     @property
@@ -172,7 +174,11 @@ class Workers:
 
     def _next(self, ended: "SimpleQueue[Future[R | Failure]]") -> "Future[R | Failure]":
         """Wait for a unit that has ended."""
-        return ended.get()
+        while True:
+            try:
+                return ended.get(timeout=_TICK_S)
+            except Empty:
+                self.while_waiting()
 
     def close(self) -> None:
         """End the workers; what has not begun is left out."""
@@ -193,7 +199,12 @@ def local_workers(jobs: int) -> Iterator[Workers]:
         tempfile.TemporaryDirectory(prefix="ptpool-") as folder,
         closing(Workers(partial(_processes, jobs, folder), Path(folder), jobs)) as workers,
     ):
-        yield workers
+        try:
+            yield workers
+        except BaseException:  # nobody waits for what they are doing
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
 
 
 def _processes(jobs: int, folder: str) -> ProcessPoolExecutor:

@@ -111,6 +111,10 @@ def _captures(names: str, seeds: int, db: Path, *, quiet: bool, as_json: bool) -
                 if compared
                 else "no snapshot from before the recording, so nothing is predicted"
             )
+            if holding < judged:
+                wrong = "SELECT string_agg(DISTINCT quantity, ', ' ORDER BY quantity) FROM validation_verdict"
+                ((which,),) = connection.execute(f"{wrong} WHERE NOT holds AND capture = ?", [name]).fetchall()
+                predictions += f"; do not rest a finding on {which}, which came out otherwise"
             note(
                 f"{name}: {predictions}. With every event at its recorded place: {contradicting:,} contradictions in "
                 f"{placement.pages_touched:,} pages, {placement.unexplained:,} unexplained",

@@ -3,15 +3,13 @@ WITH run_out AS (
     SELECT capture_id, strategy, coalesce(max(headroom) FILTER (failures > 0), 0) AS fails_at_headroom
     FROM risk SEMI JOIN (FROM run WHERE is_default) AS run USING (capture_id, strategy, params)
     WHERE machine = 'recorded' GROUP BY ALL
-), open_for_writing AS (
-    SELECT run_id, count(*) AS unkeyed_incidents FROM incident WHERE kind = 'unkeyed_table' GROUP BY run_id
 ), fact AS (
     SELECT strategy, splits_1g, splits_2m, pte_share_mean, mapping_cost_pct_median, conversion_ns, ptp_alloc_p99_ns,
            (coalesce(pool_idle_pages_mean, 0) + table_pages_direct_map - coalesce(min(table_pages_direct_map) FILTER (strategy = 'unprotected')
                OVER (), 0)) * page_size AS held_bytes,
-           fails_at_headroom, unkeyed_page_seconds, unkeyed_split_tables, coalesce(unkeyed_incidents, 0) AS unkeyed_incidents,
+           fails_at_headroom, unkeyed_page_seconds, unkeyed_split_tables, unkeyed_incidents,
            coalesce(ptp_nulls, 0) + coalesce(split_starvations, 0) + coalesce(deadlocks, 0) AS failures
-    FROM strategy_summary JOIN capture USING (capture_id) LEFT JOIN run_out USING (capture_id, strategy) LEFT JOIN open_for_writing USING (run_id)
+    FROM strategy_summary JOIN capture USING (capture_id) LEFT JOIN run_out USING (capture_id, strategy)
     WHERE capture.name = $capture AND strategy <> 'oracle'
 ), weighed AS (
     -- Two digits: these are estimates, and smaller differences mean nothing. A cost that was not measured for both is not compared.

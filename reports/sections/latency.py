@@ -21,10 +21,13 @@ def standing(case: Case) -> str:
     """What the numbers are worth, by the clock of the recording."""
     if case.capture["timing"] == "real":
         return ""
-    clock = "under emulation" if case.capture["timing"] == "emulated" else "by a clock of unknown rate"
+    if case.capture["timing"] == "emulated":
+        clock, rates = "under emulation", "is not that of a real machine"
+    else:
+        clock, rates = "by a clock of unknown rate", "may not be that of a real machine"
     return (
         f"**Sensitivity, not a finding:** this was recorded {clock}, so how often requests meet, and with it every "
-        "wait, is not that of a real machine. What an allocation takes without waiting does not depend on it."
+        f"wait, {rates}. What an allocation takes without waiting does not depend on it."
     )
 
 

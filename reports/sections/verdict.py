@@ -138,8 +138,10 @@ def cannot_tell(case: Case) -> list[str]:
             f"Which pool refills least: they took {number(min(refills))} to {count(max(refills), 'refill')}; more "
             "memory pressure or more copies of the load would separate them."
         )
-    if case.capture["timing"] != "real":
+    if case.capture["timing"] == "emulated":
         said.append("Rates, waits and everything per second: its clock is not that of a real machine.")
+    elif case.capture["timing"] != "real":
+        said.append("Rates, waits and everything per second: whether its clock is that of a real machine is unknown.")
     if case.all_4k:
         said.append("What splits cost: its direct map was all 4K already.")
     if all(not metrics["stalls"] for metrics in case.metrics.values()):

@@ -61,6 +61,7 @@ def test_a_bundle_holds_everything_and_nothing_stays_in_tracefs(machine: FakeMac
     assert (out / "saved_cmdlines").read_text() == "1 init\n2 k thread\n77 alice's job\n"
     assert (out / "uname").read_text() == f"Linux alices-laptop 6.12.0 #1 SMP {os.uname().machine} GNU/Linux\n"
     assert (out / "cpuinfo").read_text() == "processor : 0\nflags : fpu\n"
+    assert (out / "virtualization").read_text() == "clocks: tsc kvm-clock\n"
     assert (out / "sysctl_vm").read_text() == "/proc/sys/vm/swappiness:60\n"
     for moment in ("before", "after"):
         assert (out / moment / "buddyinfo").read_text().startswith("Node 0, zone    DMA32")

@@ -2,9 +2,11 @@
 
 import csv
 import errno
+import fcntl
 import html
 import io
 import json
+import os
 import re
 import shutil
 import signal
@@ -353,3 +355,43 @@ def test_strategies_that_were_not_replayed_are_not_missed(warehouse: Path, tmp_p
     )
     assert "No recommendation: no strategy with a pool was replayed" in text
     assert "`unprotected` was not replayed, so the last column is empty." in text
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
+def test_text_from_a_recording_is_no_html(warehouse: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever the recording or the warehouse says; a page has HTML only where its template has."""
+    db, out = tmp_path / "w.duckdb", tmp_path / "out"
+    shutil.copy(warehouse, db)
+    evil = "<script>alert(1)</script>\x1b[2J"
+    with open_warehouse(db, write=True) as connection:
+        connection.execute("UPDATE capture SET kernel_release = ?, arch = ?, source = ?, clock = ?", [evil] * 4)
+        connection.execute("UPDATE import_stat SET explanation = ?", [evil])
+        connection.execute("UPDATE run SET assumptions = [?]", [evil])
+    assert run(["report", "build", "--db", str(db), "--out", str(out), "--quiet"]) == 0
+    for page in out.rglob("*.md"):
+        text = page.read_text()
+        assert "alert(1)" in text
+        assert "\x1b" not in text
+        outside_code = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
+        tags = set(re.findall(r"<[^ <>]*", outside_code)) - {"<!--"}
+        assert tags <= {"<details", "</details", "<summary", "</summary"}, page
+    assert run(["report", "text", "--db", str(db), "--capture", "phone"]) == 0
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_what_a_killed_build_left_is_removed(tmp_path: Path) -> None:
+    from reports.build import _sweep
+
+    stale, going_on, replacing = (tmp_path / f".out-{name}" for name in ("stale123", "goingon1", "replaci1"))
+    theirs = [tmp_path / name for name in (".out-notours1", ".other-stale12", ".out-x", "out-stale123")]
+    for folder in (stale, going_on, replacing, *theirs):
+        (folder / "new").mkdir(parents=True)
+    (theirs[0] / "mine").touch()
+    (replacing / "old/phone").mkdir(parents=True)  # killed while it put pages into place: these are the old ones
+    lock = os.open(going_on, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    _sweep(tmp_path / "out")
+    os.close(lock)
+    assert not stale.exists()
+    assert all(folder.is_dir() for folder in (going_on, replacing, *theirs))

@@ -71,6 +71,18 @@ def test_changed_parameters_are_paired_if_there_is_one_set_on_each_side() -> Non
     assert compared(many, [row(6, params='{"reserve": 5}')]).differences[0].after == 6
 
 
+def test_every_set_of_parameters_is_compared() -> None:
+    usual, larger, other = ('{"reserve": 4}', '{"reserve": 8}', '{"reserve": 9}')
+    both = compared([row(5, params=usual), row(6, params=larger)], [row(5, params=usual), row(7, params=larger)])
+    assert [(d.setting, d.before, d.after) for d in both.differences] == [("pba, reserve 8", 6, 7)]
+    assert (both.pairs, both.alone) == (2, [])
+    more = compared([row(5, params=usual)], [row(5, params=usual), row(7, params=larger)])
+    assert (more.pairs, more.differences, more.alone) == (1, [], ["pba, reserve 8 of c, only after"])
+    changed = compared([row(5, params=usual), row(6, params=larger)], [row(5, params=usual), row(7, params=other)])
+    assert [(d.setting, d.before, d.after) for d in changed.differences] == [("pba*", 6, 7)]
+    assert changed.parameters == {"pba*": "reserve 8 to 9"}
+
+
 def test_runs_of_other_settings_are_no_pairs() -> None:
     found = compared([row(5), row(6, machine="8G"), row(7, inject=3.0)], [row(5), row(8, machine="8G")])
     assert [(d.setting, d.before, d.after) for d in found.differences] == [("pba, machine 8G", 6, 8)]

@@ -15,7 +15,7 @@ from reports.sections.answer import answer
 
 SOUND = {
     "ptp_allocs": 100, "splits_1g": 0, "splits_2m": 5, "pte_share_mean": 0.02, "conversion_ns": 1000, "ptp_alloc_p99_ns": 45,
-    "pool_idle_pages_mean": 100, "table_pages_direct_map": 10, "unkeyed_page_seconds": 0, "unkeyed_split_tables": 0,
+    "pool_idle_pages_mean": 100, "table_pages_direct_map": 10, "unkeyed_page_seconds": 0, "unkeyed_split_tables": 0, "unkeyed_incidents": 0,
     "ptp_nulls": 0, "split_starvations": 0, "deadlocks": 0, "stalls": 0, "refills": 3,
 }  # fmt: skip
 

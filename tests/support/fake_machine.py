@@ -57,6 +57,7 @@ FILES = {
     "proc/sys/vm/swappiness": "60\n",
     "proc/1/stat": "1 (init) S 0 1 1 0 -1 4194560 1 0\n",
     "proc/2/stat": "2 (k thread) S 0 0 0 0 -1 2129984 0 0\n",
+    "sys/devices/system/clocksource/clocksource0/available_clocksource": "tsc kvm-clock \n",
     "sys/kernel/mm/transparent_hugepage/enabled": "always [madvise] never\n",
     "sys/kernel/debug/kernel_page_tables": "---[ Linear mapping ]---\n",
     "sys/kernel/security/lockdown": "[none] integrity confidentiality\n",
