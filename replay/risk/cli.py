@@ -106,7 +106,10 @@ def risk(
     if fewer:
         usual = Extent(SEEDS, *chosen_extent(SEEDS, None, None, *size)[0][1:])
         hours = seconds(usual, *size) / min(workers, usual.machines) / 3600
-        note(f"that is less than usual, because the recording is large; all: --seeds {SEEDS}, about {hours:,.1f} h")
+        note(
+            f"that is less than usual, because the recording is large; all: --seeds {SEEDS}, about {hours:,.1f} h",
+            quiet=common.quiet,
+        )
     with progress("risk", total, quiet=common.quiet, unit="machines") as meter:
         failed = run_study(
             common.db, row, machine, (names, strategies), (extent[2], extent[1], extent.seeds), workers,

@@ -78,7 +78,7 @@ def run_study(
     guesses: dict[tuple[str, ...], tuple[int, ...]] = {}
     written = _Written(db, (capture["capture_id"], machine), named[0])
     compile_ahead(reclaim=True)
-    with closing(written), local_workers(min(jobs, len(draws))) as workers:
+    with local_workers(min(jobs, len(draws))) as workers, closing(written):
         shared = workers.share(study)
         for part in (draws[: len(kinds) * len(variants)], draws[len(kinds) * len(variants) :]):
             known = [draw._replace(guesses=guesses.get(draw[:2], ())) for draw in part]

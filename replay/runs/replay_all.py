@@ -74,8 +74,8 @@ def replay_all(
     reclaim, scenes, results = any(run.settings.reclaim != NONE for run in missing), Scenes(db, jobs), _Results(db, say)
     with (
         tempfile.TemporaryDirectory(prefix="ptpool-") as folder,
-        closing(results),
         local_workers(min(jobs, len(missing))) as workers,
+        closing(results),  # before the workers end, which may take long
     ):
         watch = Watch(Path(folder), runs, say)
 
