@@ -24,9 +24,14 @@ from ingest.trace import ALWAYS_COUNTED, Context, Findings
 from ptpool.errors import UsageError
 from ptpool.progress import progress
 from ptpool.provenance import code_version, identity, sha256_of, source_hash
+<<<<<<< HEAD
 from ptpool.releases import numbers_of
 from ptpool.text import printable
 from ptpool.vocabulary import KIND_ALLOC_FAILED, KPF_PGTABLE, MIGRATETYPES
+=======
+from ptpool.text import printable
+from ptpool.vocabulary import KIND_ALLOC_FAILED, KPF_PGTABLE
+>>>>>>> w-faults
 from ptpool.warehouse import delete_capture, transaction
 
 

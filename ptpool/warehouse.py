@@ -21,6 +21,8 @@ SCHEMA_VERSION = 7
 
 _TICK_S = 0.05
 
+_TICK_S = 0.05
+
 IMPORTED_TABLES = (
     "capture",
     "page_event",

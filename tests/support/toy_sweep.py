@@ -65,8 +65,8 @@ def sweep_of(captures, path, *options, jobs=1):
     return ["replay", "sweep", spec, "--jobs", str(jobs), "--quiet", "--db", str(path), *options]
 
 
-def rows(path, query):
-    with open_warehouse(path) as connection:
+def rows(path, query, *folders):
+    with open_warehouse(path, folders=folders) as connection:
         return connection.execute(query).fetchall()
 
 

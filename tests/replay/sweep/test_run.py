@@ -114,7 +114,9 @@ def test_a_fleet_is_compared_from_the_shards_of_its_hosts(swept, captures, tmp_p
     shutil.copy(captures, path)
     assert run(sweep_of(captures, path, "--out", str(tmp_path / "hosts" / "a"))) == 0
     found = rows(
-        swept, f"SELECT strategy, wins, machines, mean_place FROM fleet('{tmp_path / 'hosts'}', 'conversion_ns')"
+        swept,
+        f"SELECT strategy, wins, machines, mean_place FROM fleet('{tmp_path / 'hosts'}', 'conversion_ns')",
+        tmp_path / "hosts",
     )
     expected = rows(swept, "SELECT strategy, wins, machines, mean_place FROM fleet_wins WHERE metric = 'conversion_ns'")
     assert sorted(found) == sorted(expected)
