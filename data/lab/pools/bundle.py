@@ -29,7 +29,8 @@ ALLOCATOR = re.compile(
 )
 OWN = re.compile(r"ptpools_\w+|set_memory_ptpkey|set_memory_4k")
 WORTH_KEEPING = re.compile(
-    r"\] (ptpools: (?!loading)|BUG|WARNING|Oops|Out of memory|.*(allocation failure|lockup|stall))"
+    r"\] (ptpools: (?!loading)|BUG|WARNING|Oops|Out of memory|.*(allocation failure|lockup|stall)"
+    r"|CPU: |Call Trace| </?TASK>|  [\w.]+\+0x)"
 )
 EVENT = re.compile(r"(mm_page_\w+):.* pfn=(\S+) order=(\d+)")
 

@@ -17,7 +17,7 @@ mkdir -p "$DEBIAN$work" "$folder"
 trap 'rm -rf "$DEBIAN$work"' EXIT
 truncate -s 2G "$DEBIAN$work/disk" # nothing but zeros: page cache
 inside nice timeout -k 5 "${TIMEOUT:-600}" qemu-system-x86_64 -machine q35 -cpu max -accel "tcg,thread=$threads" -smp "$cpus" \
-    -m "$memory" -kernel "$kernel" -initrd /lab/pools/initramfs -append "console=ttyS0 panic=-1 loglevel=4 $*" \
+    -m "$memory" -kernel "$kernel" -initrd /lab/pools/initramfs -append "console=ttyS0 panic=-1 loglevel=4 no_timer_check $*" \
     -display none -vga none -nic none -no-reboot -monitor none -serial "file:$work/console" \
     -drive "file=$work/disk,format=raw,if=virtio,readonly=on" -device virtio-serial-pci \
     -chardev "file,id=c1,path=$work/out" -device virtserialport,chardev=c1,nr=1 \

@@ -122,7 +122,7 @@ int main(int argc, char **argv)
 	}
 	srand(of[SEED].value);
 	bytes = of[MIB].value << 20;
-	p = map(bytes, MAP_SHARED | MAP_ANONYMOUS, -1);
+	p = map(bytes, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1);
 	touch(p, bytes, HUGE); /* the segment itself */
 	for (unsigned long wave = 0; wave < of[WAVES].value; wave++) {
 		int gate[2], ready[2], alive = 0, wanted = of[WORKERS].value / 2 + rand() % (of[WORKERS].value / 2 + 1);

@@ -14,17 +14,23 @@ module_param(apart, int, 0644);	/* of so many chunks a refill takes the first th
 
 #define leaf_of(pfn) ((pfn) >> (PUD_SHIFT - PAGE_SHIFT))
 
-static atomic_t met;
+/* Up to 50 ms, until as many tasks have come here as are to meet. */
+static bool gather(atomic_t *here, int wanted)
+{
+	for (int i = 0; i < 50 && atomic_read(here) < wanted; i++)
+		usleep_range(900, 1100);
+	return atomic_read(here) >= wanted;
+}
 
 void wait_for_others(void)
 {
-	int want = READ_ONCE(meet);
+	static atomic_t met;
+	int wanted = READ_ONCE(meet);
 
-	if (!want || !active)
+	if (!wanted || !active)
 		return;
 	atomic_inc(&met);
-	for (int i = 0; i < 50 && atomic_read(&met) < want; i++)
-		usleep_range(900, 1100);
+	gather(&met, wanted);
 	usleep_range(900, 1100);	/* so that those who came first see that all are there */
 	atomic_dec(&met);
 }
@@ -44,6 +50,8 @@ noinline struct page *ptpools_chosen(int order)
 	LIST_HEAD(others);
 	int tries = active && !atomic_long_read(&n.starved_own) ? READ_ONCE(apart) : 0;
 
+	if (tries && !gather(&refilling, READ_ONCE(meet)))
+		tries = 0;	/* alone, it takes what comes first */
 	do {
 		page = alloc_pages(GFP_KERNEL | __GFP_NOWARN | (tries ? __GFP_NORETRY : 0), order);
 		if (!page)

@@ -192,7 +192,7 @@ int give_back(struct chunk *chunks, int count, bool flush)
 	return freed;
 }
 
-static atomic_t refilling;
+atomic_t refilling;
 
 void refill_starts(void)
 {

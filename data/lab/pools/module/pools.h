@@ -101,6 +101,7 @@ struct page *ptpools_first_free(const int *orders, int count, int *order);
 bool key_chunk(struct page *page, int order, unsigned long *spent);
 int key_and_give(struct page *page, int order);
 void free_chunk(struct page *page, int order);
+extern atomic_t refilling;	/* tasks between these two */
 void refill_starts(void);
 void refill_ends(void);
 void step(const char *format, ...);
