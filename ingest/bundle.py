@@ -13,15 +13,12 @@ from ptpool.errors import UsageError
 
 MOMENTS = ("before", "after")
 SNAPSHOTS = ("buddyinfo", "pagetypeinfo", "zoneinfo", "vmstat", "meminfo")
-<<<<<<< HEAD
 _NAMED_LIKE = {
     "kpageflags": "kpageflags*",
     "page_tables": "*page_tables",
     "free_lists": "free_list*[!n]",  # not .json
     "free_lists.json": "free_lists.json",
 }
-=======
->>>>>>> w-faults
 MACHINE_FILES = (
     *("uname", "cpuinfo", "iomem", "trace_clock", "saved_cmdlines", "ring_stats", "permission_changes"),
     "virtualization",

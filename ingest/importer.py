@@ -24,14 +24,9 @@ from ingest.trace import ALWAYS_COUNTED, Context, Findings
 from ptpool.errors import UsageError
 from ptpool.progress import progress
 from ptpool.provenance import code_version, identity, sha256_of, source_hash
-<<<<<<< HEAD
 from ptpool.releases import numbers_of
 from ptpool.text import printable
 from ptpool.vocabulary import KIND_ALLOC_FAILED, KPF_PGTABLE, MIGRATETYPES
-=======
-from ptpool.text import printable
-from ptpool.vocabulary import KIND_ALLOC_FAILED, KPF_PGTABLE
->>>>>>> w-faults
 from ptpool.warehouse import delete_capture, transaction
 
 
@@ -370,7 +365,9 @@ class _Import:
         other_blocks = known is not None and recorded.pageblock_order not in (None, _pmd_order(recorded.page_size))
         mapped = len([1 for _, source in self._bundle.snapshots if source == "page_tables"])
         mapped += "iomem" in self._bundle.machine
+        release = recorded.kernel_release  # a kernel that marks page tables may have had none that were to be shown
         marked = flags is None or bool((flags[2] & np.uint64(1 << KPF_PGTABLE)).any())
+        marked |= release is not None and numbers_of(release).tables_marked
         counts = {
             "unknown_snapshot_lines": self._passed_over,
             "migratetypes_unknown": stream.migratetypes_unknown,

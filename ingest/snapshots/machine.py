@@ -73,26 +73,10 @@ def describe(
         page_size: bytes, as the trace itself says it; None: it does not.
         functions: in the stacks of the trace.
     """
-<<<<<<< HEAD
     machine = identify(files, comments)
     machine.arch = machine.arch or by_entry(functions)
     cpu = files.get("cpuinfo") or _said(r"^# cpudesc : (.*)$", comments) or ""
     machine.timing = _timing(cpu, files.get("virtualization", ""))
-=======
-    text = "\n".join(comments)
-
-    def said(pattern: str) -> str | None:
-        match = re.search(pattern, text, re.MULTILINE)
-        return match[1] if match else None
-
-    machine = MachineFacts(timing=_timing(files.get("cpuinfo", ""), files.get("virtualization", "")))
-    if match := re.match(
-        r"Linux (?:\(none\)|\S+) (\S+) .* (\w+) \S+$|Linux (?:\(none\)|\S+) (\S+)", files.get("uname", "").strip()
-    ):
-        machine.kernel_release, machine.arch = match[1] or match[3], match[2]
-    machine.kernel_release = machine.kernel_release or said(r"^# os ?release : (\S+)")
-    machine.arch = machine.arch or said(r"^# arch : (\S+)")
->>>>>>> w-faults
     clock = re.search(r"\[(\w[\w-]*)\]", files.get("trace_clock", ""))
     machine.clock = (
         clock[1] if clock else _said(r"^# trace_clock : (\S+)", comments) or _said(r"^# clockid: (\w+)", comments)
@@ -113,7 +97,6 @@ def _said(pattern: str, comments: list[str]) -> str | None:
     return match[1] if match else None
 
 
-<<<<<<< HEAD
 def _in_zones(values: Values, what: str) -> int:
     """Pages of all zones."""
     named = re.compile(rf"zone \w+, {what}")
@@ -148,8 +131,6 @@ def _page_size(known: Architecture | None, values: Values) -> int | None:
     return None
 
 
-=======
->>>>>>> w-faults
 _RUNS_ON_THE_CPU = re.compile(r"\bkvm-clock\b|\bhyperv_clocksource|\bxen\b|^dmi: VMware", re.MULTILINE)
 """Clocks that a hypervisor offers to guests of hardware virtualisation only (QEMU: target/i386/kvm), and VMware."""
 

@@ -34,10 +34,7 @@ class Machine:
         self._put_off: dict[int, deque[int]] = {}  # events that wait for their task, by task
         self._waits_for: dict[int, int] = {}  # the task that an event on a recorded page waits for
         self._at = 0  # the event that the loop has come to
-<<<<<<< HEAD
         self._balanced_at = 0  # the same, when kswapd last ran
-=======
->>>>>>> w-faults
         self.watch: Callable[[int], None] | None = None  # called with that event, at every stop
 
     def replay(self) -> None:
@@ -49,13 +46,9 @@ class Machine:
             self._at = at
             if self.watch is not None:
                 self.watch(at)
-<<<<<<< HEAD
             if why == BALANCE or (why == DONE and self._kswapd_due() <= schedule.horizon < FOREVER):
                 self._kswapd()
             elif why != DONE:
-=======
-            if why != DONE:
->>>>>>> w-faults
                 self._decide(at, why, int(program.ts[at]))
                 at += 1
             elif schedule.horizon < FOREVER:

@@ -28,11 +28,7 @@ class Scenes:
 
     def __init__(self, source: duckdb.DuckDBPyConnection | Path, at_a_time: int) -> None:
         self._source, self._at_a_time = source, at_a_time
-<<<<<<< HEAD
         self._last: tuple[str, Demand, Recorded, bool] | None = None
-=======
-        self._last: tuple[str, Demand, Recorded] | None = None
->>>>>>> w-faults
 
     def of(self, group: list[Run]) -> Scene:
         """The scene of a group.
@@ -60,11 +56,6 @@ class Scenes:
         self._last = last = None  # before the next is read: one machine at a time is in memory
         with open_warehouse(self._source) if isinstance(self._source, Path) else nullcontext(self._source) as source:
             demand = demand or load_demand(source, run.capture)
-<<<<<<< HEAD
             recorded = read_machine(source, run.capture, demand, seed, with_lists=with_lists)
         self._last = capture_id, demand, recorded, with_lists
-=======
-            recorded = read_machine(source, run.capture, demand, seed)
-        self._last = capture_id, demand, recorded
->>>>>>> w-faults
         return demand, recorded

@@ -58,7 +58,8 @@ def pages_at_start(
         assert flags is not None
         pages = _from_flags(flags, demand, moment, assumptions)
         counted = snapshot_values(connection, capture["capture_id"], moment, "vmstat", ["nr_page_table_pages"])
-        if pages.tables is not None and not len(pages.tables) and (any(counted.values()) or not numbers.tables_marked):
+        unmarked = not numbers.tables_marked or (capture["kernel_release"] is None and any(counted.values()))
+        if pages.tables is not None and not len(pages.tables) and unmarked:
             assumptions.append("kpageflags marks no page tables (before Linux 4.18 it never does).")
             return pages._replace(tables=None)
         return pages

@@ -120,7 +120,7 @@ def read_machine(
     pages = pages_at_start(connection, capture, demand, geometry, np.random.default_rng([seed, 2]), assumptions)
     zones = Zones.read(connection, capture_id, pages.moment)
     lists = read_lists(connection, capture_id, zones) if with_lists else None
-    if lists is not None and pages.tables is None:
+    if lists is not None and moment_of_flags(connection, capture) != "before":
         assumptions.append("The recorded free lists are not used: there is no kpageflags from before with them.")
         lists = None
     if lists is not None:

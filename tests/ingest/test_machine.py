@@ -30,7 +30,6 @@ def test_machine() -> None:
         assert describe(files, {}, None, []).timing == timing, virtualization
     emulated = {"cpuinfo": "model name : QEMU TCG CPU version 2.5+\nflags : fpu hypervisor\n"}
     assert describe(emulated, {}, None, []).timing == "emulated"
-<<<<<<< HEAD
     text = "== cpu0\noverrun: 2\ndropped events: 1\n== cpu3\ncommit overrun: 4\n"
     assert ring_losses(Lines(text.splitlines())) == {0: 3, 3: 4}
 
@@ -103,6 +102,3 @@ def test_memory_is_not_counted_in_pages_of_unknown_size() -> None:
     uname = {"uname": "Linux h 6.6.0 #1 aarch64"}
     assert describe(uname, {("meminfo", "MemTotal"): 8 << 20}, None, []).total_pages is None
     assert describe(uname, {("meminfo", "MemTotal"): 8 << 20}, None, [], page_size=16384).total_pages == 524288
-=======
-    assert ring_losses("== cpu0\noverrun: 2\ndropped events: 1\n== cpu3\ncommit overrun: 4\n") == {0: 3, 3: 4}
->>>>>>> w-faults

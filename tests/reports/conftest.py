@@ -122,11 +122,7 @@ def add_run(
         "pte_share_mean": share if always_4k else share * 0.8, "blocks_touched": 60, "ptp_nulls": 0,
         "split_starvations": 0, "unkeyed_page_seconds": 41_000.5 if strategy == "unprotected" else 0,
         "unkeyed_incidents": 174_962 if strategy == "pte-mapped" else 0,
-<<<<<<< HEAD
         "stalls": 3 if pool else 0, "oom_kills": 0, "oom_kills_by_refill": 0 if pool else None, "deadlocks": 0, "table_pages_direct_map": pages / 512 if always_4k else 40,
-=======
-        "stalls": 3 if pool else 0, "oom_kills": 0, "deadlocks": 0, "table_pages_direct_map": pages / 512 if always_4k else 40,
->>>>>>> w-faults
         "huge_blocks_free_end": 300 - (2 * blocks if pool else 0), "unplaced_allocations": 0, "extfrag_events": 51,
         "unmovable_pageblocks_end": 88, "shrunk_pages": 0 if pool else None,
         "refills": refills if pool else None, "pool_pages_peak": 12_300 if pool else None,

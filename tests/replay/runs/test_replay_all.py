@@ -12,10 +12,7 @@ import pytest
 
 from ptpool.cli import run
 from ptpool.warehouse import open_warehouse
-<<<<<<< HEAD
-=======
 from replay.contract.registry import strategies
->>>>>>> w-faults
 from replay.runs.progress import Watch
 from replay.runs.replay_all import _Results
 from replay.runs.workers import Failure
@@ -79,11 +76,7 @@ def test_a_capture_that_was_removed_meanwhile_gets_no_runs(captures, tmp_path):
 def test_an_interrupt_keeps_finished_runs_and_others_read_meanwhile(number, captures, tmp_path):
     db = tmp_path / "w.duckdb"
     shutil.copy(captures, db)
-<<<<<<< HEAD
-    options = ["--machine", "2G", "--copies", "3", "--db", str(db)]
-=======
     options = ["--machine", "2G", "--copies", "30", "--db", str(db)]
->>>>>>> w-faults
     process = subprocess.Popen(
         [sys.executable, "-m", "ptpool", "replay", "run", *options],
         stdout=subprocess.PIPE,
@@ -101,15 +94,6 @@ def test_an_interrupt_keeps_finished_runs_and_others_read_meanwhile(number, capt
         _, error = process.communicate(timeout=60)
     finally:
         process.kill()
-<<<<<<< HEAD
-    if process.returncode:
-        assert process.returncode == 128 + number
-        assert "leaked" not in error
-        assert "Traceback" not in error
-    with duckdb.connect(str(db), read_only=True) as connection:
-        ((kept,),) = connection.execute("SELECT count(*) FROM run").fetchall()
-    assert kept >= finished
-=======
     assert "leaked" not in error
     assert "Traceback" not in error
     with duckdb.connect(str(db), read_only=True) as connection:
@@ -117,5 +101,4 @@ def test_an_interrupt_keeps_finished_runs_and_others_read_meanwhile(number, capt
     assert kept >= finished
     if kept < len(strategies()):  # else the signal came when all was done
         assert process.returncode == 128 + number
->>>>>>> w-faults
     assert run(["replay", "run", *options, "--quiet", "--strategy", "unprotected"]) == 0
