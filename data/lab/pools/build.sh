@@ -26,7 +26,7 @@ if [ ! -e build/.config ] || [ "$POOLS/config" -nt build/.config ]; then
     build -s olddefconfig >> build.log 2>&1
 fi
 say "building the kernel (ten minutes of two CPUs, once)"
-build vmlinux modules > build.log 2>&1 || fail "the kernel does not build: $(grep -m 1 -i error build.log)" "see $PWD/build.log"
+build vmlinux modules > build.log 2>&1 || fail "the kernel does not build: $(grep -m 1 -F "***" build.log)" "see $PWD/build.log"
 
 say "building the module and the guest's programs"
 cp -ru "$POOLS/module" .

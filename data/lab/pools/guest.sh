@@ -2,7 +2,7 @@
 # pools/guest.sh FOLDER MEMORY_MIB CPUS THREADS NAME=VALUE...: boots one guest with the hooks; what it left goes to FOLDER.
 #
 # THREADS: single (all CPUs in turn on one thread), or multi (each on its own). NAME=VALUE pairs go to guest/init on the
-# kernel's command line. From the environment: TIMEOUT (s).
+# kernel's command line. From the environment: TIMEOUT (s), NICE.
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
@@ -16,7 +16,7 @@ work=/lab/pools/guest.$$ # as seen inside
 mkdir -p "$DEBIAN$work" "$folder"
 trap 'rm -rf "$DEBIAN$work"' EXIT
 truncate -s 2G "$DEBIAN$work/disk" # nothing but zeros: page cache
-inside nice timeout -k 5 "${TIMEOUT:-600}" qemu-system-x86_64 -machine q35 -cpu max -accel "tcg,thread=$threads" -smp "$cpus" \
+inside nice -n "${NICE:-10}" timeout -k 5 "${TIMEOUT:-600}" qemu-system-x86_64 -machine q35 -cpu max -accel "tcg,thread=$threads" -smp "$cpus" \
     -m "$memory" -kernel "$kernel" -initrd /lab/pools/initramfs -append "console=ttyS0 panic=-1 loglevel=4 no_timer_check $*" \
     -display none -vga none -nic none -no-reboot -monitor none -serial "file:$work/console" \
     -drive "file=$work/disk,format=raw,if=virtio,readonly=on" -device virtio-serial-pci \

@@ -10,7 +10,7 @@
 
 static int meet, apart;
 module_param(meet, int, 0644);	/* refills wait, up to 50 ms, until so many tasks are about to set a key */
-module_param(apart, int, 0644);	/* of so many chunks a refill takes the first that lies in a 1G leaf, and not in the last's */
+module_param(apart, int, 0644);	/* of so many chunks a refill takes the first under another 1G leaf */
 
 #define leaf_of(pfn) ((pfn) >> (PUD_SHIFT - PAGE_SHIFT))
 
@@ -49,16 +49,16 @@ noinline struct page *ptpools_chosen(int order)
 	struct page *page, *next, *found = NULL;
 	LIST_HEAD(others);
 	int tries = active && !atomic_long_read(&n.starved_own) ? READ_ONCE(apart) : 0;
+	bool wanted = tries && gather(&refilling, READ_ONCE(meet));	/* alone, a task leaves the 1G leaves as they are */
 
-	if (tries && !gather(&refilling, READ_ONCE(meet)))
-		tries = 0;	/* alone, it takes what comes first */
 	do {
 		page = alloc_pages(GFP_KERNEL | __GFP_NOWARN | (tries ? __GFP_NORETRY : 0), order);
 		if (!page)
 			break;
-		if (!tries || (large(page_to_pfn(page)) && leaf_of(page_to_pfn(page)) != READ_ONCE(last_leaf))) {
+		if (!tries || (large(page_to_pfn(page)) == wanted && (!wanted || leaf_of(page_to_pfn(page)) != last_leaf))) {
 			found = page;
-			WRITE_ONCE(last_leaf, leaf_of(page_to_pfn(page)));
+			if (wanted)
+				WRITE_ONCE(last_leaf, leaf_of(page_to_pfn(page)));
 			break;
 		}
 		list_add_tail(&page->lru, &others);
