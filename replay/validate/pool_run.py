@@ -112,7 +112,7 @@ def _quantities(stats: str, vmstat: str) -> dict[Quantity, float]:
         ("splits_2m", None): value.get("direct_map_level2_splits", 0.0),
         ("splits_1g", None): value.get("direct_map_level3_splits", 0.0),
         ("splits_by_others", None): value.get("outside_tables", 0.0),
-        ("unkeyed_split_tables", None): value.get("starved_own", 0.0) + value.get("starved_outside", 0.0),
+        ("split_starvations", None): value.get("starved_own", 0.0) + value.get("starved_outside", 0.0),
         ("pool_pages_peak", None): value.get("held_max", 0.0),
         ("reserve_pages_min", None): set_aside or value.get("cached_min", 0.0),
         ("shrunk_pages", None): value.get("shrunk_pages", 0.0),
