@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,30 +58,30 @@ class PoolComparison(NamedTuple):
 def compare_runs(runs: list[PoolRun], seeds: int) -> Iterator[list[PoolComparison]]:
     """Replay each run, and those without a pool also through the strategies of the others with the same workload.
 
-    A run without its trace only shows how far the kernel's own runs differ. Each of the others is imported by `ptpool
-    ingest trace` into a warehouse of its own, which is deleted again.
+    A run without its trace only shows how far the kernel's own runs differ. The others are imported by `ptpool ingest
+    trace` into a warehouse that is deleted again.
 
     Raises:
         UsageError: a run cannot be imported.
     """
     whole = [run for run in runs if run.has_trace]
-    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(2) as pool:
-        imports = [pool.submit(_imported, run, Path(scratch) / f"{nth}.duckdb") for nth, run in enumerate(whole)]
-        for run, done in zip(whole, imports, strict=True):
-            alike = [other for other in runs if other.cell == run.cell and other.strategy != run.strategy]
-            with open_warehouse(path := done.result()) as connection:
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "pools.duckdb"
+        _import(whole, path)
+        with open_warehouse(path) as connection:
+            for run in whole:
+                alike = [other for other in runs if other.cell == run.cell and other.strategy != run.strategy]
                 others = alike if run.strategy == "unprotected" else []
                 yield compare_with(connection, capture_row(connection, run.name), run, others, seeds)
-            path.unlink()
 
 
-def _imported(run: PoolRun, path: Path) -> Path:
-    """Import a run, as a command of its own: this stage does not know the other."""
-    command = [sys.executable, "-m", "ptpool", "ingest", "trace", str(run.folder), "--name", run.name]
-    done = subprocess.run([*command, "--db", str(path), "--quiet"], capture_output=True, text=True, check=False)
-    if done.returncode not in (0, 1):
-        raise UsageError(f"{run.folder}: {done.stderr.strip()}", "see make record-pools")
-    return path
+def _import(runs: list[PoolRun], path: Path) -> None:
+    """Import runs, as a command of its own: this stage does not know the other."""
+    folders = [str(run.folder) for run in runs]
+    command = [sys.executable, "-m", "ptpool", "ingest", "trace", *folders, "--db", str(path), "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UsageError(done.stderr.strip().removeprefix("ptpool: "), "see make record-pools")
 
 
 def compare_with(
