@@ -55,12 +55,16 @@ def test_a_strategy_has_its_twins_parameters(name):
     }
 
 
-@pytest.mark.parametrize(
-    "path", [*MODULE, POOLS / "module" / "Kbuild", *sorted((POOLS / "guest").glob("*.c"))], ids=lambda p: p.name
-)
+SOURCES = [
+    *(*MODULE, POOLS / "module" / "Kbuild", POOLS / "hooks.patch", POOLS / "config"),
+    *sorted((POOLS / "guest").glob("*.c")),
+]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
 def test_every_source_names_its_licence_and_needs_no_map(path):
     lines = path.read_text(encoding="utf-8").splitlines()
-    licence = "GPL-2.0" if path.parent.name == "module" else "Apache-2.0"
+    licence = "Apache-2.0" if path.parent.name == "guest" else "GPL-2.0"
     assert lines[0].strip("/*# ") == f"SPDX-License-Identifier: {licence}"
     assert len(lines) <= 450
 
