@@ -186,3 +186,12 @@ def test_the_spread_is_of_five_runs_each():
     assert len(cells) >= 3 and all(runs == set("12345") for runs in cells.values())
     allocs = [int(row["value"]) for row in rows if row["quantity"] == "allocs"]
     assert len(allocs) == 5 * len(cells) and min(allocs) > 1000
+
+
+def test_what_holds_was_tried_with_what_breaks():
+    with (DATA / "pools" / "tries.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        starved = int(row["starved_own"]) + int(row["starved_outside"])
+        assert (starved > 0) == (row["strategy"] == "reserve-block")
+    assert {row["strategy"] for row in rows} == {"buddy-reserve", "full-reserve", "reserve-block"}

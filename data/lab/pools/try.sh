@@ -17,12 +17,12 @@ fi
 module=$(wear module) adversary=${MODULE-meet=4+apart=512}
 quantities=(refills refills_overlapping changes_overlapping own_tables outside_tables shrunk_pages cached_min starved_own
     starved_outside)
-echo "strategy,workload,fragmentation,module,seed,guest_seconds,$(IFS=,; echo "${quantities[*]}")"
+echo "strategy,set,workload,fragmentation,module,seed,guest_seconds,$(IFS=,; echo "${quantities[*]}")"
 for ((seed = first; seed < first + $4; seed++)); do
     folder=$LAB/try.$$
     "$HERE/pools/guest.sh" "$folder" "$(work memory_mib)" "$(work cpus)" "$(work threads)" "strategy=$strategy" "set=${SET:-}" \
         "module=${module:+$module+}$adversary" "wear=$(wear wear)" "seed=$seed" "work=$(work arguments)" 2> "$LAB/try.log"
-    echo "$strategy,$workload,$fragmentation,${module:+$module+}$adversary,$seed,$(cut -d' ' -f1 "$folder/uptime"),$(
+    echo "$strategy,${SET:-},$workload,$fragmentation,${module:+$module+}$adversary,$seed,$(cut -d' ' -f1 "$folder/uptime"),$(
         for quantity in "${quantities[@]}"; do sed -n "s/^$quantity //p" "$folder/after/pool_stats"; done | paste -sd ,
     )"
     ! grep -q "lacks a keyed table" "$folder/console.log" || grep "ptpools: " "$folder/console.log" >&2
