@@ -15,8 +15,12 @@ from ptpool.errors import UsageError
 Quantity = tuple[str, int | None]
 """What is compared, and the order (None: all)."""
 
-_TWINS = {"key-each": ("pte-mapped", {}), "reserve-block-mutex": ("reserve-block", {"mutex": "true"})}
-"""Strategies of the module that are ours with a parameter."""
+_TWINS: dict[str, tuple[str, dict[str, str]]] = {
+    "key-each": ("pte-mapped", {}),
+    "reserve-block-mutex": ("reserve-block", {"mutex": "true"}),
+    "pba": ("pba", {"seeks": "2"}),
+}
+"""Strategies of the module that are ours with a parameter: it registers every shrinker with DEFAULT_SEEKS."""
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,9 @@ def test_scenes_in_a_row_are_those_that_are_set_alone(connection, flags, size):
 
 def test_what_does_not_depend_on_the_seed_is_read_once(connection, monkeypatch):
     read = []
-    monkeypatch.setattr("replay.runs.scene.read_machine", lambda *args: read.append(args) or read_machine(*args))
+    monkeypatch.setattr(
+        "replay.runs.scene.read_machine", lambda *args, **named: read.append(args) or read_machine(*args, **named)
+    )
     scenes, entry = Scenes(connection, 1), strategies()["unprotected"]
     for machine, seed in [(RECORDED, 0), (RECORDED, 1), ("64M", 2)]:
         scenes.of([Run(capture_row(connection, FRAG), entry, entry.factory(), RunSettings(seed=seed, machine=machine))])

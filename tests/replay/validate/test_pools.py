@@ -1,0 +1,146 @@
+"""Strategies against kernels that ran them: what a run is, what may be off, and every run that is checked in."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from ptpool.cli import run
+from ptpool.errors import UsageError
+from replay.contract.registry import strategies
+from replay.validate.pool_run import read_run
+from replay.validate.pools import BLIND, EXACT, ORDINARY, _allowed
+
+POOLS = Path(__file__).parents[3] / "data" / "pools"
+RUNS = sorted(path for path in POOLS.iterdir() if path.is_dir())
+
+STATS = """strategy {strategy}
+parameters kernel_tables=1
+cached_min 3
+held_max {held}
+aside_left 0
+nulls 1
+nulls_atomic 1
+refill_order_4 tried {tried} got {got}
+refill_order_9 tried {tried} got 0
+outside_tables 2
+starved_own 0
+starved_outside 1
+shrunk_pages 18
+"""
+VMSTAT = "direct_map_level2_splits {splits}\ndirect_map_level3_splits 1\noom_kill 0\n"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "worn-pba"
+    for moment, tried, got, held, splits in (("active", 2, 1, 512, 10), ("after", 12, 9, 700, 25)):
+        (folder / moment).mkdir(parents=True)
+        stats = STATS.format(strategy="pba", tried=tried, got=got, held=held)
+        (folder / moment / "pool_stats").write_text(stats)
+        (folder / moment / "vmstat").write_text(VMSTAT.format(splits=splits))
+    return folder
+
+
+def test_what_a_run_counted_is_what_came_after_the_pool_was_switched_on(folder):
+    found = read_run(folder)
+    assert (found.strategy, found.cell, found.has_trace) == ("pba", "worn", False)
+    assert found.parameters == {"kernel_tables": "false", "seeks": "2"}
+    assert {quantity: value for quantity, value in found.counted.items() if value} == {
+        ("refills_tried", 4): 10,
+        ("refills_got", 4): 8,
+        ("refills_tried", 9): 10,
+        ("splits_2m", None): 15,
+        ("pool_pages_peak", None): 700,  # extremes are of the whole time
+        ("reserve_pages_min", None): 3,
+    }
+
+
+def test_run_json_says_with_which_parameters_and_what_it_can_be_compared_with(folder):
+    about = {
+        "strategy": "pba",
+        "parameters": {"kernel_tables": 1, "refill_orders": [9, 4]},
+        "workload": "few",
+        "cpus": 2,
+    }
+    (folder / "run.json").write_text(json.dumps(about))
+    found = read_run(folder)
+    assert found.parameters == {"kernel_tables": "1", "refill_orders": "9+4", "seeks": "2"}
+    assert found.cell == "few-2"
+
+
+def test_strategies_that_the_module_calls_otherwise(folder):
+    stats = folder / "after" / "pool_stats"
+    stats.write_text(stats.read_text().replace("strategy pba", "strategy reserve-block-mutex"))
+    assert read_run(folder).strategy == "reserve-block"
+    assert read_run(folder).parameters["mutex"] == "true"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("active/pool_stats", None, "not a run of a pool"),
+        ("after/vmstat", None, "not a run of a pool"),
+        ("after/pool_stats", "held_max 3\n", "no line that names the strategy"),
+        ("run.json", "{", "run.json: not JSON"),
+    ],
+)
+def test_a_folder_that_is_no_run_is_refused(folder, file, text, message):
+    path = folder / file
+    path.unlink() if text is None else path.write_text(text)
+    with pytest.raises(UsageError, match=message):
+        read_run(folder)
+
+
+@pytest.mark.parametrize(
+    ("start", "quantity", "kernel", "allowed"),
+    [
+        (EXACT, "refills_got", 326, 6.52),
+        (EXACT, "refills_tried", 4, 1),
+        (EXACT, "splits_2m", 380, 38),
+        (EXACT, "splits_by_others", 9, 3),
+        (EXACT, "pool_pages_peak", 5710, 16),  # a refill of order 4
+        (EXACT, "reserve_pages_min", 3, 0),
+        (EXACT, "oom_kills", 1, 0),
+        (BLIND, "refills_got", 326, 9.78),
+        (BLIND, "splits_2m", 380, 76),
+        (BLIND, "reserve_pages_min", 3, None),
+        (ORDINARY, "refills_got", 326, None),
+        (ORDINARY, "pool_pages_peak", 5710, None),
+    ],
+)
+def test_how_far_off_a_prediction_may_be(folder, start, quantity, kernel, allowed):
+    found = _allowed(start, read_run(folder), quantity, kernel)
+    assert found == (None if allowed is None else pytest.approx(allowed))
+
+
+def test_at_once_with_sequences_is_refused(folder, capsys):
+    assert run(["replay", "validate", "--pools", str(folder), "--sequence", "x.jsonl"]) == 2
+    assert "--sequence and --pools at once" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.name)
+def test_every_run_is_of_a_strategy_that_the_replay_has(path):
+    found = read_run(path)
+    fields = strategies()[found.strategy].factory.__dataclass_fields__
+    assert set(json.loads((path / "run.json").read_text())["parameters"]) <= set(fields) | {"kernel_tables"}
+    assert sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) < 3 << 20
+
+
+@pytest.mark.slow
+def test_the_runs_that_are_checked_in_are_off_where_misses_csv_says_and_nowhere_else(tmp_path, capsys):
+    """Predictions from exact free lists only: drawn ones are for docs/validation.md."""
+    folders = [str(path) for path in RUNS]
+    status = run(
+        ["replay", "validate", "--pools", *folders, "--seeds", "1", "--quiet", "--json", "--db", str(tmp_path / "none")]
+    )
+    rows = json.loads(capsys.readouterr().out)
+    exact = {(row["run"], row["quantity"], row["page_order"]): row["holds"] for row in rows if row["start"] == "exact"}
+    with (POOLS / "misses.csv").open() as lines:
+        known = {
+            (row["run"], row["quantity"], int(row["order"]) if row["order"] else None) for row in csv.DictReader(lines)
+        }
+    assert {key for key, holds in exact.items() if holds is False} == known
+    assert status == 1
+    assert {run for run, *_ in exact} == {path.name for path in RUNS if (path / "before").is_dir()}
