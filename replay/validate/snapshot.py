@@ -125,8 +125,8 @@ def keep(
         if not comparisons:
             return
         connection.executemany(
-            """INSERT INTO validation (capture_id, quantity, zone, page_order, recorded_before, recorded_after, predicted,
-                   predicted_low, predicted_high, null_error, model_error, allowed_error)
+            """INSERT INTO validation (capture_id, quantity, zone, page_order, recorded_before, recorded_after,
+                   predicted, predicted_low, predicted_high, null_error, model_error, allowed_error)
                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
             [
                 (capture_id, *astuple(item), item.null_error, item.model_error, item.allowed_error)
