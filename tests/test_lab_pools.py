@@ -127,10 +127,35 @@ def test_the_pools_own_events_are_left_out(tmp_path):
         + alloc.format(cpu=1, at=1, pfn="0x40", order=2) + stack.format(cpu=0, at=0) + table
         + stack.format(cpu=1, at=1) + refill
     )  # fmt: skip
-    kept, left_out = bundle.without_pool(trace, "2")
-    assert (kept, dict(left_out)) == (1, {"ptpools_first_free mm_page_alloc order 2": 1})
+    done = bundle.without_pool(trace, "2")
+    assert (done.events, dict(done.left_out)) == (1, {"ptpools_first_free mm_page_alloc order 2": 1})
     lines = trace.read_text().splitlines()
     assert lines[2].endswith("2/2   #P:2") and "pfn=0x10" in lines[4] and "extfrag" not in trace.read_text()
+
+
+def test_a_table_stands_where_it_was_asked_for(tmp_path):
+    bundle = script("bundle")
+    event = "work-{pid} [00{cpu}] ..... 1.00{at}0: mm_page_alloc: page=00 pfn={pfn} order=0\n"
+    stack = "work-{pid} [00{cpu}] ..... 1.00{at}1: <stack trace>\n => trace_event_raw_event_mm_page_alloc\n"
+    asks, table = " => ptp_asked\n => ptpools_asks\n => pool_alloc\n", " => ptp_alloc\n => __pte_alloc\n"
+    other = " => __alloc_pages_noprof\n => shmem_alloc_folio\n"
+    told = ((7, 0, 1, "0x0", asks), (8, 0, 2, "0x0", asks), (9, 1, 3, "0x30", table), (7, 1, 4, "0x40", other),
+            (7, 1, 5, "0x50", table), (7, 1, 6, "0x60", table))  # fmt: skip
+    trace = tmp_path / "trace.txt"
+    trace.write_text("".join((event + stack + frames).format(pid=p, cpu=c, at=t, pfn=f) for p, c, t, f, frames in told))
+    done = bundle.without_pool(trace, "2")
+    assert (done.events, done.left_out.total(), done.waits) == (4, 0, [(1001000, 1005000)])
+    lines = trace.read_text().splitlines()
+    assert lines[4] == "work-7 [000] ..... 1.0010: mm_page_alloc: page=00 pfn=0x50 order=0"
+    assert lines[5] == "work-7 [000] ..... 1.0011: <stack trace>" and lines[7] == " => ptp_alloc"
+    assert [line.split("pfn=")[1].split()[0] for line in lines if "pfn=" in line] == ["0x50", "0x30", "0x40", "0x60"]
+
+
+def test_a_refill_takes_what_it_takes_alone():
+    price = script("bundle").refill_ns
+    assert price([]) is None
+    assert price([(0, 10), (5, 12)]) == 7000
+    assert price([(0, 10), (5, 12), (20, 28), (30, 39), (40, 99)]) == 9000
 
 
 FILES = ("run.json", "README.txt", "trace.txt.zst", "ring_stats", "uname", "version", "cmdline", "iomem", "cpuinfo")

@@ -35,6 +35,8 @@ class PoolRun:
     """What it shares with runs of other strategies: workload, wear, CPUs and memory."""
     counted: dict[Quantity, float] = field(hash=False)
     """What the kernel counted from switching the pool on to the end."""
+    refill_ns: int | None = None
+    """What a refill that nobody disturbed took; None: not known. Of a change of permissions it is nearly all."""
 
     @property
     def name(self) -> str:
@@ -79,6 +81,7 @@ def read_run(folder: Path) -> PoolRun:
         },
         "-".join(str(about[name]) for name in _CELL if name in about) or folder.name.removesuffix(f"-{strategy}"),
         grown,
+        about.get("refill_ns"),
     )
 
 

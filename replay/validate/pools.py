@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -118,12 +119,15 @@ def compare_with(
 
 
 def _replayed(run: PoolRun, demand: Demand, start: InitialState) -> Values:
-    """What a run's strategy does from this start on."""
+    """What a run's strategy does from this start on, where a refill takes as long as it took in that guest."""
     (entry,) = find([run.strategy])
     known = entry.factory.__dataclass_fields__
     strategy = configure(entry, {name: value for name, value in run.parameters.items() if name in known})
-    settings, costs = checked(RunSettings())
-    return _quantities(replay_one(start, demand, strategy, settings.reclaim, costs.of(start.arch)))
+    settings, profile = checked(RunSettings())
+    costs = profile.of(start.arch)
+    if run.refill_ns is not None:
+        costs = replace(costs, flush_base_ns=run.refill_ns)
+    return _quantities(replay_one(start, demand, strategy, settings.reclaim, costs))
 
 
 _METRICS = (

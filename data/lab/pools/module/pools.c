@@ -51,6 +51,11 @@ static struct page *take_table(void)
 	return p.magazine_order ? take_on_cpu(1 << p.magazine_order, p.reserve) : take(p.reserve);
 }
 
+static noinline void ptpools_asks(gfp_t gfp)
+{
+	ptp_asked(gfp);
+}
+
 static struct page *from_pool(gfp_t gfp)
 {
 	struct page *page = take_table();
@@ -63,6 +68,7 @@ static struct page *from_pool(gfp_t gfp)
 		inc(nulls_atomic);
 		return NULL;
 	}
+	ptpools_asks(gfp);
 	for (int tries = 0; !page && tries < TRIES; tries++) {
 		if (!s->refill(&page))
 			break;
