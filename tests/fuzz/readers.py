@@ -134,10 +134,16 @@ def decompress(files: Files, folder: Path, best_effort: bool) -> None:
     file.close()
 
 
+def whole_lines(text: bytes) -> bytes:
+    """Text up to its last blank line, or else its last line."""
+    start, blank, _ = text.rpartition(b"\n\n")
+    return start + blank if blank else text[: text.rfind(b"\n") + 1]
+
+
 def texts(*names: str) -> list[Files]:
     """Files of the corpus and of inputs/, each alone."""
     found = [path for name in names for path in sorted([*CORPUS.glob(name), *INPUTS.glob(name)])]
-    return [{"trace.txt": path.read_bytes()[: 48 << 10]} for path in found]
+    return [{"trace.txt": whole_lines(path.read_bytes()[: 48 << 10])} for path in found]
 
 
 def ftrace_texts() -> list[Files]:
@@ -147,10 +153,17 @@ def ftrace_texts() -> list[Files]:
     return [*seeds, {"trace.txt": (CORPUS / "trace.txt").read_text().encode("utf-16")}]
 
 
+PADDED = {  # as structs end on 8 bytes: by their sizes events are told where they are not described
+    **w.USUAL_FIELDS,
+    w.ALLOC: w.USUAL_FIELDS[w.ALLOC] | {"end": w.Field("int", 36, 4)},
+    w.FREE: w.USUAL_FIELDS[w.FREE] | {"end": w.Field("int", 20, 4)},
+}
+
+
 def perf_machine(order: str, **changes: Any) -> w.Writer:
     """A writer with a recording of some dozen events in it."""
-    attributes = [w.Attribute(ids=(7,), **changes), w.Attribute(ids=(8,), config=w.FREE, **changes)]
-    writer = w.Writer(order, attributes)
+    attributes = [w.Attribute(ids=(7,), config=w.ALLOC, **changes), w.Attribute(ids=(8,), config=w.FREE, **changes)]
+    writer = w.Writer(order, attributes, PADDED)
     writer.comm(7, "worker", time=1)
     writer.fork(9, 7, time=2)
     writer.kernel_map("_text", 0xFFFFFFFF81000000)
@@ -185,7 +198,8 @@ def perf_files() -> list[Files]:
 
 
 def perf_folders() -> list[Files]:
-    main, parts, packed = w.Writer(), perf_machine("<"), perf_machine("<")
+    parts, packed = perf_machine("<"), perf_machine("<")
+    main = w.Writer("<", parts.attributes, PADDED)
     main.comm(9, "perf")
     packed.compress([300, 700])
     records = b"".join(parts.records)
@@ -470,7 +484,7 @@ TARGETS: dict[str, Target] = {
     "trace-pipe-raw": Target(raw_folders, read_bundle),
     "ftrace": Target(ftrace_texts, partial(read_text, "ftrace")),
     "perf-script": Target(partial(texts, "perf-script/*", "base/perf*"), partial(read_text, "perf-script")),
-    "function-graph": Target(partial(texts, "function-*", "mail-*", "35*/trace.txt"), partial(read_text, "function-graph")),
+    "function-graph": Target(partial(texts, "function-*", "35*/trace.txt"), partial(read_text, "function-graph")),
     "sniff": Target(heads, sniff),
     "compressed": Target(packed_texts, decompress),
     "buddyinfo": of_lines("buddyinfo", proc.buddyinfo),
