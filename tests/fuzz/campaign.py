@@ -61,7 +61,8 @@ def input_of(name, seeds, target, number):
         return seeds[number], False
     random = Random(f"{name}:{number}")
     files = random.choice(seeds)
-    return mutated(files, [each for each in files if target.changed(each)], random), random.random() < 0.4
+    changed = [each for each in files if target.changed(each)]
+    return mutated(files, changed, random, target.text), random.random() < 0.4
 
 
 def fault_of(target, files, best_effort):

@@ -4,6 +4,7 @@ from functools import cache
 from pathlib import Path
 
 import pyarrow as pa
+from mutations import NUMERIC
 from readers import CAPTURES, Files, Target, dump, warehouse, write
 
 from ingest.bundle import find_bundle
@@ -32,7 +33,9 @@ def bundles() -> list[Files]:
     found = []
     for capture in ("oom-256m", "sharedmem-frag-1g"):
         folder = CAPTURES / capture
-        files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.glob("before/*"))}
+        files = {f"before/{path.name}": path.read_bytes() for path in sorted((folder / "before").iterdir())}
+        packed = files.pop("before/kpageflags.u64le.zst")
+        files["before/kpageflags"] = pa.CompressedInputStream(pa.BufferReader(packed), "zstd").read()
         files |= {name: (folder / name).read_bytes() for name in ("uname", "iomem", "ring_stats", "cpuinfo")}
         found.append(files | {"trace.txt": first_events(folder / "trace.txt.zst")})
     lists = {f"before/{name}": dump(name) for name in ("free_lists", "kpageflags", "vmstat", "zoneinfo")}
@@ -59,4 +62,4 @@ def replay(files: Files, folder: Path, best_effort: bool) -> None:
         replay_one(machine, demand, entry.factory())
 
 
-MACHINES = {"machines": Target(bundles, replay, changed)}
+MACHINES = {"machines": Target(bundles, replay, changed, NUMERIC)}

@@ -156,6 +156,8 @@ TEXT: tuple[Mutation, ...] = (
     cut_off, flip, insert, drop, number, number, number, drop_line, double_line, swap_lines, join_lines, break_line,
     a_few_lines, a_few_lines, mix_words,
 )  # fmt: skip
+NUMERIC: tuple[Mutation, ...] = (number, number, number, number, number, drop_line, double_line, swap_lines, mix_words)
+"""Those after which a text is most often still one of its kind."""
 BINARY: tuple[Mutation, ...] = (
     cut_off, flip, flip, value, value, value, value, drop_block, double_block, clear_block, move_block, insert,
 )  # fmt: skip
@@ -166,12 +168,14 @@ def is_text(data: bytes) -> bool:
     return b"\0" not in data[:64] and all(byte < 0x80 or byte > 0xA0 for byte in data[:64])
 
 
-def mutated(files: dict[str, bytes], changed: list[str], random: Random) -> dict[str, bytes]:
-    """The files with one to five mutations in those named."""
+def mutated(
+    files: dict[str, bytes], changed: list[str], random: Random, text: tuple[Mutation, ...] = TEXT
+) -> dict[str, bytes]:
+    """The files with one to five mutations in those named; `text` are those of text."""
     files = dict(files)
     for _ in range(1 + min(int(random.expovariate(1)), 4)):
         name = random.choice(changed)
-        files[name] = random.choice(TEXT if is_text(files[name]) else BINARY)(files[name], random)
+        files[name] = random.choice(text if is_text(files[name]) else BINARY)(files[name], random)
     return files
 
 

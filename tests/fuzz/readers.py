@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "tests" / "support")]
 
 import perf_data_writer as w  # noqa: E402
+from mutations import TEXT, Mutation  # noqa: E402
 from ring_buffer_writer import Entry, File, Machine  # noqa: E402
 
 from ingest.bundle import find_bundle  # noqa: E402
@@ -51,6 +52,7 @@ class Target:
     seeds: Callable[[], list[Files]]
     read: Callable[[Files, Path, bool], object]  # files, folder to write them to, best effort
     changed: Callable[[str], bool] = lambda name: True  # which files are mutated
+    text: tuple[Mutation, ...] = TEXT  # how those of text are
 
 
 def write(files: Files, folder: Path) -> None:
