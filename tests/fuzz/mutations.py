@@ -13,7 +13,7 @@ NUMBERS = (
 WORDS = (
     b"\0", b"\x1b[2J", b"\xff", b"\xc2\xa0", b"\xef\xbb\xbf", b"\r", b"\t", b" ", b"=", b":", b"[", b"]", b"(", b"-", b"|",
     b"#", b"\xe2\x80\xa8", b"\x0c", b"\xf0\x9f\x90\xa7", b"=\n", b"> ", b"'", b'"', b"<stack trace>", b" => ",
-    b"mm_page_alloc: ", b"(null)", b"\xed\xa0\x80", b"...",
+    b"mm_page_alloc: ", b"(null)", b"\xed\xa0\x80", b"...", b"\\ud800", b"[" * 1200,
 )  # fmt: skip
 VALUES = (
     0, 1, 2, 3, 4, 7, 8, 9, 16, 64, 127, 128, 255, 256, 4095, 4096, 65535, 1 << 20, (1 << 31) - 1, 1 << 31, (1 << 32) - 1,

@@ -292,11 +292,11 @@ def heads() -> list[Files]:
 
 
 def fits(value: object) -> None:
-    """Whether every number fits a column of 64 bits, and every text is one."""
+    """Check that every number fits a signed column of 64 bits, and that every text is one."""
     if isinstance(value, bool | float) or value is None:
         return
     if isinstance(value, int):
-        if not -(1 << 63) <= value < 1 << 64:
+        if not -(1 << 63) <= value < 1 << 63:
             raise AssertionError(f"a number of {value.bit_length()} bits")
     elif isinstance(value, str):
         value.encode()
@@ -428,7 +428,9 @@ def change_texts() -> list[Files]:
 
 def read_permission_changes(files: Files, folder: Path, best_effort: bool) -> None:
     found = read_changes(files["file"].decode("utf-8", "replace"), 1 << 22)
-    fits([list(vars(change).values()) for change in found.changes])
+    for change in found.changes:
+        bits = {change.set_bits, change.clear_bits}
+        fits([value for value in vars(change).values() if value not in bits])
     fits(found.lost)
 
 
