@@ -6,11 +6,13 @@ OUT    ?= report
 LAB    ?= .lab
 SEED   ?= 1
 FRAGMENTATION ?= none
+SECONDS ?= 60
+TARGETS ?=
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help report test quick check lint wheel docs bench lab record oracle lab-pools record-pools clean
+.PHONY: help report test quick check lint wheel docs bench fuzz lab record oracle lab-pools record-pools clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +64,9 @@ docs: $(READY) ## the generated pages of docs/ and, from the last make report, t
 
 bench: $(READY) ## throughput of ingest and replay beside what one would otherwise run, as ratios
 	@$(BIN)/python tests/bench/run.py
+
+fuzz: $(READY) ## mutated inputs for every reader and mutated machines for replays: SECONDS=60 each [TARGETS="ftrace machines"]
+	@$(BIN)/python tests/fuzz/campaign.py --seconds $(SECONDS) $(TARGETS)
 
 lab: ## kernels, an emulator and guests from Debian packages, unpacked in LAB=.lab (data/lab/README.md)
 	@LAB=$(LAB) data/lab/setup.sh

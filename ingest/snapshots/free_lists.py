@@ -137,9 +137,10 @@ def read_notes(path: Path) -> Notes:
         for zone in said.get("zones", []):
             place = _number(zone["index"], _ZONE) | _number(zone["node"], _CPU) << _NODE_SHIFT
             start = _number(zone["start"], _LAST_PAGE)
-            zones[place] = Zone(zone["node"], str(zone["name"]), start, start + _number(zone["spanned"], _LAST_PAGE))
+            end = start + _number(zone["spanned"], _LAST_PAGE)
+            zones[place] = Zone(zone["node"], str(zone["name"]).encode().decode(), start, end)  # no half a surrogate
         return Notes(types, zones, sum(_number(said.get(name, 0), _LAST_PAGE) for name in _COUNTED))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise MalformedError(0, f"{type(error).__name__}: {error}") from error
 
 

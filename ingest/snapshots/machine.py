@@ -12,6 +12,7 @@ from ingest.snapshots.proc import Lines
 RING_LOSSES = ("overrun", "commit overrun", "dropped events", "unwritten events")
 """Counts of lost events in ring_stats: the kernel's, and the recorder's own, for what a full disk did not take."""
 
+_LONGEST_RELEASE = 64  # __NEW_UTS_LEN (include/uapi/linux/utsname.h)
 _SMALLEST_PAGE, _LARGEST_PAGE = 1 << 12, 1 << 18
 _IN_BOTH = {
     "nr_free_pages": "MemFree",
@@ -48,8 +49,9 @@ Values = Mapping[tuple[str, str], int]
 def identify(files: Mapping[str, str], comments: list[str]) -> MachineFacts:
     """Release and architecture: by uname, or by the comment lines of the trace."""
     machine = MachineFacts()
-    machine.kernel_release, machine.arch = in_uname(files.get("uname", ""))
-    machine.kernel_release = machine.kernel_release or _said(r"^# os ?release : (\S+)", comments)
+    release, machine.arch = in_uname(files.get("uname", ""))
+    said = (release, _said(r"^# os ?release : (\S+)", comments))
+    machine.kernel_release = next((text for text in said if text and len(text) <= _LONGEST_RELEASE), None)
     machine.arch = machine.arch or _said(r"^# arch : (\S+)", comments)
     return machine
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from ingest.snapshots.proc import MalformedError, Rows
 
 _LEVELS = ("pte", "pmd", "pud")
-_ENTRY = re.compile(r"0x([0-9a-f]+)-0x([0-9a-f]+) +\d+[KMGTPE] +(.*)")
-_WALKED = re.compile(r" *pfn ([0-9a-f]+)\.\.([0-9a-f]+) +\d+ KiB L([0-3])(?: .*)?")
+_ENTRY = re.compile(r"0x([0-9a-f]{1,16})-0x([0-9a-f]{1,16}) +\d+[KMGTPE] +(.*)")
+_WALKED = re.compile(r" *pfn ([0-9a-f]{1,13})\.\.([0-9a-f]{1,13}) +\d+ KiB L([0-3])(?: .*)?")
 _X86, _ARM64 = "Low Kernel Mapping", "Linear Mapping"
 _PUD_BYTES, _PAGE_X86 = 1 << 30, 1 << 12
 
@@ -69,7 +69,10 @@ def _section(lines: list[str]) -> Iterator[tuple[int, str, int, int, list[str]]]
 def _walk(lines: list[str]) -> Iterator[tuple[int, int, str]]:
     for number, line in enumerate(lines, 1):
         if match := _WALKED.fullmatch(line):
+            first, last = int(match[1], 16), int(match[2], 16)
+            if first > last:
+                raise MalformedError(number, line)
             if match[3] != "0":
-                yield int(match[1], 16), int(match[2], 16), _LEVELS[int(match[3]) - 1]
+                yield first, last, _LEVELS[int(match[3]) - 1]
         elif line.strip() and not line.startswith((">", "PAGE_OFFSET", "tot KiB")):
             raise MalformedError(number, line)

@@ -183,8 +183,8 @@ def zoneinfo(lines: Lines) -> tuple[Rows, Rows]:
             per_node = True
         elif match := re.fullmatch(r"cpu: +(\d+)", text):
             cpu = lines.count(match[1], _MOST_CPUS)
-        elif match := re.fullmatch(r"protection: \(([\d, ]*)\)", text):
-            values = [lines.counter(n.strip()) for n in match[1].split(",") if n.strip()]
+        elif match := re.fullmatch(r"protection: \((\d+(?:, \d+)*)\)", text):
+            values = [lines.counter(n) for n in match[1].split(", ")]
             rows += [(f"Node {node}, zone {zone}, protection[{i}]", value) for i, value in enumerate(values)]
         elif match := re.fullmatch(r"(pages free|[A-Za-z_][\w ]*?):? +(-?\d+)", text):
             name = match[1]

@@ -105,6 +105,8 @@ def cost_profile(wanted: str) -> CostProfile:
         raise UsageError(f"--costs {wanted}: {error.strerror}", f"{BUILT_IN}, or the path of a cost profile") from error
     except ValueError as error:
         raise UsageError(f"{wanted}: not TOML ({error})", _REMEDY) from error
+    except RecursionError as error:
+        raise UsageError(f"{wanted}: brackets nested too deeply", _REMEDY) from error
     constants = {arch: dict(own) for arch, own in built.constants.items()}
     ipis = dict(built.ipis)
     tables.pop(PROVENANCE, None)

@@ -64,7 +64,7 @@ def read_spec(name: str) -> Spec:
 def _parsed(source: str, text: str) -> Spec:
     try:
         tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError, or a number or date that Python cannot hold
         raise UsageError(f"{source}: not TOML: {error}", _REMEDY) from error
     except RecursionError as error:
         raise UsageError(f"{source}: brackets nested too deeply", _REMEDY) from error

@@ -250,6 +250,8 @@ def test_zones_have_their_number_within_their_node() -> None:
         '{"zones": [{"index": 0, "node": 0, "name": "DMA", "start": "a", "spanned": "b"}]}',
         '{"nr_free_differs": "many"}',
         "\x00",
+        '{"zones": [{"index": 0, "node": 0, "name": "\\ud800", "start": 0, "spanned": 1}]}',
+        "[" * 99999,
     ],
 )
 def test_damaged_notes(text: str, tmp_path: Path) -> None:

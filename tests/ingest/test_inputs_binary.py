@@ -285,6 +285,14 @@ def test_a_folder_of_threads_is_merged_by_time(
     assert trace.consumed() == sum(path.stat().st_size for path in paths)
 
 
+def test_a_record_longer_than_a_stretch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = perf_folder(tmp_path / "perf.data", 2, 40, compressed=True)
+    monkeypatch.setattr(perf_trace, "STRETCH", 64)
+    trace = open_perf(parts_in(tmp_path / "perf.data"), Context())
+    assert [row["ts"] for batch in trace.batches() for row in batch] == times
+    trace.close()
+
+
 def test_a_cut_file_of_a_folder(tmp_path: Path, ingest: Ingest, query: Query) -> None:
     perf_folder(tmp_path / "perf.data", 3, 10)
     cut = tmp_path / "perf.data" / "data.1"

@@ -425,3 +425,14 @@ def test_no_page_events(
     assert ingest(tmp_path / "perf.script.txt") == 2
     assert "no page-allocation events (1,500 other events)" in capsys.readouterr().err
     assert not db.exists()
+
+
+@pytest.mark.parametrize("start", ["14.937769: ", "", "x-1 "])
+def test_an_event_that_runs_into_a_frame_is_not_lost(start: str, read: Reader) -> None:
+    first, second, rest = PERF.split("\n\n", 2)
+    event = second[second.index("kmem:") :]
+    with pytest.raises(UsageError, match="line"):
+        read(f"{first} and a frame that is long enough for it {start}{event}\n\n{rest}")
+    whole, _ = read(f"{first}\n\n{second}\n\n{rest}")
+    got, found = read(f"{first} and a frame that is long enough for it {start}{event}\n\n{rest}", best_effort=True)
+    assert (len(got), found.counts["damaged_lines"]) == (len(whole) - 1, 1)

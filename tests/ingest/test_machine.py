@@ -30,6 +30,8 @@ def test_machine() -> None:
         assert describe(files, {}, None, []).timing == timing, virtualization
     emulated = {"cpuinfo": "model name : QEMU TCG CPU version 2.5+\nflags : fpu hypervisor\n"}
     assert describe(emulated, {}, None, []).timing == "emulated"
+    endless = {"uname": f"Linux host 6.{'7' * 5000} #1 SMP x86_64 GNU/Linux"}
+    assert describe(endless, {}, None, ["# os release : 6.1"]).kernel_release == "6.1"
     text = "== cpu0\noverrun: 2\ndropped events: 1\n== cpu3\ncommit overrun: 4\n"
     assert ring_losses(Lines(text.splitlines())) == {0: 3, 3: 4}
 

@@ -73,8 +73,17 @@ def test_arm64_addresses_count_in_pages_of_the_machine() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "hello", X86.replace("0xffff978000098000-", "0xfff-"), ARM64.replace("34M PMD", "PMD"), WALK + "and more"],
-    ids=["empty", "other text", "backwards", "no size", "garbage"],
+    [
+        "",
+        "hello",
+        X86.replace("0xffff978000098000-", "0xfff-"),
+        ARM64.replace("34M PMD", "PMD"),
+        WALK + "and more",
+        X86.replace("00098000 ", "00098000" + "0" * 16 + " "),
+        WALK.replace("..97", ".." + "9" * 17),
+        WALK.replace("98..1ff", "1ff..98"),
+    ],
+    ids=["empty", "other text", "backwards", "no size", "garbage", "huge address", "huge page", "pages backwards"],
 )
 def test_other_text_is_refused(text: str) -> None:
     with pytest.raises(MalformedError):

@@ -73,6 +73,12 @@ def test_pagesets_are_apart_from_the_values_of_zones() -> None:
     assert memory_end({}) is None
 
 
+def test_reserves_that_are_garbled_are_passed_over() -> None:
+    lines = Lines(["Node 0, zone DMA", "  protection: (0, 1 2)", "  protection: ()", "  min 5"])
+    assert zoneinfo(lines) == ([("Node 0, zone DMA, min", 5)], [])
+    assert lines.passed == 2
+
+
 def test_values_before_the_first_zone_are_refused() -> None:
     with pytest.raises(MalformedError, match="line 1: pages free"):
         zoneinfo(Lines(ZONEINFO.splitlines()[3:]))

@@ -265,6 +265,7 @@ class PerfTrace:
             stop = min(max(stop, at + STRETCH // len(self._files)), end)
             events = self._events
             number = events.number if events else (0, 2)
+            begun = at
             at, why = records.walk_records(self._walk, at, stop, self._layouts.id_at, *number, swap)
             self._take_names()
             if self._walk.counts[records.C_DAMAGED] and not self.found.best_effort:
@@ -282,7 +283,7 @@ class PerfTrace:
                     now.at = at - now.mapped.address
                     now.mapped.drop(now.at)
                 yield self._out[:0]
-                stop = at
+                stop = at if at > begun else stop + records.LARGEST  # a record may be longer than a stretch
 
     def _what_is_wrong(self, place: int) -> str:
         file = self._now.mapped

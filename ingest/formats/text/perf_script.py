@@ -81,6 +81,17 @@ def frame_at(text: int, at: int, end: int, final: bool, frames: int) -> int:
 
 
 @compiled
+def names_an_event(text: int, at: int, end: int) -> bool:
+    """Whether a page event begins somewhere in a line, with or without a header before it."""
+    colon = find_byte(text, scan.COLON, at, end)
+    while colon < end:
+        if scan.event_kind(text, event_at(text, colon + 1, end), end)[0] != scan.NO_KIND:
+            return True
+        colon = find_byte(text, scan.COLON, colon + 1, end)
+    return False
+
+
+@compiled
 def chain_end(text: int, at: int, end: int, final: bool) -> tuple[int, int, int, int]:
     """The call chain at `at`.
 
@@ -101,7 +112,9 @@ def chain_end(text: int, at: int, end: int, final: bool) -> tuple[int, int, int,
                 return stop if final else end + 1, kernel_end, lines, user
             if scan.skip_blanks(text, stop, line_end) == line_end or header(text, stop, line_end)[0] >= 0:
                 break
-        elif line_end - stop > _LONG_FRAME and header(text, stop, line_end)[0] >= 0:
+        elif line_end - stop > _LONG_FRAME and (
+            header(text, stop, line_end)[0] >= 0 or names_an_event(text, stop, line_end)
+        ):
             break  # the next event runs into it
         elif user == 0 and kind == KERNEL_FRAME:
             kernel_end = line_end + 1

@@ -77,6 +77,7 @@ def test_the_name_follows_the_constants_and_not_the_words(tmp_path: Path) -> Non
         ("[x86_64.alloc_ns]\nmedian = 3\ntypical = 2", "median"),
         ("x86_64 = 3", "x86_64"),
         ("[x86_64", "not TOML"),
+        ("x = " + "[" * 9999, "nested too deeply"),
     ],
 )
 def test_a_profile_that_says_something_else_is_refused_in_a_line(tmp_path: Path, text: str, named: str) -> None:

@@ -51,13 +51,19 @@ def test_a_grid_of_a_milliard_combinations_is_refused_before_any_is_made(capture
 
 
 @pytest.mark.parametrize(
-    ("content", "told"), [("title = 'ü'".encode("latin-1"), "not UTF-8, at byte 9"), (None, "Is a directory")]
+    ("content", "told"),
+    [
+        ("title = 'ü'".encode("latin-1"), "not UTF-8, at byte 9"),
+        (b"title = " + b"9" * 5000, "not TOML: "),
+        (b"title = 2026-13-01", "not TOML: "),
+        (None, "Is a directory"),
+    ],
 )
 def test_a_specification_that_is_not_text_is_refused(captures, tmp_path, capsys, content, told):
     path = tmp_path / "bad.toml"
     path.mkdir() if content is None else path.write_bytes(content)
     assert run(["replay", "sweep", str(path), "--db", str(captures)]) == 2
-    assert capsys.readouterr().err.startswith(f"ptpool: {path}: {told}\n")
+    assert capsys.readouterr().err.startswith(f"ptpool: {path}: {told}")
 
 
 @pytest.mark.parametrize("options", [["no-such-sweep"], ["no-such.toml"], ["fleet", "--executor", "mpi"]])
