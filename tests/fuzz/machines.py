@@ -1,5 +1,6 @@
 """Replay on mutated machines: snapshots that were changed are imported, a machine is built from them, a strategy runs on it."""
 
+import re
 from functools import cache
 from pathlib import Path
 
@@ -20,10 +21,10 @@ _EVENTS = 250
 
 
 def first_events(path: Path) -> bytes:
-    """The first events of a trace of text, with their stacks."""
+    """The first events of a trace of text, with their stacks, and without the line that says how many there are."""
     with pa.CompressedInputStream(pa.OSFile(str(path)), "zstd") as stream:
         text = bytes(stream.read(1 << 20))
-    entries = text.split(b": mm_page_")
+    entries = re.sub(rb"# entries-in-buffer.*\n", b"", text).split(b": mm_page_")
     return b": mm_page_".join(entries[: _EVENTS + 1]).rpartition(b"\n")[0] + b"\n"
 
 
