@@ -11,6 +11,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from ptpool.releases import version_of
 from ptpool.vocabulary import GFP_BITS, gfp_flags
 
 Release = tuple[int, int]
@@ -58,9 +59,7 @@ class Flags:
 
 def flags_of(release: str | None, arch: str | None) -> Flags:
     """What the flags of a kernel mean, by its release (as uname has it) and architecture; None: not known."""
-    match = re.match(r"(\d{1,3})\.(\d{1,3})", release or "")
-    kernel = (int(match[1]), int(match[2])) if match else None
-    return _flags(kernel, arch)
+    return _flags(version_of(release), arch)
 
 
 def has_numbers(text: str) -> bool:
@@ -95,8 +94,8 @@ def _document() -> dict[str, Any]:
 def _rows(table: str, kernel: Release) -> Iterator[dict[str, Any]]:
     """The rows that hold for a release."""
     for row in _document()[table]:
-        since, until = (tuple(map(int, row.get(end, "999.0").split(".")))[:2] for end in ("since", "until"))
-        if since <= kernel < until:
+        until = version_of(row.get("until"))
+        if (version_of(row["since"]) or kernel) <= kernel and (until is None or kernel < until):
             yield row
 
 

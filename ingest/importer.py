@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ingest.bundle import MOMENTS, Bundle
-from ingest.load import EventStream, Kernel, Window
+from ingest.load import EventStream, Kernel, Window, insert_arrow
 from ingest.ownership import OUTCOMES, PageOwners, class_code
 from ingest.quality import Stat, stat
 from ingest.snapshots import free_lists, machine, proc
@@ -110,10 +110,10 @@ class _Import:
 
         def kernel() -> Kernel:
             known = machine.identify(files, trace.found.comments)
-            return known.kernel_release, known.arch
+            family = architecture_of(known.arch)
+            return known.kernel_release, family.machines[0] if family else known.arch
 
-        stream = EventStream(self._connection, trace, self._named, self._pages, kernel)
-        stream.number_migratetypes = self._numbers
+        stream = EventStream(self._connection, trace, self._named, self._pages, kernel, self._numbers)
         total = sum(path.stat().st_size for path in self._bundle.traces)
         with progress(f"reading {self._bundle.name}", total, quiet=quiet, unit="bytes") as meter:
             flags = {moment: self._page_flags(moment) for moment in MOMENTS}
@@ -234,8 +234,8 @@ class _Import:
     def _store_page_flags(self, moment: str, runs: Any) -> None:
         if runs is not None:
             first, last, flags = runs
-            runs = self._connection.from_arrow(pa.table({"first": first, "last": last, "flags": flags}))
-            runs.project(f"'{self._named.result()}', '{moment}', first, last, flags").insert_into("page_flags")
+            runs = pa.table({"first": first, "last": last, "flags": flags})
+            insert_arrow(self._connection, "page_flags", runs, self._named.result(), moment)
 
     def _store_snapshots(self, moment: str, flags: Any, kernel: Kernel) -> free_lists.Machine:
         def text(parse: Any) -> Any:
@@ -269,9 +269,7 @@ class _Import:
         lists = free_lists.check(rows, notes, others)
         self._free_lists.update(lists.counts)
         for table, found in (("free_list", lists.table()), ("pageblock_type", lists.pageblock_table())):
-            rows_of = self._connection.from_arrow(found)
-            columns = ", ".join(found.column_names)
-            rows_of.project(f"'{self._named.result()}', '{moment}', {columns}").insert_into(table)
+            insert_arrow(self._connection, table, found, self._named.result(), moment)
 
     def _store_iomem(self, page_size: int | None) -> None:
         path = self._bundle.machine.get("iomem")
@@ -343,15 +341,10 @@ class _Import:
             values["allocs_without_stack"] = stream.without_stack
         else:
             values["no_stacks"] = stream.without_stack
-        lost = bool(losses or found.counts.get("uncounted_losses"))
+        lost = bool(losses or found.uncounted)
         rows: list[Stat] = [stat(name, value, totals, lost=lost) for name, value in values.items()]
-        rows += [
-            stat("lost_events", n, totals, cpu) for cpu, n in sorted(losses.items(), key=lambda item: str(item[0]))
-        ]
-        rows += [
-            stat("uncounted_losses", places, totals, cpu)
-            for cpu, places in sorted(found.uncounted.items(), key=lambda item: str(item[0]))
-        ]
+        for name, by_cpu in (("lost_events", losses), ("uncounted_losses", found.uncounted)):
+            rows += [stat(name, n, totals, cpu) for cpu, n in sorted(by_cpu.items(), key=lambda item: str(item[0]))]
         if not losses:
             rows.append(stat("lost_events", 0, totals))
         if (memory_end := self._memory_end()) is not None:
@@ -400,8 +393,7 @@ class _Import:
             return
         names = [f"c{i}" for i in range(len(rows[0]))]
         batch = pa.table([_array(column) for column in zip(*rows, strict=True)], names=names)
-        named = f"'{self._named.result()}', {', '.join(names)}"
-        self._connection.from_arrow(batch).project(named).insert_into(table)
+        insert_arrow(self._connection, table, batch, self._named.result())
 
 
 def _pmd_order(page_size: int | None) -> int | None:

@@ -29,7 +29,6 @@ from ptpool.vocabulary import (
 _KSTACK = class_code("kstack", None, None)
 _AHEAD = 4  # batches read while the first waits for the hash of the files
 _MOBILITY = GFP_BITS["__GFP_MOVABLE"] | GFP_BITS["__GFP_RECLAIMABLE"]
-_SAME_NUMBERS = np.arange(-128, 128, dtype=np.int8)
 _ALWAYS, _FOREVER = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 
 Window = tuple[int | None, int | None]
@@ -50,7 +49,16 @@ class _Known(NamedTuple):
 
 
 class EventStream:
-    """Inserts the events of a trace; `kernel` says what was recorded, asked when the trace has begun."""
+    """Inserts the events of a trace.
+
+    Args:
+        connection: the warehouse.
+        trace: the trace.
+        capture_id: of the capture, which is known when its files have been hashed.
+        pages: who owns each page.
+        kernel: says what was recorded, asked when the trace has begun.
+        numbers: by the kernel's release: ptpool's migratetypes, each at the kernel's for the same type + 128.
+    """
 
     def __init__(
         self,
@@ -59,17 +67,16 @@ class EventStream:
         capture_id: "Future[str]",
         pages: PageOwners,
         kernel: Callable[[], Kernel],
+        numbers: Callable[[str | None], NDArray[np.int8]],
     ) -> None:
         self._connection, self._trace, self._capture_id, self._pages = connection, trace, capture_id, pages
-        self._kernel = kernel
+        self._kernel, self._numbers = kernel, numbers
         self.page_flags: NDArray[np.uint64] | None = None  # by pfn: to be brought forward to the start of the window
         self.outside = dict.fromkeys(MOMENTS, 0)  # events before and after the window
         self.stored = self.back_in_time = 0
         self.without_stack = self.without_names = self.by_flags = self.stacks_freed = 0
         self.unmarked = 0  # allocations without names, of a kernel whose page tables no flags show
         self.kinds = np.zeros(len(KINDS), np.int64)
-        self.number_migratetypes: Callable[[str | None], NDArray[np.int8]] = lambda release: _SAME_NUMBERS
-        """By the kernel's release: ptpool's numbers, each at the kernel's for the same type + 128."""
         self.migratetypes_unknown = self.migratetypes_doubtful = 0
         self.first_ns, self.last_ns, self._previous_ns = int(_FOREVER), -1, -1
         self.highest_cpu = 0
@@ -105,7 +112,7 @@ class EventStream:
                 if len(rows):
                     self._learn()
                     if numbers is None:
-                        numbers = self.number_migratetypes(self._kernel()[0])
+                        numbers = self._numbers(self._kernel()[0])
                     if len(storing) == _AHEAD:
                         storing.popleft().result()
                     mine = raw(rows).copy().view(ROW)
@@ -187,8 +194,8 @@ class EventStream:
         self.migratetypes_doubtful += _doubtful(rows, gfp_bits)
         self.stacks_freed += int(stacks_freed.sum())
         stacks = known.stack_numbers[rows["stack"]]
-        batch = self._connection.from_arrow(self._arrow(rows, codes, gfp_bits, stacks))
-        batch.project(f"'{self._capture_id.result()}', {_COLUMNS}").insert_into("page_event")
+        batch = self._arrow(rows, codes, gfp_bits, stacks)
+        insert_arrow(self._connection, "page_event", batch, self._capture_id.result())
         self.stored += len(rows)
 
     def _count(self, rows: NDArray[np.void], bare: NDArray[np.bool_], table: NDArray[np.bool_]) -> None:
@@ -238,10 +245,10 @@ class EventStream:
         }
 
 
-_COLUMNS = (
-    "seq, ts_ns, cpu, pid, comm, kind, pfn, page_order, migratetype, gfp_flags, "
-    "gfp_text, stack_id, consumer, level, role"
-)
+def insert_arrow(connection: duckdb.DuckDBPyConnection, table: str, rows: pa.Table, *first: str) -> None:
+    """Insert rows in the order of their columns, behind texts that all of them have."""
+    columns = ", ".join([*(f"'{text}'" for text in first), *rows.column_names])
+    connection.from_arrow(rows).project(columns).insert_into(table)
 
 
 def _before_last(known: NDArray[Any], more: Sequence[int]) -> NDArray[Any]:
@@ -261,7 +268,7 @@ def _doubtful(rows: NDArray[np.void], gfp_bits: NDArray[np.uint32]) -> int:
     asked, counted = gfp_bits & _MOBILITY, rows["migratetype"]
     swapped = (asked == GFP_BITS["__GFP_MOVABLE"]) & (counted == RECLAIMABLE)
     swapped |= (asked == GFP_BITS["__GFP_RECLAIMABLE"]) & (counted == MOVABLE)
-    return int((swapped & (rows["gfp"] >= 0)).sum())
+    return int(swapped.sum())
 
 
 def _texts(codes: NDArray[Any], values: Sequence[str | None]) -> pa.Array:

@@ -101,6 +101,20 @@ def read_head(path: Path, length: int = 1 << 18) -> bytes:
     return bytes(head[: data.filled])
 
 
+def read_whole(path: Path, most: int) -> bytes:
+    """A file, decompressed; where it is longer than `most` bytes, its beginning, which is more than those.
+
+    Raises:
+        DAMAGE: the compressed data is damaged or cut off.
+    """
+    whole = bytearray()
+    for block in Bytes(path).blocks(1 << 20):
+        whole += block
+        if len(whole) > most:
+            break
+    return bytes(whole)
+
+
 def decompressed(path: Path) -> tuple[BinaryIO, str]:
     """A temporary file with the bytes of a file up to where it is damaged, and what is wrong there, if anything.
 

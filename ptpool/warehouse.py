@@ -21,7 +21,6 @@ SCHEMA_VERSION = 7
 
 _TICK_S = 0.05
 
-
 IMPORTED_TABLES = (
     "capture",
     "page_event",

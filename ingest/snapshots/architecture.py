@@ -45,12 +45,7 @@ def machine_in(words: Collection[str]) -> str | None:
 
 def by_entry(functions: Iterable[str]) -> str | None:
     """The machine whose kernel has these functions; None where none or several could be."""
-    found = {
-        each.machines[0]
-        for function in functions
-        for each in architectures()
-        if each.entry and _any(each.entry, function)
-    }
+    found = {each.machines[0] for function in functions for each in architectures() if _any(each.entry, function)}
     return found.pop() if len(found) == 1 else None
 
 

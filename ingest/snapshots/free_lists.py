@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.snapshots.proc import MalformedError, Rows, Runs
-from ingest.source import Bytes
+from ingest.source import read_whole
+from ingest.trace import MAX_PFN
 from ptpool.vocabulary import KPF_BUDDY, KPF_NOPAGE, KPF_OFFLINE, MIGRATETYPES
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ PAGEBLOCK = 0xFFFF
 
 _ZONE, _CPU, _NODE_SHIFT = 0xFF, 0xFFF, 20  # of a place; a node has as many bits as a CPU
 _HIGHEST_ORDER = 30
-_LAST_PAGE = 1 << 40
+_MOST_BYTES = 1 << 29  # 32 million blocks
 _STRAYS = 1000  # one wrong row in so many is left out; with more the lists are not used
 _FEW_BLOCKS, _FEW_PAGES = 64, 1024  # lists may differ from buddyinfo by these and a quarter of the blocks, a tenth of
 _SHARE_OF_BLOCKS, _SHARE_OF_PAGES = 4, 10  # the pages: it was read some milliseconds to seconds earlier
@@ -119,9 +120,11 @@ class FreeLists:
 
 def read_rows(path: Path) -> NDArray[np.void]:
     """The rows of a file, plain or compressed."""
-    data = b"".join(bytes(block) for block in Bytes(path).blocks(8 << 20))
+    data = read_whole(path, _MOST_BYTES)
     if not data:
         raise MalformedError(0, "the file is empty")
+    if len(data) > _MOST_BYTES:
+        raise MalformedError(0, f"it is longer than {_MOST_BYTES >> 20} MiB")
     if len(data) % ROW.itemsize:
         raise MalformedError(0, f"its size is no multiple of {ROW.itemsize} bytes")
     return np.frombuffer(data, ROW)
@@ -136,10 +139,10 @@ def read_notes(path: Path) -> Notes:
         zones = {}
         for zone in said.get("zones", []):
             place = _number(zone["index"], _ZONE) | _number(zone["node"], _CPU) << _NODE_SHIFT
-            start = _number(zone["start"], _LAST_PAGE)
-            end = start + _number(zone["spanned"], _LAST_PAGE)
+            start = _number(zone["start"], MAX_PFN)
+            end = start + _number(zone["spanned"], MAX_PFN)
             zones[place] = Zone(zone["node"], str(zone["name"]).encode().decode(), start, end)  # no half a surrogate
-        return Notes(types, zones, sum(_number(said.get(name, 0), _LAST_PAGE) for name in _COUNTED))
+        return Notes(types, zones, sum(_number(said.get(name, 0), MAX_PFN) for name in _COUNTED))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise MalformedError(0, f"{type(error).__name__}: {error}") from error
 

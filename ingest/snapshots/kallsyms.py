@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.classify import without_tracer
-from ingest.source import DAMAGE, Bytes
+from ingest.source import DAMAGE, read_whole
 from ingest.trace import Findings
 from ptpool.errors import UsageError
 
@@ -142,14 +142,10 @@ def read_symbols(path: Path) -> Symbols:
     Raises:
         UsageError: it cannot be read, is damaged, or holds no symbols.
     """
-    text = bytearray()
     try:
-        for block in Bytes(path).blocks(1 << 20):
-            text += block
-            if len(text) > LONGEST:
-                break
+        text = read_whole(path, LONGEST)
     except DAMAGE as error:
         raise UsageError(f"{path}: the compressed data is damaged or cut off ({error})", "copy it again") from error
     if len(text) > LONGEST or not re.match(rb"[0-9a-f]+ \S \S", text):
         raise UsageError(f"{path}: it holds no kernel symbols", "copy /proc/kallsyms of the recorded machine, as root")
-    return parse_symbols(bytes(text))
+    return parse_symbols(text)

@@ -8,12 +8,12 @@ from statistics import median
 
 from ingest.snapshots.architecture import Architecture, architecture_of, by_entry, in_uname
 from ingest.snapshots.proc import Lines
+from ingest.trace import MAX_CPUS, PAGE_SIZES
 
 RING_LOSSES = ("overrun", "commit overrun", "dropped events", "unwritten events")
 """Counts of lost events in ring_stats: the kernel's, and the recorder's own, for what a full disk did not take."""
 
 _LONGEST_RELEASE = 64  # __NEW_UTS_LEN (include/uapi/linux/utsname.h)
-_SMALLEST_PAGE, _LARGEST_PAGE = 1 << 12, 1 << 18
 _IN_BOTH = {
     "nr_free_pages": "MemFree",
     "nr_anon_pages": "AnonPages",
@@ -101,7 +101,7 @@ def _said(pattern: str, comments: list[str]) -> str | None:
 
 def _in_zones(values: Values, what: str) -> int:
     """Pages of all zones."""
-    named = re.compile(rf"zone \w+, {what}")
+    named = re.compile(rf"zone \w+, {what}$")
     return sum(n for (source, name), n in values.items() if source == "zoneinfo" and named.search(name))
 
 
@@ -128,7 +128,7 @@ def _page_size(known: Architecture | None, values: Values) -> int | None:
         found.append(math.log2(huge * 1024 * 8) / 2)
     for shift in found:
         size = 1 << min(round(shift), 62) if shift > 0 and abs(shift - round(shift)) < 0.15 else 0
-        if size in sizes or (not sizes and _SMALLEST_PAGE <= size <= _LARGEST_PAGE):
+        if size in (sizes or PAGE_SIZES):
             return size
     return None
 
@@ -179,7 +179,7 @@ def ring_losses(lines: Lines) -> dict[int, int]:
     cpu = 0
     for line in lines:
         if match := re.match(r"== *cpu(\d+)", line):
-            cpu = lines.count(match[1], 1 << 13)
+            cpu = lines.count(match[1], MAX_CPUS)
         elif match := re.match(rf"({'|'.join(RING_LOSSES)}): (\d+)", line):
             losses[cpu] = losses.get(cpu, 0) + lines.count(match[2], _MOST_LOST)
     return losses

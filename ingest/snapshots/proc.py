@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.source import DAMAGE, Bytes
+from ingest.trace import MAX_CPUS
 from ptpool import vocabulary
 from ptpool.errors import UsageError
 from ptpool.vocabulary import MIGRATETYPES
@@ -33,7 +34,7 @@ _RAM = re.compile(r"System RAM(?: \((?!boot alias\)).*\))?")
 """How iomem calls memory: drivers add theirs with a name in brackets (mm/memory_hotplug.c:add_memory_driver_managed(),
 6.18); 32-bit arm shows some at a second address, as a boot alias (arch/arm/kernel/setup.c, 6.18)."""
 _KERNEL_IMAGE = ("Kernel code", "Kernel rodata", "Kernel data", "Kernel bss")
-_MOST_NODES, _MOST_CPUS, _MOST_ORDERS = 1024, 8192, 32  # MAX_NUMNODES, NR_CPUS of the largest configurations
+_MOST_NODES, _MOST_ORDERS = 1024, 32  # MAX_NUMNODES of the largest configurations
 
 Rows = list[tuple[Any, ...]]
 Runs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]
@@ -182,7 +183,7 @@ def zoneinfo(lines: Lines) -> tuple[Rows, Rows]:
         elif text == "per-node stats":
             per_node = True
         elif match := re.fullmatch(r"cpu: +(\d+)", text):
-            cpu = lines.count(match[1], _MOST_CPUS)
+            cpu = lines.count(match[1], MAX_CPUS)
         elif match := re.fullmatch(r"protection: \((\d+(?:, \d+)*)\)", text):
             values = [lines.counter(n) for n in match[1].split(", ")]
             rows += [(f"Node {node}, zone {zone}, protection[{i}]", value) for i, value in enumerate(values)]

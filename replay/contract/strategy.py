@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from ptpool.vocabulary import CONSUMERS
 from replay.contract.actions import Apply, Change, Chunk, Decision, SetKey, Tables
-from replay.kernel.geometry import ARM64_64K
+from replay.kernel.geometry import HIGHEST_MAX_ORDER
 
 Rule = Literal["code", "text", "reported", "ours"]
 """Where a rule was found: in the posted code, in the words of the posting, or in notes on code that we could not read;
@@ -19,8 +19,6 @@ def param(default: Any, meaning: str, rule: Rule) -> Any:
     return dataclasses.field(default=default, metadata={"meaning": meaning, "rule": rule})
 
 
-HIGHEST_MAX_PAGE_ORDER = ARM64_64K.max_order
-"""Of all simulated machines; on x86 it is 10. No parameter is a larger order."""
 LARGEST_PAGE_COUNT = 1 << 20
 """No parameter counts more pages than this."""
 
@@ -129,7 +127,7 @@ class Strategy:
             raise ValueError(f"pgd is pair or bypass, not {self.pgd}")
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            most = HIGHEST_MAX_PAGE_ORDER if "order" in field.name else LARGEST_PAGE_COUNT
+            most = HIGHEST_MAX_ORDER if "order" in field.name else LARGEST_PAGE_COUNT
             for number in value if isinstance(value, tuple) else (value,):
                 if isinstance(number, int) and not 0 <= number <= most:
                     raise ValueError(f"{field.name}={number} is not within 0 to {most}")

@@ -38,6 +38,11 @@ class Geometry(NamedTuple):
         """Base pages under one PUD leaf (1G on x86-64 and arm64 with 4K pages)."""
         return 1 << 2 * self.table_shift
 
+    @property
+    def arch(self) -> str:
+        """The architecture whose rules hold, by the name that profiles have for it."""
+        return "aarch64" if self.arm64 else "x86_64"
+
     def leaf_name(self, level: int) -> str:
         """Size of a leaf as kernel developers write it: level 1 (PTE), 2 (PMD), 3 (PUD)."""
         return size(1 << self.page_shift + (level - 1) * self.table_shift)
@@ -56,6 +61,7 @@ ASSUMED_ARCH, ASSUMED_PAGE = "x86_64", 4096
 """What a recording is taken to be from that does not say it."""
 
 HIGHEST_MAX_ORDER = ARM64_64K.max_order
+"""MAX_PAGE_ORDER of no simulated machine is larger; on x86 it is 10. No parameter is a larger order."""
 
 
 def geometry_of(arch: str, page_size: int) -> Geometry | None:

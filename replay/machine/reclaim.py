@@ -3,16 +3,15 @@
 How far a round of either goes, and who starts it, is in `vmscan` and `slow_path`.
 """
 
-import tomllib
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ptpool.errors import UsageError
+from replay import profiles
 from replay.kernel.compaction import SHARE_PARTS, Limits, compact_zone, shrink_zone
 from replay.kernel.gfp import MAY_FS, MAY_IO, ZONE_CLASS_MASK
 from replay.kernel.mmzone import CLASS, FIRST_PFN, LAST_PFN, NODE, PageAllocator
@@ -42,8 +41,7 @@ class Variant:
 @cache
 def variants() -> dict[str, Variant]:
     """Every variant by its name, most optimistic first."""
-    text = files("replay").joinpath("profiles", "reclaim.toml").read_text(encoding="utf-8")
-    return {name: Variant(name, **values) for name, values in tomllib.loads(text).items()}
+    return {name: Variant(name, **values) for name, values in profiles.read("reclaim").items()}
 
 
 def variant_of(name: str) -> Variant:

@@ -47,8 +47,9 @@ def direct_reclaim(state: State, order: int, context: int) -> Decision:
     share, zone_class = reclaim.share_for(context), context & ZONE_CLASS_MASK
     if not share and not state.strategy.shrinks:
         return 0
+    usable = reclaim.zones_of(state.cpu, context)
     for priority in range(_DEF_PRIORITY, -1, -1):
-        zones = reclaim.zones_of(state.cpu, context)
+        zones = usable
         if order > COSTLY_ORDER:
             short = [zone for zone in zones if not compaction_ready(a, zone, order, zone_class)]
             zones, ready = short, len(short) < len(zones)

@@ -69,7 +69,7 @@ def risk(
     from ptpool.warehouse import capture_row, open_warehouse
     from replay.contract.set_option import checked
     from replay.machine.reclaim import variants
-    from replay.risk.extent import SEEDS, Extent, seconds
+    from replay.risk.extent import SEEDS, USUAL, seconds
     from replay.risk.extent import chosen as chosen_extent
     from replay.start.pressed_machine import AS_RECORDED, fragmentations
 
@@ -104,8 +104,7 @@ def risk(
         quiet=common.quiet,
     )
     if fewer:
-        usual = Extent(SEEDS, *chosen_extent(SEEDS, None, None, *size)[0][1:])
-        hours = seconds(usual, *size) / min(workers, usual.machines) / 3600
+        hours = seconds(USUAL, *size) / min(workers, USUAL.machines) / 3600
         note(
             f"that is less than usual, because the recording is large; all: --seeds {SEEDS}, about {hours:,.1f} h",
             quiet=common.quiet,

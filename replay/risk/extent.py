@@ -25,8 +25,11 @@ class Extent(NamedTuple):
         return self.seeds * len(self.fragmentations) * len(self.reclaim)
 
 
+USUAL = Extent(SEEDS, FRAGMENTATIONS, RECLAIM)
+"""What is covered unless the recording is large."""
+
 _SMALLER = [
-    *(Extent(seeds, FRAGMENTATIONS, RECLAIM) for seeds in (SEEDS, 4, 2, 1)),
+    *(USUAL._replace(seeds=seeds) for seeds in (SEEDS, 4, 2, 1)),
     Extent(1, ("severe",), RECLAIM),
     Extent(1, ("severe",), ("moderate",)),
 ]
@@ -56,5 +59,5 @@ def chosen(
         for extent in _SMALLER:
             if seconds(extent, strategies, events, pages) <= _ENOUGH_S:
                 break
-        return extent, extent != _SMALLER[0]
+        return extent, extent != USUAL
     return Extent(seeds or SEEDS, tuple(kinds or FRAGMENTATIONS), tuple(variants or RECLAIM)), False

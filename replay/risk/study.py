@@ -1,7 +1,7 @@
 """All draws of a study: run in other processes, written to the warehouse."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
@@ -28,6 +28,8 @@ _PATIENCE_S = 600.0  # time to wait for a reader of the warehouse
 
 CHECK_EVERY = 4
 """Every fourth seed also checks that more headroom does not hurt."""
+
+Found = tuple[Draw, Thresholds | Failure]
 
 Named = tuple[Sequence[str], Sequence[Strategy]]
 """Names and strategies; the others are compared with the first."""
@@ -82,20 +84,28 @@ def run_study(
         shared = workers.share(study)
         for part in (draws[: len(kinds) * len(variants)], draws[len(kinds) * len(variants) :]):
             known = [draw._replace(guesses=guesses.get(draw[:2], ())) for draw in part]
-            there = [(draw, whole) for draw in known if (whole := kept.find(draw)) is not None]
-            left = [draw for draw in known if kept.find(draw) is None]
-            for draw, result in chain(there, workers.run(search, shared, left)):
+            found = [(draw, kept.find(draw)) for draw in known]
+            there = [(draw, whole) for draw, whole in found if whole is not None]
+            left = [draw for draw, whole in found if whole is None]
+            for draw, result in chain(there, _keeping(kept, workers.run(search, shared, left))):
                 ended += 1
                 if isinstance(result, Failure):
                     failed.append(f"{draw.fragmentation}, {draw.reclaim}, seed {draw.seed}: {result.reason}")
                 else:
-                    kept.keep(draw, result)
                     written.add(draw, result)
                     if not draw.seed:  # where the other draws of its kind begin
                         guesses[draw[:2]] = tuple(result.steps)
                 on_done(ended)
     kept.remove()
     return failed
+
+
+def _keeping(kept: KeptDraws, results: Iterable[Found]) -> Iterator[Found]:
+    """Results as they come; those that are whole are kept."""
+    for draw, result in results:
+        if not isinstance(result, Failure):
+            kept.keep(draw, result)
+        yield draw, result
 
 
 class _Written:

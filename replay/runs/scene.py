@@ -28,7 +28,7 @@ class Scenes:
 
     def __init__(self, source: duckdb.DuckDBPyConnection | Path, at_a_time: int) -> None:
         self._source, self._at_a_time = source, at_a_time
-        self._last: tuple[str, Demand, Recorded, bool] | None = None
+        self._last: tuple[tuple[str, bool], Demand, Recorded] | None = None
 
     def of(self, group: list[Run]) -> Scene:
         """The scene of a group.
@@ -37,7 +37,7 @@ class Scenes:
             UsageError: snapshots that contradict each other or the trace, or a machine that does not fit into memory.
         """
         settings = group[0].settings
-        demand, recorded = self._recorded(group[0])
+        demand, recorded = self.recorded(group[0])
         if (profile := profile_of(settings.machine)) is None:
             machine = drawn(recorded, demand, settings.seed, settings.free_list_order)
         else:
@@ -47,15 +47,16 @@ class Scenes:
         place = (machine.mapped, machine.cpus, machine.geometry)
         return injected(demand, settings.inject, *place, settings.seed), machine
 
-    def _recorded(self, run: Run) -> tuple[Demand, Recorded]:
+    def recorded(self, run: Run) -> tuple[Demand, Recorded]:
+        """What a run replays, and the machine that it was recorded on."""
         capture_id, seed, last = run.capture["capture_id"], run.settings.seed, self._last
-        with_lists = run.settings.free_list_order == RECORDED_ORDER
-        if last is not None and last[0] == capture_id and last[2].seed in (None, seed) and last[3] == with_lists:
-            return last[1:3]
-        demand = last[1] if last is not None and last[0] == capture_id else None
+        read = capture_id, run.settings.free_list_order == RECORDED_ORDER
+        if last is not None and last[0] == read and last[2].seed in (None, seed):
+            return last[1:]
+        demand = last[1] if last is not None and last[0][0] == capture_id else None
         self._last = last = None  # before the next is read: one machine at a time is in memory
         with open_warehouse(self._source) if isinstance(self._source, Path) else nullcontext(self._source) as source:
             demand = demand or load_demand(source, run.capture)
-            recorded = read_machine(source, run.capture, demand, seed, with_lists=with_lists)
-        self._last = capture_id, demand, recorded, with_lists
+            recorded = read_machine(source, run.capture, demand, seed, with_lists=read[1])
+        self._last = read, demand, recorded
         return demand, recorded

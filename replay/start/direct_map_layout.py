@@ -5,13 +5,13 @@ counters, on arm64 with the CPU's identity. What is assumed is said.
 """
 
 import csv
-import re
 from importlib.resources import files
 
 import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
+from ptpool.releases import version_of
 from ptpool.vocabulary import UNMOVABLE
 from replay.kernel.geometry import ARM64_4K, Geometry
 from replay.kernel.leaves import PMD, PTE, PUD
@@ -132,12 +132,12 @@ def _arm64(
 def _splits_in_use(connection: duckdb.DuckDBPyConnection, capture_id: str) -> bool:
     """cpu_supports_bbml2_noabort() of every CPU, and a kernel that asks (arch/arm64/kernel/cpufeature.c, 6.18)."""
     rows = connection.execute("SELECT kernel_release FROM capture WHERE capture_id = ?", [capture_id]).fetchall()
-    numbers = re.match(r"(\d+)\.(\d+)", rows[0][0] or "")
+    version = version_of(rows[0][0])
     midrs = connection.execute(
         "SELECT value FROM snapshot_value WHERE capture_id = ? AND source = 'cpuinfo' AND name LIKE '%, midr'",
         [capture_id],
     ).fetchall()
-    asks = numbers is not None and (int(numbers[1]), int(numbers[2])) >= (6, 18)
+    asks = version is not None and version >= (6, 18)
     return asks and bool(midrs) and all(_has_bbml2(midr) for (midr,) in midrs)
 
 

@@ -45,11 +45,6 @@ class Profile(NamedTuple):
     in_blocks: bool = True
     """With a geometry: whether the direct map is in the largest leaves, or in pages only."""
 
-    @property
-    def arch(self) -> str | None:
-        """Its architecture; None: the recorded one."""
-        return None if self.geometry is None else "aarch64" if self.geometry.arm64 else "x86_64"
-
 
 def profile_of(name: str) -> Profile | None:
     """The profile of that name, or of a new machine of that size; None: the recorded machine.
@@ -102,17 +97,18 @@ def other_machine(
         UsageError: there is no such order of free lists.
     """
     random = np.random.default_rng(seed)
-    arch, geometry = profile.arch or recorded.arch, profile.geometry or recorded.geometry
+    geometry = profile.geometry or recorded.geometry
+    arch = geometry.arch
     geometry = geometry._replace(max_order=max(geometry.max_order, _largest_request(demand)))
     pages = profile.size >> geometry.page_shift
-    zones = _zones(pages, arch, geometry)
+    zones = _zones(pages, geometry)
     leaves = "in the largest leaves" if profile.in_blocks else "in single pages"
     assumptions = [
         f"A machine of {profile.size >> 20:,} MiB ({profile.name}) instead of the recorded one: {profile.movable:.0%} "
         f"in movable and {profile.unmovable:.0%} in unmovable use before the first event, fragmentation "
         f"{profile.fragmentation:g}, placed by seed {seed}; memory without holes, direct map {leaves}."
     ]
-    if geometry != recorded.geometry:
+    if (geometry.page_shift, geometry.arm64) != (recorded.geometry.page_shift, recorded.geometry.arm64):
         assumptions += _of_another_granule(arch, geometry, recorded)
     bounds, wmark, reserve = zone_arrays(zones, pages, assumptions)
     cpus = len(recorded.allocator.node_of_cpu)
@@ -143,10 +139,10 @@ def _largest_request(demand: Demand) -> int:
     return int(demand.program.order[demand.program.op == ALLOC].max(initial=0))
 
 
-def _zones(pages: int, arch: str, geometry: Geometry) -> Zones:
+def _zones(pages: int, geometry: Geometry) -> Zones:
     """Zones of a machine with one node, with their watermarks."""
     four_gib = (4 << 30) >> geometry.page_shift
-    dma = [("DMA", four_gib)] if arch == "aarch64" else [("DMA", four_gib // 256), ("DMA32", four_gib)]
+    dma = [("DMA", four_gib)] if geometry.arm64 else [("DMA", four_gib // 256), ("DMA32", four_gib)]
     edges, first = [], 0
     for name, end in [*dma, ("Normal", pages)]:
         if first < min(end, pages):

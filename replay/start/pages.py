@@ -46,22 +46,23 @@ class Pages(NamedTuple):
 def pages_at_start(
     connection: duckdb.DuckDBPyConnection,
     capture: dict[str, Any],
+    moment: str | None,
     demand: Demand,
     geometry: Geometry,
     random: np.random.Generator,
     assumptions: list[str],
 ) -> Pages:
-    """Find out what every page was, from the best source there is."""
+    """Find out what every page was, from the best source there is; `moment` is from `moment_of_flags`."""
     numbers = numbers_of(capture["kernel_release"])
-    if (moment := moment_of_flags(connection, capture)) is not None:
+    if moment is not None:
         flags = page_flags_of(connection, capture["capture_id"], moment, demand.pages)
         assert flags is not None
         pages = _from_flags(flags, demand, moment, assumptions)
-        counted = snapshot_values(connection, capture["capture_id"], moment, "vmstat", ["nr_page_table_pages"])
-        unmarked = not numbers.tables_marked or (capture["kernel_release"] is None and any(counted.values()))
-        if pages.tables is not None and not len(pages.tables) and unmarked:
-            assumptions.append("kpageflags marks no page tables (before Linux 4.18 it never does).")
-            return pages._replace(tables=None)
+        if pages.tables is not None and not len(pages.tables):
+            counted = snapshot_values(connection, capture["capture_id"], moment, "vmstat", ["nr_page_table_pages"])
+            if not numbers.tables_marked or (capture["kernel_release"] is None and any(counted.values())):
+                assumptions.append("kpageflags marks no page tables (before Linux 4.18 it never does).")
+                return pages._replace(tables=None)
         return pages
     if not numbers.free_tails and _has_flags(connection, capture["capture_id"], "before"):
         assumptions.append(

@@ -34,14 +34,15 @@ class RecordedLists(NamedTuple):
 
     def free(self, pages: int) -> NDArray[np.bool_]:
         """(pages,) pages on the lists of the zones."""
-        return _covered(self.pfn[self.cpu < 0], self.order[self.cpu < 0], pages)
+        return covered(self.pfn[self.cpu < 0], self.order[self.cpu < 0], pages)
 
     def waiting(self, pages: int) -> NDArray[np.bool_]:
         """(pages,) pages on per-CPU lists."""
-        return _covered(self.pfn[self.cpu >= 0], self.order[self.cpu >= 0], pages)
+        return covered(self.pfn[self.cpu >= 0], self.order[self.cpu >= 0], pages)
 
 
-def _covered(pfn: NDArray[np.int64], order: NDArray[np.int64], pages: int) -> NDArray[np.bool_]:
+def covered(pfn: NDArray[np.int64], order: NDArray[np.int64], pages: int) -> NDArray[np.bool_]:
+    """(pages,) pages of blocks that begin at `pfn` (L,), of 2^`order` (L,) pages each."""
     edges = np.zeros(pages + 1, np.int64)
     np.add.at(edges, pfn, 1)
     np.add.at(edges, pfn + (1 << order), -1)

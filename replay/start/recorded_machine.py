@@ -16,7 +16,7 @@ from ptpool.errors import UsageError
 from ptpool.vocabulary import MIGRATETYPES, MOVABLE, UNMOVABLE
 from replay.demand.demand import Demand
 from replay.kernel.buddy import build_free_lists
-from replay.kernel.geometry import ASSUMED_ARCH, Geometry, assumptions_of, recorded_geometry
+from replay.kernel.geometry import Geometry, assumptions_of, recorded_geometry
 from replay.kernel.mmzone import HOLE, USED, PageAllocator, page_allocator
 from replay.start.allocator_setup import Pagesets, features_of, fill_from_trace, nodes_of, read_pagesets, set_up_zones
 from replay.start.checks import check_snapshots
@@ -59,15 +59,20 @@ class Recorded:
 
     state: InitialState
     """Free blocks lie on their lists by address."""
-    waiting: MayWait
+    waiting: MayWait | None
+    """Pages that may wait on per-CPU lists; None: free lists and per-CPU lists are as the recorder read them, so that
+    nothing is left to draw."""
     zones: Zones
     pagesets: Pagesets
     seed: int | None
     """Seed used to draw the addresses of free blocks where only their counts are known; None: nothing was drawn."""
-    exact: bool
-    """Whether free lists and per-CPU lists are as the recorder read them, so that nothing is left to draw."""
     turned_over: float | None
     """Pages allocated since boot over managed pages; None: no snapshot shows it."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether nothing is left to draw."""
+        return self.waiting is None
 
 
 def recorded_machine(
@@ -86,7 +91,7 @@ def drawn(recorded: Recorded, demand: Demand, seed: int, free_list_order: str = 
     Raises:
         UsageError: there is no such order.
     """
-    if recorded.exact:
+    if recorded.waiting is None:
         return recorded.state
     random = np.random.default_rng(seed)
     allocator, assumptions = copy.deepcopy(recorded.state.allocator), [*recorded.state.assumptions]
@@ -113,14 +118,17 @@ def read_machine(
         UsageError: the replay has no rules for the architecture, or snapshots are damaged, or contradict each other or
             the trace.
     """
-    arch, geometry = capture["arch"] or ASSUMED_ARCH, recorded_geometry(capture)
+    geometry = recorded_geometry(capture)
     assumptions = assumptions_of(capture, geometry)
     capture_id = capture["capture_id"]
-    check_snapshots(connection, capture, moment_of_flags(connection, capture) or "before", demand.pages)
-    pages = pages_at_start(connection, capture, demand, geometry, np.random.default_rng([seed, 2]), assumptions)
+    flags_of = moment_of_flags(connection, capture)
+    check_snapshots(connection, capture, flags_of or "before", demand.pages)
+    pages = pages_at_start(
+        connection, capture, flags_of, demand, geometry, np.random.default_rng([seed, 2]), assumptions
+    )
     zones = Zones.read(connection, capture_id, pages.moment)
     lists = read_lists(connection, capture_id, zones) if with_lists else None
-    if lists is not None and moment_of_flags(connection, capture) != "before":
+    if lists is not None and flags_of != "before":
         assumptions.append("The recorded free lists are not used: there is no kpageflags from before with them.")
         lists = None
     if lists is not None:
@@ -147,7 +155,9 @@ def read_machine(
     set_up_zones(zones, allocator, pagesets, geometry.page_shift)
     if lists is None:
         fill_from_trace(allocator, known, demand, assumptions)
-    state = InitialState(arch, capture["cpus"], geometry, allocator, mapped, level, known, assumptions=assumptions)
+    state = InitialState(
+        geometry.arch, capture["cpus"], geometry, allocator, mapped, level, known, assumptions=assumptions
+    )
     state.page_cache = _page_cache(connection, capture_id, pages.moment, int((allocator.kind == USED + MOVABLE).sum()))
     if pages.tables is None:
         _count_page_tables(connection, capture_id, state)
@@ -158,10 +168,10 @@ def read_machine(
             "A window of the recording: page states were brought forward to its start; pageblock types and the leaves "
             "of the direct map are those of the start of the recording."
         )
-    waiting = may_wait(allocator, pages.plain, demand)
+    waiting = may_wait(allocator, pages.plain, demand) if lists is None else None
     turned_over = _turned_over(connection, capture_id, pages.moment, zones)
     drawn_by = None if pages.block_type is None or lists is not None else seed
-    return Recorded(state, waiting, zones, pagesets, drawn_by, lists is not None, turned_over)
+    return Recorded(state, waiting, zones, pagesets, drawn_by, turned_over)
 
 
 _DIFFERENT_SHARE = 0.5

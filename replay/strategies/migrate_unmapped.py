@@ -14,7 +14,8 @@ from replay.contract.actions import (
     first_free,
 )
 from replay.contract.registry import strategy
-from replay.contract.strategy import HIGHEST_MAX_PAGE_ORDER, FastPath, PoolView, Strategy, param
+from replay.contract.strategy import FastPath, PoolView, Strategy, param
+from replay.kernel.geometry import HIGHEST_MAX_ORDER
 
 
 @strategy(
@@ -58,7 +59,7 @@ class MigrateUnmapped(Strategy):
             flush_frees=False,
             merges=True,
             cpu_batch=self.pcp_batch,
-            adopts=HIGHEST_MAX_PAGE_ORDER,
+            adopts=HIGHEST_MAX_ORDER,
         )
 
     def refill(self, pool: PoolView, order: int) -> Decision:

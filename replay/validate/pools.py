@@ -17,12 +17,15 @@ import duckdb
 from ptpool.errors import UsageError
 from ptpool.run_settings import RunSettings
 from ptpool.warehouse import capture_row, open_warehouse, transaction
-from replay.contract.registry import configure, find
-from replay.demand.demand import Demand, load_demand
+from replay.contract.registry import configure, find, strategies
+from replay.demand.demand import Demand
 from replay.machine.results import RunResult
+from replay.profiles.costs import built_in
 from replay.runs.one_run import replay_one
-from replay.runs.run import checked
-from replay.start.recorded_machine import InitialState, drawn, read_machine
+from replay.runs.run import Run
+from replay.runs.scene import Scenes
+from replay.start.free_list_order import WORN
+from replay.start.recorded_machine import InitialState
 from replay.validate.pool_run import PoolRun, Quantity
 
 EXACT, ORDINARY, BLIND = "exact", "ordinary", "blind"
@@ -99,16 +102,18 @@ def compare_with(
         capture: its row of table capture.
         recorded: the run that was recorded.
         others: runs of other strategies with the same workload; several of one strategy are its spread.
-        seeds: replays from starts that have to be drawn.
+        seeds: replays from starts that have to be drawn; 0: from exact lists only.
     """
-    demand = load_demand(connection, capture)
-    exact = read_machine(connection, capture, demand)
+    scenes, entry = Scenes(connection, 1), strategies()["unprotected"]
+    settings = [RunSettings(), *(RunSettings(free_list_order=WORN, seed=seed) for seed in range(seeds))]
+    as_recorded, *to_draw = (Run(capture, entry, entry.factory(), each) for each in settings)
+    demand, machine = scenes.recorded(as_recorded)
     found = []
-    if exact.exact:
-        found += _compared(EXACT, [recorded], [_replayed(recorded, demand, exact.state)])
-    starts = [
-        drawn(read_machine(connection, capture, demand, seed, with_lists=False), demand, seed) for seed in range(seeds)
-    ]
+    if machine.exact:
+        found += _compared(EXACT, [recorded], [_replayed(recorded, demand, machine.state)])
+    starts = [scenes.of([run])[1] for run in to_draw]
+    if not starts:
+        return found
     found += _compared(ORDINARY, [recorded], [_replayed(recorded, demand, start) for start in starts])
     of_strategy: dict[tuple[str, ...], list[PoolRun]] = {}
     for run in others:
@@ -123,11 +128,10 @@ def _replayed(run: PoolRun, demand: Demand, start: InitialState) -> Values:
     (entry,) = find([run.strategy])
     known = entry.factory.__dataclass_fields__
     strategy = configure(entry, {name: value for name, value in run.parameters.items() if name in known})
-    settings, profile = checked(RunSettings())
-    costs = profile.of(start.arch)
+    costs = built_in().of(start.arch)
     if run.refill_ns is not None:
         costs = replace(costs, flush_base_ns=run.refill_ns)
-    return _quantities(replay_one(start, demand, strategy, settings.reclaim, costs))
+    return _quantities(replay_one(start, demand, strategy, costs=costs))
 
 
 _METRICS = (

@@ -27,7 +27,8 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
+_HERE = Path(__file__).parent
+sys.path[:0] = [str(_HERE), str(_HERE.parent / "support"), str(_HERE.parents[1])]
 
 FOUND = Path(".fuzz")
 SECONDS_EACH, BYTES_EACH = 10, 1 << 30
@@ -48,9 +49,10 @@ class Tried(NamedTuple):
 def targets():
     """All of them, by name; loading them takes a second or two."""
     from machines import MACHINES
-    from readers import TARGETS
+    from snapshots import SNAPSHOTS
+    from traces import TRACES
 
-    return TARGETS | MACHINES
+    return TRACES | SNAPSHOTS | MACHINES
 
 
 def input_of(name, seeds, target, number):
@@ -147,6 +149,9 @@ def _limit_memory():
 
 def _child(name, first, last, stop_at, shared, report):
     """Try inputs from `first` on; what is found goes down a pipe."""
+    from traces import small_blocks
+
+    small_blocks()
     seeds = len(targets()[name].seeds())
     warm = try_inputs(name, range(min(seeds, 40)))
     begun = time.monotonic()
@@ -226,6 +231,9 @@ def main():
     arguments.add_argument("--again", type=Path, help="a folder of .fuzz/")
     wanted = arguments.parse_args()
     if wanted.again:
+        from traces import small_blocks
+
+        small_blocks()
         print(*again(wanted.again), sep="\n")
         return 0
     found = 0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 from mutations import NUMERIC
-from readers import CAPTURES, Files, Target, dump, warehouse, write
+from target import CAPTURES, Files, Target, dump, warehouse, write
 
 from ingest.bundle import find_bundle
 from ingest.importer import import_capture

@@ -11,7 +11,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import campaign
 from mutations import mutated, smaller
-from readers import TARGETS, Target
+from snapshots import SNAPSHOTS
+from target import Target
+from traces import TRACES, small_blocks
 
 from ptpool.errors import UsageError
 
@@ -31,13 +33,15 @@ FILES = {"file": b"first 1\nsecond 2\nthird 3\n", "other": bytes(64)}
 
 @pytest.fixture(autouse=True)
 def findings(tmp_path, monkeypatch):
-    """Where findings go."""
+    """Where findings go; readers take small blocks meanwhile."""
+    small_blocks(monkeypatch.setattr)
     monkeypatch.setattr(campaign, "FOUND", tmp_path / "found")
     return tmp_path / "found"
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in [*TARGETS, "machines"]]
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in [*TRACES, *SNAPSHOTS, "machines"]],
 )
 def test_mutated_inputs(name):
     inputs = 20 if name == "machines" else 50 if name in SLOW else 200
@@ -70,7 +74,7 @@ def test_a_finding_is_saved_small(findings, monkeypatch):
 CHILD = """
 import sys; sys.path[:0] = [{fuzz!r}]
 import campaign, os, time
-from readers import Target
+from target import Target
 def read(files, folder, best_effort):
     if files["file"] != b"good":
         {what}

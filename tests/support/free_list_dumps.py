@@ -14,9 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ingest.source import decompressed
+from ingest.source import read_whole
 from replay.start.free_list_order import draw, list_order, per_cpu_order
 from replay.start.per_cpu import likeliest_first
+from replay.start.recorded_lists import covered
 
 LEAF = 9
 """2M of 4K pages."""
@@ -65,8 +66,8 @@ def read_dump(folder: Path) -> Dump:
     return Dump(
         dict(_split(free, free[:, 1])),
         on_cpus,
-        _covered(free, pages),
-        _covered(waiting, pages),
+        covered(free[:, 0], free[:, 1], pages),
+        covered(waiting[:, 0], waiting[:, 1], pages),
         plain,
         zones,
         allocated / managed,
@@ -79,19 +80,8 @@ def _split(rows: np.ndarray, by: np.ndarray) -> Iterator[tuple[tuple[int, int, i
         yield tuple(key.tolist()), rows[(keys == key).all(axis=1), 0]
 
 
-def _covered(rows: np.ndarray, pages: int) -> np.ndarray:
-    edges = np.zeros(pages + 1, np.int64)
-    np.add.at(edges, rows[:, 0], 1)
-    np.add.at(edges, rows[:, 0] + (1 << rows[:, 1]), -1)
-    return np.cumsum(edges)[:pages] > 0
-
-
 def _bytes(folder: Path, name: str) -> bytes:
-    file, damage = decompressed(next(folder.glob(f"{name}*")))
-    assert not damage
-    with file:
-        file.seek(0)
-        return file.read()
+    return read_whole(next(folder.glob(f"{name}*")), 1 << 30)
 
 
 def free_list_leaves(dump: Dump, seeds: int = 10) -> Iterator[list[float]]:
