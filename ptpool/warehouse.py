@@ -45,6 +45,7 @@ _DATA = {
     "metric_glossary": "metrics.csv",
     "published_source": "published_source.csv",
     "published_measurement": "published_measurement.csv",
+    "measured_fragmentation": "measured_fragmentation.csv",
 }
 """Tables that come with ptpool."""
 

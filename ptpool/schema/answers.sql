@@ -7,6 +7,11 @@ CREATE MACRO median_rank(draws) AS list_reduce(
     lambda sum, next: {term: sum.term * next.term, below: sum.below + sum.term, rank: sum.rank + if(sum.below + sum.term <= 0.025, 1, 0)}).rank;
 COMMENT ON MACRO median_rank IS 'Rank, from 0, of the draw at which the 95 % interval of a median begins (order statistics); it ends at the same rank from the largest draw. -1: fewer than 6 draws, too few for an interval. Also the sign test at 5 %, two-sided: of n pairs that differ, one side wins if the other has no more than median_rank(n). For up to 1,000 draws';
 
+CREATE MACRO memory_in_words(machine, table_share, fragmentation, holes) AS
+    fragmentation || if(holes = 'unmovable', '', ' between ' || holes || ' pages') || if(machine = 'recorded', '', ' on ' || machine)
+    || printf(', page tables %.0f %% of demand', table_share * 100);
+COMMENT ON MACRO memory_in_words IS 'What tables risk and risk_threshold were drawn with, in words';
+
 CREATE VIEW strategy_label AS
 WITH used AS (
     SELECT strategy, params FROM risk UNION SELECT strategy, params FROM risk_threshold
@@ -28,15 +33,18 @@ COMMENT ON COLUMN strategy_label.label IS 'The strategy and its settings, or "re
 
 CREATE VIEW risk_summary AS
 WITH draw AS (
-    SELECT * FROM risk_threshold JOIN strategy_label USING (strategy, params)
+    SELECT *, avg(unusable_index_2) OVER drawn AS at_2, avg(unusable_index_4) OVER drawn AS at_4, avg(unusable_index_9) OVER drawn AS at_9
+    FROM risk_threshold JOIN strategy_label USING (strategy, params)
+    WINDOW drawn AS (PARTITION BY capture_id, machine, table_share, fragmentation, holes)
 ), unprotected AS (
-    SELECT capture_id, machine, fragmentation, reclaim, seed, headroom AS unprotected FROM draw WHERE strategy = 'unprotected'
-    QUALIFY row_number() OVER (PARTITION BY capture_id, machine, fragmentation, reclaim, seed ORDER BY settings NULLS FIRST) = 1
+    SELECT capture_id, machine, table_share, fragmentation, holes, reclaim, seed, headroom AS unprotected FROM draw WHERE strategy = 'unprotected'
+    QUALIFY row_number() OVER (PARTITION BY capture_id, machine, table_share, fragmentation, holes, reclaim, seed ORDER BY settings NULLS FIRST) = 1
 ), order_0 AS (
-    SELECT capture_id, machine, fragmentation, reclaim, seed, headroom AS order_0 FROM draw WHERE refill_order = 0 AND NOT censored
-    QUALIFY row_number() OVER (PARTITION BY capture_id, machine, fragmentation, reclaim, seed ORDER BY settings) = 1
+    SELECT capture_id, machine, table_share, fragmentation, holes, reclaim, seed, headroom AS order_0 FROM draw WHERE refill_order = 0 AND NOT censored
+    QUALIFY row_number() OVER (PARTITION BY capture_id, machine, table_share, fragmentation, holes, reclaim, seed ORDER BY settings) = 1
 ), counted AS (
-    SELECT capture_id, machine, fragmentation, reclaim, strategy, params, refill_order, label, count(*) AS draws,
+    SELECT capture_id, machine, table_share, fragmentation, holes, reclaim, strategy, params, refill_order, label, count(*) AS draws,
+           any_value(at_2) AS unusable_index_2, any_value(at_4) AS unusable_index_4, any_value(at_9) AS unusable_index_9,
            list(headroom ORDER BY headroom) AS headrooms, min(headroom) FILTER (censored) AS least_censored, count_if(censored) AS never_enough,
            list(unprotected ORDER BY unprotected) FILTER (unprotected IS NOT NULL) AS bases,
            count_if(headroom > unprotected) AS sooner, count_if(headroom < unprotected) AS later,
@@ -44,25 +52,29 @@ WITH draw AS (
            min(headroom / order_0) FILTER (censored) AS least_censored_times,
            mode(failure || coalesce(' order ' || page_order, '') ORDER BY failure, page_order) AS first_failure,
            avg(excess_stalls_per_million) AS excess_stalls_per_million, sum(checked)::BIGINT AS checked, sum(contradicted)::BIGINT AS contradicted
-    FROM draw LEFT JOIN unprotected USING (capture_id, machine, fragmentation, reclaim, seed)
-    LEFT JOIN order_0 USING (capture_id, machine, fragmentation, reclaim, seed)
+    FROM draw LEFT JOIN unprotected USING (capture_id, machine, table_share, fragmentation, holes, reclaim, seed)
+    LEFT JOIN order_0 USING (capture_id, machine, table_share, fragmentation, holes, reclaim, seed)
     GROUP BY ALL
 ), judged AS (
     SELECT *, headrooms[(draws + 1) // 2] AS headroom, times[(len(times) + 1) // 2] AS times_order_0, median_rank(draws) AS edge,
+           if(times IS NULL, -1, median_rank(len(times))) AS times_edge,
            CASE WHEN bases IS NULL THEN NULL WHEN least(sooner, later) > median_rank(sooner + later) THEN 'not seen'
                 WHEN sooner > later THEN 'yes' ELSE 'later' END AS fails_sooner
     FROM counted
 )
-SELECT capture_id, capture.name AS capture, machine, fragmentation, reclaim, strategy, params, refill_order, label, draws, headroom,
+SELECT capture_id, capture.name AS capture, machine, table_share, fragmentation, holes, reclaim, unusable_index_2, unusable_index_4, unusable_index_9,
+       strategy, params, refill_order, label, draws, headroom,
        coalesce(least_censored <= headroom, false) AS or_more, if(edge < 0, NULL, headrooms[edge + 1]) AS low, if(edge < 0, NULL, headrooms[draws - edge]) AS high,
        headrooms[1] AS least, headrooms[draws] AS most, never_enough, headroom / bases[(len(bases) + 1) // 2] AS times_unprotected, fails_sooner,
-       CASE WHEN count(*) OVER variants = 3 AND min(draws) OVER variants >= 6 THEN bool_and(coalesce(fails_sooner = 'yes', false)) OVER variants END AS fails_sooner_in_all,
+       CASE WHEN count(DISTINCT reclaim) OVER variants = 3 AND min(draws) OVER variants >= 6 THEN bool_and(coalesce(fails_sooner = 'yes', false)) OVER variants END AS fails_sooner_in_all,
        first_failure, excess_stalls_per_million, times_order_0, coalesce(least_censored_times <= times_order_0, false) AS times_or_more,
+       if(times_edge < 0, NULL, times[times_edge + 1]) AS times_low, if(times_edge < 0, NULL, times[len(times) - times_edge]) AS times_high,
        times[1] AS times_least, times[len(times)] AS times_most, checked, contradicted
 FROM judged JOIN capture USING (capture_id)
 WINDOW variants AS (PARTITION BY capture_id, machine, fragmentation, strategy, params)
-ORDER BY capture, machine, fragmentation, reclaim, headroom DESC, label;
-COMMENT ON VIEW risk_summary IS 'How much headroom each strategy needs, over the machines drawn (table risk_threshold): one row per capture, machine, fragmentation, reclaim variant and strategy with its parameters. A strategy fails sooner than unprotected if on the same seeds it needs more headroom by the paired sign test, two-sided at 5 %, which takes at least 6 seeds that differ. It fails sooner in all if that holds in each of the three reclaim variants';
+ORDER BY capture, machine, table_share, unusable_index_2, fragmentation, holes, reclaim, headroom DESC, label;
+COMMENT ON VIEW risk_summary IS 'How much headroom each strategy needs, over the machines drawn (table risk_threshold): one row per capture, machine, share of page tables, fragmentation, kind of the holes, reclaim variant and strategy with its parameters. A strategy fails sooner than unprotected if on the same seeds it needs more headroom by the paired sign test, two-sided at 5 %, which takes at least 6 seeds that differ. It fails sooner in all if that holds in each of the three reclaim variants, for every kind of the holes and share of page tables that was run';
+COMMENT ON COLUMN risk_summary.unusable_index_2 IS 'Unusable free space index at order 2 before the first event, mean over the machines drawn so, each at a threshold';
 COMMENT ON COLUMN risk_summary.draws IS 'Machines drawn, one for each seed';
 COMMENT ON COLUMN risk_summary.headroom IS 'The smallest headroom at which the strategy does not fail: lower median over the draws';
 COMMENT ON COLUMN risk_summary.or_more IS 'The median is only a lower bound: in a draw at or below it the strategy still fails at the largest headroom tried';
@@ -78,6 +90,8 @@ COMMENT ON COLUMN risk_summary.first_failure IS 'The most frequent failure one s
 COMMENT ON COLUMN risk_summary.excess_stalls_per_million IS 'Stalls over the unprotected run, per million allocations: mean over the draws in which it is known';
 COMMENT ON COLUMN risk_summary.times_order_0 IS 'Of the pool with refills of order 2 or 9: headroom over that of the same pool with refills of order 0 on the same machine, lower median';
 COMMENT ON COLUMN risk_summary.times_or_more IS 'times_order_0 is only a lower bound, as in or_more';
+COMMENT ON COLUMN risk_summary.times_low IS 'Lower end of the 95 % interval of that median, by order statistics; NULL: fewer than 6 draws';
+COMMENT ON COLUMN risk_summary.times_high IS 'Upper end of the interval';
 COMMENT ON COLUMN risk_summary.times_least IS 'The smallest ratio of all draws';
 COMMENT ON COLUMN risk_summary.times_most IS 'The largest ratio of all draws';
 COMMENT ON COLUMN risk_summary.checked IS 'Further runs that test whether more headroom never hurts';

@@ -288,15 +288,28 @@ COMMENT ON COLUMN latency.operation IS 'ptp_alloc: a page table asked for until 
 COMMENT ON COLUMN latency.bucket_ns IS 'Lower edge of the bucket';
 COMMENT ON COLUMN latency.count IS 'Samples in the bucket';
 
+CREATE TABLE measured_fragmentation (
+    machine VARCHAR NOT NULL, how VARCHAR NOT NULL, free_pages BIGINT NOT NULL, unusable_index_2 DOUBLE NOT NULL, unusable_index_4 DOUBLE NOT NULL, unusable_index_9 DOUBLE NOT NULL
+);
+COMMENT ON TABLE measured_fragmentation IS 'How free memory lay on real kernels, by their /proc/buddyinfo: machines that were recorded, and guests after wear; comes with ptpool (tests/support/measured_fragmentation.py)';
+COMMENT ON COLUMN measured_fragmentation.machine IS 'Recording, run of a pool, or guest and moment';
+COMMENT ON COLUMN measured_fragmentation.how IS 'recorded (before a recording), worn (after and during use by ordinary objects), or fragmented on purpose';
+COMMENT ON COLUMN measured_fragmentation.free_pages IS 'Free pages of the zones that UNMOVABLE may use';
+COMMENT ON COLUMN measured_fragmentation.unusable_index_2 IS 'Share of them in blocks too small for order 2: unusable_free_index(), mm/vmstat.c, here over these zones';
+COMMENT ON COLUMN measured_fragmentation.unusable_index_4 IS 'Share of them in blocks too small for order 4';
+COMMENT ON COLUMN measured_fragmentation.unusable_index_9 IS 'Share of them in blocks too small for order 9';
+
 CREATE TABLE risk (
-    capture_id VARCHAR NOT NULL, strategy VARCHAR NOT NULL, params JSON NOT NULL, machine VARCHAR NOT NULL, reclaim VARCHAR NOT NULL, fragmentation VARCHAR NOT NULL,
-    headroom DOUBLE NOT NULL, unusable_index_2 DOUBLE, unusable_index_4 DOUBLE, unusable_index_9 DOUBLE, seeds INTEGER NOT NULL, failures INTEGER NOT NULL,
+    capture_id VARCHAR NOT NULL, strategy VARCHAR NOT NULL, params JSON NOT NULL, machine VARCHAR NOT NULL, table_share DOUBLE NOT NULL,
+    fragmentation VARCHAR NOT NULL, holes VARCHAR NOT NULL, reclaim VARCHAR NOT NULL, headroom DOUBLE NOT NULL, unusable_index_2 DOUBLE, unusable_index_4 DOUBLE, unusable_index_9 DOUBLE, seeds INTEGER NOT NULL, failures INTEGER NOT NULL,
     failures_unprotected INTEGER NOT NULL, p_low DOUBLE, p_high DOUBLE, excess_stalls_per_million DOUBLE
 );
 COMMENT ON TABLE risk IS 'OOM risk under pressure (ptpool replay risk): how often a strategy fails where the paired unprotected run does not, by headroom; from the thresholds in risk_threshold, assuming that more headroom never hurts';
 COMMENT ON COLUMN risk.machine IS 'Machine: recorded, a size such as 8G, or the name of an aged one; its memory is filled before the first event';
 COMMENT ON COLUMN risk.reclaim IS 'Reclaim variant: optimistic, moderate, none';
-COMMENT ON COLUMN risk.fragmentation IS 'How the free memory lies: a name in replay/profiles/pressure.toml';
+COMMENT ON COLUMN risk.table_share IS 'Share of page tables in the pages that are allocated: as recorded, or as asked for with --table-share';
+COMMENT ON COLUMN risk.fragmentation IS 'How the free memory lies: a name in replay/profiles/pressure.toml, or the unusable index at order 2 that was asked for';
+COMMENT ON COLUMN risk.holes IS 'Of what kind the pages are that free memory lies between: unmovable, or movable (compaction can move them)';
 COMMENT ON COLUMN risk.headroom IS 'Usable memory for UNMOVABLE above the min watermark (free and reclaimable, without CMA and ZONE_MOVABLE) over the trace''s own peak net demand';
 COMMENT ON COLUMN risk.unusable_index_2 IS 'Unusable free space index at order 2 before the first event, mean over the machines that were built';
 COMMENT ON COLUMN risk.unusable_index_4 IS 'Unusable free space index at order 4';
@@ -309,14 +322,16 @@ COMMENT ON COLUMN risk.p_high IS 'Upper end of the 95 % Wilson interval of failu
 COMMENT ON COLUMN risk.excess_stalls_per_million IS 'Stalls over the paired unprotected run, per million allocations: mean over the pairs that were run at this headroom and in which neither fails; NULL where there is none';
 
 CREATE TABLE risk_threshold (
-    capture_id VARCHAR NOT NULL, strategy VARCHAR NOT NULL, params JSON NOT NULL, machine VARCHAR NOT NULL, reclaim VARCHAR NOT NULL, fragmentation VARCHAR NOT NULL,
-    seed BIGINT NOT NULL, headroom DOUBLE NOT NULL, censored BOOLEAN NOT NULL, failure VARCHAR, page_order TINYINT, excess_stalls_per_million DOUBLE,
+    capture_id VARCHAR NOT NULL, strategy VARCHAR NOT NULL, params JSON NOT NULL, machine VARCHAR NOT NULL, table_share DOUBLE NOT NULL,
+    fragmentation VARCHAR NOT NULL, holes VARCHAR NOT NULL, reclaim VARCHAR NOT NULL, seed BIGINT NOT NULL, headroom DOUBLE NOT NULL,
+    censored BOOLEAN NOT NULL, unusable_index_2 DOUBLE, unusable_index_4 DOUBLE, unusable_index_9 DOUBLE, failure VARCHAR, page_order TINYINT, excess_stalls_per_million DOUBLE,
     runs INTEGER NOT NULL, checked INTEGER NOT NULL, contradicted INTEGER NOT NULL
 );
 COMMENT ON TABLE risk_threshold IS 'Where failures begin, one machine drawn by seed at a time: the pairs behind table risk';
 COMMENT ON COLUMN risk_threshold.seed IS 'Seed of everything drawn: the same machine for all strategies';
 COMMENT ON COLUMN risk_threshold.headroom IS 'The smallest headroom (see table risk) at which the strategy does not fail, in steps of 6 %; where censored, one step above the largest tried';
 COMMENT ON COLUMN risk_threshold.censored IS 'It still fails at the largest headroom that was tried';
+COMMENT ON COLUMN risk_threshold.unusable_index_2 IS 'Unusable free space index at order 2 of that machine before the first event';
 COMMENT ON COLUMN risk_threshold.failure IS 'What fails one step below: oom_kill, ptp_null, livelock, null';
 COMMENT ON COLUMN risk_threshold.page_order IS 'Order of the request that fails there';
 COMMENT ON COLUMN risk_threshold.excess_stalls_per_million IS 'Stalls over the unprotected run at this headroom, per million allocations; NULL where one of the two fails';

@@ -64,6 +64,7 @@ class Reclaim:
         page_of: (names,) the simulated page of each recorded one: -1 once it is reclaimed, another once it is moved.
         name_of: (P,) the reverse; see `replay.kernel.compaction`.
         page_cache: share of the movable pages that were page cache at the start; None: unknown.
+        reclaimable: share of them that can be reclaimed, instead of what the variant says; None: as it says.
     """
 
     def __init__(
@@ -73,9 +74,12 @@ class Reclaim:
         page_of: NDArray[np.int32],
         name_of: NDArray[np.int32],
         page_cache: float | None = None,
+        reclaimable: float | None = None,
     ) -> None:
         self.variant, self._allocator = variant, allocator
         self.share = page_cache if variant.page_cache and page_cache is not None else variant.reclaimable
+        if reclaimable is not None and variant.reclaimable:
+            self.share = reclaimable
         self._names = (page_of, name_of)
         self._hands = allocator.zones[:, FIRST_PFN].copy()
         self._scanners = allocator.zones[:, FIRST_PFN].copy()

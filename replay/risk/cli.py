@@ -32,14 +32,32 @@ def risk(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="How the free memory lies: fresh, moderate, severe, or as-recorded (by the capture's own snapshot); "
-            "several joined by commas, or all (except as-recorded) [default: fresh,severe].",
+            help="How the free memory lies: a number from 0 to 1 (the kernel's unusable index at order 2), fresh, "
+            "moderate, severe, or as-recorded (by the capture's own snapshot); several joined by commas "
+            "[default: 0.15,0.8].",
+        ),
+    ] = None,
+    holes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            help="Of what kind the pages are that free memory lies between: unmovable, movable (compaction can move "
+            "them), or both joined by a comma [default: unmovable].",
         ),
     ] = None,
     reclaim: Annotated[
         str | None,
         typer.Option(
             metavar="VARIANT", help="Variants of reclaim, joined by commas, or all: see replay run [default: all]."
+        ),
+    ] = None,
+    table_share: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Share of page tables in the pages that are allocated: the others of the recording are pages of users "
+            "instead [default: as recorded].",
         ),
     ] = None,
     orders: Annotated[
@@ -71,35 +89,37 @@ def risk(
     from replay.machine.reclaim import variants
     from replay.risk.extent import SEEDS, USUAL, seconds
     from replay.risk.extent import chosen as chosen_extent
-    from replay.start.pressed_machine import AS_RECORDED, fragmentations
+    from replay.start.pressed_machine import HOLES
 
     chosen = _chosen(strategy, setting, machine, orders=orders)
     names, strategies = [name for name, _ in chosen], [configured for _, configured in chosen]
-    drawn, kinds = list(fragmentations()), None
-    reclaims = checked("--reclaim", reclaim, list(variants())) if reclaim else None
-    if fragmentation:
-        kinds = drawn if fragmentation == "all" else checked("--fragmentation", fragmentation, [*drawn, AS_RECORDED])
+    kinds = (
+        _fragmentations(fragmentation) if fragmentation else None,
+        checked("--holes", holes, list(HOLES)) if holes else None,
+        checked("--reclaim", reclaim, list(variants())) if reclaim else None,
+    )
     workers = jobs or os.cpu_count() or 1
     with open_warehouse(common.db) as connection:
         row = capture_row(connection, capture)
     size = (len(strategies), row["events"], row["total_pages"] or 0)
-    extent, fewer = chosen_extent(seeds, kinds, reclaims, *size)
+    extent, fewer = chosen_extent(seeds, kinds, *size)
     total, took = extent.machines, seconds(extent, *size) / min(workers, extent.machines)
     if dry_run:
         say_rows(
-            ["capture", "strategies", "machines", "seeds", "fragmentation", "reclaim", "seconds"],
-            [(capture, len(strategies), total, extent.seeds, ",".join(extent[1]), ",".join(extent[2]), round(took))],
+            ["capture", "strategies", "machines", "seeds", "fragmentation", "holes", "reclaim", "seconds"],
+            [(capture, len(strategies), total, extent.seeds, *map(",".join, extent[1:]), round(took))],
             as_json=common.as_json,
         )
         return
     from ptpool.compiled import announce_compiling
     from replay.risk.printed import risk_rows
-    from replay.risk.study import run_study
+    from replay.risk.study import About, run_study
 
     announce_compiling("replay", quiet=common.quiet)
     note(
         f"{len(strategies)} strategies on {total} machines: {extent.seeds} seeds, "
-        f"fragmentation {', '.join(extent[1])}, reclaim {', '.join(extent[2])}; {workers} at a time, "
+        f"fragmentation {', '.join(extent.fragmentations)}, holes between {' and '.join(extent.holes)} pages, "
+        f"reclaim {', '.join(extent.reclaim)}; {workers} at a time, "
         f"about {max(took / 60, 1):,.0f} min",
         quiet=common.quiet,
     )
@@ -111,7 +131,7 @@ def risk(
         )
     with progress("risk", total, quiet=common.quiet, unit="machines") as meter:
         failed = run_study(
-            common.db, row, machine, (names, strategies), (extent[2], extent[1], extent.seeds), workers,
+            common.db, About(row, machine, table_share), (names, strategies), extent, workers,
             lambda done: meter(done, f"{done} of {total} machines"),
         )  # fmt: skip
     with open_warehouse(common.db) as connection:
@@ -123,6 +143,21 @@ def risk(
         note(f"ptpool: {reason}")
     if failed:
         raise typer.Exit(1)
+
+
+def _fragmentations(text: str) -> list[str]:
+    """Names and numbers, joined by commas; `all`: those that the profile has a name for."""
+    from replay.start.pressed_machine import AS_RECORDED, fragmentations
+
+    names, chosen = [*fragmentations(), AS_RECORDED], []
+    for asked in list(fragmentations()) if text == "all" else text.split(","):
+        try:
+            chosen.append(asked if asked in names else f"{float(asked):g}")
+        except ValueError:
+            chosen.append("nan")
+        if asked not in names and not 0 <= float(chosen[-1]) <= 1:
+            raise UsageError(f"--fragmentation {asked}: unknown", f"a number from 0 to 1, or one of {', '.join(names)}")
+    return list(dict.fromkeys(chosen))
 
 
 def _chosen(strategy: str, setting: list[str] | None, machine: str, *, orders: bool) -> list[tuple[str, "Strategy"]]:

@@ -19,10 +19,12 @@ class KeptDraws:
         db: the warehouse.
         capture_id: what is replayed.
         machine: the machine whose memory is filled.
+        table_share: of page tables in what is allocated.
     """
 
-    def __init__(self, db: Path, capture_id: str, machine: str) -> None:
+    def __init__(self, db: Path, capture_id: str, machine: str, table_share: float) -> None:
         self._about: dict[str, Any] = {"capture_id": capture_id, "machine": machine, "code_version": code_version()}
+        self._about["table_share"] = table_share
         self.folder = db.with_name(f"{db.name}.risk-{identity(8, **self._about)}.draws")
 
     def _path(self, draw: Draw) -> Path:

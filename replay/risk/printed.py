@@ -5,22 +5,24 @@ from typing import Any
 import duckdb
 
 _ROWS = """
-SELECT fragmentation, reclaim, label AS strategy, round(headroom, 2) AS headroom, or_more, round(low, 2) AS low,
+SELECT round(table_share, 2) AS table_share, fragmentation, holes, reclaim, label AS strategy,
+       round(headroom, 2) AS headroom, or_more, round(low, 2) AS low,
        round(high, 2) AS high, round(times_unprotected, 2) AS times_unprotected, fails_sooner, first_failure,
        round(excess_stalls_per_million)::BIGINT AS excess_stalls_per_million, draws AS seeds, checked, contradicted
 FROM risk_summary WHERE capture_id = $capture AND machine = $machine
-ORDER BY fragmentation, reclaim, risk_summary.headroom DESC, label
+ORDER BY table_share, unusable_index_2, fragmentation, holes, reclaim, risk_summary.headroom DESC, label
 """
 
 _SENTENCES = """
 SELECT format('{}, reclaim {}: headroom that the same pool needs, over that with refills of order 0: {}.',
-              fragmentation, reclaim, string_agg(printf('%s%.2f (%.2f to %.2f) with order %d',
+              memory_in_words(machine, table_share, fragmentation, holes), reclaim,
+              string_agg(printf('%s%.2f (%.2f to %.2f) with order %d',
                   if(times_or_more, '> ', ''), times_order_0, times_least, times_most, refill_order), ', '
                   ORDER BY refill_order))
 FROM risk_summary WHERE capture_id = $capture AND machine = $machine AND times_order_0 IS NOT NULL
-GROUP BY fragmentation, reclaim
+GROUP BY machine, table_share, fragmentation, holes, reclaim
 UNION ALL
-SELECT format('{}: fail sooner than unprotected in all three variants of reclaim: {}.', fragmentation,
+SELECT format('{}: fail sooner than unprotected in every variant: {}.', fragmentation,
               coalesce(string_agg(DISTINCT label, ', ' ORDER BY label) FILTER (fails_sooner_in_all), 'none'))
 FROM risk_summary WHERE capture_id = $capture AND machine = $machine AND fails_sooner_in_all IS NOT NULL
 GROUP BY fragmentation

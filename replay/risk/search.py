@@ -40,12 +40,23 @@ class Study(NamedTuple):
     """The machine whose memory is filled: the recorded one, or another in its place."""
     peak: int
     """The recording's peak net demand, pages."""
+    table_share: float
+    """Of page tables, in the pages that are allocated."""
+
+
+class Kind(NamedTuple):
+    """What machines are drawn alike."""
+
+    fragmentation: str
+    holes: str
+    reclaim: str
 
 
 class Draw(NamedTuple):
     """One unit of work: all strategies on a machine drawn by seed, under one variant of reclaim."""
 
     fragmentation: str
+    holes: str
     reclaim: str
     seed: int
     strategies: tuple[Strategy, ...]
@@ -54,6 +65,11 @@ class Draw(NamedTuple):
     """Whether to also try steps that the search does not need."""
     guesses: tuple[int, ...] = ()
     """The thresholds of the strategies in another draw, where they are known."""
+
+    @property
+    def kind(self) -> Kind:
+        """What it has in common with other draws."""
+        return Kind(*self[:3])
 
 
 class Trial(NamedTuple):
@@ -108,7 +124,7 @@ def threshold(passes: Callable[[int], bool], guesses: Iterable[int], least: int,
 
 def search(study: Study, draw: Draw) -> Thresholds:
     """Find the threshold of every strategy in one draw."""
-    variant, fragmentation = variant_of(draw.reclaim), fragmentation_of(draw.fragmentation, study.recorded)
+    variant, fragmentation = variant_of(draw.reclaim), fragmentation_of(draw.fragmentation, draw.holes, study.recorded)
     zones, size = zones_to_fill(study.start), 1 << study.start.allocator.pageblock_order
     tables = len(study.recorded.page_tables) + study.recorded.page_tables_elsewhere
     indices: dict[int, tuple[float | None, ...]] = {}

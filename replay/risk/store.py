@@ -10,23 +10,24 @@ from ptpool.warehouse import transaction
 from replay.contract.strategy import parameters_json
 from replay.risk.search import STEPS, Draw, Thresholds, headroom
 
-Setting = tuple[str, str, str]
-"""Capture's id, machine, and reclaim variant."""
+Where = tuple[str, str, float]
+"""Capture's id, machine, and share of page tables in what is allocated."""
+
+_KEY = ("capture_id", "strategy", "params", "machine", "table_share", "fragmentation", "holes", "reclaim")
+"""Columns that say what a row is about, in their order in both tables."""
 
 
 def write_risk(
     connection: duckdb.DuckDBPyConnection,
-    setting: Setting,
-    fragmentation: str,
+    where: Where,
     names: Sequence[str],
     draws: Sequence[tuple[Draw, Thresholds]],
 ) -> None:
-    """Write the draws of one variant and fragmentation: thresholds, and the curve of every strategy.
+    """Write the draws of one kind: thresholds, and the curve of every strategy.
 
     Args:
         connection: a warehouse open for writing.
-        setting: what was replayed.
-        fragmentation: of the draws.
+        where: what was replayed.
         names: of the strategies, in their order in the draws.
         draws: at least one, ascending by seed.
     """
@@ -40,7 +41,7 @@ def write_risk(
     built = [index for _, found in draws for index in found.indices.values()]
     indices = [_mean([index[place] for index in built]) for place in range(3)]
     for place, (name, strategy) in enumerate(zip(names, strategies, strict=True)):
-        key = [setting[0], name, parameters_json(strategy), *setting[1:], fragmentation]
+        key = [where[0], name, parameters_json(strategy), *where[1:], *draws[0][0].kind]
         mine = [found.steps[place] for _, found in draws]
         for step in steps:
             only, others = failing_only(mine, unprotected, step)
@@ -49,7 +50,7 @@ def write_risk(
         thresholds += [[*key, draw.seed, *_threshold(found, place)] for draw, found in draws]
     with transaction(connection):
         for table, rows in (("risk", curves), ("risk_threshold", thresholds)):
-            _replace(connection, table, rows, 6)
+            _replace(connection, table, rows)
 
 
 def failing_only(thresholds: Sequence[int], unprotected: Sequence[int], step: int) -> tuple[int, int]:
@@ -74,6 +75,7 @@ def _threshold(found: Thresholds, place: int) -> list[Any]:
     return [
         headroom(step),
         step > found.most,
+        *found.indices.get(step, found.indices.get(step - 1, (None,) * 3)),
         below and below.failed,
         below.page_order if below else None,
         excess_stalls(found, place, step),
@@ -88,10 +90,9 @@ def _mean(values: Iterable[float | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def _replace(connection: duckdb.DuckDBPyConnection, table: str, rows: list[list[Any]], key: int) -> None:
-    """Insert rows, after deleting those with the same values in the first `key` columns."""
-    columns = [name for name, *_ in connection.execute(f"DESCRIBE {table}").fetchall()]
-    same = " AND ".join(f"{name} = ?{'::JSON' * (name == 'params')}" for name in columns[:key])
-    for about in {tuple(row[:key]) for row in rows}:
+def _replace(connection: duckdb.DuckDBPyConnection, table: str, rows: list[list[Any]]) -> None:
+    """Insert rows, after deleting those about the same."""
+    same = " AND ".join(f"{name} = ?{'::JSON' * (name == 'params')}" for name in _KEY)
+    for about in {tuple(row[: len(_KEY)]) for row in rows}:
         connection.execute(f"DELETE FROM {table} WHERE {same}", list(about))
-    connection.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(columns))})", rows)
+    connection.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(rows[0]))})", rows)

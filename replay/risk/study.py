@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 
@@ -13,9 +13,11 @@ from ptpool.errors import UsageError
 from ptpool.warehouse import open_warehouse
 from replay.contract.strategy import Strategy
 from replay.demand.demand import load_demand
+from replay.demand.table_share import table_share, with_table_share
+from replay.risk.extent import Extent
 from replay.risk.kept import KeptDraws
-from replay.risk.search import Draw, Study, Thresholds, search
-from replay.risk.store import write_risk
+from replay.risk.search import Draw, Kind, Study, Thresholds, search
+from replay.risk.store import Where, write_risk
 from replay.runs.one_run import compile_ahead
 from replay.runs.store import write_strategies
 from replay.runs.workers import Failure, local_workers
@@ -35,12 +37,22 @@ Named = tuple[Sequence[str], Sequence[Strategy]]
 """Names and strategies; the others are compared with the first."""
 
 
+class About(NamedTuple):
+    """What a study is of."""
+
+    capture: dict[str, Any]
+    """Row of table capture."""
+    machine: str
+    """The machine whose memory is filled."""
+    table_share: float | None = None
+    """Share of page tables in what is allocated (`replay.demand.table_share`); None: as recorded."""
+
+
 def run_study(
     db: Path,
-    capture: dict[str, Any],
-    machine: str,
+    about: About,
     named: Named,
-    grid: tuple[Sequence[str], Sequence[str], int],
+    extent: Extent,
     jobs: int,
     on_done: Callable[[int], None],
 ) -> list[str]:
@@ -50,10 +62,9 @@ def run_study(
 
     Args:
         db: the warehouse.
-        capture: row of table capture.
-        machine: the machine whose memory is filled.
+        about: what is replayed.
         named: the strategies.
-        grid: variants of reclaim, fragmentations, number of seeds.
+        extent: what is drawn.
         jobs: processes.
         on_done: called with the number of draws that have ended.
 
@@ -63,38 +74,37 @@ def run_study(
     Raises:
         UsageError: fragmentation as recorded, but no snapshot shows it; or the machine is unknown or too large.
     """
-    variants, kinds, seeds = grid
     with open_warehouse(db) as connection:
-        if AS_RECORDED in kinds:
-            _check_snapshot(connection, capture)
-        study = study_of(connection, capture, machine, jobs)
+        if AS_RECORDED in extent.fragmentations:
+            _check_snapshot(connection, about.capture)
+        study = study_of(connection, about, jobs)
     with open_warehouse(db, write=True, create=False, patience=_PATIENCE_S) as connection:
         write_strategies(connection)  # view strategy_label compares parameters with their defaults
     draws = [
-        Draw(kind, variant, seed, tuple(named[1]), seed % CHECK_EVERY == 0)
-        for seed in range(seeds)
-        for kind in kinds
-        for variant in variants
+        Draw(*kind, seed, tuple(named[1]), seed % CHECK_EVERY == 0)
+        for seed in range(extent.seeds)
+        for kind in extent.kinds
     ]
-    kept, failed, ended = KeptDraws(db, capture["capture_id"], machine), [], 0
-    guesses: dict[tuple[str, ...], tuple[int, ...]] = {}
-    written = _Written(db, (capture["capture_id"], machine), named[0])
+    where = (about.capture["capture_id"], about.machine, study.table_share)
+    kept, failed, ended = KeptDraws(db, *where), [], 0
+    guesses: dict[Kind, tuple[int, ...]] = {}
+    written = _Written(db, where, named[0])
     compile_ahead(reclaim=True)
     with local_workers(min(jobs, len(draws))) as workers, closing(written):
         shared = workers.share(study)
-        for part in (draws[: len(kinds) * len(variants)], draws[len(kinds) * len(variants) :]):
-            known = [draw._replace(guesses=guesses.get(draw[:2], ())) for draw in part]
+        for part in (draws[: len(extent.kinds)], draws[len(extent.kinds) :]):
+            known = [draw._replace(guesses=guesses.get(draw.kind, ())) for draw in part]
             found = [(draw, kept.find(draw)) for draw in known]
             there = [(draw, whole) for draw, whole in found if whole is not None]
             left = [draw for draw, whole in found if whole is None]
             for draw, result in chain(there, _keeping(kept, workers.run(search, shared, left))):
                 ended += 1
                 if isinstance(result, Failure):
-                    failed.append(f"{draw.fragmentation}, {draw.reclaim}, seed {draw.seed}: {result.reason}")
+                    failed.append(f"{', '.join(draw.kind)}, seed {draw.seed}: {result.reason}")
                 else:
                     written.add(draw, result)
                     if not draw.seed:  # where the other draws of its kind begin
-                        guesses[draw[:2]] = tuple(result.steps)
+                        guesses[draw.kind] = tuple(result.steps)
                 on_done(ended)
     kept.remove()
     return failed
@@ -111,15 +121,14 @@ def _keeping(kept: KeptDraws, results: Iterable[Found]) -> Iterator[Found]:
 class _Written:
     """Results on their way into the warehouse, which is open only for the moment of a write."""
 
-    def __init__(self, db: Path, about: tuple[str, str], names: Sequence[str]) -> None:
-        self._db, self._about, self._names, self._due = db, about, names, 0.0
-        self._found: dict[tuple[str, str], list[tuple[Draw, Thresholds]]] = {}
-        self._new: set[tuple[str, str]] = set()
+    def __init__(self, db: Path, where: Where, names: Sequence[str]) -> None:
+        self._db, self._where, self._names, self._due = db, where, names, 0.0
+        self._found: dict[Kind, list[tuple[Draw, Thresholds]]] = {}
+        self._new: set[Kind] = set()
 
     def add(self, draw: Draw, result: Thresholds) -> None:
-        key = (draw.reclaim, draw.fragmentation)
-        self._found.setdefault(key, []).append((draw, result))
-        self._new.add(key)
+        self._found.setdefault(draw.kind, []).append((draw, result))
+        self._new.add(draw.kind)
         if time.monotonic() >= self._due:
             self.close()
             self._due = time.monotonic() + _EVERY_S
@@ -128,20 +137,23 @@ class _Written:
         """Write the rest, whatever happened before."""
         if self._new:
             with open_warehouse(self._db, write=True, create=False, patience=_PATIENCE_S) as connection:
-                for reclaim, fragmentation in self._new:
-                    draws = sorted(self._found[reclaim, fragmentation], key=lambda pair: pair[0].seed)
-                    write_risk(connection, (*self._about, reclaim), fragmentation, self._names, draws)
+                for kind in self._new:
+                    draws = sorted(self._found[kind], key=lambda pair: pair[0].seed)
+                    write_risk(connection, self._where, self._names, draws)
             self._new.clear()
 
 
-def study_of(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any], machine: str, jobs: int) -> Study:
+def study_of(connection: duckdb.DuckDBPyConnection, about: About, jobs: int) -> Study:
     """What all draws share: the recording, and the machine it is replayed on."""
-    demand = load_demand(connection, capture)
-    recorded = start = recorded_machine(connection, capture, demand)
-    if (profile := profile_of(machine)) is not None:
+    demand = load_demand(connection, about.capture)
+    if about.table_share is not None:
+        demand = with_table_share(demand, about.table_share)
+    recorded = start = recorded_machine(connection, about.capture, demand)
+    if (profile := profile_of(about.machine)) is not None:
         check_memory(profile, recorded.geometry.page_shift, jobs)
         start = other_machine(profile, recorded, demand, 0)
-    return Study(demand, recorded, start, max(peak_net_demand(recorded, demand), 1))
+    share = table_share(demand) if about.table_share is None else about.table_share
+    return Study(demand, recorded, start, max(peak_net_demand(recorded, demand), 1), round(share, 4))
 
 
 def _check_snapshot(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any]) -> None:

@@ -25,6 +25,9 @@ from replay.start.recorded_machine import InitialState
 AS_RECORDED = "as-recorded"
 """A fragmentation that is not in the profile: see `fragmentation_of`."""
 
+HOLES = {"unmovable": UNMOVABLE, "movable": MOVABLE}
+"""What the pages are that free memory below a pageblock lies between: compaction can move the movable ones away."""
+
 SMALL_ZONE = 16
 """Zones with less than this part of the largest one's memory are full of unmovable pages: ZONE_DMA."""
 
@@ -40,17 +43,33 @@ class Fragmentation(NamedTuple):
     unusable_4: float
     unusable_9: float
     mixed: float
+    between: int = UNMOVABLE
+    """Of what kind the pages are that fill the rest of the machine: a value of `HOLES`."""
 
 
 def fragmentations() -> dict[str, Fragmentation]:
-    """Every fragmentation by its name, the mildest first."""
+    """Every fragmentation with a name, the mildest first."""
     return {name: Fragmentation(name, **row) for name, row in profiles.read("pressure")["fragmentation"].items()}
 
 
-def fragmentation_of(name: str, recorded: InitialState) -> Fragmentation:
-    """A fragmentation by its name; `AS_RECORDED` is how memory lay on the recorded machine before the first event."""
-    if name != AS_RECORDED:
+def fragmentation_of(name: str, holes: str, recorded: InitialState) -> Fragmentation:
+    """A fragmentation by its name, with holes between such pages.
+
+    A number is an unusable index at order 2. `AS_RECORDED` is how memory lay on the recorded machine before the first
+    event.
+    """
+    found = _fragmentation_of(name, recorded)
+    return found if holes == "unmovable" else found._replace(mixed=0.0, between=HOLES[holes])
+
+
+def _fragmentation_of(name: str, recorded: InitialState) -> Fragmentation:
+    if name in fragmentations():
         return fragmentations()[name]
+    if name != AS_RECORDED:
+        curve = profiles.read("pressure")["curve"]
+        at = curve["unusable_2"]
+        at_2, at_4, at_9 = (float(np.interp(float(name), at, curve[f"unusable_{order}"])) for order in (2, 4, 9))
+        return Fragmentation(name, at_2, at_4, at_9, curve["mixed"])
     allocator = recorded.allocator
     size = 1 << allocator.pageblock_order
     by_block = allocator.kind[: len(allocator.kind) // size * size].reshape(-1, size)
@@ -146,8 +165,12 @@ def pressed(start: InitialState, recorded: InitialState, demand: Demand, target:
         if zone_class <= mm.ZONE_NORMAL:
             types = old.block_type[np.arange(first, last + 1) >> old.pageblock_order]
             mine[(mine != mm.HOLE) & (types != CMA) & (types != ISOLATE)] = mm.USED + UNMOVABLE
+    reclaimable = 0.0
     for zone in zones_to_fill(start):
-        _fill(new, zone.blocks, *target.of_zone(zone, tables), target.fragmentation, random)
+        pages, movable = target.of_zone(zone, tables)
+        reclaimable += movable * target.reclaimable
+        all_movable = target.fragmentation.between == MOVABLE
+        _fill(new, zone.blocks, pages, len(new.kind) if all_movable else movable, target.fragmentation, random)
     free = new.kind == mm.FREE
     new.kind[free] = mm.HOLE
     build_free_lists(new, free)
@@ -155,6 +178,8 @@ def pressed(start: InitialState, recorded: InitialState, demand: Demand, target:
     state = replace(start, allocator=new, page_tables=recorded.page_tables[:0], page_tables_elsewhere=tables)
     state.stands_for = stand_ins(recorded, demand, new.kind, random)
     state.page_cache = None
+    if target.fragmentation.between == MOVABLE:  # most of them are not what was to be reclaimable
+        state.reclaimable = reclaimable / max(int((new.kind == mm.USED + MOVABLE).sum()), 1)
     return state
 
 

@@ -51,6 +51,8 @@ class InitialState:
     """(demand.pages,) page that stands for each recorded one at the start, -1 for none; None: each for itself."""
     page_cache: float | None = None
     """Share of the movable pages in use that were page cache; None: no snapshot shows it."""
+    reclaimable: float | None = None
+    """Share of the movable pages in use that reclaim can take, where it was drawn; None: as the variant says."""
 
 
 @dataclass(frozen=True)

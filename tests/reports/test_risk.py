@@ -9,7 +9,7 @@ PLAIN, SINGLE = "{}", '{{"pgd": "bypass", "refill_orders": [{}]}}'
 def draws(connection, strategy, params, values, *, reclaim="none", censored=False):
     for seed, headroom in enumerate(values):
         connection.execute(
-            "INSERT INTO risk_threshold VALUES ('c', ?, ?, 'recorded', ?, 'severe', ?, ?, ?, 'oom_kill', 2, 10, 5, 4, 1)",
+            "INSERT INTO risk_threshold VALUES ('c', ?, ?, 'recorded', 0.9, 'severe', 'unmovable', ?, ?, ?, ?, 0.8, 0.9, 1, 'oom_kill', 2, 10, 5, 4, 1)",
             [strategy, params, reclaim, seed, headroom, censored],
         )
 
@@ -44,12 +44,12 @@ def test_the_order_of_refills_and_what_holds_in_all_variants(case):
         draws(connection, "full-reserve", SINGLE.format(2), [2] * 6, reclaim=reclaim)
         draws(connection, "full-reserve", SINGLE.format(9), [17] * 6, reclaim=reclaim, censored=True)
     assert brief(told) == (
-        "Where little memory is left (fragmentation severe; 6 machines drawn for each of 3 variants of reclaim), the headroom "
+        "Where little memory is left (fragmentation severe, page tables 90 % of demand; 6 machines drawn for each of 3 variants of reclaim), the headroom "
         "(in multiples of the peak demand) below which each fails is 1 for unprotected, 2 for freetype and 2 for pba."
     )
     said = sentences(told)
     assert said[2] == (
-        "Memory severe, reclaim optimistic: the same pool with larger refills needs this many times the headroom that it "
+        "Memory severe, page tables 90 % of demand, reclaim optimistic: the same pool with larger refills needs this many times the headroom that it "
         "needs with refills of order 0: 2 (1.7 to 2) with order 2 and more than 17 (14 to 17) with order 9."
     )
     assert "refills of order 9, pba and refills of order 2." in said[3], said[3]
@@ -64,7 +64,7 @@ def test_one_strip_per_strategy_and_one_column_per_variant(case):
         for strategy, failures in (("unprotected", (0, 0)), ("pba", (6, 0)), ("freetype", (6, 6))):
             for headroom, failed in zip((1.0, 2.0), failures, strict=True):
                 connection.execute(
-                    "INSERT INTO risk VALUES ('c', ?, '{}', 'recorded', ?, 'severe', ?, 0.8, 0.9, 1, 6, ?, 0, 0.1, 0.9, NULL)",
+                    "INSERT INTO risk VALUES ('c', ?, '{}', 'recorded', 0.9, 'severe', 'unmovable', ?, ?, 0.8, 0.9, 1, 6, ?, 0, 0.1, 0.9, NULL)",
                     [strategy, reclaim, headroom, failed],
                 )
     drawn = draw(frame(told.answers["risk_curve"]))

@@ -27,7 +27,7 @@ def connection():
 def put(connection, strategy, params, values, *, reclaim="none", censored=()):
     for seed, value in enumerate(values):
         connection.execute(
-            "INSERT INTO risk_threshold VALUES ('c', ?, ?, 'recorded', ?, 'severe', ?, ?, ?, 'oom_kill', 2, 10, 5, 4, 1)",
+            "INSERT INTO risk_threshold VALUES ('c', ?, ?, 'recorded', 0.9, 'severe', 'unmovable', ?, ?, ?, ?, 0.8, 0.9, 1, 'oom_kill', 2, 10, 5, 4, 1)",
             [strategy, params, reclaim, seed, float(value), seed in censored],
         )
 
@@ -80,7 +80,7 @@ def test_failing_sooner_in_all_takes_three_variants(connection):
     found = connection.execute("SELECT DISTINCT label FROM risk_summary WHERE fails_sooner_in_all").fetchall()
     assert found == [("pba",)]
     assert risk_rows(connection, "c", "recorded")[2] == [
-        "severe: fail sooner than unprotected in all three variants of reclaim: pba."
+        "severe: fail sooner than unprotected in every variant: pba."
     ]
 
 

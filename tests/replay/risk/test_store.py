@@ -27,10 +27,12 @@ def test_results_are_written_once_and_summarized(tmp_path):
     calm, late = Outcome(None, 0, None, 10, 1000), Outcome(None, 0, None, 30, 1000)
     kill = Outcome("oom_kill", 0, 2, 0, 0)
     trials = [Trial(0, 6, calm, False), Trial(1, 6, late, False), Trial(1, 5, kill, False), Trial(1, 9, kill, True)]
-    draws = [(Draw("severe", "none", seed, strategies, False), found_of((0, 6), trials)) for seed in range(6)]
+    draws = [
+        (Draw("severe", "unmovable", "none", seed, strategies, False), found_of((0, 6), trials)) for seed in range(6)
+    ]
     with open_warehouse(tmp_path / "w.duckdb", write=True) as connection:
         for _ in range(2):
-            write_risk(connection, ("c", "recorded", "none"), "severe", ("unprotected", "pba"), draws)
+            write_risk(connection, ("c", "recorded", 0.9), ("unprotected", "pba"), draws)
         curve = connection.execute(
             "SELECT seeds, failures, failures_unprotected, excess_stalls_per_million, unusable_index_9 FROM risk "
             "WHERE strategy = 'pba' AND abs(headroom - ?) < 1e-9",

@@ -5,8 +5,9 @@ import pytest
 from ptpool.errors import UsageError
 from ptpool.warehouse import open_warehouse
 from replay.contract.registry import find
-from replay.risk.search import Thresholds, Trial
-from replay.risk.study import run_study
+from replay.risk.extent import Extent
+from replay.risk.search import Study, Thresholds, Trial
+from replay.risk.study import About, run_study
 from replay.risk.trial import Outcome
 from replay.start.pressed_machine import (
     AS_RECORDED,
@@ -20,7 +21,12 @@ def test_only_a_snapshot_from_before_tells_how_memory_lay(tmp_path):
         pass
     with pytest.raises(UsageError, match=said):
         run_study(
-            tmp_path / "w.duckdb", capture, "recorded", ((), ()), (("none",), (AS_RECORDED,), 1), 1, lambda _: None
+            tmp_path / "w.duckdb",
+            About(capture, "recorded"),
+            ((), ()),
+            Extent(1, (AS_RECORDED,), ("unmovable",), ("none",)),
+            1,
+            lambda _: None,
         )
 
 
@@ -29,20 +35,19 @@ def study(tmp_path, monkeypatch):
     """A study whose searches take no time: on an empty warehouse, in this process."""
     with open_warehouse(tmp_path / "w.duckdb", write=True):
         pass
-    monkeypatch.setattr("replay.risk.study.study_of", lambda *_: None)
+    monkeypatch.setattr("replay.risk.study.study_of", lambda *_: Study(None, None, None, 1, 0.5))
     monkeypatch.setattr("replay.risk.study.compile_ahead", lambda **_: None)
     monkeypatch.setattr("replay.risk.study.search", searched)
     chosen = [entry.factory() for entry in find(["unprotected", "pba"])]
-    grid = (("none", "moderate"), ("severe",), 3)
+    extent = Extent(3, ("severe",), ("unmovable",), ("none", "moderate"))
 
     def begin(on_done=lambda _: None):
         SEARCHED.clear()
         return run_study(
             tmp_path / "w.duckdb",
-            {"capture_id": "c", "name": "n"},
-            "recorded",
+            About({"capture_id": "c", "name": "n"}, "recorded"),
             (["unprotected", "pba"], chosen),
-            grid,
+            extent,
             1,
             on_done,
         )

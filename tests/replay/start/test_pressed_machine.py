@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_machine import OTHER, demand_of, machine_of
 
-from ptpool.vocabulary import CMA, MOVABLE
+from ptpool.vocabulary import CMA, MOVABLE, UNMOVABLE
 from replay.kernel.geometry import X86_64
 from replay.kernel.mmzone import FREE_CMA, HOLE, USED, WMARK_MIN, ZONE_NORMAL
 from replay.start.pressed_machine import (
@@ -81,10 +81,28 @@ def test_memory_lies_as_it_was_recorded(name):
     """If the recorded machine is one that we have filled, we read back how we filled it."""
     start, demand = large()
     filled = pressed(start, start, demand, Target(4000, 0.5, fragmentations()[name]), 0)
-    read = fragmentation_of(AS_RECORDED, filled)
+    read = fragmentation_of(AS_RECORDED, "unmovable", filled)
     assert read.name == AS_RECORDED
     assert read[1:4] == tuple(unusable_index(filled.allocator, order) for order in (2, 4, 9))
     assert read.mixed == pytest.approx(fragmentations()[name].mixed, abs=0.2)
+
+
+def test_a_number_stands_for_an_index_at_order_2():
+    start, demand = large()
+    found = fragmentation_of("0.275", "unmovable", start)
+    assert found[1:] == (0.275, pytest.approx(0.565), pytest.approx(0.85), 1.0, UNMOVABLE)
+    state = pressed(start, start, demand, Target(4000, 0.5, found), 0)
+    assert unusable_index(state.allocator, 2) == pytest.approx(0.275, abs=0.06)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_holes_between_movable_pages_leave_as_much_that_can_be_used(share):
+    start, demand = large()
+    state = pressed(start, start, demand, Target(4000, share, fragmentation_of("0.4", "movable", start)), 0)
+    kinds = state.allocator.kind
+    assert (kinds == USED + UNMOVABLE).sum() < 512, "but for one pageblock"
+    assert (kinds == USED + MOVABLE).sum() > 10_000, "the whole machine, not what is reclaimable only"
+    assert usable_pages(state, state.reclaimable) == pytest.approx(4000, abs=2)
 
 
 def test_pages_outside_all_zones_are_nobodys():
