@@ -13,6 +13,7 @@ from ptpool.errors import UsageError
 from ptpool.warehouse import open_warehouse
 from replay.contract.strategy import Strategy
 from replay.demand.demand import load_demand
+from replay.demand.pgds import without_pti
 from replay.risk.kept import KeptDraws
 from replay.risk.search import Draw, Study, Thresholds, search
 from replay.risk.store import write_risk
@@ -141,6 +142,7 @@ def study_of(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any], mac
     if (profile := profile_of(machine)) is not None:
         check_memory(profile, recorded.geometry.page_shift, jobs)
         start = other_machine(profile, recorded, demand, 0)
+    demand = without_pti(demand)
     return Study(demand, recorded, start, max(peak_net_demand(recorded, demand), 1))
 
 

@@ -104,7 +104,7 @@ def test_a_strategy_is_called_by_what_differs_from_its_defaults(connection):
         put(
             connection,
             "full-reserve",
-            parameters_json(FullReserve(refill_orders=(order,), pgd="bypass")),
+            parameters_json(FullReserve(refill_orders=(order,))),
             values,
             censored=(1,) * (order == 9),
         )
