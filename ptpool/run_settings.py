@@ -100,6 +100,19 @@ class RunSettings:
             "clustered by 2M block (they split least). Conclusions should not depend on it.",
         ),
     ] = "recorded"
+    pti: Annotated[
+        str,
+        Column(
+            "VARCHAR",
+            "Page-table isolation of the modelled kernel: off (a PGD is one page), recorded (as many as it was recorded "
+            "with)",
+        ),
+        Option(
+            metavar="PTI",
+            help="Page-table isolation of the modelled kernel: off (a PGD is one page), or recorded (a PGD has as many "
+            "pages as it was recorded with: two where that kernel was built with it).",
+        ),
+    ] = "off"
     seed: Annotated[
         int,
         Column("BIGINT", "Seed of everything drawn at random"),

@@ -21,14 +21,14 @@ WITH used AS (
     WHERE given.value::VARCHAR IS DISTINCT FROM json_extract(strategy.parameters, given.key)::VARCHAR GROUP BY ALL
 ), known AS (
     SELECT strategy, params, settings, CASE
-               WHEN strategy = 'full-reserve' AND params ->> 'pgd' = 'bypass' AND json_array_length(params -> 'refill_orders') = 1
+               WHEN strategy = 'full-reserve' AND json_array_length(params -> 'refill_orders') = 1
                THEN (params -> 'refill_orders' ->> 0)::INTEGER END AS refill_order
     FROM used LEFT JOIN changed USING (strategy, params)
 )
 SELECT strategy, params, settings, refill_order, coalesce('refills of order ' || refill_order, concat_ws(' ', strategy, settings)) AS label FROM known;
 COMMENT ON VIEW strategy_label IS 'What ptpool replay risk and the report call each strategy of tables risk and risk_threshold';
 COMMENT ON COLUMN strategy_label.settings IS 'Parameters that differ from the defaults in table strategy; NULL: none does';
-COMMENT ON COLUMN strategy_label.refill_order IS 'The order of all refills, where this is the one pool that ptpool replay risk runs with order 0, 2 and 9 and otherwise unchanged (full-reserve, which PGDs bypass); NULL: any other strategy';
+COMMENT ON COLUMN strategy_label.refill_order IS 'The order of all refills, where this is the one pool that ptpool replay risk runs with order 0, 2 and 9 and otherwise unchanged (full-reserve); NULL: any other strategy';
 COMMENT ON COLUMN strategy_label.label IS 'The strategy and its settings, or "refills of order N"';
 
 CREATE VIEW risk_summary AS

@@ -28,7 +28,10 @@ class FastPath:
     """What a strategy does with most page tables, without a decision: parameters of the compiled loop."""
 
     pooled: bool
-    """Page tables come from the pool; otherwise from the page allocator."""
+    """Page tables come from the pool; otherwise from the page allocator.
+
+    A PGD of two pages comes from the pool only if that `merges` and has no lists for `users`: others serve single
+    pages, and it is two pages of the page allocator without the key."""
     reserve: int = 0
     """Pages that ordinary page tables must leave in the pool."""
     key_each: bool = False
@@ -99,11 +102,6 @@ class PoolView:
 class Strategy:
     """The parameters that every strategy has, because every posting leaves them open, and the decisions."""
 
-    pgd: Literal["pair", "bypass"] = param(
-        "pair",
-        "order-1 PGDs: two adjacent pages of the pool (pair), or unkeyed pages of the page allocator (bypass)",
-        "ours",
-    )
     kernel_tables: bool = param(True, "also protect the kernel's own page tables (vmalloc space)", "ours")
     secondary_tables: bool = param(False, "also protect KVM and IOMMU tables", "ours")
 
@@ -118,13 +116,13 @@ class Strategy:
     """Of the shrinker: DEFAULT_SEEKS. 0: half of what could be freed is scanned each time."""
     shrink_batch = 128
     """Of the shrinker: SHRINK_BATCH."""
+    leaves_unkeyed = False
+    """Whether its posting says that tables can be without the key; elsewhere one that is counts as a failure."""
     shadow_stacks = False
     """Whether every kernel stack of the recording gets a shadow stack (replay.demand.shadow_stacks)."""
 
     def __post_init__(self) -> None:
         """Refuse orders and page counts that are out of range."""
-        if self.pgd not in ("pair", "bypass"):
-            raise ValueError(f"pgd is pair or bypass, not {self.pgd}")
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             most = HIGHEST_MAX_ORDER if "order" in field.name else LARGEST_PAGE_COUNT
@@ -143,7 +141,8 @@ class Strategy:
         raise NotImplementedError(f"{type(self).__name__} has no fast_path()")
 
     def boot(self, pool: PoolView) -> Decision:
-        """Decide what is set aside at boot."""
+        """Decide what is taken at boot. The machine has nothing on it yet: what is asked for is there, or the run is
+        refused (replay.machine.boot)."""
         yield from ()
 
     def construct(self, pool: PoolView, chunk: Chunk) -> Decision:

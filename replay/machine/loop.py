@@ -8,7 +8,7 @@ import numpy as np
 
 from ptpool.compiled import compiled
 from ptpool.vocabulary import CONSUMERS, MOVABLE, UNMOVABLE
-from replay.contract.permissions import ANY_PERMISSION, NOBODY, PERMISSIONS, TABLES
+from replay.contract.permissions import ANY_PERMISSION, NOBODY, PERMISSIONS, SHARED, TABLES
 from replay.demand.program import ALLOC, MOVE, OUTSIDE_CHANGE, RECLAIMED
 from replay.kernel import direct_map as maps
 from replay.kernel.gfp import GFP_KERNEL
@@ -28,7 +28,6 @@ from replay.machine.tally import (
     LOST_FREES,
     NEW_TABLE,
     NEXT_NAME,
-    PGD_BYPASS,
     POOLED,
     PTP_FREES,
     PTP_LIVE,
@@ -58,14 +57,21 @@ DONE, REFILL, RECLAIM, OUTSIDE, CONSTRUCT, PUT_OFF, BALANCE, TRIM = range(8)
 
 
 @compiled
+def serves(pool, tally, order, consumer):
+    """Whether the pool has memory of this order for a consumer: pairs only where pages merge on the list it is from."""
+    user = tally.user_of[consumer]
+    if not tally.protected[consumer] and user == NOBODY:
+        return False
+    return order == 0 or (order == 1 and pool.most > 0 and (not pool.users or user == SHARED))
+
+
+@compiled
 def take_above_reserve(allocator, pool, tally, cpu, order, consumer):
     """Hand out 2^order pages if the pool keeps its reserve; -1 if it would not, or has none that fits."""
     if pool.users:
         user = tally.user_of[consumer]
         if user >= 0:
-            return pools.take_of_user(
-                allocator, pool, np.int64(user), order, tally.fast[RESERVE] if user == TABLES else 0
-            )
+            return pools.take_of_user(allocator, pool, np.int64(user), tally.fast[RESERVE] if user == TABLES else 0)
         return pools.take(allocator, pool, order)
     if tally.fast[CPU_BATCH] and order == 0:
         return pools.take_on_cpu(allocator, pool, cpu, tally.fast[CPU_BATCH], tally.fast[RESERVE])
@@ -247,8 +253,7 @@ def run(allocator, direct_map, pool, tally, program, start, end, not_before, hor
         count[LOST_FREES] += known > 0
         consumer = program.consumer[i]
         is_table = tally.protected[consumer]
-        from_pool = fast[POOLED] and (is_table or tally.user_of[consumer] != NOBODY)
-        from_pool = from_pool and order <= 1 and not (order == 1 and fast[PGD_BYPASS])
+        from_pool = fast[POOLED] and serves(pool, tally, order, consumer)
         if from_pool:
             pfn = take_above_reserve(allocator, pool, tally, cpu, order, consumer)
             if pfn < 0:

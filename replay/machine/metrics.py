@@ -131,6 +131,7 @@ def _failures(machine: Machine) -> Metrics:
     state = machine.state
     kinds = ("ptp_null", "split_starvation", "deadlock", "oom_kill")
     return {f"{kind}s": state.incident_counts.get(kind, 0) for kind in kinds} | {
+        "ptp_unkeyed": state.tally.counts[accounts.PTP_UNKEYED],
         "unkeyed_page_seconds": state.tally.integral[accounts.UNKEYED_TIME] / 1e9,
         "unkeyed_incidents": state.incident_counts.get("unkeyed_table", 0),
         "stalls": state.stalls,
@@ -168,5 +169,6 @@ def _bounds(machine: Machine) -> Metrics:
         "pool_idle_pages_mean": block_time / _duration(machine) * size - live_time / _duration(machine),
         "permission_changes": blocks,
         "pages_permission_changed": blocks * size,
+        "ptp_unkeyed": 0,
         "unkeyed_page_seconds": 0,
     }

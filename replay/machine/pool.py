@@ -17,7 +17,7 @@ from ptpool.compiled import compiled
 from ptpool.vocabulary import UNMOVABLE
 from replay.contract.permissions import TABLES, USERS
 from replay.kernel.buddy import account_freepages, del_from_free_list
-from replay.kernel.lists import NEXT, list_add, list_add_tail, list_del, list_first, list_last
+from replay.kernel.lists import list_add, list_add_tail, list_del, list_first, list_last
 from replay.kernel.mmzone import (
     CALLER_KINDS,
     PCPTYPES,
@@ -253,30 +253,14 @@ def _disuse(allocator, pool, pfn, kind):
 
 
 @compiled
-def _pair(allocator, pool, head, kind):
-    """Unlink two adjacent single pages, naturally aligned, from a list that does not merge; -1 when there are none."""
-    pfn = list_first(allocator.link, head)
-    if pfn < 0:
-        return pfn
-    while allocator.kind[pfn ^ 1] != kind:
-        pfn = np.int64(allocator.link[pfn, NEXT])
-        if pfn == head:
-            return np.int64(-1)
-    pfn &= ~1
-    _unlink(allocator, pool, pfn)
-    _unlink(allocator, pool, pfn + 1)
-    return pfn
-
-
-@compiled
 def take(allocator, pool, order):
-    """Hand out one page (order 0), or two adjacent ones, naturally aligned (order 1).
+    """Hand out 2^order pages: more than one only where they merge.
 
     Returns:
         First page frame number, -1 when the shared list has none that fits.
     """
     pool.counts[LOCKED] += 1
-    pfn = _pair(allocator, pool, pool.head, POOL_IDLE) if order > pool.most else _take_chunk(allocator, pool, order)
+    pfn = _take_chunk(allocator, pool, order)
     if pfn >= 0:
         for page in range(pfn, pfn + (1 << order)):
             _use(allocator, pool, page, POOL_USED)
@@ -361,25 +345,18 @@ def put_on_cpu(allocator, pool, cpu, pfn, batch):
 
 
 @compiled
-def take_of_user(allocator, pool, user, order, reserve):
-    """Hand out one page (order 0) of a user's list, or two adjacent ones, naturally aligned (order 1).
+def take_of_user(allocator, pool, user, reserve):
+    """Hand out a page of a user's list.
 
     Returns:
-        First page frame number, -1 when fewer than the reserve would be left, or none fits.
+        Page frame number, -1 when fewer than the reserve would be left.
     """
-    head = pool.own_head + user
-    if pool.on_own[user] - (1 << order) < reserve:
+    if pool.on_own[user] - 1 < reserve:
         return np.int64(-1)
-    if order > 0:
-        pfn = _pair(allocator, pool, head, POOL_OWN)
-        if pfn < 0:
-            return pfn
-    else:
-        pfn = list_first(allocator.link, head)
-        list_del(allocator.link, pfn)
-    for page in range(pfn, pfn + (1 << order)):
-        _use(allocator, pool, page, POOL_USED)
-    _fewer_own(pool, user, 1 << order)
+    pfn = list_first(allocator.link, pool.own_head + user)
+    list_del(allocator.link, pfn)
+    _use(allocator, pool, pfn, POOL_USED)
+    _fewer_own(pool, user, 1)
     return pfn
 
 

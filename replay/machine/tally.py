@@ -19,9 +19,9 @@ from replay.machine.pool import ASIDE, CACHED, HELD, LOW, ON_OWN, POOL_USED, STR
 # Places in Tally.counts.
 (
     PTP_ALLOCS, PTP_FREES, PTP_LIVE, PTP_PEAK, UNKEYED, CHANGES, PAGES_CHANGED, FLUSHES, EVENTS, ALLOCS, ALLOCS_PTE,
-    UNPLACED, UNKNOWN_FREES, LOST_FREES, LAST_UNMOVABLE, SAMPLE, CLOCK, NEW_TABLE, NEXT_NAME, BUSY
-) = range(20)  # fmt: skip
-COUNTS = 20
+    UNPLACED, UNKNOWN_FREES, LOST_FREES, LAST_UNMOVABLE, SAMPLE, CLOCK, NEW_TABLE, NEXT_NAME, BUSY, PTP_UNKEYED
+) = range(21)  # fmt: skip
+COUNTS = 21
 
 # Places in Tally.integral: value x time, page·ns.
 IDLE_TIME, STRANDED_TIME, UNKEYED_TIME, PTE_TIME, BLOCK_TIME, LIVE_TIME = range(6)
@@ -30,8 +30,8 @@ SAMPLED = ("ptp_live", "pool_held", "pool_idle", "reserve_low", "pte_pages", "fr
 SAMPLES = 1000
 
 # Places in Tally.fast.
-POOLED, RESERVE, KEY_EACH, PGD_BYPASS, CONSTRUCTS, CPU_BATCH, FLUSH_FREES, ADOPTS = range(8)
-RECLAIMS, USER_BATCH, SPARE_BLOCKS, KSWAPD_RUNS = range(8, 12)
+POOLED, RESERVE, KEY_EACH, CONSTRUCTS, CPU_BATCH, FLUSH_FREES, ADOPTS = range(7)
+RECLAIMS, USER_BATCH, SPARE_BLOCKS, KSWAPD_RUNS = range(7, 11)
 
 
 class Tally(NamedTuple):
@@ -107,6 +107,7 @@ def place_table(allocator, tally, recorded, pfn, order, kind):
     count[PTP_PEAK] = max(count[PTP_PEAK], count[PTP_LIVE])
     if kind == TABLE_PLAIN:
         count[UNKEYED] += pages
+        count[PTP_UNKEYED] += 1
 
 
 @compiled
@@ -119,9 +120,9 @@ def place_table_of_pool(allocator, direct_map, tally, recorded, pfn, order, now,
 
 @compiled
 def place_table_on_pages(allocator, direct_map, tally, recorded, pfn, order, now, cause):
-    """Put a page table on pages of the page allocator, with its key where each table gets one."""
+    """Put a page table on pages of the page allocator, with its key where each such table gets one."""
     kind = TABLE_PLAIN
-    if tally.fast[KEY_EACH] and not (order == 1 and tally.fast[PGD_BYPASS]):
+    if tally.fast[KEY_EACH] and not tally.fast[POOLED]:
         kind = TABLE_KEYED
         change_key(direct_map, tally, pfn, 1 << order, maps.KEYED, 0, now, cause, True)
     place_table(allocator, tally, recorded, pfn, order, kind)
@@ -130,7 +131,7 @@ def place_table_on_pages(allocator, direct_map, tally, recorded, pfn, order, now
 @compiled
 def needs_construction(direct_map, tally, pfn, order):
     """Whether the key of a new page table takes splits, and so a decision."""
-    if not tally.fast[CONSTRUCTS] or (order == 1 and tally.fast[PGD_BYPASS]):
+    if not tally.fast[CONSTRUCTS]:
         return False
     return maps.tables_needed(direct_map, pfn, 1 << order, maps.KEYED, 0) > 0
 

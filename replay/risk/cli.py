@@ -185,10 +185,10 @@ def _with_orders(chosen: list[tuple[str, "Strategy"]]) -> list[tuple[str, "Strat
     """The strategies, and one pool three times, with refills of a single order: nothing else differs between them.
 
     The pool is full-reserve, because its reserve covers every split; with another, the cost of refills would count as
-    well. PGDs of two pages bypass it, because a pool of single pages could not serve them.
+    well.
     """
     from replay.contract.registry import configure, find
 
     (pool,) = find(["full-reserve"])
-    single = [configure(pool, {"refill_orders": str(order), "pgd": "bypass"}) for order in (0, 2, 9)]
+    single = [configure(pool, {"refill_orders": str(order)}) for order in (0, 2, 9)]
     return chosen + [(pool.name, each) for each in single if each not in [known for _, known in chosen]]

@@ -13,6 +13,7 @@ from ptpool.errors import UsageError
 from ptpool.warehouse import open_warehouse
 from replay.contract.strategy import Strategy
 from replay.demand.demand import load_demand
+from replay.demand.pgds import without_pti
 from replay.demand.table_share import table_share, with_table_share
 from replay.risk.extent import Extent
 from replay.risk.kept import KeptDraws
@@ -152,6 +153,7 @@ def study_of(connection: duckdb.DuckDBPyConnection, about: About, jobs: int) -> 
     if (profile := profile_of(about.machine)) is not None:
         check_memory(profile, recorded.geometry.page_shift, jobs)
         start = other_machine(profile, recorded, demand, 0)
+    demand = without_pti(demand)
     share = table_share(demand) if about.table_share is None else about.table_share
     return Study(demand, recorded, start, max(peak_net_demand(recorded, demand), 1), round(share, 4))
 

@@ -8,6 +8,7 @@ from ptpool.provenance import code_version, identity
 from ptpool.run_settings import RunSettings
 from replay.contract.registry import Entry
 from replay.contract.strategy import Strategy, parameters_json
+from replay.demand.pgds import check_pti
 from replay.machine.reclaim import variant_of
 from replay.profiles.costs import CostProfile, built_in, cost_profile
 from replay.start.free_list_order import list_order
@@ -57,11 +58,13 @@ def checked(settings: RunSettings) -> tuple[RunSettings, CostProfile]:
     """Settings with the name of their cost profile instead of its path, and the profile.
 
     Raises:
-        UsageError: there is no such machine, variant of reclaim, order of free lists or cost profile.
+        UsageError: there is no such machine, variant of reclaim, order of free lists, cost profile or value of
+            `pti`.
     """
     profile_of(settings.machine)
     variant_of(settings.reclaim)
     list_order(settings.free_list_order)
+    check_pti(settings.pti)
     costs = cost_profile(settings.costs)
     return replace(settings, costs=costs.name, inject=float(settings.inject)), costs
 

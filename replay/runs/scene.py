@@ -9,6 +9,7 @@ from ptpool.warehouse import open_warehouse
 from replay.demand.copies import scaled
 from replay.demand.demand import Demand, load_demand
 from replay.demand.inject import injected
+from replay.demand.pgds import OFF, without_pti
 from replay.runs.run import Run
 from replay.start.free_list_order import RECORDED_ORDER
 from replay.start.other_machine import check_memory, other_machine, profile_of
@@ -43,6 +44,7 @@ class Scenes:
         else:
             check_memory(profile, recorded.state.geometry.page_shift, min(self._at_a_time, len(group)))
             machine = other_machine(profile, recorded.state, demand, settings.seed, settings.free_list_order)
+        demand = without_pti(demand) if settings.pti == OFF else demand
         demand = scaled(demand, settings.copies, settings.seed, len(machine.mapped))
         place = (machine.mapped, machine.cpus, machine.geometry)
         return injected(demand, settings.inject, *place, settings.seed), machine

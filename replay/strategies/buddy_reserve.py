@@ -54,7 +54,7 @@ class BuddyReserve(Strategy):
           compaction does (isolate_freepages_block()). The leaf has to be split in any case, and then its pages should
           serve as long as they can. Their keys are set one by one, with one flush after the last.
     ours  Idle pages merge (a private buddy), and tables come from the smallest chunk: used blocks fill up, whole blocks
-          stay whole, and two adjacent pages for a PGD are easy to find.
+          stay whole, and two adjacent pages for a PGD (page-table isolation) are easy to find.
     ours  The shrinker gives back the largest idle chunks whose key can be cleared without a split, while `keep` pages
           stay, with one flush after the last. It holds the lock of the splits, so no split finds the reserve half given
           away. A worker also runs it when tables are freed and more than `spare_blocks` whole blocks are idle.

@@ -66,10 +66,12 @@ class Generic(Strategy):
     separate = False
 
     def __post_init__(self) -> None:
-        """Refuse caches that could not serve a pair of pages, or refills that could not feed a cache."""
+        """Refuse single pages: one cannot pay for the two tables that its own split may take."""
         super().__post_init__()
         if self.cache_order < 1 or not self.refill_orders or min(self.refill_orders) < 1:
-            raise ValueError("cache_order and refill_orders are 1 or more: an order-1 PGD is a pair of pages")
+            raise ValueError(
+                "cache_order and refill_orders are 1 or more: a page cannot pay for the tables that its split takes"
+            )
 
     def fast_path(self) -> FastPath:
         """A list for each kind of user, which gives back its surplus."""

@@ -56,7 +56,7 @@ class Pba(Strategy):
           takes single pages from the lowest up, pba's from the head of its list.
     code  The shrinker is registered with `seeks = 0` and `batch = 512`: the core scans half of what could be given back
           each time, in batches, and defers less than a batch until memory is so short that it scans all.
-    ours  `pgd`: v6 serves single pages; what becomes of order-1 PGDs is a parameter.
+    code  kpkeys_pgtable_alloc() has no order: a PGD of two pages (page-table isolation) is not served.
     """
 
     refill_orders: tuple[int, ...] = param((9, 4, 2), "orders tried in turn", "code")

@@ -28,7 +28,7 @@ class ReserveBlockPerCpu(ReserveBlock):
     ours  A freed table goes to the list of the CPU that frees it. When that list is longer than two
           magazines, the one unused for longest goes back to the shared list (Jeff Bonwick, USENIX 2001).
     ours  Only the shared list has a reserve: splits take from there, whatever the CPUs' lists hold.
-    ours  PGDs of two pages bypass the lists of CPUs. Nothing drains these when memory is short.
+    ours  Nothing drains the lists of CPUs when memory is short.
     """
 
     magazine_order: int = param(

@@ -15,6 +15,7 @@ from ptpool.run_settings import RunSettings
 from ptpool.vocabulary import MIGRATETYPES
 from ptpool.warehouse import transaction
 from replay.contract.registry import strategies
+from replay.demand.pgds import RECORDED
 from replay.kernel import direct_map as maps
 from replay.kernel.mmzone import HOLE, PCP_COUNT
 from replay.machine.machine import Machine
@@ -84,7 +85,7 @@ def compare(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any], seed
     scenes, entry = Scenes(connection, 1), strategies()["unprotected"]
     predictions = []
     for seed in range(seeds):
-        demand, start = scenes.of([Run(capture, entry, entry.factory(), RunSettings(seed=seed))])
+        demand, start = scenes.of([Run(capture, entry, entry.factory(), RunSettings(pti=RECORDED, seed=seed))])
         machine = Machine(State(start, demand, entry.factory()))
         machine.replay()
         predictions.append(_predicted(machine))

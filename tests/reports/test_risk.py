@@ -3,7 +3,7 @@
 from reports.sections.risk import SECTION, brief, draw, sentences
 from reports.tables import frame
 
-PLAIN, SINGLE = "{}", '{{"pgd": "bypass", "refill_orders": [{}]}}'
+PLAIN, SINGLE = "{}", '{{"refill_orders": [{}]}}'
 
 
 def draws(connection, strategy, params, values, *, reclaim="none", censored=False):

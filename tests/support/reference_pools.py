@@ -85,9 +85,6 @@ class Unprotected:
     def boot(self):
         pass
 
-    def bypasses(self, order):
-        return order == 1 and self.s.pgd == "bypass"
-
     def table(self, order, pages):
         """A page table; `pages` is what the page allocator gave, where it is asked; None: nothing."""
         if pages is None:
@@ -129,7 +126,7 @@ class PteMapped(Unprotected):
 
     def table(self, order, pages):
         super().table(order, pages)
-        if pages is not None and not self.bypasses(order) and self.construct(pages):
+        if pages is not None and self.construct(pages):
             self.live.update(dict.fromkeys(pages, True))
 
     def construct(self, pages):
@@ -164,14 +161,14 @@ class Pool(Unprotected):
 
     reserve = batch = 0
     tables, tables_of_others = "pool", "pool"
-    key_each = False
+    key_each = pairs = False
 
     def orders(self, order):
         return self.s.refill_orders
 
     def table(self, order, pages):
         """Look, and refill and look again, at most eight times; what a refill hands out itself is taken."""
-        if self.bypasses(order):
+        if order and not self.pairs:
             super().table(order, pages)
             return
         got = self.take(order, self.reserve)
@@ -220,7 +217,7 @@ class Pool(Unprotected):
         return len(self.idle)
 
     def from_shared(self, order):
-        return first_of(self.idle, order)
+        return [self.idle.pop(0)] if self.idle else None
 
     def put(self, pages):
         self.idle[:0] = pages
@@ -258,6 +255,7 @@ class Buddy(Pool):
     """A private buddy: chunks on a list for each order, the smallest that serves; what comes back merges."""
 
     tables = tables_of_others = "buddy"
+    pairs = True
 
     def __init__(self, strategy, world):
         super().__init__(strategy, world)
@@ -297,14 +295,3 @@ class Buddy(Pool):
 
     def all_chunks(self):
         return [list(range(page, page + (1 << order))) for order in range(3) for page in sorted(self.chunks[order])]
-
-
-def first_of(pages, order):
-    """Take the first page off a list, or the first two that are neighbours; None when there are none."""
-    first = next((page >> order << order for page in pages if page ^ order in pages), None)
-    if first is None:
-        return None
-    taken = list(range(first, first + (1 << order)))
-    for page in taken:
-        pages.remove(page)
-    return taken

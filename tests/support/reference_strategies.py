@@ -1,7 +1,7 @@
 """Each strategy's bookkeeping again, slow and obvious, on `reference_pools`."""
 
 from reference_direct_map import KERNEL_4K, NOT_PRESENT
-from reference_pools import BLOCK, KEYED, Buddy, CtorNaive, Pool, PteMapped, Unprotected, first_of
+from reference_pools import BLOCK, KEYED, Buddy, CtorNaive, Pool, PteMapped, Unprotected
 
 
 class ReserveBlock(Pool):
@@ -297,7 +297,7 @@ class Generic(Buddy):
         self.tables = "pool"
 
     def table(self, order, pages):
-        if self.bypasses(order):
+        if order:
             Unprotected.table(self, order, pages)
         elif not self.special(0, order):
             self.nulls += 1
@@ -316,8 +316,7 @@ class Generic(Buddy):
     def hand_out(self, user, order):
         if user is None:
             return self.from_shared(order)
-        spare = len(self.own[user]) - (1 << order) - (0 if user else self.reserve)
-        return first_of(self.own[user], order) if spare >= 0 else None
+        return [self.own[user].pop(0)] if len(self.own[user]) > (0 if user else self.reserve) else None
 
     def free(self, pages):
         keyed = self.live[pages[0]]

@@ -234,7 +234,7 @@ CROWDED = [replace(one, refill_orders=(2,)) if isinstance(one, SelfSplit) else o
 SAME_PAGES_TWICE = [("alloc", 1, 0, OTHER), ("alloc", 200, 1, PGTABLE), *[("alloc", 400, 2, OTHER)] * 2]
 
 
-@pytest.mark.parametrize("strategy", CROWDED, ids=lambda strategy: f"{type(strategy).__name__}-{strategy.pgd}")
+@pytest.mark.parametrize("strategy", CROWDED, ids=lambda strategy: type(strategy).__name__)
 @settings(max_examples=20, deadline=None)
 @given(
     events,

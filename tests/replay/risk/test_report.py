@@ -79,9 +79,7 @@ def test_failing_sooner_in_all_takes_three_variants(connection):
         put(connection, "freetype", "{}", [2] * 6 if reclaim != "none" else [1] * 6, reclaim=reclaim)
     found = connection.execute("SELECT DISTINCT label FROM risk_summary WHERE fails_sooner_in_all").fetchall()
     assert found == [("pba",)]
-    assert risk_rows(connection, "c", "recorded")[2] == [
-        "severe: fail sooner than unprotected in every variant: pba."
-    ]
+    assert risk_rows(connection, "c", "recorded")[2] == ["severe: fail sooner than unprotected in every variant: pba."]
 
 
 def test_a_median_over_censored_draws_is_a_lower_bound(connection):
@@ -104,7 +102,7 @@ def test_a_strategy_is_called_by_what_differs_from_its_defaults(connection):
         put(
             connection,
             "full-reserve",
-            parameters_json(FullReserve(refill_orders=(order,), pgd="bypass")),
+            parameters_json(FullReserve(refill_orders=(order,))),
             values,
             censored=(1,) * (order == 9),
         )
