@@ -35,7 +35,8 @@ class RunSettings:
         Option(
             metavar="PROFILE",
             help="The machine to replay on: recorded, a size such as 8G (new, only the kernel in use), or an aged one: "
-            "phone-2g, laptop-16g, server-64g, server-1t. What is in use there is drawn by --seed.",
+            "phone-2g, laptop-16g, server-64g, server-64g-superpageblocks, server-1t. What is in use there is drawn by "
+            "--seed.",
         ),
     ] = "recorded"
     reclaim: Annotated[

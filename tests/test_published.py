@@ -55,6 +55,15 @@ def test_every_source_is_listed_and_used(rows):
         assert message_id is None or "@" in message_id
 
 
+def test_the_ballpark_has_the_source_that_its_mail_names(rows):
+    measured, sources, _ = rows
+    in_mail = {source for source, _, message_id, _ in sources if (message_id or "").startswith("20250829115250.")}
+    of_scale = [
+        r for r in measured if r["topic"] == "mapping" and r["metric"] == "time" and r["certainty"] == "measured"
+    ]
+    assert of_scale and {r["source"] for r in of_scale if r["workload_class"] == "macro"} == in_mail
+
+
 def test_results_in_favour_of_small_pages_are_there(rows):
     measured, _, _ = rows
     for benchmark in ("kbuild", "memtier", "netperf"):

@@ -1,9 +1,11 @@
 """The strategies as a page that a kernel developer can compare with the postings: docs/strategies.md."""
 
+import csv
 import dataclasses
 import inspect
 import re
 from collections.abc import Sequence
+from importlib.resources import files
 from typing import Any
 
 from ptpool.text import markdown_table
@@ -22,8 +24,18 @@ your own, see [Write your own strategy](write-your-own-strategy.md). Every rule 
 * **reported**: from notes on posted code that we could not read ourselves
 * **ours**: the posting is silent: our choice, open to argument
 
-A parameter is set with `--set STRATEGY.PARAMETER=VALUE`.
+A parameter is set with `--set STRATEGY.PARAMETER=VALUE`. At the end stand [all postings](#postings), and what they
+say that is not modelled.
 """
+
+_POSTINGS = """## Postings
+
+From 2021 to November 2026 (`replay/contract/postings.csv`). A posting is named by its message-id; *not found*: we have
+looked for it in vain. What stands under "not modelled" is missing from every run. Nowhere is anything counted by node:
+the caches of 2021 have a list for each node, v6 of kpkeys one list for all, and the machines replayed here have one
+node unless the recording has more.
+"""
+_NOT_FOUND = "*not found*"
 
 
 def rules_of(entry: Entry) -> tuple[str, list[tuple[str, str]]]:
@@ -61,7 +73,29 @@ def page(entries: Sequence[Entry]) -> str:
             parts.append(_parameters(own))
     parts += ["## Parameters that every strategy has\n", "Every posting leaves these open.\n"]
     parts.append(_parameters([row for row in parameters(entries[0]) if row["name"] in common]))
+    parts += [_POSTINGS, _table(("posted", "what", "changed", "strategies", "not modelled", "read"), _postings())]
     return "\n".join(parts)
+
+
+def postings() -> list[dict[str, str]]:
+    """All postings in order of date, as `postings.csv` has them: empty where something was not found."""
+    text = files("replay.contract").joinpath("postings.csv").read_text(encoding="utf-8")
+    return list(csv.DictReader(text.splitlines()))
+
+
+def _postings() -> list[tuple[str, ...]]:
+    return [
+        (
+            row["posted"] or _NOT_FOUND,
+            f'{row["author"]}, "{row["title"]}", {row["version"]}; '
+            + (f"`{row['message_id']}`" if row["message_id"] else f"message-id {_NOT_FOUND}"),
+            row["changed"],
+            ", ".join(f"[{name}](#{name})" for name in row["strategies"].split(", ") if name) or "none",
+            row["not_modelled"],
+            row["read"],
+        )
+        for row in postings()
+    ]
 
 
 def _parameters(rows: Sequence[dict[str, Any]]) -> str:

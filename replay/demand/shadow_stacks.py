@@ -1,9 +1,9 @@
-"""Kernel shadow stacks that the recorded machine did not have: one page for each kernel stack.
+"""Kernel shadow stacks, a hypothetical user: one page for each kernel stack.
 
-No kernel has them for itself yet. Rick Edgecombe names them among the users that wait for cheaper permissions of the
-direct map (answering Kevin Brodsky, 2025-09); they would be a page for each thread. A thread's kernel stack is 16 KiB
-on x86-64 and arm64 (THREAD_SIZE); its pages come from vmalloc one by one, and go together (kernel/fork.c,
-CONFIG_VMAP_STACK).
+No kernel has them for itself, and no series that adds them was found. Rick Edgecombe names them among the users that
+wait for cheaper permissions of the direct map (2025-09-18); they would be a page for each thread. A thread's kernel
+stack is 16 KiB on x86-64 and arm64 (THREAD_SIZE); its pages come from vmalloc one by one, and go together
+(kernel/fork.c, CONFIG_VMAP_STACK).
 """
 
 from dataclasses import replace
@@ -18,7 +18,7 @@ from replay.demand.program import ALLOC, FREE_EVENT, RECLAIMED, Program
 
 THREAD_SIZE = 16384
 KSTACK = CONSUMERS.index("kstack")
-_ADDED = "Added: {} kernel shadow stacks of one page, one for each kernel stack (users that no kernel has yet)."
+_ADDED = "Added: {} kernel shadow stacks of one page, one for each kernel stack (hypothetical: no series was found)."
 _LEFT_OUT = "Left out: shadow stacks of kernel stacks older than the recording, of which it frees {} pages."
 
 

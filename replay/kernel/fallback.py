@@ -15,7 +15,7 @@ from ptpool.compiled import compiled, compiled_apart
 from ptpool.vocabulary import CMA, HIGHATOMIC, MOVABLE, RECLAIMABLE, UNMOVABLE
 from replay.kernel import buddy
 from replay.kernel import mmzone as mm
-from replay.kernel.lists import list_add_tail, list_del, list_first
+from replay.kernel.lists import NEXT, list_add_tail, list_del, list_first
 from replay.kernel.mmzone import block_type_of, free_list
 from replay.kernel.watermark import ALLOC_CMA, ALLOC_NOFRAGMENT, boost_watermark
 
@@ -24,6 +24,9 @@ FALLBACKS = np.array([[RECLAIMABLE, MOVABLE], [RECLAIMABLE, UNMOVABLE], [UNMOVAB
 
 NORMAL, FROM_CMA, CLAIM, STEAL = range(4)
 """enum rmqueue_mode: where the search starts; kept during a bulk refill."""
+
+SPB_SCAN_LIMIT = 8
+"""Blocks of a list that are looked at for a tainted superpageblock ("mm: reliable 1GB page allocation", RFC, 11/40)."""
 
 
 @compiled
@@ -87,6 +90,30 @@ def _steal(a, zone, order, migratetype):
     return np.int64(-1)
 
 
+@compiled
+def _tainted(a, pfn):
+    """Whether the superpageblock of a page has pageblocks that are neither movable nor CMA's."""
+    order = a.features.superpageblock_order
+    first = pfn >> order << (order - a.pageblock_order)
+    for block in range(first, min(first + (1 << (order - a.pageblock_order)), len(a.block_type))):
+        if a.block_type[block] in (UNMOVABLE, RECLAIMABLE, HIGHATOMIC):
+            return True
+    return False
+
+
+@compiled
+def _near_others(a, pfn):
+    """The first block of a list, from its head `pfn` on, whose superpageblock is tainted; the head if none is near."""
+    page = pfn
+    for _ in range(SPB_SCAN_LIMIT):
+        if page >= len(a.kind):  # the list's head again
+            break
+        if _tainted(a, page):
+            return page
+        page = np.int64(a.link[page, NEXT])
+    return pfn
+
+
 @compiled_apart
 def _claim_largest(a, zone, order, lowest, migratetype, flags):
     """__rmqueue_claim(): try the pageblock of each order's first fallback block, largest first."""
@@ -96,6 +123,8 @@ def _claim_largest(a, zone, order, lowest, migratetype, flags):
             continue
         if not _may_claim(a, current, migratetype):
             break
+        if a.features.superpageblock_order and migratetype != MOVABLE:
+            pfn = _near_others(a, pfn)
         if current < a.pageblock_order:
             boost_watermark(a, zone, flags)
         pfn = _claim(a, zone, pfn, current, order, migratetype)

@@ -59,6 +59,9 @@ class Features(NamedTuple):
     """vm.watermark_boost_factor, of 10000; 0: no boost."""
     kswapd_ns: int = 10_000_000
     """Time from a boost of the watermarks until kswapd takes it back, and from a wake-up until kswapd has run, ns."""
+    superpageblock_order: int = 0
+    """Order of the aligned blocks in which pageblocks of unmovable pages are gathered; 0: no such rule, as in every
+    kernel. "mm: reliable 1GB page allocation", RFC, 2026-05-20: that of a PUD."""
 
 
 class PageAllocator(NamedTuple):

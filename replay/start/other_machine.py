@@ -20,7 +20,7 @@ from replay.demand.program import ALLOC
 from replay.kernel.buddy import build_free_lists
 from replay.kernel.geometry import X86_64, Geometry, geometry_of
 from replay.kernel.leaves import PMD, PTE, PUD
-from replay.kernel.mmzone import USED, page_allocator
+from replay.kernel.mmzone import CLAIM_STEAL, USED, page_allocator
 from replay.start.allocator_setup import nodes_of, set_up_zones
 from replay.start.checks import check_size
 from replay.start.free_list_order import RECORDED_ORDER, list_order, order_free_lists
@@ -30,6 +30,13 @@ from replay.start.zones import ZONE_CLASS, Zone, Zones, zone_arrays
 RECORDED = "recorded"
 _UNITS = {"M": 20, "G": 30, "T": 40}
 _LEAST = 64 << 20
+_SUPERPAGEBLOCKS = (
+    "Superpageblocks: unmovable pages start in as few blocks of the size of a PUD (1G with 4K pages) as hold them, and "
+    'requests that take a pageblock over look for one in such a block, among the first eight of a list ("mm: reliable '
+    '1GB page allocation", RFC, 2026-05-20, patch 11 of 40). Not modelled: lists for each of these blocks, the worker '
+    "that moves movable pages out of them, and that movable requests keep away from them."
+)
+"""What is said of a machine that gathers unmovable pages."""
 
 
 class Profile(NamedTuple):
@@ -44,6 +51,8 @@ class Profile(NamedTuple):
     """Page size and tables; None: those of the recorded machine, as its direct map's leaves."""
     in_blocks: bool = True
     """With a geometry: whether the direct map is in the largest leaves, or in pages only."""
+    superpageblocks: bool = False
+    """Whether the kernel gathers unmovable pages in few blocks of the size of a PUD."""
 
 
 def profile_of(name: str) -> Profile | None:
@@ -113,7 +122,11 @@ def other_machine(
     bounds, wmark, reserve = zone_arrays(zones, pages, assumptions)
     cpus = len(recorded.allocator.node_of_cpu)
     nodes = nodes_of(bounds, cpus, assumptions)
-    allocator = page_allocator(pages, bounds, geometry, recorded.allocator.features, cpus, nodes)
+    features = recorded.allocator.features
+    if profile.superpageblocks:
+        features = features._replace(fallback=CLAIM_STEAL, superpageblock_order=geometry.pud_pages.bit_length() - 1)
+        assumptions.append(_SUPERPAGEBLOCKS)
+    allocator = page_allocator(pages, bounds, geometry, features, cpus, nodes)
     allocator.wmark[:], allocator.lowmem_reserve[:] = wmark, reserve
     allocator.kind[:] = _in_use(profile, allocator.block_type, pages, geometry, random)
     build_free_lists(allocator, allocator.kind == 0)
@@ -171,11 +184,17 @@ def _in_use(
     """(P,) what uses each page, 0 where it is free; sets the types of the pageblocks.
 
     With fragmentation f, half of f times the free memory lies between unmovable pages, and as much between movable.
+    With superpageblocks, those of unmovable pages fill one after the other; movable pages lie anywhere in the rest.
     """
     size = 1 << geometry.pageblock_order
     blocks = pages // size
     between = profile.fragmentation * (1 - profile.movable - profile.unmovable) / 2
     places = random.permutation(blocks)
+    if profile.superpageblocks:
+        of = places // (geometry.pud_pages >> geometry.pageblock_order)
+        gathered = places[np.argsort(random.permutation(of.max() + 1)[of], kind="stable")]
+        unmovable = round((profile.unmovable + between) * blocks)
+        places = np.concatenate((gathered[:unmovable], random.permutation(gathered[unmovable:])))
     kind = np.zeros(pages, np.uint8)
     at = 0
     for share, migratetype in ((profile.unmovable, UNMOVABLE), (profile.movable, MOVABLE)):

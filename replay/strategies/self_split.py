@@ -10,7 +10,8 @@ from replay.contract.strategy import FastPath, PoolView, Strategy, param
 @strategy(
     "self-split",
     title="the large page that is converted supplies the tables for its own split",
-    source="Rick Edgecombe, PKS tables v2 patch 17, solution 1 (2021-08-30), considered and rejected there",
+    source="Rick Edgecombe, PKS write protected page tables v2, patch 17 (2021-08-30), "
+    "solution 1, considered and rejected there",
     colour="#117733",
     line="solid",
     marker="^",

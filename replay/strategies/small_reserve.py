@@ -10,7 +10,8 @@ from replay.strategies.reserve_block import ReserveBlock
 @strategy(
     "small-reserve",
     title="two keyed pages in reserve; refill with a 2M block, else with one page",
-    source="Rick Edgecombe, PKS tables v2 patch 17, solution 2 (2021-08-30), considered and rejected there",
+    source="Rick Edgecombe, PKS write protected page tables v2, patch 17 (2021-08-30), "
+    "solution 2, considered and rejected there",
     colour="#ddaa33",
     line="solid",
     marker="v",

@@ -45,7 +45,7 @@ def basis(case: Case) -> str:
         f"{points(scale['low_pct'])} (low), {points(scale['median_pct'])} (median) and "
         f"{points(scale['high_pct'])} (high) of their time ({arch}, {scale['platforms']}; only significant "
         "improvements were published)."
-    )
+    ) + _beside(case)
     if own == arch:
         return text
     published = "nobody has published a difference in time for it."
@@ -56,6 +56,15 @@ def basis(case: Case) -> str:
         )
     text += f" This recording is {own or 'of unknown architecture'}, and the scale is another architecture's: "
     return text + published
+
+
+def _beside(case: Case) -> str:
+    """What was published beside the time of whole workloads: larger, and no part of the scale."""
+    said = []
+    for row in case.answers["mapping_beside"].records():
+        much = row["note"] if row["gain_pct"] is None else f"{number(row['gain_pct'])} %"
+        said.append(f"{row['benchmark']} ({row['metric']}) {much}")
+    return f" Published beside it, and not in the scale: {'; '.join(said)}." if said else ""
 
 
 def caption(case: Case) -> str:
@@ -150,7 +159,7 @@ def _published(axis: Axes, published: pd.DataFrame) -> None:
         axis.plot(gains, [y] * len(gains), marker="o", linestyle="none", color=INK, markersize=4.5)
         names.append(f"{metric}\n({arch})")
     axis.axvline(BALLPARK_PCT, color=INK, linewidth=1.0, linestyle="dashed", zorder=0)
-    axis.annotate("~5 %: a ballpark from a mail", (BALLPARK_PCT, -0.7), xytext=(4, 0), textcoords="offset points",
+    axis.annotate("~5 %: a ballpark, of AmpereOne", (BALLPARK_PCT, -0.7), xytext=(4, 0), textcoords="offset points",
                   fontsize=8, color=INK, va="center")  # fmt: skip
     axis.set_yticks(range(len(names)), names)
     axis.set(ylim=(len(names) - 0.4, -1.1), xlabel="what large pages gained over all 4K, %")

@@ -101,6 +101,7 @@ def costs(share: float, median: float | None) -> Case:
     return case(
         mapping_cost=answer("strategy pte_share_mean mapping_cost_pct_median", ("pba", share, median)),
         mapping_basis=answer(scale, ("aarch64", 4, 2.68, 3.91, 12.77, "AmpereOne")),
+        mapping_beside=answer("benchmark metric platform gain_pct note"),
     )
 
 
@@ -120,6 +121,15 @@ def test_the_scale_of_another_architecture_is_said_to_be_one() -> None:
     assert "2.68 % (low), 3.91 % (median) and 12.77 % (high)" in text
     assert "another architecture's" in text
     assert "nobody has published a difference in time for whole workloads on x86_64" in text
+
+
+def test_what_is_larger_than_the_scale_is_named_beside_it(tmp_path: Path) -> None:
+    with open_warehouse(warehouse(tmp_path / "w.duckdb", {"pba": 0})) as connection:
+        answers = {name: ask(connection, name, capture="n") for name in ("mapping_basis", "mapping_beside")}
+    text = mapping_cost.basis(case(**answers))
+    assert "(aarch64, AmpereOne;" in text
+    assert "kernbench syst-192 (system time) 12.8 %" in text and "lowest (throughput) 90 %" in text
+    assert 'camera workloads (CPU power) "double digit %" more' in text
 
 
 def test_shares_by_every_reading_are_drawn_next_to_the_published_figures() -> None:

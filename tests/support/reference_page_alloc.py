@@ -40,8 +40,21 @@ class Zone:
 class ReferenceAllocator(PerCpuLists):
     """Free blocks as lists of first pages, head first, by (zone, order, migratetype)."""
 
-    def __init__(self, zones, geometry, block_types, *, generation="claim", auto=True, pcp_order=3, thp=2, cpus=1):
+    def __init__(
+        self,
+        zones,
+        geometry,
+        block_types,
+        *,
+        generation="claim",
+        auto=True,
+        pcp_order=3,
+        thp=2,
+        cpus=1,
+        superpageblock=0,
+    ):
         self.zones, self.generation, self.auto = zones, generation, auto
+        self.superpageblock = superpageblock  # pageblocks in each; 0: none
         self.pageblock_order, self.max_order = geometry.pageblock_order, geometry.max_order
         self.pcp_order, self.thp, self.huge_order = pcp_order, thp, geometry.table_shift
         self.block_type = dict(enumerate(block_types))
@@ -188,6 +201,11 @@ class ReferenceAllocator(PerCpuLists):
         self.block_type[page >> self.pageblock_order] = kind
         return self.smallest(zone, order, kind)
 
+    def tainted(self, page):
+        of = (page >> self.pageblock_order) // self.superpageblock
+        kinds = {kind for block, kind in self.block_type.items() if block // self.superpageblock == of}
+        return bool(kinds & {UNMOVABLE, RECLAIMABLE, HIGHATOMIC})
+
     def claim_largest(self, zone, order, lowest, kind, kswapd):
         for size in range(self.max_order, lowest - 1, -1):
             page = self.fallback(zone, size, kind)
@@ -195,6 +213,9 @@ class ReferenceAllocator(PerCpuLists):
                 continue
             if not self.may_claim(size, kind):
                 break
+            if self.superpageblock and kind != MOVABLE:
+                listed = self.lists[zone, size, self.type_of(page)][:8]
+                page = next((each for each in listed if self.tainted(each)), page)
             if size < self.pageblock_order:
                 self.boost(zone, kswapd)
             page = self.claim(zone, page, size, order, kind)

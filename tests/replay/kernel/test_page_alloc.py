@@ -33,12 +33,17 @@ PAGESETS = [(0, 0, 1), (8, 8, 2), (6, 40, 3), (4, 100, 1)]  # high_min, high_max
 CPUS = 2
 
 
-def both(name, free, types, *, generation="claim", auto=True, pcp_order=1, thp=2, pageset=(0, 0, 1)):
+def both(name, free, types, *, generation="claim", auto=True, pcp_order=1, thp=2, pageset=(0, 0, 1), superpageblock=0):
     """A compiled and a slow allocator with the same free blocks in the same order."""
     zones = [replace(zone) for zone in ZONES[name]]
     pages = zones[-1].last + 1
     features = mmzone.Features(
-        fallback=GENERATIONS[generation], pcp_auto=auto, pcp_order=pcp_order, pcp_thp=thp, kswapd_ns=10
+        fallback=GENERATIONS[generation],
+        pcp_auto=auto,
+        pcp_order=pcp_order,
+        pcp_thp=thp,
+        kswapd_ns=10,
+        superpageblock_order=superpageblock and GEOMETRY.pageblock_order + superpageblock.bit_length() - 1,
     )
     nodes = np.arange(CPUS) % (1 + zones[-1].node)
     layout = np.array([(zone.first, zone.last, zone.class_, zone.node) for zone in zones], np.int64)
@@ -58,6 +63,7 @@ def both(name, free, types, *, generation="claim", auto=True, pcp_order=1, thp=2
         pcp_order=pcp_order,
         thp=thp,
         cpus=CPUS,
+        superpageblock=superpageblock,
     )
     for pcp in reference.pcp.values():
         pcp.high_min, pcp.high_max, pcp.batch = pageset
@@ -150,6 +156,7 @@ kernels = st.fixed_dictionaries(
         "pcp_order": st.integers(0, 2),
         "thp": st.integers(0, 2),
         "pageset": st.sampled_from(PAGESETS),
+        "superpageblock": st.sampled_from([0, 2, 4]),
     }
 )
 
@@ -299,6 +306,18 @@ def test_a_pageblock_that_is_half_free_is_claimed_by_all_generations():
         a, _ = both("odd", [page in (12, 13, 14, 15, 17) for page in range(128)], [0], generation=generation)
         assert int(alloc_pages(a, 0, 0, 1, 2)) == 12
         assert a.block_type[:3].tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize("superpageblock", [0, 4])
+def test_an_unmovable_request_takes_a_pageblock_of_a_tainted_superpageblock(superpageblock):
+    """Every second pageblock is free; the full one beside the last on their list is unmovable."""
+    a, _ = both("one", [page // 8 % 2 == 0 for page in range(128)], [1], superpageblock=superpageblock)
+    blocks = listed(a, mmzone.free_list(a, 0, 3, 1))
+    a.block_type[blocks[-1] >> 3 ^ 1] = 0
+    tainted = [page for page in blocks if page >> 5 == blocks[-1] >> 5]
+    assert len(blocks) == 8 and blocks[0] not in tainted
+    assert int(alloc_pages(a, 0, 0, 0, 2)) == (tainted[0] if superpageblock else blocks[0])
+    assert int(alloc_pages(a, 0, 3, 1, 2)) == blocks[0 if superpageblock else 1]  # a movable one takes the first
 
 
 def test_a_node_s_own_zones_come_first_and_thisnode_stays_there():

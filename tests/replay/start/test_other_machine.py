@@ -63,6 +63,27 @@ def test_shares_in_use_are_those_of_the_profile_and_fragmentation_leaves_fewer_w
     assert whole == pytest.approx((1 - fragmentation) * 0.5 * pages / 512, abs=2)
 
 
+def test_superpageblocks_hold_the_unmovable_pages_in_as_few_1g_blocks_as_do():
+    """16 GiB: a tenth and a quarter of what is free, so 4 of 16 blocks; movable pages are in all."""
+    spread, gathered = (
+        built(size=16 << 30, superpageblocks=each).allocator.kind.reshape(16, -1) for each in (False, True)
+    )
+    assert [int((kind == USED + UNMOVABLE).any(axis=1).sum()) for kind in (spread, gathered)] == [16, 4]
+    assert (gathered == USED + MOVABLE).any(axis=1).sum() >= 15 - 3
+    assert (gathered == USED + UNMOVABLE).sum() == pytest.approx((spread == USED + UNMOVABLE).sum(), rel=0.01)
+
+
+def test_a_machine_with_superpageblocks_says_what_is_not_modelled():
+    state = other_machine(
+        profile_of("server-64g-superpageblocks")._replace(size=256 * MIB),
+        machine_of(1024, geometry=X86_64),
+        demand_of([], pages=1024),
+        0,
+    )
+    assert state.allocator.features.superpageblock_order == 18
+    assert any("Not modelled: lists for each of these blocks, the worker" in text for text in state.assumptions)
+
+
 def test_zones_and_watermarks_are_the_kernels():
     """2 GiB x86-64: khugepaged asks for 512 * 2 zones * 11 pages; a twentieth of memory is more."""
     a = built(size=2048 * MIB).allocator
