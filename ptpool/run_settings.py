@@ -105,8 +105,8 @@ class RunSettings:
         str,
         Column(
             "VARCHAR",
-            "Page-table isolation of the modelled kernel: off (a PGD is one page), recorded (as many as it was recorded "
-            "with)",
+            "Page-table isolation of the modelled kernel: off (a PGD is one page), recorded (as many pages as "
+            "recorded)",
         ),
         Option(
             metavar="PTI",

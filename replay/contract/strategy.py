@@ -141,8 +141,10 @@ class Strategy:
         raise NotImplementedError(f"{type(self).__name__} has no fast_path()")
 
     def boot(self, pool: PoolView) -> Decision:
-        """Decide what is taken at boot. The machine has nothing on it yet: what is asked for is there, or the run is
-        refused (replay.machine.boot)."""
+        """Decide what is taken at boot.
+
+        The machine has nothing on it yet: what is asked for is there, or the run is refused (replay.machine.boot).
+        """
         yield from ()
 
     def construct(self, pool: PoolView, chunk: Chunk) -> Decision:

@@ -199,14 +199,14 @@ def _pools(folders: list[Path], seeds: int, db: Path, *, quiet: bool, as_json: b
     from ptpool.compiled import announce_compiling
     from ptpool.progress import progress
     from ptpool.warehouse import open_warehouse
-    from replay.validate.pool_run import read_run
+    from replay.validate.pool_run import read_run, repeated
     from replay.validate.pools import compare_runs, keep
 
     runs = [read_run(folder) for folder in folders]
     announce_compiling("replay", quiet=quiet)
     comparisons = []
     with progress("validate", (many := sum(run.has_trace for run in runs)), quiet=quiet, unit="runs") as meter:
-        for done, found in enumerate(compare_runs(runs, seeds), 1):
+        for done, found in enumerate(compare_runs(runs + repeated(runs), seeds), 1):
             comparisons += found
             meter(done, f"{done} of {many} runs")
     with tempfile.TemporaryDirectory() as scratch:

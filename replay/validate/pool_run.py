@@ -4,9 +4,11 @@ A folder as `make record-pools` writes it: a bundle, the kernel's free lists in 
 counted (pool_stats) once it was switched on (active/) and at the end (after/).
 """
 
+import csv
 import json
 import re
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +85,31 @@ def read_run(folder: Path) -> PoolRun:
         grown,
         about.get("refill_ns"),
     )
+
+
+_SPREAD = {
+    "splits_2m": "splits_2m", "splits_1g": "splits_1g", "outside_tables": "splits_by_others",
+    "starved_own": "split_starvations", "starved_outside": "split_starvations", "held_max": "pool_pages_peak",
+    "cached_min": "reserve_pages_min", "shrunk_pages": "shrunk_pages", "nulls": "ptp_nulls", "oom_kill": "oom_kills",
+}  # fmt: skip
+"""Columns `quantity` of spread.csv by our names; those of refills end in their order."""
+
+
+def repeated(runs: Iterable[PoolRun]) -> list[PoolRun]:
+    """Repetitions of runs, of which only the numbers are kept: spread.csv next to their folders."""
+    again = []
+    for run in runs:
+        path = run.folder.parent / "spread.csv"
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        counted: dict[str, dict[Quantity, float]] = {}
+        for row in csv.DictReader(text.splitlines()):
+            name, _, order = row["quantity"].partition("_order_")
+            key = (name, int(order)) if order else (_SPREAD.get(name, name), None)
+            if row["repeats"] == run.name and key in run.counted:
+                found = counted.setdefault(row["run"], {})
+                found[key] = found.get(key, 0.0) + float(row["value"])
+        again += [replace(run, folder=path / name, counted=found) for name, found in counted.items()]
+    return again
 
 
 def _as_set(value: Any) -> str:

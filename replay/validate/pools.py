@@ -29,6 +29,7 @@ from replay.start.recorded_machine import InitialState
 from replay.validate.pool_run import PoolRun, Quantity
 
 EXACT, ORDINARY, BLIND = "exact", "ordinary", "blind"
+RECLAIM = "moderate"
 
 Values = Mapping[Quantity, float]
 
@@ -124,14 +125,17 @@ def compare_with(
 
 
 def _replayed(run: PoolRun, demand: Demand, start: InitialState) -> Values:
-    """What a run's strategy does from this start on, where a refill takes as long as it took in that guest."""
+    """What a run's strategy does from this start on, where a refill takes as long as it took in that guest.
+
+    The kernel reclaims and compacts, so the replay does (moderately: replay/profiles/reclaim.toml).
+    """
     (entry,) = find([run.strategy])
     known = entry.factory.__dataclass_fields__
     strategy = configure(entry, {name: value for name, value in run.parameters.items() if name in known})
     costs = built_in().of(start.arch)
     if run.refill_ns is not None:
         costs = replace(costs, flush_base_ns=run.refill_ns)
-    return _quantities(replay_one(start, demand, strategy, costs=costs))
+    return _quantities(replay_one(start, demand, strategy, RECLAIM, costs))
 
 
 _METRICS = (

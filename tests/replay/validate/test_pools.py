@@ -9,8 +9,8 @@ import pytest
 from ptpool.cli import run
 from ptpool.errors import UsageError
 from replay.contract.registry import strategies
-from replay.validate.pool_run import read_run
-from replay.validate.pools import BLIND, EXACT, ORDINARY, _allowed, compare_runs
+from replay.validate.pool_run import read_run, repeated
+from replay.validate.pools import BLIND, EXACT, ORDINARY, _allowed, _compared, compare_runs
 
 POOLS = Path(__file__).parents[3] / "data" / "pools"
 RUNS = sorted(path for path in POOLS.iterdir() if path.is_dir())
@@ -113,6 +113,26 @@ def test_a_folder_that_is_no_run_is_refused(folder, file, text, message):
 def test_how_far_off_a_prediction_may_be(folder, start, quantity, kernel, allowed):
     found = _allowed(start, read_run(folder), quantity, kernel)
     assert found == (None if allowed is None else pytest.approx(allowed))
+
+
+def test_repetitions_of_a_run_are_read_from_the_table_beside_it(folder):
+    rows = ["again-2,worn-pba,refills_got_order_4,11", "again-2,worn-pba,splits_2m,9", "again-2,worn-pba,starved_own,1"]
+    rows += [
+        "again-2,worn-pba,starved_outside,2",
+        "again-2,worn-pba,flushes,7",
+        "again-3,worn-pba,splits_2m,8",
+        "x,y,splits_2m,1",
+    ]
+    (folder.parent / "spread.csv").write_text("\n".join(["run,repeats,quantity,value", *rows]))
+    whole = read_run(folder)
+    found = repeated([whole])
+    assert [(run.name, run.cell, run.strategy, run.has_trace) for run in found] == [
+        ("again-2", "worn", "pba", False),
+        ("again-3", "worn", "pba", False),
+    ]
+    assert found[0].counted == {("refills_got", 4): 11, ("splits_2m", None): 9, ("split_starvations", None): 3}
+    (row,) = [row for row in _compared(BLIND, [whole, *found], [{}]) if row.quantity == "splits_2m"]
+    assert (row.recorded, row.recorded_low, row.recorded_high, row.model_error) == (15, 8, 15, 8)
 
 
 def test_at_once_with_sequences_is_refused(folder, capsys):
