@@ -8,7 +8,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import duckdb
 
@@ -16,9 +16,13 @@ from ingest.bundle import is_name
 from ingest.importer import Imported
 from ptpool.errors import UsageError
 from ptpool.files import PART
+from ptpool.page_events import insert_page_events
 from ptpool.warehouse import IMPORTED_TABLES, capture_row, delete_capture, transaction
 
+Result = TypeVar("Result")
+
 _IMPOSSIBLE = "pfn < 0 OR page_order NOT BETWEEN 0 AND 31 OR cpu < 0"
+_ROWS = "FROM read_parquet(?, hive_partitioning = false)"
 _AGAIN = "export it again: ptpool ingest export"
 
 
@@ -169,7 +173,9 @@ def _insert(connection: duckdb.DuckDBPyConnection, capture: ExportedCapture, tab
             raise UsageError(f"{path}: {events:,} events, but capture.parquet says {capture.events:,}", _AGAIN)
         if impossible:
             raise UsageError(f"{path}: {impossible:,} events have impossible pages, orders or CPUs", _AGAIN)
-    _read(connection, path, f"INSERT INTO {table} BY NAME SELECT {columns}")
+        _reading(path, lambda: insert_page_events(connection, f"SELECT * {_ROWS}", [str(path)]))
+    else:
+        _read(connection, path, f"INSERT INTO {table} BY NAME SELECT {columns}")
 
 
 def _check_columns(connection: duckdb.DuckDBPyConnection, path: Path, table: str) -> None:
@@ -192,8 +198,13 @@ def _described(connection: duckdb.DuckDBPyConnection, table: str) -> list[tuple[
 
 def _read(connection: duckdb.DuckDBPyConnection, path: Path, what: str, *values: object) -> duckdb.DuckDBPyConnection:
     """A statement on the rows of a file."""
+    return _reading(path, lambda: connection.execute(f"{what} {_ROWS}", [*values, str(path)]))
+
+
+def _reading(path: Path, work: Callable[[], Result]) -> Result:
+    """What reads a file, which may be damaged."""
     try:
-        return connection.execute(f"{what} FROM read_parquet(?, hive_partitioning = false)", [*values, str(path)])
+        return work()
     except duckdb.Error as error:
         reason = str(error).splitlines()[0]
         if "No space left" in reason:

@@ -11,9 +11,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ingest.bundle import MOMENTS
+from ingest.calls import Numbers, nullable
 from ingest.classify import BY_FLAGS, UNCLASSIFIED, Class, classify, has_names
 from ingest.gfp import flags_of, has_numbers
-from ingest.ownership import NO_CLASS, PageOwners, class_code, class_names, roll_forward
+from ingest.ownership import NO_CLASS, PageOwners, class_code, roll_forward
 from ingest.trace import ROW, ROW_GROUP, Trace, raw
 from ptpool.progress import Meter
 from ptpool.vocabulary import (
@@ -95,6 +96,7 @@ class EventStream:
             np.ones(1, np.bool_),
         )
         self._window: Window = (None, None)
+        self._numbering = Numbers(*(_next(connection, table) for table in ("task", "call")))
 
     def read(self, meter: Meter, window: Window = (None, None)) -> None:
         """Read the trace to its end and keep the events in the window.
@@ -120,6 +122,10 @@ class EventStream:
                     storing.append(storer.submit(self._insert, mine, self._known))
             while storing:
                 storing.popleft().result()
+        if self.stored:
+            insert_arrow(self._connection, "task", self._numbering.tasks(self._trace), self._capture_id.result())
+            calls = self._numbering.calls(self._trace, self._known.gfp_bits)
+            insert_arrow(self._connection, "call", calls, self._capture_id.result())
 
     @property
     def edges(self) -> tuple[int | None, int | None]:
@@ -193,9 +199,18 @@ class EventStream:
         self._count(rows, bare, table)
         self.migratetypes_doubtful += _doubtful(rows, gfp_bits)
         self.stacks_freed += int(stacks_freed.sum())
-        stacks = known.stack_numbers[rows["stack"]]
-        batch = self._arrow(rows, codes, gfp_bits, stacks)
-        insert_arrow(self._connection, "page_event", batch, self._capture_id.result())
+        task, call = self._numbering.number(rows, known.stack_numbers[rows["stack"]], codes)
+        events = pa.table(
+            {
+                "seq": np.arange(self.stored, self.stored + len(rows)),
+                "ts_ns": np.ascontiguousarray(rows["ts"]),
+                "cpu": np.ascontiguousarray(rows["cpu"]),
+                "pfn": nullable(rows["pfn"]),
+                "task_id": task,
+                "call_id": call,
+            }
+        )
+        insert_arrow(self._connection, "event", pa.Table.from_batches(events.to_batches(ROW_GROUP)))
         self.stored += len(rows)
 
     def _count(self, rows: NDArray[np.void], bare: NDArray[np.bool_], table: NDArray[np.bool_]) -> None:
@@ -211,31 +226,6 @@ class EventStream:
         self.by_flags += int(table.sum())
         self.kinds += np.bincount(rows["kind"], minlength=len(KINDS))
 
-    def _arrow(
-        self, rows: NDArray[np.void], codes: NDArray[np.uint8], gfp_bits: NDArray[np.uint32], stacks: NDArray[np.int32]
-    ) -> pa.Table:
-        consumer, level, role = zip(*class_names(), strict=True)
-        table = pa.table(
-            {
-                "seq": np.arange(self.stored, self.stored + len(rows)),
-                "ts_ns": np.ascontiguousarray(rows["ts"]),
-                "cpu": np.ascontiguousarray(rows["cpu"]),
-                "pid": np.ascontiguousarray(rows["pid"]),
-                "comm": _texts(rows["comm"], self._trace.comms),
-                "kind": _texts(rows["kind"], KINDS),
-                "pfn": _nullable(rows["pfn"]),
-                "page_order": np.ascontiguousarray(rows["order"]),
-                "migratetype": _nullable(rows["migratetype"]),
-                "gfp_flags": pa.array(gfp_bits, mask=rows["gfp"] < 0),
-                "gfp_text": _texts(rows["gfp"], self._trace.gfps),
-                "stack_id": _nullable(stacks),
-                "consumer": _texts(codes, consumer),
-                "level": _texts(codes, level),
-                "role": _texts(codes, role),
-            }
-        )
-        return pa.Table.from_batches(table.to_batches(ROW_GROUP))  # DuckDB inserts each in a thread
-
     @property
     def totals(self) -> dict[str, int]:
         """Totals that shares are taken of (ingest/quality.toml)."""
@@ -249,6 +239,12 @@ def insert_arrow(connection: duckdb.DuckDBPyConnection, table: str, rows: pa.Tab
     """Insert rows in the order of their columns, behind texts that all of them have."""
     columns = ", ".join([*(f"'{text}'" for text in first), *rows.column_names])
     connection.from_arrow(rows).project(columns).insert_into(table)
+
+
+def _next(connection: duckdb.DuckDBPyConnection, table: str) -> int:
+    """The number after the last one of a table."""
+    rows = connection.execute(f"SELECT coalesce(max({table}_id) + 1, 0) FROM {table}").fetchall()
+    return int(rows[0][0])
 
 
 def _before_last(known: NDArray[Any], more: Sequence[int]) -> NDArray[Any]:
@@ -269,17 +265,3 @@ def _doubtful(rows: NDArray[np.void], gfp_bits: NDArray[np.uint32]) -> int:
     swapped = (asked == GFP_BITS["__GFP_MOVABLE"]) & (counted == RECLAIMABLE)
     swapped |= (asked == GFP_BITS["__GFP_RECLAIMABLE"]) & (counted == MOVABLE)
     return int(swapped.sum())
-
-
-def _texts(codes: NDArray[Any], values: Sequence[str | None]) -> pa.Array:
-    """Texts by number (-1: none), with the values that occur only: a trace may name a million tasks."""
-    occurs = np.zeros(len(values) + 1, np.bool_)  # the last for -1
-    occurs[codes] = True
-    occurs[-1] = False
-    places = np.where(occurs, np.cumsum(occurs) - 1, -1).astype(np.int32)
-    used = [values[code] for code in np.flatnonzero(occurs).tolist()]
-    return pa.DictionaryArray.from_arrays(_nullable(places[codes]), pa.array(used, pa.string()))
-
-
-def _nullable(values: NDArray[Any]) -> pa.Array:
-    return pa.array(np.ascontiguousarray(values), mask=values < 0)

@@ -111,6 +111,14 @@ def hash_span(text: int, start: int, end: int) -> Any:
 
 
 @compiled
+def mixed(first: int, second: int) -> Any:
+    """64-bit hash of two integers; of one alone, with the other fixed, it is a different one for each."""
+    value = np.uint64(first) * _MULTIPLY
+    value = ((value ^ (value >> _FOLD)) ^ np.uint64(second)) * _MULTIPLY
+    return value ^ (value >> _FOLD)
+
+
+@compiled
 def slot_of(names: Any, key: Any) -> Any:
     """The slot of a 64-bit key: the one that holds it, or the empty one where it belongs."""
     mask = names.shape[0] - 1

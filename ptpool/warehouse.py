@@ -17,7 +17,7 @@ import duckdb
 from ptpool.errors import UsageError, named
 from ptpool.run_settings import COLUMNS, DEFAULTS
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 
 _TICK_S = 0.05
 
@@ -37,7 +37,7 @@ IMPORTED_TABLES = (
     "direct_map_recorded",
     "permission_change",
 )
-"""Tables that an import fills."""
+"""What an import fills: tables, and page_event, the view of tables event, task and call."""
 
 _DAMAGE = (duckdb.FatalException, duckdb.InternalException, duckdb.SerializationException)
 
@@ -363,6 +363,9 @@ def delete_capture(connection: duckdb.DuckDBPyConnection, capture_id: str) -> No
     run_ids = [run_id for (run_id,) in runs]
     delete_runs(connection, run_ids)
     connection.execute("DELETE FROM sweep WHERE run_id IN (SELECT unnest(?::VARCHAR[]))", [run_ids])
+    connection.execute(
+        "DELETE FROM event WHERE call_id IN (SELECT call_id FROM call WHERE capture_id = ?)", [capture_id]
+    )
     for table in _tables_with(connection, "capture_id"):
         connection.execute(f"DELETE FROM {table} WHERE capture_id = ?", [capture_id])
 

@@ -48,27 +48,38 @@ COMMENT ON COLUMN capture.window_from_ns IS 'Start of the part that was kept (--
 COMMENT ON COLUMN capture.window_to_ns IS 'End of the part that was kept (--to); snapshots after the recording are of a later time; NULL: end of the recording';
 COMMENT ON COLUMN capture.code_version IS 'Version and source hash of the ptpool that imported it';
 
-CREATE TABLE page_event (
-    capture_id VARCHAR NOT NULL, seq BIGINT NOT NULL, ts_ns BIGINT NOT NULL, cpu SMALLINT NOT NULL, pid INTEGER NOT NULL,
-    comm VARCHAR, kind event_kind NOT NULL, pfn BIGINT, page_order TINYINT NOT NULL, migratetype TINYINT,
+CREATE TABLE event (
+    seq BIGINT NOT NULL, ts_ns BIGINT NOT NULL, cpu SMALLINT NOT NULL, pfn BIGINT, task_id INTEGER NOT NULL, call_id INTEGER NOT NULL
+);
+COMMENT ON TABLE event IS 'Page-allocation events as recorded, in the order of the trace, as numbers only; view page_event has them with everything about them';
+COMMENT ON COLUMN event.seq IS 'Place in the trace, from 0 without gaps';
+COMMENT ON COLUMN event.ts_ns IS 'Time on the capture''s clock';
+COMMENT ON COLUMN event.cpu IS 'CPU that the event happened on';
+COMMENT ON COLUMN event.pfn IS 'First page frame number; NULL for a failed allocation';
+COMMENT ON COLUMN event.task_id IS 'Task, see task';
+COMMENT ON COLUMN event.call_id IS 'What was asked for and whence, see call; the capture is that of the call';
+
+CREATE TABLE task (capture_id VARCHAR NOT NULL, task_id INTEGER NOT NULL, pid INTEGER NOT NULL, comm VARCHAR);
+COMMENT ON TABLE task IS 'Tasks that events happened in: thread id and name';
+COMMENT ON COLUMN task.task_id IS 'Number of the task in this warehouse';
+COMMENT ON COLUMN task.pid IS 'Thread id of the task (0: idle)';
+COMMENT ON COLUMN task.comm IS 'Name of the task';
+
+CREATE TABLE call (
+    capture_id VARCHAR NOT NULL, call_id INTEGER NOT NULL, kind event_kind NOT NULL, page_order TINYINT NOT NULL, migratetype TINYINT,
     gfp_flags UINTEGER, gfp_text VARCHAR, stack_id INTEGER, consumer consumer, level table_level, role table_role
 );
-COMMENT ON TABLE page_event IS 'Page-allocation events as recorded, in the order of the trace';
-COMMENT ON COLUMN page_event.seq IS 'Place in the trace, from 0 without gaps';
-COMMENT ON COLUMN page_event.ts_ns IS 'Time on the capture''s clock';
-COMMENT ON COLUMN page_event.cpu IS 'CPU that the event happened on';
-COMMENT ON COLUMN page_event.pid IS 'Thread id of the task (0: idle)';
-COMMENT ON COLUMN page_event.comm IS 'Name of the task';
-COMMENT ON COLUMN page_event.kind IS 'alloc, free, alloc_failed (returned NULL), zone_locked (left the buddy lists), pcpu_drain (went back to them), extfrag (fallback to another migratetype)';
-COMMENT ON COLUMN page_event.pfn IS 'First page frame number; NULL for a failed allocation';
-COMMENT ON COLUMN page_event.page_order IS 'log2 of the number of base pages';
-COMMENT ON COLUMN page_event.migratetype IS 'Requested migratetype (0 Unmovable, 1 Movable, 2 Reclaimable); NULL for a free';
-COMMENT ON COLUMN page_event.gfp_flags IS 'GFP bits as numbered by Linux 6.12; NULL where the event has none';
-COMMENT ON COLUMN page_event.gfp_text IS 'GFP flags as printed in the trace';
-COMMENT ON COLUMN page_event.stack_id IS 'Kernel stack, see stack; NULL when none was recorded';
-COMMENT ON COLUMN page_event.consumer IS 'Consumer of the memory, by stack; a free inherits it from its page (that of a kernel stack never seen allocated has it by its own stack); NULL: never seen allocated';
-COMMENT ON COLUMN page_event.level IS 'Level of the page table; NULL where the page is no table, or unknown';
-COMMENT ON COLUMN page_event.role IS 'Whether the table was linked at once, deposited for a huge page or preallocated; NULL when unknown';
+COMMENT ON TABLE call IS 'Calls of the page allocator: events that differ only in time, CPU, task and page are of one call';
+COMMENT ON COLUMN call.call_id IS 'Number of the call in this warehouse';
+COMMENT ON COLUMN call.kind IS 'alloc, free, alloc_failed (returned NULL), zone_locked (left the buddy lists), pcpu_drain (went back to them), extfrag (fallback to another migratetype)';
+COMMENT ON COLUMN call.page_order IS 'log2 of the number of base pages';
+COMMENT ON COLUMN call.migratetype IS 'Requested migratetype (0 Unmovable, 1 Movable, 2 Reclaimable); NULL for a free';
+COMMENT ON COLUMN call.gfp_flags IS 'GFP bits as numbered by Linux 6.12; NULL where the event has none';
+COMMENT ON COLUMN call.gfp_text IS 'GFP flags as printed in the trace';
+COMMENT ON COLUMN call.stack_id IS 'Kernel stack, see stack; NULL when none was recorded';
+COMMENT ON COLUMN call.consumer IS 'Consumer of the memory, by stack; a free inherits it from its page (that of a kernel stack never seen allocated has it by its own stack); NULL: never seen allocated';
+COMMENT ON COLUMN call.level IS 'Level of the page table; NULL where the page is no table, or unknown';
+COMMENT ON COLUMN call.role IS 'Whether the table was linked at once, deposited for a huge page or preallocated; NULL when unknown';
 
 CREATE TABLE stack (
     capture_id VARCHAR NOT NULL, stack_id INTEGER NOT NULL, frames VARCHAR[] NOT NULL, consumer consumer NOT NULL,

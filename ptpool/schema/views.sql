@@ -1,5 +1,12 @@
 -- What users query. strategy_summary is written by ptpool/warehouse.py: one column per metric of metrics.csv.
 
+-- Grouped, a task is known to be one row: DuckDB leaves its join out of queries that want neither pid nor comm.
+CREATE VIEW page_event AS
+SELECT capture_id, seq, ts_ns, cpu, pid, comm, kind, pfn, page_order, migratetype, gfp_flags, gfp_text, stack_id, consumer, level, role
+FROM event JOIN call USING (call_id)
+LEFT JOIN (SELECT task_id, any_value(pid) AS pid, any_value(comm) AS comm FROM task GROUP BY task_id) USING (task_id);
+COMMENT ON VIEW page_event IS 'Page-allocation events as recorded, in the order of the trace';
+
 CREATE VIEW zone AS
 SELECT capture_id, moment, regexp_extract(name, '^Node (\d+)', 1)::SMALLINT AS node,
        regexp_extract(name, 'zone (\w+)', 1) AS zone,

@@ -88,24 +88,28 @@ def read_events(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any]) 
 
 
 _EVENTS = """
-WITH asked AS (
-    SELECT stack_id, list_has_any(frames, $self_inflicted) AS self_inflicted,
-           list_has_any(frames, $compaction) AS compaction, list_has_any(frames, $reclaim) AS reclaim,
-           list_has_any(frames, $gather) AS gather, list_has_any(frames, $after_grace) AS grace
-    FROM stack WHERE capture_id = $capture)
-SELECT ts_ns AS ts, cpu, pid::BIGINT AS pid, kind = 'free' AS is_free, kind = 'alloc_failed' AS failed,
-       coalesce(pfn, 0) AS pfn, page_order AS "order", least(coalesce(migratetype, 0), 2)::UTINYINT AS migratetype,
-       coalesce(gfp_flags, 0)::BIGINT AS gfp_flags, gfp_flags IS NULL AS no_flags,
-       (list_position($consumers, coalesce(consumer::VARCHAR, 'other')) - 1)::UTINYINT AS consumer,
-       coalesce(self_inflicted, false) AS self_inflicted,
-       kind = 'free' AND (coalesce(compaction, false) OR coalesce(comm, '') LIKE 'kcompactd%') AS by_compaction,
-       coalesce(reclaim, false) OR coalesce(comm, '') LIKE 'kswapd%' AS by_reclaim,
-       coalesce(comm, '') LIKE 'kworker%' AS by_kworker, stack_id IS NOT NULL AS has_stack,
-       coalesce(gather, false) AS by_gather, coalesce(grace, false) AS after_grace,
-       is_free AND page_order = 0 AND NOT by_compaction
-       AND level IS DISTINCT FROM 'pgd' AND role IS DISTINCT FROM 'deposited' AS of_table
-FROM page_event LEFT JOIN asked USING (stack_id)
-WHERE capture_id = $capture AND kind IN ('alloc', 'free', 'alloc_failed')
+WITH what AS (
+    SELECT call_id, kind = 'free' AS is_free, kind = 'alloc_failed' AS failed, page_order AS "order",
+           least(coalesce(migratetype, 0), 2)::UTINYINT AS migratetype,
+           coalesce(gfp_flags, 0)::BIGINT AS gfp_flags, gfp_flags IS NULL AS no_flags,
+           (list_position($consumers, coalesce(call.consumer::VARCHAR, 'other')) - 1)::UTINYINT AS consumer,
+           coalesce(list_has_any(frames, $self_inflicted), false) AS self_inflicted,
+           coalesce(list_has_any(frames, $compaction), false) AS compaction,
+           coalesce(list_has_any(frames, $reclaim), false) AS reclaim, stack_id IS NOT NULL AS has_stack,
+           coalesce(list_has_any(frames, $gather), false) AS by_gather,
+           coalesce(list_has_any(frames, $after_grace), false) AS after_grace,
+           is_free AND page_order = 0 AND call.level IS DISTINCT FROM 'pgd'
+               AND call.role IS DISTINCT FROM 'deposited' AS of_table
+    FROM call LEFT JOIN stack USING (capture_id, stack_id)
+    WHERE capture_id = $capture AND kind IN ('alloc', 'free', 'alloc_failed')),
+who AS (
+    SELECT task_id, pid::BIGINT AS pid, coalesce(comm LIKE 'kcompactd%', false) AS kcompactd,
+           coalesce(comm LIKE 'kswapd%', false) AS kswapd, coalesce(comm LIKE 'kworker%', false) AS by_kworker
+    FROM task WHERE capture_id = $capture)
+SELECT ts_ns AS ts, cpu, pid, is_free, failed, coalesce(pfn, 0) AS pfn, "order", migratetype, gfp_flags, no_flags,
+       consumer, self_inflicted, is_free AND (compaction OR kcompactd) AS by_compaction, reclaim OR kswapd AS by_reclaim,
+       by_kworker, has_stack, by_gather, after_grace, of_table AND NOT by_compaction AS of_table
+FROM event JOIN what USING (call_id) JOIN who USING (task_id)
 ORDER BY seq
 """
 

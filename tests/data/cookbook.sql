@@ -3,10 +3,10 @@ INSERT INTO capture BY NAME SELECT 'c' AS capture_id, 'server-16g' AS name, 's' 
     '6.12' AS kernel_release, 'x86_64' AS arch, 4096 AS page_size, 1 AS cpus, 4194304 AS total_pages, 'real' AS timing,
     0 AS first_ns, 2000000000 AS last_ns, 4 AS events, 0 AS lost_events, true AS has_stacks, 'v' AS code_version;
 INSERT INTO stack VALUES ('c', 0, ['__alloc_pages', 'pte_alloc_one'], 'pgtable_user', 'pte', 'linked');
-INSERT INTO page_event (capture_id, seq, ts_ns, cpu, pid, comm, kind, pfn, page_order, stack_id, consumer, level) VALUES
-    ('c', 0, 0, 0, 7, 'sh', 'alloc', 100, 0, 0, 'pgtable_user', 'pte'),
-    ('c', 1, 10, 0, 7, 'sh', 'alloc', 101, 0, 0, 'pgtable_user', 'pte'),
-    ('c', 2, 1500000000, 0, 7, 'sh', 'free', 100, 0, NULL, 'pgtable_user', 'pte');
+INSERT INTO task VALUES ('c', 0, 7, 'sh');
+INSERT INTO call (capture_id, call_id, kind, page_order, stack_id, consumer, level) VALUES
+    ('c', 0, 'alloc', 0, 0, 'pgtable_user', 'pte'), ('c', 1, 'free', 0, NULL, 'pgtable_user', 'pte');
+INSERT INTO event VALUES (0, 0, 0, 100, 0, 0), (1, 10, 0, 101, 0, 0), (2, 1500000000, 0, 100, 0, 1);
 INSERT INTO import_stat VALUES ('c', 'frees_unknown', 'notice', NULL, 1, 'Frees of pages never seen allocated');
 INSERT INTO free_blocks VALUES ('c', 'before', 0, 'Normal', NULL, 9, 5);
 INSERT INTO snapshot_value VALUES ('c', 'before', 'zoneinfo', 'Node 0, zone Normal, managed', 4000000);

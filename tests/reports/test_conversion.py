@@ -6,6 +6,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from ptpool.page_events import insert_page_events
 from ptpool.warehouse import open_warehouse
 from reports.case import Case, load_case
 from reports.sections import conversion
@@ -33,8 +34,9 @@ def write(path: Path, counts: dict[str, dict[str, int | None]], arch: str = "x86
             [arch],
         )
         for number in range(4):
-            connection.execute(
-                """INSERT INTO page_event BY NAME SELECT 'id' AS capture_id, ? AS seq, 0 AS ts_ns, 0 AS cpu, 1 AS pid,
+            insert_page_events(
+                connection,
+                """SELECT 'id' AS capture_id, ? AS seq, 0 AS ts_ns, 0 AS cpu, 1 AS pid,
                    'alloc' AS kind, 7 AS pfn, 0 AS page_order, 'pgtable_user' AS consumer, 'pgd' AS level""",
                 [number],
             )

@@ -1,5 +1,6 @@
 """The grid of simulations, and which captures share one."""
 
+from ptpool.page_events import insert_page_events
 from ptpool.warehouse import open_warehouse
 from replay.contention import grid
 from replay.profiles.costs import built_in
@@ -15,8 +16,9 @@ def test_captures_of_the_same_demand_share_a_grid(tmp_path, monkeypatch):
             for name, timing, arch in (("a", "emulated", "x86_64"), ("b", "unknown", None), ("c", "real", "x86_64"))
         ]
         for ts in (0, 1_000_000, 9_999_999, 10_000_000):
-            connection.execute(
-                """INSERT INTO page_event BY NAME SELECT 'c' AS capture_id, 0 AS seq, ? AS ts_ns, 0 AS cpu, 1 AS pid,
+            insert_page_events(
+                connection,
+                """SELECT 'c' AS capture_id, 0 AS seq, ? AS ts_ns, 0 AS cpu, 1 AS pid,
                    'alloc' AS kind, 0 AS page_order, 'pte' AS level""",
                 [ts],
             )

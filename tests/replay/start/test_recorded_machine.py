@@ -81,13 +81,13 @@ def test_a_zone_beyond_the_page_flags_is_refused(connection):
 
 
 def test_snapshots_of_another_machine_are_refused(connection):
-    connection.execute("UPDATE page_event SET pfn = pfn + (1 << 22)")
+    connection.execute("UPDATE event SET pfn = pfn + (1 << 22)")
     with pytest.raises(UsageError, match="do not exist on the machine"):
         machine_of(connection)
 
 
 def test_a_few_absent_pages_are_said(connection):
-    connection.execute("UPDATE page_event SET pfn = pfn + (1 << 22) WHERE pfn = (SELECT max(pfn) FROM page_event)")
+    connection.execute("UPDATE event SET pfn = pfn + (1 << 22) WHERE pfn = (SELECT max(pfn) FROM event)")
     assert any("do not exist in the snapshots" in line for line in machine_of(connection).assumptions)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from ptpool.cli import run
+from ptpool.page_events import insert_page_events
 from ptpool.warehouse import capture_row, open_warehouse
 from replay.validate.placement import ALLOCATED, FREE_AT_START, FREED, USED_AT_START, replay_placement
 
@@ -27,8 +28,9 @@ def record(connection, events, before="", after="", counters=None, on_lists=()):
     """Events `(kind, pfn, order, comm, frames)`; page flags as a letter a page: f free, u used and plain, l on the LRU."""
     for seq, (kind, pfn, order, comm, *frames) in enumerate(events):
         connection.execute("INSERT INTO stack VALUES ('c', ?, ?, 'other', NULL, NULL)", [seq, frames])
-        connection.execute(
-            "INSERT INTO page_event BY NAME SELECT 'c' AS capture_id, ? AS seq, ? AS ts_ns, 0 AS cpu, 1 AS pid, "
+        insert_page_events(
+            connection,
+            "SELECT 'c' AS capture_id, ? AS seq, ? AS ts_ns, 0 AS cpu, 1 AS pid, "
             "? AS comm, ? AS kind, ? AS pfn, ? AS page_order, ? AS stack_id",
             [seq, seq, comm, kind, pfn, order, seq],
         )
