@@ -66,7 +66,7 @@ FLOORS = {
     "ingest": (
         "source trace spans quality classify gfp",
         "merge snapshots ownership",
-        "formats",
+        "formats calls",
         "bundle",
         "load recorder",
         "importer",
