@@ -9,39 +9,20 @@ NUMBA_BOUNDSCHECK=1 compiles the check in (as slowly, and into a folder of its o
 everything as plain Python (nothing to compile; tests/support/checked_arrays.py).
 """
 
-import os
-import shutil
-import tempfile
 from collections.abc import Callable
-from functools import cache, update_wrapper
+from functools import update_wrapper
 from pathlib import Path
 from typing import Any
 
 import numba
 from numpy import ndarray
 
+from ptpool.cache import cache_folder
 from ptpool.options import note
-from ptpool.provenance import source_hash
-
-_KEEP = 6  # folders kept: switching between checkouts does not recompile
 
 
-@cache
 def _cache_folder(stage: str) -> str:
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ptpool" / "compiled"
-    checked = "-checked" if numba.config.BOUNDSCHECK else ""  # type: ignore[attr-defined]
-    folder = base / f"{stage}-{source_hash('ptpool', stage)}{checked}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.touch()
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-        newest_first = sorted(base.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
-        for stale in newest_first[_KEEP:]:
-            shutil.rmtree(stale, ignore_errors=True)
-    except OSError:  # the home folder cannot be written: compile into a private folder of this process
-        return tempfile.mkdtemp(prefix="ptpool-compiled-")
-    return str(folder)
+    return cache_folder(stage, "-checked" if numba.config.BOUNDSCHECK else "")  # type: ignore[attr-defined]
 
 
 def announce_compiling(stage: str, *, quiet: bool = False) -> None:

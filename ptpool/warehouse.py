@@ -4,6 +4,7 @@ Schema and views are the ``.sql`` and ``.csv`` files of ``ptpool/schema``. Every
 a run is stored completely or not at all.
 """
 
+import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +15,9 @@ from typing import Any
 
 import duckdb
 
+from ptpool.cache import cache_folder
 from ptpool.errors import UsageError, named
+from ptpool.files import PART
 from ptpool.run_settings import COLUMNS, DEFAULTS
 
 SCHEMA_VERSION = 8
@@ -144,7 +147,7 @@ def _create_strategy_summary(connection: duckdb.DuckDBPyConnection) -> None:
         pivoted AS (SELECT run_id, {pivot} FROM run_metric GROUP BY run_id),
         huge AS (SELECT run_id, sum(failures) AS block_failures
                  FROM run_order JOIN run USING (run_id) JOIN capture USING (capture_id)
-                 WHERE page_order = log2(coalesce(page_size, 4096) // 8)::INTEGER GROUP BY run_id)
+                 WHERE page_order = log2(page_bytes(page_size) // 8)::INTEGER GROUP BY run_id)
         SELECT capture.capture_id, capture.name AS capture, strategy, run_id, {columns},
                coalesce(block_failures, 0) AS block_failures,
                huge_blocks_free_end - max(huge_blocks_free_end) FILTER (strategy = 'unprotected')
@@ -196,8 +199,7 @@ def open_warehouse(
     try:
         with _connect(path, write=write, patience=patience) as connection:
             if fresh:
-                with transaction(connection):
-                    create_schema(connection)
+                _create(connection)
             _close_off(connection, folders)
             if not fresh:
                 _check_schema(connection, path)
@@ -211,6 +213,27 @@ def open_warehouse(
         if not finished and _is_empty(path):
             for leftover in (path, path.with_name(path.name + ".wal")):
                 leftover.unlink(missing_ok=True)
+
+
+def _create(connection: duckdb.DuckDBPyConnection) -> None:
+    """Create the schema from an empty warehouse that is kept, which takes a tenth of the time of its statements."""
+    template = Path(cache_folder("schema")) / "empty.duckdb"
+    if not template.exists():
+        part = template.with_name(f"{os.getpid()}{PART}")
+        with duckdb.connect(str(part)) as made, transaction(made):
+            create_schema(made)
+        part.replace(template)
+    try:
+        quoted = str(template).replace("'", "''")
+        connection.execute(f"ATTACH '{quoted}' AS \"an empty warehouse\" (READ_ONLY)")
+    except duckdb.Error:  # damaged, or of a later DuckDB
+        with transaction(connection):
+            create_schema(connection)
+        return
+    ((name,),) = connection.execute("SELECT current_database()").fetchall()
+    with transaction(connection):
+        connection.execute('COPY FROM DATABASE "an empty warehouse" TO "{}"'.format(name.replace('"', '""')))
+    connection.execute('DETACH "an empty warehouse"')
 
 
 def _is_empty(path: Path) -> bool:

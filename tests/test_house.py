@@ -9,15 +9,16 @@ import zipfile
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import duckdb
 import pytest
 import typer
 
 from ptpool import __version__
+from ptpool.cache import cache_folder
 from ptpool.cli import app, run
-from ptpool.compiled import _cache_folder
 from ptpool.manual import commands
 from ptpool.provenance import identity, source_hash
-from ptpool.warehouse import SCHEMA_VERSION, open_warehouse, transaction
+from ptpool.warehouse import SCHEMA_VERSION, create_schema, open_warehouse, transaction
 
 ROOT = Path(__file__).parents[1]
 STAGES = ("ingest", "replay", "reports")
@@ -65,7 +66,7 @@ FLOORS = {
     "ingest": (
         "source trace spans quality classify gfp",
         "merge snapshots ownership",
-        "formats",
+        "formats calls",
         "bundle",
         "load recorder",
         "importer",
@@ -158,6 +159,32 @@ def test_the_contracts_tables_and_metrics_are_there(tmp_path):
     assert version == (str(SCHEMA_VERSION),)
 
 
+def test_a_new_warehouse_is_what_the_schema_says(tmp_path):
+    """It is copied from an empty one."""
+    catalog = (
+        "FROM (SELECT table_name, column_name, data_type, column_default, is_nullable, comment FROM duckdb_columns() "
+        "WHERE NOT internal) ORDER BY ALL",
+        "FROM (SELECT function_name, parameters, comment FROM duckdb_functions() WHERE NOT internal) ORDER BY ALL",
+        "SELECT view_name, comment FROM duckdb_views() WHERE NOT internal ORDER BY ALL",
+        "SELECT table_name, comment FROM duckdb_tables() WHERE NOT internal ORDER BY ALL",
+        "FROM meta",
+        "FROM metric_glossary",
+        "FROM published_source",
+        "FROM published_measurement",
+    )
+    with duckdb.connect() as made, open_warehouse(tmp_path / "new's.duckdb", write=True) as copied:
+        create_schema(made)
+        for query in catalog:
+            assert copied.execute(query).fetchall() == made.execute(query).fetchall(), query
+
+
+def test_a_damaged_copy_of_the_schema_is_passed_over(tmp_path, monkeypatch):
+    monkeypatch.setattr("ptpool.warehouse.cache_folder", lambda _: str(tmp_path))
+    (tmp_path / "empty.duckdb").write_bytes(b"no warehouse")
+    with open_warehouse(tmp_path / "new.duckdb", write=True) as connection:
+        assert connection.execute("SELECT count(*) FROM capture").fetchall() == [(0,)]
+
+
 def test_a_warehouse_that_nothing_was_written_to_is_not_left_behind(tmp_path):
     path = tmp_path / "new.duckdb"
     with pytest.raises(ZeroDivisionError), open_warehouse(path, write=True):
@@ -225,10 +252,10 @@ def test_the_compiled_cache_is_keyed_by_the_sources(tmp_path, monkeypatch):
     for text in ("A = 1\n", "A = 2\n"):
         (house / "ptpool" / "a.py").write_text(text, encoding="utf-8")
         source_hash.cache_clear()
-        _cache_folder.cache_clear()
-        folders.append(_cache_folder("replay"))
+        cache_folder.cache_clear()
+        folders.append(cache_folder("replay"))
     source_hash.cache_clear()
-    _cache_folder.cache_clear()
+    cache_folder.cache_clear()
     assert folders[0] != folders[1]
 
 
@@ -255,14 +282,6 @@ def test_no_registry_and_no_machine_is_named():
         check=False,
     )
     assert found.stdout == ""
-
-
-@pytest.fixture
-def empty_warehouse(tmp_path):
-    path = tmp_path / "new.duckdb"
-    with open_warehouse(path, write=True):
-        pass
-    return path
 
 
 def test_run_timing_can_be_read_without_a_time_zone_library(empty_warehouse):

@@ -12,14 +12,6 @@ from ptpool.cli import run
 from ptpool.warehouse import open_warehouse
 
 
-@pytest.fixture
-def empty_warehouse(tmp_path):
-    path = tmp_path / "new.duckdb"
-    with open_warehouse(path, write=True):
-        pass
-    return path
-
-
 @pytest.mark.parametrize(
     ("query", "words"),
     [

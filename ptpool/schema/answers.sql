@@ -109,9 +109,9 @@ SELECT capture_id, capture.name AS capture, strategy, params, free_order, varian
        tables_per_s, min(point.cpus) FILTER (waits_from_here AND change_ns = 1000) AS cpus_at_1_us,
        min(point.cpus) FILTER (waits_from_here AND change_ns = 10000) AS cpus_at_10_us,
        min(point.cpus) FILTER (waits_from_here AND change_ns = 100000) AS cpus_at_100_us,
-       max(held_pages_mean * coalesce(page_size, 4096)) FILTER (point.cpus = 16 AND change_ns = 1000) AS held_by_16_bytes,
-       max(held_pages_mean * coalesce(page_size, 4096)) FILTER (point.cpus = 64 AND change_ns = 1000) AS held_by_64_bytes,
-       max(held_pages_mean * coalesce(page_size, 4096)) FILTER (point.cpus = 256 AND change_ns = 1000) AS held_by_256_bytes
+       max(held_pages_mean * page_bytes(page_size)) FILTER (point.cpus = 16 AND change_ns = 1000) AS held_by_16_bytes,
+       max(held_pages_mean * page_bytes(page_size)) FILTER (point.cpus = 64 AND change_ns = 1000) AS held_by_64_bytes,
+       max(held_pages_mean * page_bytes(page_size)) FILTER (point.cpus = 256 AND change_ns = 1000) AS held_by_256_bytes
 FROM point JOIN capture USING (capture_id)
 GROUP BY capture_id, capture.name, strategy, params, free_order, variant, tables_per_s
 ORDER BY capture, free_order DESC, variant LIKE '%percpu%', variant;

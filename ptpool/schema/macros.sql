@@ -22,7 +22,7 @@ WHERE capture.name = a_capture AND strategy = a_strategy AND metric = a_metric O
 COMMENT ON MACRO TABLE timeline_of IS 'One series over time, in seconds from the first event: t_s, value';
 
 CREATE MACRO splits_of(a_capture, a_strategy) AS TABLE
-SELECT (t_ns - first_ns) / 1e9 AS t_s, format('{:#x}', pfn * coalesce(page_size, 4096)) AS address, leaf, action, cause
+SELECT (t_ns - first_ns) / 1e9 AS t_s, format('{:#x}', pfn * page_bytes(page_size)) AS address, leaf, action, cause
 FROM split JOIN strategy_summary USING (run_id) JOIN capture USING (capture_id)
 WHERE capture.name = a_capture AND strategy = a_strategy ORDER BY t_ns, pfn;
 COMMENT ON MACRO TABLE splits_of IS 'Every split of the direct map of one strategy: t_s (below 0: the warm-up), physical address, leaf, action, cause';

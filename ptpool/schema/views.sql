@@ -1,5 +1,8 @@
 -- What users query. strategy_summary is written by ptpool/warehouse.py: one column per metric of metrics.csv.
 
+CREATE MACRO page_bytes(page_size) AS coalesce(page_size, 4096);
+COMMENT ON MACRO page_bytes IS 'Bytes of a base page; 4096 where the recording does not say it';
+
 -- Grouped, a task is known to be one row: DuckDB leaves its join out of queries that want neither pid nor comm.
 CREATE VIEW page_event AS
 SELECT capture_id, seq, ts_ns, cpu, pid, comm, kind, pfn, page_order, migratetype, gfp_flags, gfp_text, stack_id, consumer, level, role

@@ -107,8 +107,9 @@ who AS (
            coalesce(comm LIKE 'kswapd%', false) AS kswapd, coalesce(comm LIKE 'kworker%', false) AS by_kworker
     FROM task WHERE capture_id = $capture)
 SELECT ts_ns AS ts, cpu, pid, is_free, failed, coalesce(pfn, 0) AS pfn, "order", migratetype, gfp_flags, no_flags,
-       consumer, self_inflicted, is_free AND (compaction OR kcompactd) AS by_compaction, reclaim OR kswapd AS by_reclaim,
-       by_kworker, has_stack, by_gather, after_grace, of_table AND NOT by_compaction AS of_table
+       consumer, self_inflicted, is_free AND (compaction OR kcompactd) AS by_compaction,
+       reclaim OR kswapd AS by_reclaim, by_kworker, has_stack, by_gather, after_grace,
+       of_table AND NOT by_compaction AS of_table
 FROM event JOIN what USING (call_id) JOIN who USING (task_id)
 ORDER BY seq
 """

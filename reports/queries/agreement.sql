@@ -1,7 +1,7 @@
 WITH whole AS (
     -- The files of a capture imported in part are not of its first and last event.
     -- A block is what a page table of 8-byte entries maps: 2M, or more with larger pages.
-    SELECT capture_id, pageblock_order, log2(coalesce(page_size, 4096) // 8)::INTEGER AS huge FROM capture WHERE name = $capture AND window_from_ns IS NULL AND window_to_ns IS NULL),
+    SELECT capture_id, pageblock_order, log2(page_bytes(page_size) // 8)::INTEGER AS huge FROM capture WHERE name = $capture AND window_from_ns IS NULL AND window_to_ns IS NULL),
 counted AS (
     -- From the recorded machine's own files before and after the recording.
     SELECT 1 AS place, 'free pages' AS quantity, moment, sum(blocks << page_order) AS value

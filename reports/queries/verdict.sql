@@ -6,7 +6,7 @@ WITH run_out AS (
 ), fact AS (
     SELECT strategy, splits_1g, splits_2m, pte_share_mean, mapping_cost_pct_median, conversion_ns, ptp_alloc_p99_ns,
            (coalesce(pool_idle_pages_mean, 0) + table_pages_direct_map - coalesce(min(table_pages_direct_map) FILTER (strategy = 'unprotected')
-               OVER (), 0)) * coalesce(page_size, 4096) AS held_bytes,
+               OVER (), 0)) * page_bytes(page_size) AS held_bytes,
            fails_at_headroom, unkeyed_page_seconds, unkeyed_split_tables, unkeyed_incidents,
            coalesce(ptp_nulls, 0) + coalesce(split_starvations, 0) + coalesce(deadlocks, 0) AS failures
     FROM strategy_summary JOIN capture USING (capture_id) LEFT JOIN run_out USING (capture_id, strategy)

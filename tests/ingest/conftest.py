@@ -3,7 +3,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_machine import FakeMachine
 
+from ingest.recorder.tracefs import Tracefs
 from ptpool.cli import run
 
 
@@ -32,3 +34,12 @@ def query(db: Path) -> Callable[[str], Sequence[tuple[Any, ...]]]:
             return connection.execute(sql).fetchall()
 
     return do
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
+    (tmp_path / "root").mkdir()
+    made = FakeMachine(tmp_path / "root")
+    monkeypatch.setattr(Tracefs, "create", made.create)
+    monkeypatch.setattr(Tracefs, "remove", made.remove)
+    return made

@@ -331,6 +331,15 @@ def test_text_of_several_lines(case: str, read: Reader) -> None:
     assert found.counts["other_events"] == 1
 
 
+def test_a_marker_of_two_lines(ingest: Callable[..., int], query: Callable[[str], list[tuple[object, ...]]]) -> None:
+    assert ingest(INPUTS / "52-trace-marker-newline" / "trace.txt") == 0
+    assert query("SELECT kind::VARCHAR, count(*) FROM page_event GROUP BY ALL ORDER BY ALL") == [
+        ("alloc", 1),
+        ("free", 1),
+    ]
+    assert query("SELECT value FROM import_stat WHERE name = 'lines_passed_over'") == [(1,)]
+
+
 def test_a_stray_line_is_damage(read: Reader) -> None:
     with pytest.raises(UsageError, match="line 12: not a trace line"):
         read(FTRACE.replace(FRAME + "\n", FRAME + "\nwatchdog: BUG\n", 1))
