@@ -23,7 +23,8 @@ class SelfSplit(Strategy):
     text  "Break the direct map with pages allocated from the large page being converted to PKS. This would result in a
           window where the table could be written to right before it was linked into the page tables."
     text  "It also depends on high order pages being available, and so would regress from the un-protected behavior in
-          that respect": without a 2M block a page table is refused. `refill_orders` can name smaller orders.
+          that respect."
+    ours  Without a 2M block a page table is refused. `refill_orders` can name smaller orders.
     ours  One list, most recently used first; a freed table goes back to it and keeps its key; nothing is given back.
     ours  Permission changes by others take their tables from the pool, which is first refilled until it has enough.
     """
