@@ -59,11 +59,12 @@ class Freetype(Strategy):
 
     block_order: int = param(9, "pageblock_order: what is flipped", "code")
     pcp_batch: int = param(63, "pages a CPU's list takes at a time (pcp->batch of a large zone)", "ours")
+    secrets: bool = param(True, "serve secret memory from the same lists", "reported")
     clear_ns: int = param(0, "ns to clear a page of a block that is flipped back: v1 only", "text")
 
     def fast_path(self) -> FastPath:
         """Buddy lists behind a list for each CPU."""
-        return FastPath(pooled=True, merges=True, cpu_batch=self.pcp_batch, counts_free=True, secrets=True)
+        return FastPath(pooled=True, merges=True, cpu_batch=self.pcp_batch, counts_free=True, secrets=self.secrets)
 
     def refill(self, pool: PoolView, order: int) -> Decision:
         """Flip a free pageblock."""

@@ -52,6 +52,7 @@ class MigrateUnmapped(Strategy):
     """
 
     block_order: int = param(9, "pageblock_order: what changes its type", "code")
+    secrets: bool = param(True, "serve secret memory from the same lists", "code")
     pcp_batch: int = param(63, "pages a CPU's list takes at a time (pcp->batch of a large zone)", "ours")
 
     def fast_path(self) -> FastPath:
@@ -64,7 +65,7 @@ class MigrateUnmapped(Strategy):
             cpu_batch=self.pcp_batch,
             adopts=HIGHEST_MAX_ORDER,
             counts_free=True,
-            secrets=True,
+            secrets=self.secrets,
         )
 
     def refill(self, pool: PoolView, order: int) -> Decision:

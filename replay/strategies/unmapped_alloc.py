@@ -53,16 +53,18 @@ class UnmappedAlloc(Strategy):
           since its users did not have that problem.
     ours  Chunks merge up to a 2M block; in the posting up to MAX_ORDER - 1.
     ours  One scan of the shrinker stops when it has freed `shrink_batch` pages; of one order the lowest goes first.
-    ours  `page_by_page=false` converts a chunk in one call, so that a 2M leaf stays whole, as the lab's module does.
+    ours  `page_by_page=false` converts a chunk in one call, so that a 2M leaf stays whole. The lab's module does that, and
+          serves page tables only.
     """
 
     block_order: int = param(9, "PMD_ORDER: order of the first attempt", "code")
     page_by_page: bool = param(True, "convert memory page by page; false: in one call", "code")
+    secrets: bool = param(True, "serve secret memory from the same lists", "code")
     shrink_batch: int = param(128, "SHRINK_BATCH: pages that one scan of the shrinker frees", "ours")
 
     def fast_path(self) -> FastPath:
         """Hand out of the smallest chunk that has as many pages."""
-        return FastPath(pooled=True, merges=True, secrets=True)
+        return FastPath(pooled=True, merges=True, secrets=self.secrets)
 
     def refill(self, pool: PoolView, order: int) -> Decision:
         """A 2M block, else half of one, and so on down to the request."""
