@@ -53,8 +53,8 @@ class UnmappedAlloc(Strategy):
           since its users did not have that problem.
     ours  Chunks merge up to a 2M block; in the posting up to MAX_ORDER - 1.
     ours  One scan of the shrinker stops when it has freed `shrink_batch` pages; of one order the lowest goes first.
-    ours  `page_by_page=false` converts a chunk in one call, so that a 2M leaf stays whole. The lab's module does that, and
-          serves page tables only.
+    ours  `page_by_page=false` converts a chunk in one call, so that a 2M leaf stays whole. The lab's module does that,
+          and serves page tables only.
     """
 
     block_order: int = param(9, "PMD_ORDER: order of the first attempt", "code")
