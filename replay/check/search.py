@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, assert_never
 
+from ptpool.vocabulary import UNMOVABLE
 from replay.check import toy as toys
 from replay.check import words
 from replay.check.moments import Frame, State, Tasks, key_of
@@ -113,7 +114,8 @@ class _Checker:
         self._pooled, self._reserve, self._key_each = fast.pooled, fast.reserve, fast.key_each
         self._batch, self._merges, self._users = fast.cpu_batch, fast.merges and not fast.users, fast.users
         self._levels = (PTE,) if strategy.boot_map_4k else (PUD, PMD, PTE)
-        self.shrinks = type(strategy).shrink is not Strategy.shrink
+        self.shrinks = strategy.shrinks or strategy.falls_back
+        self._gives_back = "falls back to the pool" if strategy.falls_back else "enters the shrinker"
 
     # ------------------------------------------------------------------------------------------- moments
 
@@ -157,7 +159,8 @@ class _Checker:
         for page in _one_of_each_chunk(toy, toys.IN_USE):
             yield f"{who} frees a page table", partial(self._freed, state, task, page)
         if toy.pool and self.shrinks:
-            yield f"{who} (kswapd) enters the shrinker", partial(self._event, state, task, "shrink", 0)
+            by = "" if self._strategy.falls_back else " (kswapd)"
+            yield f"{who}{by} {self._gives_back}", partial(self._event, state, task, "shrink", 0)
         if not self._strategy.boot_map_4k:
             for tables in range(1, self._scenario.outside + 1):
                 said = f"{who} changes permissions elsewhere, which takes {toys.tables_of(tables)}"
@@ -188,7 +191,7 @@ class _Checker:
                 yield f"{said}: it lies {words.LIES[level]}", partial(self._allocated, state, task, frame, level)
             yield f"{said}: there is none", partial(self._refused, state, task, frame)
             if self._may_reclaim(state, task, frame):
-                said = f"{who} finds memory short, reclaims, and enters the shrinker"
+                said = f"{who} finds memory short, reclaims, and {self._gives_back}"
                 yield said, partial(self._event, state, task, "reclaim", 0)
         elif isinstance(action, act.Isolate):
             for pages, what in enumerate(("no pages", "1 page")):
@@ -319,6 +322,8 @@ class _Checker:
                 return self._table(view)
             case "free":
                 return self._free(frame.argument)
+        if strategy.falls_back:
+            return strategy.fall_back(view, 0, UNMOVABLE)
         return strategy.shrink(view)
 
     def _table(self, view: LoggedView) -> act.Decision:

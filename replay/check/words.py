@@ -46,8 +46,10 @@ def acts(action: act.Action, toy: Toy) -> str:
             return f"maps its 2M block in 4K pages: {_spent(toy.tables_for(act.Chunk(chunk.pfn, 0)), tables, toy)}"
         case act.Apply(act.Change(pfn, _, _, _), tables):
             return f"carries out the change: {_spent(-pfn, tables, toy)}"
-        case act.Mark(_):
-            return "marks the pageblock: what is freed into it goes to the pool"
+        case act.Mark(_, marked):
+            return (
+                "marks the pageblock: what is freed into it goes to the pool" if marked else "takes the mark away again"
+            )
         case act.Give(chunk, None) if toy.users:
             return f"puts {order(chunk.order)} into the pool of memory that is not mapped"
         case act.Give(chunk) | act.GiveBlock(chunk):

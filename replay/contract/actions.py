@@ -43,6 +43,11 @@ class Alloc(NamedTuple):
     """Ask the page allocator for 2^order unmovable pages with GFP_KERNEL. Result: a `Chunk`, or None."""
 
     order: int
+    request: int | None = None
+    """Order of the request inside which the page allocator takes this block for itself: its watermarks, its retries and
+    its OOM killer are that request's. None: the block is what was asked for."""
+    compacts: bool = False
+    """Whether such a request compacts memory for the block."""
 
 
 class Isolate(NamedTuple):
@@ -59,6 +64,8 @@ class Free(NamedTuple):
     """Give a chunk back to the page allocator. No result."""
 
     chunk: Chunk
+    buddy: bool = False
+    """Straight to the buddy lists (__free_pages_ok()), not to a CPU's list."""
 
 
 class SetKey(NamedTuple):
@@ -121,6 +128,8 @@ class Mark(NamedTuple):
     """From now on, ordinary pages that are freed into the pageblock of a chunk go to the pool. No result."""
 
     chunk: Chunk
+    marked: bool = True
+    """False: from now on they do not."""
 
 
 class Take(NamedTuple):

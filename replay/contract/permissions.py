@@ -38,11 +38,18 @@ SHARED, NOBODY = -1, -2
 """In place of a kind of user: served with memory that is not mapped, from the shared list; not served by the pool."""
 
 
-def users_of(tables: tuple[str, ...]) -> list[int]:
-    """(consumers + 1,) which kind of user each consumer is; those of `tables` have page tables to be protected."""
-    kinds = [TABLES if name in tables else NOBODY for name in (*CONSUMERS, "")]
-    kinds[CONSUMERS.index("secret")] = SHARED  # secretmem_fault() takes its page out of the direct map
-    for kind, user in enumerate(USERS):
+def users_of(tables: tuple[str, ...], *, lists: bool, secrets: bool) -> list[int]:
+    """(consumers + 1,) which kind of user each consumer is.
+
+    Args:
+        tables: consumers whose page tables are to be protected.
+        lists: whether kinds of user have lists of their own.
+        secrets: whether secret memory is served, if they have none.
+    """
+    kinds = [TABLES if lists and name in tables else NOBODY for name in (*CONSUMERS, "")]
+    if lists or secrets:
+        kinds[CONSUMERS.index("secret")] = SHARED  # secretmem_fault() takes its page out of the direct map
+    for kind, user in enumerate(USERS if lists else ()):
         for consumer in user.consumers:
             kinds[consumer] = kind
     return kinds

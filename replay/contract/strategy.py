@@ -36,6 +36,11 @@ class FastPath:
     """Pages that ordinary page tables must leave in the pool."""
     key_each: bool = False
     """Set the key on each table when it is allocated, clear it when it is freed: idle pages do not have it."""
+    toggles: bool = False
+    """With `key_each`: the key is not changed with a flush when a table is handed out and freed, but off and on around
+    each write into the table, without a flush."""
+    pte_writes: int = 0
+    """Writes into a page table while it lives, where each toggles its key; 0: unknown, and so is what they cost."""
     flush_frees: bool = True
     """Flush the TLBs when the key of a table that is freed is cleared."""
     adopts: int = -1
@@ -46,6 +51,11 @@ class FastPath:
     """The pool is a private buddy: tables come from its smallest chunk and merge again when they are freed."""
     spare_blocks: int = -1
     """Whole idle blocks of a private buddy that stay; a worker shrinks when a free leaves more; -1: all stay."""
+    counts_free: bool = False
+    """Idle pages on the shared list are free memory: watermarks count them, and `Strategy.fall_back` gives them to
+    requests that find nothing else."""
+    secrets: bool = False
+    """Secret memory is served from the same list as page tables: the permission of the pool stands for "not mapped"."""
     users: bool = False
     """Other kinds of user are also served, each from a list of its own
     (replay.contract.permissions). The shared list is memory that is not mapped; tables of the direct map
@@ -109,9 +119,6 @@ class Strategy:
     """Whether this is not a way to supply page tables, but a bound on what the others can reach."""
     boot_map_4k = False
     """Whether the direct map is forced to 4K pages at boot."""
-    shrinks_early = False
-    """Whether `shrink` is no shrinker but part of the page allocator: entered before a request stalls, until it frees
-    nothing more."""
     seeks = 2
     """Of the shrinker: DEFAULT_SEEKS. 0: half of what could be freed is scanned each time."""
     shrink_batch = 128
@@ -161,7 +168,7 @@ class Strategy:
 
     def refill_user(self, pool: PoolView, user: int) -> Decision:
         """The same for a page of another kind of user (replay.contract.permissions), or of the shared list."""
-        yield from ()
+        return (yield from self.refill(pool, 0))
 
     def outside(self, pool: PoolView, change: Change) -> Decision:
         """Decide whose tables a permission change by another part of the kernel uses. Returns whether it was done.
@@ -173,7 +180,12 @@ class Strategy:
     @property
     def shrinks(self) -> bool:
         """Whether it registers a shrinker, which direct reclaim and kswapd enter (replay.machine.vmscan)."""
-        return type(self).shrink is not Strategy.shrink and not self.shrinks_early
+        return type(self).shrink is not Strategy.shrink
+
+    @property
+    def falls_back(self) -> bool:
+        """Whether requests of others fall back to the pool inside the page allocator."""
+        return type(self).fall_back is not Strategy.fall_back
 
     def freeable(self, pool: PoolView) -> int:
         """count_objects() of the shrinker: pages that could be given back. By default all that is idle."""
@@ -181,6 +193,14 @@ class Strategy:
 
     def shrink(self, pool: PoolView) -> Decision:
         """Decide what is given back when memory is short: one scan of the shrinker. Returns the pages freed."""
+        yield from ()
+        return 0
+
+    def fall_back(self, pool: PoolView, order: int, migratetype: int) -> Decision:
+        """Decide what a request of others for 2^order pages gets that finds no page, before it stalls.
+
+        Entered until the request is served or this returns 0: the pages freed.
+        """
         yield from ()
         return 0
 

@@ -22,15 +22,18 @@ VMSTAT_NS = 1_000_000_000
 
 
 @compiled
-def _rmqueue(a, cpu, zone, order, migratetype, flags):
-    """rmqueue(): from this CPU's lists, else from the buddy lists and, as a last resort, the HIGHATOMIC reserve."""
+def _rmqueue(a, cpu, zone, order, migratetype, flags, block):
+    """rmqueue(): from this CPU's lists, else from the buddy lists and, as a last resort, the HIGHATOMIC reserve.
+
+    A block that the page allocator takes for itself (`block` > `order`) comes from the buddy lists only.
+    """
     pfn = np.int64(-1)
-    if pcp_allowed(a, order):
+    if block == order and pcp_allowed(a, order):
         pfn = rmqueue_pcplist(a, cpu, zone, order, migratetype, flags)
     if pfn < 0 and flags & watermark.ALLOC_HIGHATOMIC:
         pfn = rmqueue_smallest(a, zone, order, HIGHATOMIC)
     if pfn < 0:
-        pfn, _ = rmqueue_any(a, zone, order, migratetype, flags, np.int64(NORMAL))
+        pfn, _ = rmqueue_any(a, zone, block, migratetype, flags, np.int64(NORMAL))
         if pfn < 0 and flags & watermark.ALLOC_NON_BLOCK:
             pfn = rmqueue_smallest(a, zone, order, HIGHATOMIC)
     if a.zone_state[zone, mm.BOOSTED] and flags & watermark.ALLOC_KSWAPD:
@@ -51,7 +54,7 @@ def _zone_has_room(a, zone, order, wmark, zone_class, flags):
 
 
 @compiled
-def _get_page_from_freelist(a, cpu, order, migratetype, context, wmark, flags):
+def _get_page_from_freelist(a, cpu, order, migratetype, context, wmark, flags, block):
     """get_page_from_freelist(): zone by zone; with ALLOC_NOFRAGMENT, first all zones without mixing pageblocks."""
     node = a.node_of_cpu[cpu]
     zone_class = context & ZONE_CLASS_MASK
@@ -63,9 +66,9 @@ def _get_page_from_freelist(a, cpu, order, migratetype, context, wmark, flags):
                 break  # better to mix pageblocks than to leave the node
             if a.zones[zone, mm.CLASS] > zone_class or not _zone_has_room(a, zone, order, wmark, zone_class, flags):
                 continue
-            pfn = _rmqueue(a, cpu, zone, order, migratetype, flags)
+            pfn = _rmqueue(a, cpu, zone, order, migratetype, flags, block)
             if pfn >= 0:
-                mark(a, pfn, order, mm.USED + migratetype)
+                mark(a, pfn, block, mm.USED + migratetype)
                 if migratetype == MOVABLE:
                     a.zone_state[zone, mm.BARREN] = 0
                 if flags & watermark.ALLOC_HIGHATOMIC:
@@ -88,14 +91,8 @@ def _nofragment(a, cpu, context):
 
 
 @compiled
-def alloc_pages(a, cpu, order, migratetype, context):
-    """__alloc_pages() up to the point where it would reclaim: low watermark, kswapd, min watermark, reserves.
-
-    The zones of the CPU's node come first; for `context` see replay.kernel.gfp.
-
-    Returns:
-        First page frame number, -1 when the request would have to reclaim or fail.
-    """
+def alloc_block(a, cpu, order, migratetype, context, block):
+    """alloc_pages() for which the page allocator takes 2^block pages; watermarks are those of the order asked for."""
     slow = gfp_to_alloc_flags(order, migratetype, context)
     fast = slow & (watermark.ALLOC_KSWAPD | watermark.ALLOC_CMA)
     if _nofragment(a, cpu, context):
@@ -104,7 +101,7 @@ def alloc_pages(a, cpu, order, migratetype, context):
         slow = slow & (watermark.ALLOC_KSWAPD | watermark.ALLOC_CMA) | watermark.ALLOC_NO_WATERMARKS
     for wmark in range(mm.WMARK_LOW, mm.WMARK_MIN - 1, -1):
         flags = fast if wmark == mm.WMARK_LOW else slow
-        pfn = _get_page_from_freelist(a, cpu, order, migratetype, context, wmark, flags)
+        pfn = _get_page_from_freelist(a, cpu, order, migratetype, context, wmark, flags, block)
         if pfn >= 0:
             return pfn
         if wmark == mm.WMARK_LOW and context & WAKES_KSWAPD:
@@ -114,10 +111,22 @@ def alloc_pages(a, cpu, order, migratetype, context):
 
 
 @compiled
-def alloc_pages_after_reclaim(a, cpu, order, migratetype, context):
+def alloc_pages(a, cpu, order, migratetype, context):
+    """__alloc_pages() up to the point where it would reclaim: low watermark, kswapd, min watermark, reserves.
+
+    The zones of the CPU's node come first; for `context` see replay.kernel.gfp.
+
+    Returns:
+        First page frame number, -1 when the request would have to reclaim or fail.
+    """
+    return alloc_block(a, cpu, order, migratetype, context, order)
+
+
+@compiled
+def alloc_block_after_reclaim(a, cpu, order, migratetype, context, block):
     """get_page_from_freelist() at the min watermark, as the slow path retries after it has freed memory."""
     flags = gfp_to_alloc_flags(order, migratetype, context)
-    return _get_page_from_freelist(a, cpu, order, migratetype, context, np.int64(mm.WMARK_MIN), flags)
+    return _get_page_from_freelist(a, cpu, order, migratetype, context, np.int64(mm.WMARK_MIN), flags, block)
 
 
 @compiled

@@ -58,7 +58,7 @@ def memory_from_pool(state: State, recorded: int, order: int, consumer: int = PG
     if is_table:
         place_table_of_pool(a, d, t, recorded, pfn, order, state.now, state.cause)
     else:
-        place_special(t, recorded, pfn, order)
+        place_special(a, d, state.pool, t, recorded, pfn, order, state.now, state.cause)
     count_allocation(state.direct_map, state.tally, pfn)
 
 

@@ -15,7 +15,7 @@ from replay.kernel.gfp import GFP_KERNEL
 from replay.kernel.mmzone import BALANCE_DUE, BARREN, USED, zone_of
 from replay.kernel.page_alloc import alloc_pages, free_pages
 from replay.machine import pool as pools
-from replay.machine.pool import CACHED, POOL_USED, TABLE_KEYED, TABLE_PLAIN, WHOLE
+from replay.machine.pool import CACHED, POOL_SECRET, POOL_USED, TABLE_KEYED, TABLE_PLAIN, WHOLE
 from replay.machine.tally import (
     ADOPTS,
     BUSY,
@@ -40,6 +40,7 @@ from replay.machine.tally import (
     advance,
     change_key,
     count_allocation,
+    key_of_table,
     needs_construction,
     place,
     place_special,
@@ -118,15 +119,15 @@ def _release(allocator, direct_map, pool, tally, cpu, pfn, order, now):
     if kind == POOL_USED and pool.users:
         _release_to_user(allocator, direct_map, pool, tally, pfn, order, now)
         return
-    if kind == POOL_USED:
+    if kind in (POOL_USED, POOL_SECRET):
         if tally.fast[KEY_EACH]:
-            change_key(direct_map, tally, pfn, pages, 0, maps.KEYED, now, 0, tally.fast[FLUSH_FREES])
+            key_of_table(direct_map, tally, pfn, pages, 0, maps.KEYED, now, 0, tally.fast[FLUSH_FREES])
         if tally.fast[CPU_BATCH] and order == 0:
             pools.put_on_cpu(allocator, pool, cpu, pfn, tally.fast[CPU_BATCH])
         else:
             pools.put(allocator, pool, pfn, pages)
-        count[PTP_FREES] += 1
-        count[PTP_LIVE] -= pages
+        count[PTP_FREES] += kind == POOL_USED
+        count[PTP_LIVE] -= pages * (kind == POOL_USED)
         return
     if kind in (TABLE_PLAIN, TABLE_KEYED):
         count[PTP_FREES] += 1
@@ -261,7 +262,7 @@ def run(allocator, direct_map, pool, tally, program, start, end, not_before, hor
             if is_table:
                 place_table_of_pool(allocator, direct_map, tally, recorded, pfn, order, now, 0)
             else:
-                place_special(tally, recorded, pfn, order)
+                place_special(allocator, direct_map, pool, tally, recorded, pfn, order, now, 0)
         else:
             tally.attempts[order] += 1
             migratetype, context = np.int64(program.migratetype[i]), np.int64(program.context[i])

@@ -37,7 +37,7 @@ def with_fast_paths(machine: Machine) -> Latencies:
     latencies.counts.update(state.latencies.counts)
     decided = sum(count for (operation, _), count in state.latencies.counts.items() if operation == "ptp_alloc")
     ns = costs.hit_ns if fast.pooled else costs.alloc_ns
-    if fast.key_each:
+    if fast.key_each and not fast.toggles:
         ns += costs.conversion_ns(1, 0, 1, state.start.cpus)
     served = int(state.tally.counts[accounts.PTP_ALLOCS]) + state.incident_counts.get("ptp_null", 0)
     latencies.add("ptp_alloc", ns, served - decided)
@@ -141,12 +141,18 @@ def _failures(machine: Machine) -> Metrics:
 def _costs(machine: Machine, splits: int) -> Metrics:
     state, costs, latencies = machine.state, machine.state.costs, with_fast_paths(machine)
     changes, flushes = (int(state.tally.counts[place]) for place in (accounts.CHANGES, accounts.FLUSHES))
-    return {
+    values: Metrics = {
         "permission_changes": changes,
         "pages_permission_changed": state.tally.counts[accounts.PAGES_CHANGED],
+        "conversion_ns": costs.conversion_ns(changes, splits, flushes, state.start.cpus),
+    }
+    if (fast := state.strategy.fast_path()).toggles:  # a change of another kind, at another price
+        toggling = int(state.tally.counts[accounts.PTP_ALLOCS]) * fast.pte_writes * costs.toggle_ns
+        known = None if not fast.pte_writes else float(values["conversion_ns"] or 0) + toggling
+        values = {"permission_changes": None, "pages_permission_changed": None, "conversion_ns": known}
+    return values | {
         "tlb_flushes": flushes,
         "tlb_ipis": flushes * (state.start.cpus - 1) if costs.ipis else None,
-        "conversion_ns": costs.conversion_ns(changes, splits, flushes, state.start.cpus),
         "lock_wait_ns": machine.schedule.lock_wait_ns,
         "decisions_at_once": machine.schedule.most_at_once,
         "ptp_alloc_p50_ns": latencies.quantile("ptp_alloc", 0.5),

@@ -7,7 +7,9 @@ import numpy as np
 from replay.contract import actions
 from replay.contract.actions import Action, Change, Chunk, Decision, Tables, Wait, keying
 from replay.kernel import direct_map as maps
+from replay.kernel.buddy import free_one_page
 from replay.kernel.compaction import isolate_freepages_block
+from replay.kernel.mmzone import zone_of
 from replay.kernel.page_alloc import free_pages
 from replay.machine import pool as pools
 from replay.machine.slow_path import allocate
@@ -23,13 +25,16 @@ def perform(state: State, action: Action) -> tuple[Any, int]:
     """
     pool, allocator = state.pool, state.allocator
     match action:
-        case actions.Alloc(order):
-            return _chunk(state, order), state.costs.alloc_ns
+        case actions.Alloc():
+            return _chunk(state, action), state.costs.alloc_ns
         case actions.Isolate(chunk):
             return _isolate(state, chunk), state.costs.alloc_ns
-        case actions.Free(chunk):
+        case actions.Free(chunk, buddy):
             state.running.in_hand.discard(chunk)
-            free_pages(allocator, state.cpu, chunk.pfn, chunk.order)
+            if buddy:
+                free_one_page(allocator, zone_of(allocator, chunk.pfn), chunk.pfn, chunk.order)
+            else:
+                free_pages(allocator, state.cpu, chunk.pfn, chunk.order)
         case actions.SetKey(chunk, tables):
             return _change(state, keying(chunk), tables, own=True), 0
         case actions.ResetKey(chunk, tables, flush):
@@ -49,8 +54,8 @@ def perform(state: State, action: Action) -> tuple[Any, int]:
             _give(state, chunk)
             pools.give_block(allocator, pool, chunk.pfn)
             return None, (int(pool.counts[pools.HELD]) - before) * state.costs.page_ns
-        case actions.Mark(chunk):
-            pool.marked[chunk.pfn >> allocator.pageblock_order] = True
+        case actions.Mark(chunk, marked):
+            pool.marked[chunk.pfn >> allocator.pageblock_order] = marked
         case actions.Take(order):
             pfn = int(pools.take(allocator, pool, order))
             return (Chunk(pfn, order) if pfn >= 0 else None), state.costs.page_ns
@@ -72,13 +77,17 @@ def perform(state: State, action: Action) -> tuple[Any, int]:
     return None, 0
 
 
-def _chunk(state: State, order: int) -> Decision:
+def _chunk(state: State, wanted: actions.Alloc) -> Decision:
     """A chunk of the page allocator for a strategy; None where there is none."""
+    order, request, compacts = wanted
     most = state.start.geometry.max_order
     if order > most:
         raise ValueError(f"order {order} is above this machine's MAX_PAGE_ORDER, {most}")
     state.refill_attempts[order, 0] += 1
-    pfn = yield from allocate(state, order, for_pool=True)
+    if request is None:
+        pfn = yield from allocate(state, order, for_pool=True)
+    else:
+        pfn = yield from allocate(state, request, for_pool=True, block=order, compacts=compacts)
     if pfn < 0:
         state.refill_attempts[order, 1] += 1
         return None

@@ -28,9 +28,12 @@ from replay.kernel.mmzone import (
     zone_of,
 )
 
-POOL_IDLE, POOL_OWN, POOL_USED, SPLIT_TABLE, TABLE_PLAIN, TABLE_KEYED = range(CALLER_KINDS, CALLER_KINDS + 6)
-PAGE_TABLES = (POOL_IDLE, POOL_OWN, POOL_USED, SPLIT_TABLE, TABLE_PLAIN, TABLE_KEYED)
-"""Pages in use as page tables, or kept for them. OWN: on the list of a CPU or a user. PLAIN: without a key."""
+(
+    POOL_IDLE, POOL_OWN, POOL_USED, SPLIT_TABLE, TABLE_PLAIN, TABLE_KEYED, POOL_SECRET
+) = range(CALLER_KINDS, CALLER_KINDS + 7)  # fmt: skip
+PAGE_TABLES = (POOL_IDLE, POOL_OWN, POOL_USED, SPLIT_TABLE, TABLE_PLAIN, TABLE_KEYED, POOL_SECRET)
+"""Pages in use as page tables, or kept for them. OWN: on the list of a CPU or a user. PLAIN: without a key. SECRET: in
+use as secret memory, of a pool of page tables."""
 
 CACHED, HELD, STRANDED, HELD_PEAK, LOW, ASIDE, ON_OWN, LOCKED, SET_ASIDE, WHOLE = range(10)  # places in Pool.counts
 """Pages on the shared list; pages of the pool; cached pages of partly used blocks; most held; fewest pages that splits
@@ -52,17 +55,21 @@ class Pool(NamedTuple):
     on_own: NDArray[np.int32]  # (L,) pages on the list of each CPU or user
     order: NDArray[np.int8]  # (P,) order of the idle chunk that starts here on the shared list, -1 elsewhere
     users: bool  # kinds of user have lists; page tables are handed out from the first
+    counts_free: bool  # pages on the shared list are free memory (NR_FREE_PAGES)
     most: int  # order of the largest chunk on the shared list: 0, or the pageblock's where chunks merge
     block_shift: int
 
 
-def empty_pool(allocator: PageAllocator, *, merges: bool = False, users: bool = False) -> tuple[PageAllocator, Pool]:
+def empty_pool(
+    allocator: PageAllocator, *, merges: bool = False, users: bool = False, counts_free: bool = False
+) -> tuple[PageAllocator, Pool]:
     """A pool without pages, and a copy of the allocator that has its lists.
 
     Args:
         allocator: of this machine.
         merges: the shared list is a private buddy.
         users: kinds of user have lists.
+        counts_free: pages on the shared list are free memory.
     """
     blocks, shared, own = (
         len(allocator.block_type),
@@ -80,6 +87,7 @@ def empty_pool(allocator: PageAllocator, *, merges: bool = False, users: bool = 
         on_own=np.zeros(own, np.int32),
         order=np.full(len(allocator.kind), -1, np.int8),
         users=users,
+        counts_free=counts_free,
         most=allocator.pageblock_order if merges else 0,
         block_shift=allocator.pageblock_order,
     )
@@ -89,6 +97,8 @@ def empty_pool(allocator: PageAllocator, *, merges: bool = False, users: bool = 
 @compiled
 def _unlink(allocator, pool, page):
     list_del(allocator.link, page)
+    if pool.counts_free:
+        allocator.free_pages[zone_of(allocator, page)] -= 1 << pool.order[page]
     pool.counts[WHOLE] -= pool.order[page] == pool.block_shift
     pool.order[page] = -1
 
@@ -105,6 +115,8 @@ def _link(allocator, pool, page, order):
         order += 1
     pool.order[page] = order
     pool.counts[WHOLE] += order == pool.block_shift
+    if pool.counts_free:
+        allocator.free_pages[zone_of(allocator, page)] += 1 << order
     list_add(allocator.link, pool.head + order, page)
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ptpool.vocabulary import CONSUMERS, SLOW_PATH_STEPS, SPLIT_CAUSES, UNMOVABLE
 from replay.contract.actions import Change, Chunk
-from replay.contract.permissions import NOBODY, users_of
+from replay.contract.permissions import users_of
 from replay.contract.strategy import PoolView, Strategy
 from replay.demand.demand import Demand
 from replay.demand.shadow_stacks import with_shadow_stacks
@@ -98,7 +98,9 @@ class State:
             level[:] = maps.PTE
         self.direct_map = maps.direct_map(start.mapped, level, geometry)
         fast = strategy.fast_path()
-        self.allocator, self.pool = pools.empty_pool(start.allocator, merges=fast.merges, users=fast.users)
+        self.allocator, self.pool = pools.empty_pool(
+            start.allocator, merges=fast.merges, users=fast.users, counts_free=fast.counts_free
+        )
         variant = variant_of(reclaim)
         self.tally = _tally(start, demand, strategy, variant)
         names = (self.tally.page_of, self.tally.name_of)
@@ -229,7 +231,7 @@ def _tally(start: InitialState, demand: Demand, strategy: Strategy, reclaim: Var
         edges=np.linspace(demand.first_ns, demand.last_ns, SAMPLES).astype(np.int64),
         samples=np.zeros((SAMPLES, len(SAMPLED)), np.float64),
         protected=np.array([consumer in strategy.protects() for consumer in (*CONSUMERS, "")]),
-        user_of=np.array(users_of(strategy.protects()) if fast.users else [NOBODY] * (len(CONSUMERS) + 1), np.int8),
+        user_of=np.array(users_of(strategy.protects(), lists=fast.users, secrets=fast.secrets), np.int8),
         fast=np.array(
             [
                 fast.pooled,
@@ -243,6 +245,7 @@ def _tally(start: InitialState, demand: Demand, strategy: Strategy, reclaim: Var
                 fast.user_batch,
                 fast.spare_blocks,
                 reclaim.name != NONE or strategy.shrinks,
+                fast.toggles,
             ],
             np.int64,
         ),

@@ -14,7 +14,18 @@ from replay.kernel import direct_map as maps
 from replay.kernel.mmzone import USED
 from replay.kernel.page_alloc import run_timers
 from replay.machine import pool as pools
-from replay.machine.pool import ASIDE, CACHED, HELD, LOW, ON_OWN, POOL_USED, STRANDED, TABLE_KEYED, TABLE_PLAIN
+from replay.machine.pool import (
+    ASIDE,
+    CACHED,
+    HELD,
+    LOW,
+    ON_OWN,
+    POOL_SECRET,
+    POOL_USED,
+    STRANDED,
+    TABLE_KEYED,
+    TABLE_PLAIN,
+)
 
 # Places in Tally.counts.
 (
@@ -31,7 +42,7 @@ SAMPLES = 1000
 
 # Places in Tally.fast.
 POOLED, RESERVE, KEY_EACH, CONSTRUCTS, CPU_BATCH, FLUSH_FREES, ADOPTS = range(7)
-RECLAIMS, USER_BATCH, SPARE_BLOCKS, KSWAPD_RUNS = range(7, 11)
+RECLAIMS, USER_BATCH, SPARE_BLOCKS, KSWAPD_RUNS, TOGGLES = range(7, 12)
 
 
 class Tally(NamedTuple):
@@ -94,6 +105,15 @@ def change_key(direct_map, tally, pfn, pages, set_bits, clear_bits, now, cause, 
 
 
 @compiled
+def key_of_table(direct_map, tally, pfn, pages, set_bits, clear_bits, now, cause, flush):
+    """The key of one table, where each has its own; not accounted for where each write into the table toggles it."""
+    if tally.fast[TOGGLES]:
+        maps.apply(direct_map, pfn, pages, set_bits, clear_bits, now, cause)
+    else:
+        change_key(direct_map, tally, pfn, pages, set_bits, clear_bits, now, cause, flush)
+
+
+@compiled
 def place_table(allocator, tally, recorded, pfn, order, kind):
     """Account for a page table that was handed out: identity, liveness, blocks touched."""
     pages = 1 << order
@@ -114,7 +134,7 @@ def place_table(allocator, tally, recorded, pfn, order, kind):
 def place_table_of_pool(allocator, direct_map, tally, recorded, pfn, order, now, cause):
     """Put a page table on pages of the pool, with its key where each table gets one: they are mapped small then."""
     if tally.fast[KEY_EACH]:
-        change_key(direct_map, tally, pfn, 1 << order, maps.KEYED, 0, now, cause, True)
+        key_of_table(direct_map, tally, pfn, 1 << order, maps.KEYED, 0, now, cause, True)
     place_table(allocator, tally, recorded, pfn, order, POOL_USED)
 
 
@@ -145,10 +165,17 @@ def count_allocation(direct_map, tally, pfn):
 
 
 @compiled
-def place_special(tally, recorded, pfn, order):
-    """Account for memory of the pool that went to another kind of user than page tables."""
+def place_special(allocator, direct_map, pool, tally, recorded, pfn, order, now, cause):
+    """Account for memory of the pool that went to another kind of user than page tables.
+
+    Where kinds of user have no lists of their own it is secret memory, and gets the pool's permission as tables do.
+    """
+    if not pool.users and tally.fast[KEY_EACH]:
+        change_key(direct_map, tally, pfn, 1 << order, maps.KEYED, 0, now, cause, True)
     for page in range(1 << order):
         tally.page_of[recorded + page] = pfn + page
+        if not pool.users:
+            allocator.kind[pfn + page] = POOL_SECRET
 
 
 @compiled

@@ -140,12 +140,21 @@ def shrink_slab(state: State, priority: int) -> Decision:
 
 def enter_shrinker(state: State) -> Decision:
     """One scan of the strategy's shrinker; it is not entered from within itself. Returns the pages freed."""
+    return _gives_back(state, state.strategy.shrink(state.view))
+
+
+def fall_back(state: State, order: int, migratetype: int) -> Decision:
+    """A request of others falls back to the pool, inside the page allocator. Returns the pages freed."""
+    return _gives_back(state, state.strategy.fall_back(state.view, order, migratetype))
+
+
+def _gives_back(state: State, decision: Decision) -> Decision:
     running = state.running
     before = running.cause
     if before != WARM_UP:
         running.cause = SPLIT_CAUSES.index("shrink")
     running.reclaiming = True
-    freed = (yield from unless_deadlocked(state, state.strategy.shrink(state.view))) or 0
+    freed = (yield from unless_deadlocked(state, decision)) or 0
     running.reclaiming = False
     running.cause = before
     state.shrunk += freed

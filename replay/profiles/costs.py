@@ -33,6 +33,7 @@ class Costs:
     page_ns: int
     stall_ns: int
     fork_ns: int
+    toggle_ns: int
     ipis: bool
     """Whether a flush interrupts the other CPUs; otherwise the hardware broadcasts."""
 

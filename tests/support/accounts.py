@@ -47,7 +47,7 @@ def shared(machine):
 def assert_consistent(machine, *, tables_of_pool=True):
     """Accounts, lists, kinds and keys agree; the pool's do if every table of a split comes from it."""
     a, p, counts = machine.state.allocator, machine.state.pool, machine.state.tally.counts
-    used = a.kind == pools.POOL_USED
+    used = (a.kind == pools.POOL_USED) | (a.kind == pools.POOL_SECRET)
     if not isinstance(machine.state.strategy, ORDINARY_SPLIT_TABLES):
         used |= a.kind == pools.SPLIT_TABLE
     assert shared(machine) == np.flatnonzero(a.kind == pools.POOL_IDLE).tolist()
@@ -66,7 +66,8 @@ def assert_consistent(machine, *, tables_of_pool=True):
     assert p.counts[pools.STRANDED] == stranded
     if machine.state.tally.fast[POOLED] and tables_of_pool:
         assert p.counts[pools.HELD] == idle.sum() + used.sum()
-    assert a.free_pages.sum() == (a.kind == FREE).sum()
+    free = (a.kind == FREE) | ((a.kind == pools.POOL_IDLE) & p.counts_free)
+    assert a.free_pages.sum() == free.sum()
     keyed = machine.state.keyed()
     tables = np.isin(a.kind, [pools.POOL_USED, pools.TABLE_PLAIN, pools.TABLE_KEYED])
     if p.users:

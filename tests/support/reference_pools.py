@@ -30,8 +30,7 @@ class World:
     def told(self, what, shrinks):
         """The next answer; the shrinker is entered while the page allocator looks for memory."""
         while self.log[0][0] == "shrink":
-            self.log.popleft()
-            shrinks()
+            shrinks(*self.log.popleft()[1:])
         entry = self.log.popleft()
         assert entry[0] == what, (entry, what)
         return entry[1:]
@@ -114,8 +113,9 @@ class Unprotected:
 
     tables_of_others = "buddy"
 
-    def shrink_now(self):
-        self.shrunk += self.shrink()
+    def shrink_now(self, *request):
+        """The shrinker, or what a request of others (its order and type) falls back to."""
+        self.shrunk += self.shrink(*request)
 
     def shrink(self):
         return 0
@@ -167,10 +167,13 @@ class Pool(Unprotected):
         return self.s.refill_orders
 
     def table(self, order, pages):
-        """Look, and refill and look again, at most eight times; what a refill hands out itself is taken."""
         if order and not self.pairs:
             super().table(order, pages)
-            return
+        elif not self.special(None, order):
+            self.nulls += 1
+
+    def special(self, user, order):
+        """Look, and refill and look again, at most eight times; what a refill hands out itself is taken."""
         got = self.take(order, self.reserve)
         for _ in range(8):
             if got is not None:
@@ -181,11 +184,11 @@ class Pool(Unprotected):
             if got is True:
                 got = self.take(order, self.reserve)
         if got is None:
-            self.nulls += 1
-            return
+            return False
         if self.key_each:
             self.world.map.change(got[0], len(got), KEYED, 0)
         self.live.update(dict.fromkeys(got, True))
+        return True
 
     def free(self, pages):
         keyed = self.live[pages[0]]

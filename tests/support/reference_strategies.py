@@ -3,6 +3,8 @@
 from reference_direct_map import KERNEL_4K, NOT_PRESENT
 from reference_pools import BLOCK, KEYED, Buddy, CtorNaive, Pool, PteMapped, Unprotected
 
+from ptpool.vocabulary import MOVABLE, UNMOVABLE
+
 
 class ReserveBlock(Pool):
     """Two pages in reserve; a block, else four pages. Others wait until their tables are there on top of it."""
@@ -220,10 +222,14 @@ class BuddyReserve(Buddy):
 
 
 class UnmappedAlloc(Buddy):
-    """From a block down to the request; the shrinker gives chunks back, the smallest first."""
+    """From a block down to the request, page by page; the shrinker gives chunks back, the smallest first."""
 
     def orders(self, order):
         return range(self.s.block_order, order - 1, -1)
+
+    def change(self, pages, set_bits=0, clear_bits=0, tables="buddy", own=True):
+        pieces = [[page] for page in pages] if own and self.s.page_by_page else [pages]
+        return all(super(UnmappedAlloc, self).change(piece, set_bits, clear_bits, tables, own) for piece in pieces)
 
     def shrink(self):
         freed = 0
@@ -234,24 +240,24 @@ class UnmappedAlloc(Buddy):
 
 
 class Freetype(Buddy):
-    """Whole blocks only; one that is free goes back before anybody waits."""
+    """Whole blocks only; one that is free goes back before an unmovable request waits."""
 
     def orders(self, order):
         return (self.s.block_order,)
 
-    def shrink(self):
-        whole = min(self.chunks[2], default=None)
+    def shrink(self, order, migratetype):
+        whole = min(self.chunks[2], default=None) if migratetype == UNMOVABLE else None
         return 0 if whole is None else self.give_back(list(range(whole, whole + BLOCK)), "buddy")
 
 
 class MigrateUnmapped(Buddy):
-    """The largest free chunk and all that is free in its block; keyed one by one; the largest goes back first."""
+    """The largest free chunk and all that is free in its block; keyed one by one. The largest goes back with its block."""
 
     key_each, adopts = True, 1024
 
     def orders(self, order):
         (largest,) = self.world.told("largest", self.shrink_now)
-        return max(order, largest), order
+        return (max(order, largest),)
 
     def convert(self, pages):
         if not self.change(pages[:1], KERNEL_4K, 0, "buddy"):
@@ -268,9 +274,17 @@ class MigrateUnmapped(Buddy):
             self.give(chunk)
         return done
 
-    def shrink(self):
-        chunks = self.all_chunks()
-        return self.give_back(chunks[-1], "", key=False) if chunks else 0
+    def shrink(self, order, migratetype):
+        chunks = [chunk for chunk in self.all_chunks() if len(chunk) >= 1 << order]
+        if not chunks:
+            return 0
+        taken = chunks[:1]
+        if migratetype != MOVABLE or len(chunks[-1]) >= BLOCK // 2:
+            block = chunks[-1][0] // BLOCK
+            taken = [chunk for chunk in self.all_chunks() if chunk[0] // BLOCK == block]
+            if sum(map(len, taken)) >= BLOCK // 2:
+                self.marked.discard(block)
+        return sum(self.give_back(chunk, "", key=False) for chunk in taken)
 
 
 class Generic(Buddy):

@@ -5,7 +5,7 @@ from toy_machine import KERNEL, OTHER, PGTABLE, demand_of, machine_of
 
 from replay.kernel.gfp import GFP_KERNEL, MAY_RECLAIM, NORETRY
 from replay.risk.trial import trial
-from replay.strategies.freetype import Freetype
+from replay.strategies.self_split import SelfSplit
 from replay.strategies.unprotected import Unprotected
 
 
@@ -38,7 +38,7 @@ def test_null_is_a_failure_only_for_requests_that_rely_on_being_served():
 
 def test_a_refill_of_four_pages_kills_as_any_small_request_does():
     demand = demand_of([("alloc", 300 + page, 0, PGTABLE) for page in range(20)])
-    pool = Freetype(block_order=2, pcp_batch=1)
+    pool = SelfSplit(refill_orders=(2,))
     outcome = trial(pressed_toy(16), demand, pool, "none")
     assert (outcome.failed, outcome.page_order) == ("oom_kill", 2)
     assert trial(pressed_toy(64), demand, pool, "none").failed is None

@@ -64,7 +64,12 @@ class Watched(Machine):
             log.append(("outside", tuple(change)))
             return (yield from type(strategy).outside(self, pool, change))
 
-        told = type("Told", (type(strategy),), {"shrink": shrink, "outside": outside})
+        def fall_back(self, pool, order, migratetype):
+            log.append(("shrink", order, migratetype))
+            return (yield from type(strategy).fall_back(self, pool, order, migratetype))
+
+        watches = {"outside": outside} | ({"fall_back": fall_back} if strategy.falls_back else {"shrink": shrink})
+        told = type("Told", (type(strategy),), watches)
         watched = state.State(start, demand, told(**asdict(strategy)))
         watched.log, watched.view = log, View(watched)
         super().__init__(watched)
@@ -144,7 +149,7 @@ def follow(machine, model, at):
     machine.step(at)
     model.world.log.extend(machine.log)
     for pages in freed:
-        if kind[pages[0]] in (pools.POOL_USED, pools.TABLE_PLAIN, pools.TABLE_KEYED):
+        if kind[pages[0]] in _TABLES:
             model.free(pages)
         else:
             model.ordinary_free(pages, unmovable=kind[pages[0]] == USED)
@@ -159,7 +164,7 @@ def follow(machine, model, at):
     while model.world.log:
         entry = model.world.log.popleft()
         if entry[0] == "shrink":
-            model.shrink_now()
+            model.shrink_now(*entry[1:])
         else:
             assert entry[0] == "outside", entry
             model.others(entry[1])
@@ -184,7 +189,7 @@ def assert_same(machine, model):
     assert machine.state.incident_counts.get("split_starvation", 0) == model.starved
 
 
-_TABLES = (pools.POOL_USED, pools.TABLE_PLAIN, pools.TABLE_KEYED)
+_TABLES = (pools.POOL_USED, pools.TABLE_PLAIN, pools.TABLE_KEYED, pools.POOL_SECRET)
 
 tables = st.tuples(st.just("alloc"), st.integers(0, 30), st.just(0), st.just(PGTABLE))
 events = st.lists(

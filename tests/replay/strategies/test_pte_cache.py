@@ -11,7 +11,7 @@ from replay.strategies.pte_cache import PteCache
 def test_pte_cache_splits_its_block_once_and_sets_the_key_page_by_page():
     """A 2M leaf is split when the block comes; three tables are keyed and two un-keyed: five changes, five flushes."""
     script = tables(3) + [("free", page, 0, OTHER) for page in range(2)]
-    machine = finished(machine_of(64, level=maps.PMD), demand_of(script), PteCache(refill_orders=(2, 0)))
+    machine = finished(machine_of(64, level=maps.PMD), demand_of(script), PteCache(refill_orders=(2, 0), toggles=False))
     values = metrics(machine)
 
     assert values["splits_2m"] == 1
@@ -31,3 +31,18 @@ def test_what_is_freed_into_a_marked_pageblock_goes_to_the_cache():
 
     assert [machine.state.pool.counts[pools.CACHED], after.state.pool.counts[pools.CACHED]] == [0, 1]
     assert after.state.view.idle_pages(4 * block) == [neighbour]
+
+
+def test_as_posted_a_write_into_a_table_toggles_its_protection_and_nothing_is_flushed():
+    """The only flush is that of the split. What toggling takes is known once somebody says how often tables are written."""
+    script = tables(3) + [("free", page, 0, OTHER) for page in range(2)]
+    start = machine_of(64, level=maps.PMD)
+    unknown, known = (
+        finished(start, demand_of(script), PteCache(refill_orders=(2, 0), pte_writes=writes)) for writes in (0, 10)
+    )
+    assert metrics(unknown)["tlb_flushes"] == 1
+    assert [metrics(unknown)[name] for name in ("permission_changes", "conversion_ns")] == [None, None]
+    costs = known.state.costs
+    refill = costs.conversion_ns(1, 1, 1, known.state.start.cpus)
+    assert metrics(known)["conversion_ns"] == refill + 3 * 10 * costs.toggle_ns
+    assert known.state.keyed().sum() == 1
