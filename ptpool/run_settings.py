@@ -104,8 +104,7 @@ class RunSettings:
         str,
         Column(
             "VARCHAR",
-            "Page-table isolation of the modelled kernel: off (a PGD is one page), recorded (as many as it was recorded "
-            "with)",
+            "Page-table isolation of the modelled kernel: off (a PGD is one page), recorded (as many as were recorded)",
         ),
         Option(
             metavar="PTI",

@@ -6,13 +6,13 @@ from ptpool.vocabulary import MOVABLE, SLOW_PATH_STEPS, UNMOVABLE
 from replay.contract.actions import Decision, Wait
 from replay.kernel.fallback import unreserve_highatomic
 from replay.kernel.gfp import (
-    GFP_KERNEL,
     MAY_FS,
     MAY_IO,
     MAY_RECLAIM,
     MEMALLOC,
     NORETRY,
     RETRY_MAYFAIL,
+    RIGHTS,
     THISNODE,
     WAKES_KSWAPD,
     ZONE_CLASS_MASK,
@@ -32,9 +32,11 @@ _LONGEST_PAUSE_NS = 100_000_000
 
 
 def allocate(state: State, order: int, *, for_pool: bool = False) -> Decision:
-    """alloc_pages(GFP_KERNEL, order), slow path included; first page frame number, or -1."""
+    """alloc_pages() with the rights of the decision's context, slow path included; first page frame number, or -1."""
     state.tally.attempts[order] += 1
-    context = GFP_KERNEL | MEMALLOC if state.running.reclaiming else GFP_KERNEL  # PF_MEMALLOC: below all watermarks
+    context = ZONE_NORMAL | state.running.context & RIGHTS
+    if state.running.reclaiming:
+        context |= MEMALLOC  # PF_MEMALLOC: below all watermarks
     pfn = int(alloc_pages(state.allocator, state.cpu, order, UNMOVABLE, context))
     return pfn if pfn >= 0 else (yield from slow_path(state, order, UNMOVABLE, context, for_pool=for_pool))
 

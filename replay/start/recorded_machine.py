@@ -51,6 +51,8 @@ class InitialState:
     """(demand.pages,) page that stands for each recorded one at the start, -1 for none; None: each for itself."""
     page_cache: float | None = None
     """Share of the movable pages in use that were page cache; None: no snapshot shows it."""
+    switched_on: bool = False
+    """Whether the strategy begins at this moment, on the machine as it is, instead of at boot: a pool of the lab."""
 
 
 @dataclass(frozen=True)
