@@ -28,7 +28,7 @@ A parameter is set with `--set STRATEGY.PARAMETER=VALUE`.
 _SAME = (
     (
         "code",
-        "A PGD is one page. With `--pti recorded` it has as many as it had: two where the recorded kernel was built with "
+        "A PGD is one page. With `--pti recorded` it has as many as it had: two where that kernel was built with "
         "page-table isolation (up to 6.14; later only where it is in use). Two pages come from the page allocator, "
         "without the key, unless the strategy is part of the page allocator or merges pages (a buddy).",
     ),

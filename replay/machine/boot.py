@@ -83,6 +83,8 @@ class BootMemory:
             drain_all_pages(a)
         moved = int(_vacate(a, self._tally.page_of, self._tally.name_of, self._tally.counts, self._zones, pfn, order))
         self._taken[pfn : pfn + pages] = True
+        if not memblock:  # the page allocator claims whole pageblocks
+            a.block_type[-(-pfn >> a.pageblock_order) : (pfn + pages) >> a.pageblock_order] = UNMOVABLE
         self.pages, self.moved = self.pages + pages, self.moved + moved
         return pfn
 

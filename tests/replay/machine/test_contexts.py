@@ -55,8 +55,9 @@ def test_the_grouped_page_cache_takes_a_single_page_for_them():
 def test_a_table_of_the_page_allocator_has_the_rights_of_its_context(strategy):
     """Without reclaim it fails at once where GFP_KERNEL would reclaim, stall and kill."""
     start = machine_of(64, free=[page < 28 for page in range(64)])
-    atomic = finished(start, in_context(tables(32), ATOMIC), strategy)
-    kernel = finished(start, demand_of(tables(32)), strategy)
+    script = [("alloc", 100 + page, 0, PGTABLE) for page in range(32)]
+    atomic = finished(start, in_context(script, ATOMIC), strategy)
+    kernel = finished(start, demand_of(script), strategy)
 
     assert metrics(atomic)["ptp_nulls"] == metrics(kernel)["ptp_nulls"] > 0
     assert (metrics(atomic)["stalls"], metrics(atomic)["oom_kills"]) == (0, 0)
