@@ -105,8 +105,7 @@ class RunSettings:
         str,
         Column(
             "VARCHAR",
-            "Page-table isolation of the modelled kernel: off (a PGD is one page), recorded (as many pages as "
-            "recorded)",
+            "Page-table isolation of the modelled kernel: off (a PGD is one page), recorded (as many as were recorded)",
         ),
         Option(
             metavar="PTI",

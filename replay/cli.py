@@ -1,6 +1,6 @@
 """Commands of the replay stage."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,9 @@ from replay.contract.set_option import Setting, settings_of
 from replay.risk.cli import risk
 from replay.sweep.cli import sweep
 from replay.validate.cli import validate
+
+if TYPE_CHECKING:
+    from replay.runs.replay_all import Failed
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Replay captures through strategies.")
 
@@ -31,7 +34,7 @@ def run(
 ) -> None:
     """Replay captures through strategies; runs that are in the warehouse already are kept.
 
-    Exit status 1: a strategy failed; the others finished and are kept.
+    Exit status 1: a strategy failed, or does not fit a machine; the others finished and are kept.
 
     Example: ptpool replay run --capture server-16g --strategy pba,reserve-block --set pba.reserve=8
     """
@@ -79,6 +82,8 @@ def run(
         )
         for item in done
     ]
+    if len(failed) == len(runs) == 1 and failed[0].refused:
+        raise UsageError(_what(failed[0]), "take a larger machine (--machine), or another strategy")
     say_rows(columns, rows, as_json=common.as_json)
     if done:
         note(
@@ -87,9 +92,15 @@ def run(
             quiet=common.quiet,
         )
     for run_failed in failed:
-        note(f"ptpool: {run_failed.run.capture['name']}, {run_failed.run.entry.name}: {run_failed.reason}")
+        note(f"ptpool: {_what(run_failed)}")
+    if refused := sum(run_failed.refused for run_failed in failed):
+        note(f"ptpool: {refused} of {len(runs)} runs refused")
     if failed or incomplete(strategy.split(",")):
         raise typer.Exit(1)
+
+
+def _what(failed: "Failed") -> str:
+    return f"{failed.run.capture['name']}, {failed.run.entry.name}: {failed.reason}"
 
 
 @app.command("list")

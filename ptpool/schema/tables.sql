@@ -289,7 +289,7 @@ COMMENT ON COLUMN direct_map.keyed IS 'Whether these pages carry the page-table 
 
 CREATE TABLE incident (run_id VARCHAR NOT NULL, t_ns BIGINT NOT NULL, cpu SMALLINT, kind VARCHAR NOT NULL, page_order TINYINT, detail VARCHAR NOT NULL);
 COMMENT ON TABLE incident IS 'What went wrong in a replay, each by its own kind (at most 1000 rows a kind; the metrics count all)';
-COMMENT ON COLUMN incident.kind IS 'ptp_null, split_starvation, unkeyed_table, deadlock, oom_kill, livelock (a request that may reclaim but not enter file systems, GFP_NOFS or GFP_NOIO, looped until the recording ended)';
+COMMENT ON COLUMN incident.kind IS 'ptp_null, ptp_refused (a page table asked for where nobody may sleep, of an empty pool), split_starvation, unkeyed_table, deadlock, oom_kill, livelock (a request that may reclaim but not enter file systems, GFP_NOFS or GFP_NOIO, looped until the recording ended)';
 COMMENT ON COLUMN incident.page_order IS 'Order of the request';
 COMMENT ON COLUMN incident.detail IS 'What happened';
 
@@ -326,7 +326,7 @@ COMMENT ON COLUMN risk.unusable_index_2 IS 'Unusable free space index at order 2
 COMMENT ON COLUMN risk.unusable_index_4 IS 'Unusable free space index at order 4';
 COMMENT ON COLUMN risk.unusable_index_9 IS 'Unusable free space index at order 9';
 COMMENT ON COLUMN risk.seeds IS 'Paired runs: machines drawn by seed';
-COMMENT ON COLUMN risk.failures IS 'Runs with a failure where the paired unprotected run has none: an OOM kill, a page table that is not supplied, or NULL to another request that may reclaim, is not costly and has neither __GFP_NORETRY nor __GFP_RETRY_MAYFAIL';
+COMMENT ON COLUMN risk.failures IS 'Runs with a failure where the paired unprotected run has none: what it takes at boot does not fit, an OOM kill, a page table that is not supplied or has no key although the strategy promises it, or NULL to another request that may reclaim, is not costly and has neither __GFP_NORETRY nor __GFP_RETRY_MAYFAIL';
 COMMENT ON COLUMN risk.failures_unprotected IS 'Unprotected runs with a failure';
 COMMENT ON COLUMN risk.p_low IS 'Lower end of the 95 % Wilson interval of failures / seeds';
 COMMENT ON COLUMN risk.p_high IS 'Upper end of the 95 % Wilson interval of failures / seeds';
@@ -343,7 +343,7 @@ COMMENT ON COLUMN risk_threshold.seed IS 'Seed of everything drawn: the same mac
 COMMENT ON COLUMN risk_threshold.headroom IS 'The smallest headroom (see table risk) at which the strategy does not fail, in steps of 6 %; where censored, one step above the largest tried';
 COMMENT ON COLUMN risk_threshold.censored IS 'It still fails at the largest headroom that was tried';
 COMMENT ON COLUMN risk_threshold.unusable_index_2 IS 'Unusable free space index at order 2 of that machine before the first event';
-COMMENT ON COLUMN risk_threshold.failure IS 'What fails one step below: oom_kill, ptp_null, livelock, null';
+COMMENT ON COLUMN risk_threshold.failure IS 'What fails one step below: boot (what the strategy takes at boot does not fit the machine), oom_kill, ptp_null, livelock, unkeyed_table (a table without the key, of a strategy that promises it), null';
 COMMENT ON COLUMN risk_threshold.page_order IS 'Order of the request that fails there';
 COMMENT ON COLUMN risk_threshold.excess_stalls_per_million IS 'Stalls over the unprotected run at this headroom, per million allocations; NULL where one of the two fails';
 COMMENT ON COLUMN risk_threshold.runs IS 'Runs that the search took';

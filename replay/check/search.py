@@ -189,6 +189,8 @@ class _Checker:
             said = f"{who} asks the page allocator for {words.order(action.order)}"
             for level in self._levels if state.toy.memory_left else ():
                 yield f"{said}: it lies {words.LIES[level]}", partial(self._allocated, state, task, frame, level)
+            if frame.kind == "boot":
+                return  # a machine on which that does not fit is refused
             yield f"{said}: there is none", partial(self._refused, state, task, frame)
             if self._may_reclaim(state, task, frame):
                 said = f"{who} finds memory short, reclaims, and {self._gives_back}"

@@ -40,7 +40,11 @@ class Tables(IntEnum):
 
 
 class Alloc(NamedTuple):
-    """Ask the page allocator for 2^order unmovable pages with GFP_KERNEL. Result: a `Chunk`, or None."""
+    """Ask the page allocator for 2^order unmovable pages. Result: a `Chunk`, or None.
+
+    GFP_KERNEL, less what the context of the request that it is for takes away: NOFS and NOIO are scopes of the task, so
+    they hold for what it asks for on the way (memalloc_nofs_save(), memalloc_noio_save()).
+    """
 
     order: int
     request: int | None = None

@@ -36,6 +36,36 @@ the caches of 2021 have a list for each node, v6 of kpkeys one list for all, and
 node unless the recording has more.
 """
 _NOT_FOUND = "*not found*"
+_SAME = (
+    (
+        "code",
+        "A PGD is one page. With `--pti recorded` it has as many as it had: two where that kernel was built with "
+        "page-table isolation (up to 6.14; later only where it is in use). Two pages come from the page allocator, "
+        "without the key, unless the strategy is part of the page allocator or merges pages (a buddy).",
+    ),
+    (
+        "ours",
+        "What a strategy takes at boot it takes before the machine is filled or aged. The load is the same with it and "
+        "without it: what the start shows in the memory taken lies elsewhere, and free memory is smaller by what was "
+        "taken. Where that does not fit, the run is refused with the number; `replay risk` counts it as a failure.",
+    ),
+    (
+        "ours",
+        "A table without its key is a failure in `replay risk`, unless the posting has such tables (`ctor-naive`, "
+        "`self-split`, and the tables of splits that come from the page allocator by rule).",
+    ),
+    (
+        "code",
+        "A table is asked for with the GFP flags of the recording, and a refill with the rights of the request that it "
+        "is for: NOFS and NOIO in a recording are scopes of the task. PF_MEMALLOC and interrupts are not recorded.",
+    ),
+    (
+        "ours",
+        "A request that may not sleep is served from the pool's list. With an empty list it is refused and counted, "
+        "unless the posting says otherwise: a split, its lock and its tables may sleep.",
+    ),
+)
+"""What holds for every strategy: where it was found, and the rule."""
 
 
 def rules_of(entry: Entry) -> tuple[str, list[tuple[str, str]]]:
@@ -71,6 +101,7 @@ def page(entries: Sequence[Entry]) -> str:
         own = [row for row in parameters(entry) if row["name"] not in common]
         if own:
             parts.append(_parameters(own))
+    parts += ["## Rules for all of them\n", _table(("found in", "rule"), _SAME)]
     parts += ["## Parameters that every strategy has\n", "Every posting leaves these open.\n"]
     parts.append(_parameters([row for row in parameters(entries[0]) if row["name"] in common]))
     parts += [_POSTINGS, _table(("posted", "what", "changed", "strategies", "not modelled", "read"), _postings())]

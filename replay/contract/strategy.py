@@ -148,10 +148,7 @@ class Strategy:
         raise NotImplementedError(f"{type(self).__name__} has no fast_path()")
 
     def boot(self, pool: PoolView) -> Decision:
-        """Decide what is taken at boot.
-
-        The machine has nothing on it yet: what is asked for is there, or the run is refused (replay.machine.boot).
-        """
+        """Decide what is taken at boot: what is asked for is there, or the run is refused (replay.machine.boot)."""
         yield from ()
 
     def construct(self, pool: PoolView, chunk: Chunk) -> Decision:
@@ -163,6 +160,13 @@ class Strategy:
 
         Returns:
             A chunk that serves the request, True to look again, or None to refuse.
+        """
+        yield from ()
+
+    def refill_atomic(self, pool: PoolView, order: int) -> Decision:
+        """The same in a context that may not sleep (GFP_ATOMIC, GFP_NOWAIT), where memory is asked for with its flags.
+
+        By default such a table is refused, and counted: a split, its lock and its tables may all sleep (ours).
         """
         yield from ()
 

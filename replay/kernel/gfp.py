@@ -1,8 +1,8 @@
 """What a request may use and do: GFP flags packed for the compiled loop (include/linux/gfp.h and gfp_types.h, 6.12).
 
 The low two bits of a context are the class of the highest zone allowed (gfp_zone()); the others are the flags that the
-page allocator looks at. A trace does not show what the task adds to its flags (PF_MEMALLOC, being an OOM victim,
-real-time priority).
+page allocator looks at. A trace shows them after current_gfp_context(): without those that a NOFS or NOIO scope of the
+task takes away. It does not show what the task adds (PF_MEMALLOC, being an OOM victim, real-time priority).
 """
 
 from typing import Any
@@ -19,6 +19,9 @@ NOMEMALLOC, MEMALLOC, THISNODE = 32, 64, 128
 NORETRY, RETRY_MAYFAIL, MAY_IO, MAY_FS = 256, 512, 1024, 2048
 
 GFP_KERNEL = ZONE_NORMAL | MAY_RECLAIM | WAKES_KSWAPD | MAY_IO | MAY_FS
+
+RIGHTS = MAY_RECLAIM | IS_HIGH | WAKES_KSWAPD | NOMEMALLOC | MAY_IO | MAY_FS
+"""What a task may do about memory in a context, whatever it asks for."""
 
 _BITS = {
     "__GFP_DIRECT_RECLAIM": MAY_RECLAIM,

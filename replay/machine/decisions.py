@@ -13,7 +13,7 @@ from replay.contract.actions import Change, Chunk, Decision
 from replay.demand.others import Asked, Place
 from replay.demand.program import OUTSIDE_CHANGE
 from replay.kernel import direct_map as maps
-from replay.kernel.gfp import GFP_KERNEL
+from replay.kernel.gfp import MAY_RECLAIM
 from replay.machine.loop import SECRET
 from replay.machine.pool import PAGE_TABLES
 from replay.machine.slow_path import allocate, slow_path
@@ -40,18 +40,25 @@ _REFILL_TRIES = 8
 def memory_from_pool(state: State, recorded: int, order: int, consumer: int = PGTABLE_USER) -> Decision:
     """Serve a page table, or another kind of user, from the pool: refill until it can, or the strategy refuses."""
     strategy, is_table = state.strategy, bool(state.tally.protected[consumer])
+    atomic = is_table and not state.running.context & MAY_RECLAIM
     pfn = state.take_above_reserve(order, consumer)
     for _ in range(_REFILL_TRIES):
         if pfn >= 0:
             break
         user = int(state.tally.user_of[consumer])
-        refill = strategy.refill(state.view, order) if is_table else strategy.refill_user(state.view, user)
+        if atomic:
+            refill = strategy.refill_atomic(state.view, order)
+        else:
+            refill = strategy.refill(state.view, order) if is_table else strategy.refill_user(state.view, user)
         served = yield from unless_deadlocked(state, refill)
         if served is None:
             break
         pfn = served.pfn if isinstance(served, Chunk) else state.take_above_reserve(order, consumer)
-    if pfn < 0:
+    if pfn < 0 and atomic:
+        state.incident("ptp_refused", order, "the pool is empty, and may not be refilled where nobody may sleep")
+    elif pfn < 0:
         state.incident("ptp_null" if is_table else "pool_null", order, "the pool is empty and cannot be refilled")
+    if pfn < 0:
         state.unplaced()
         return
     a, d, t = state.allocator, state.direct_map, state.tally
@@ -88,8 +95,7 @@ def short_of_memory(state: State, at: int) -> Decision:
     recorded, order = int(program.pfn[at]), int(program.order[at])
     is_table = bool(tally.protected[program.consumer[at]])
     migratetype = UNMOVABLE if is_table else int(program.migratetype[at])
-    context = GFP_KERNEL if is_table else int(program.context[at])
-    pfn = yield from slow_path(state, order, migratetype, context)
+    pfn = yield from slow_path(state, order, migratetype, int(program.context[at]))
     if pfn < 0:
         if is_table:
             state.incident("ptp_null", order, "the page allocator has no page for a page table")

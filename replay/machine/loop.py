@@ -11,7 +11,7 @@ from ptpool.vocabulary import CONSUMERS, MOVABLE, UNMOVABLE
 from replay.contract.permissions import ANY_PERMISSION, NOBODY, PERMISSIONS, SHARED, TABLES
 from replay.demand.program import ALLOC, MOVE, OUTSIDE_CHANGE, RECLAIMED
 from replay.kernel import direct_map as maps
-from replay.kernel.gfp import GFP_KERNEL
+from replay.kernel.gfp import MAY_RECLAIM
 from replay.kernel.mmzone import BALANCE_DUE, BARREN, USED, zone_of
 from replay.kernel.page_alloc import alloc_pages, free_pages
 from replay.machine import pool as pools
@@ -29,6 +29,7 @@ from replay.machine.tally import (
     NEW_TABLE,
     NEXT_NAME,
     POOLED,
+    PTP_ATOMIC,
     PTP_FREES,
     PTP_LIVE,
     RECLAIMS,
@@ -254,6 +255,7 @@ def run(allocator, direct_map, pool, tally, program, start, end, not_before, hor
         count[LOST_FREES] += known > 0
         consumer = program.consumer[i]
         is_table = tally.protected[consumer]
+        count[PTP_ATOMIC] += is_table and program.context[i] & MAY_RECLAIM == 0
         from_pool = fast[POOLED] and serves(pool, tally, order, consumer)
         if from_pool:
             pfn = take_above_reserve(allocator, pool, tally, cpu, order, consumer)
@@ -265,10 +267,8 @@ def run(allocator, direct_map, pool, tally, program, start, end, not_before, hor
                 place_special(allocator, direct_map, pool, tally, recorded, pfn, order, now, 0)
         else:
             tally.attempts[order] += 1
-            migratetype, context = np.int64(program.migratetype[i]), np.int64(program.context[i])
-            if is_table:
-                migratetype, context = np.int64(UNMOVABLE), np.int64(GFP_KERNEL)
-            pfn = alloc_pages(allocator, cpu, order, migratetype, context)
+            migratetype = np.int64(UNMOVABLE) if is_table else np.int64(program.migratetype[i])
+            pfn = alloc_pages(allocator, cpu, order, migratetype, np.int64(program.context[i]))
             if pfn < 0:
                 return i, RECLAIM
             if is_table and needs_construction(direct_map, tally, pfn, order):

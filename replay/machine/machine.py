@@ -8,6 +8,7 @@ from typing import Any
 from ptpool.vocabulary import SPLIT_CAUSES
 from replay.contract.actions import Action, Decision
 from replay.demand.program import OUTSIDE_CHANGE, RECLAIMED, Program
+from replay.kernel.gfp import GFP_KERNEL
 from replay.machine.decisions import memory_from_pool, new_table, outside_change, short_of_memory, trim
 from replay.machine.loop import BALANCE, CONSTRUCT, DONE, OUTSIDE, PUT_OFF, RECLAIM, REFILL, TRIM, run
 from replay.machine.perform import perform
@@ -124,7 +125,8 @@ class Machine:
         tally.busy[task] += 1
         tally.counts[BUSY] += 1
         self._hold_back(pages, task, 1)
-        by, context = SPLIT_CAUSES.index(cause), int(program.context[at])
+        by = SPLIT_CAUSES.index(cause)
+        context = GFP_KERNEL if program.op[at] == OUTSIDE_CHANGE else int(program.context[at])
         self.schedule.begin(Running([decision()], task, cpu, by, operation, now, pages, context))
 
     def _hold_back(self, pages: range, task: int, count: int) -> None:

@@ -15,7 +15,8 @@ Metrics = dict[str, float | None]
 """Values by metric; None: not applicable on this machine or to this strategy."""
 
 _KEPT_OF_BOUNDS = (
-    "ptp_allocs", "ptp_frees", "ptp_live_start", "ptp_live_peak", "ptp_nulls", "split_starvations", "deadlocks"
+    "ptp_allocs", "ptp_frees", "ptp_live_start", "ptp_live_peak", "ptp_atomic", "ptp_nulls", "split_starvations",
+    "deadlocks",
 )  # fmt: skip
 
 
@@ -39,7 +40,9 @@ def with_fast_paths(machine: Machine) -> Latencies:
     ns = costs.hit_ns if fast.pooled else costs.alloc_ns
     if fast.key_each and not fast.toggles:
         ns += costs.conversion_ns(1, 0, 1, state.start.cpus)
-    served = int(state.tally.counts[accounts.PTP_ALLOCS]) + state.incident_counts.get("ptp_null", 0)
+    served = int(state.tally.counts[accounts.PTP_ALLOCS]) + sum(
+        state.incident_counts.get(kind, 0) for kind in ("ptp_null", "ptp_refused")
+    )
     latencies.add("ptp_alloc", ns, served - decided)
     return latencies
 
@@ -130,12 +133,19 @@ def _pool(machine: Machine) -> Metrics:
 def _failures(machine: Machine) -> Metrics:
     state = machine.state
     kinds = ("ptp_null", "split_starvation", "deadlock", "oom_kill")
-    return {f"{kind}s": state.incident_counts.get(kind, 0) for kind in kinds} | {
-        "ptp_unkeyed": state.tally.counts[accounts.PTP_UNKEYED],
-        "unkeyed_page_seconds": state.tally.integral[accounts.UNKEYED_TIME] / 1e9,
-        "unkeyed_incidents": state.incident_counts.get("unkeyed_table", 0),
-        "stalls": state.stalls,
-    }
+    return (
+        {
+            "ptp_atomic": state.tally.counts[accounts.PTP_ATOMIC],
+            "ptp_refused_context": state.incident_counts.get("ptp_refused", 0),
+        }
+        | {f"{kind}s": state.incident_counts.get(kind, 0) for kind in kinds}
+        | {
+            "ptp_unkeyed": state.tally.counts[accounts.PTP_UNKEYED],
+            "unkeyed_page_seconds": state.tally.integral[accounts.UNKEYED_TIME] / 1e9,
+            "unkeyed_incidents": state.incident_counts.get("unkeyed_table", 0),
+            "stalls": state.stalls,
+        }
+    )
 
 
 def _costs(machine: Machine, splits: int) -> Metrics:

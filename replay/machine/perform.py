@@ -83,11 +83,14 @@ def _chunk(state: State, wanted: actions.Alloc) -> Decision:
     most = state.start.geometry.max_order
     if order > most:
         raise ValueError(f"order {order} is above this machine's MAX_PAGE_ORDER, {most}")
-    state.refill_attempts[order, 0] += 1
-    if request is None:
-        pfn = yield from allocate(state, order, for_pool=True)
+    if state.booting:
+        pfn = state.boot_memory.take(order)
     else:
-        pfn = yield from allocate(state, request, for_pool=True, block=order, compacts=compacts)
+        state.refill_attempts[order, 0] += 1
+        if request is None:
+            pfn = yield from allocate(state, order, for_pool=True)
+        else:
+            pfn = yield from allocate(state, request, for_pool=True, block=order, compacts=compacts)
     if pfn < 0:
         state.refill_attempts[order, 1] += 1
         return None
@@ -109,8 +112,11 @@ def _isolate(state: State, chunk: Chunk) -> tuple[Chunk, ...]:
 def _set_aside(state: State, pages: int) -> Decision:
     """Take whole 2M chunks and key them page by page, with tables out of what is set aside."""
     pool, order = state.pool, state.allocator.pageblock_order
-    for _ in range(-(-pages >> order)):
-        first = yield from allocate(state, order)
+    chunks = -(-pages >> order)
+    if state.booting:
+        state.boot_memory.check(chunks << order)
+    for _ in range(chunks):
+        first = state.boot_memory.take(order, memblock=True) if state.booting else (yield from allocate(state, order))
         if first < 0:
             state.incident("split_starvation", order, "no 2M block to set aside at boot")
             return

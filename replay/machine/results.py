@@ -133,6 +133,8 @@ def _assumptions(machine: Machine) -> list[str]:
         (count[UNKNOWN_FREES], "Left out: {} frees of pages that nothing had allocated in the simulated machine."),
         (count[LOST_FREES], "Added: {} frees, not recorded, of pages in use that the recording allocates."),
         (state.changes_left_out, "Left out: {} permission changes by others of pages absent here or in use as tables."),
+        (state.boot_memory.pages, "Taken at boot: {} pages, before anything else was in use."),
+        (state.boot_memory.moved, "Moved: {} pages in use that the start shows where that memory lies."),
         (machine.baseline.not_supplied, "Left out: {} page tables alive at the start that could not be supplied."),
     )
     return [

@@ -13,6 +13,7 @@ from types import GeneratorType
 from typing import Any, Protocol
 
 from replay.contract.actions import Action, Chunk, Decision, Lock, Unlock
+from replay.kernel.gfp import GFP_KERNEL
 
 FOREVER = 1 << 62
 
@@ -36,7 +37,7 @@ class Running:
     """When it asked, ns."""
     pages: range
     """The recorded pages that it is about."""
-    context: int = 0
+    context: int = GFP_KERNEL
     """GFP context of the request that it is about (replay.kernel.gfp)."""
     held: list[str] = field(default_factory=list)
     waits_for: str = ""

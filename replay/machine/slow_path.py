@@ -7,13 +7,13 @@ from ptpool.vocabulary import MOVABLE, SLOW_PATH_STEPS, UNMOVABLE
 from replay.contract.actions import Decision, Wait
 from replay.kernel.fallback import unreserve_highatomic
 from replay.kernel.gfp import (
-    GFP_KERNEL,
     MAY_FS,
     MAY_IO,
     MAY_RECLAIM,
     MEMALLOC,
     NORETRY,
     RETRY_MAYFAIL,
+    RIGHTS,
     THISNODE,
     WAKES_KSWAPD,
     ZONE_CLASS_MASK,
@@ -35,12 +35,14 @@ _LONGEST_PAUSE_NS = 100_000_000
 def allocate(
     state: State, order: int, *, for_pool: bool = False, block: int | None = None, compacts: bool = False
 ) -> Decision:
-    """alloc_pages(GFP_KERNEL, order), slow path included; first page frame number, or -1.
+    """alloc_pages() with the rights of the decision's context, slow path included; first page frame number, or -1.
 
     With `block`, the page allocator takes 2^block pages for such a request; `compacts`: it also compacts for them.
     """
     state.tally.attempts[order] += 1
-    context = GFP_KERNEL | MEMALLOC if state.running.reclaiming else GFP_KERNEL  # PF_MEMALLOC: below all watermarks
+    context = ZONE_NORMAL | state.running.context & RIGHTS
+    if state.running.reclaiming:
+        context |= MEMALLOC  # PF_MEMALLOC: below all watermarks
     pfn = int(alloc_block(state.allocator, state.cpu, order, UNMOVABLE, context, order if block is None else block))
     if pfn >= 0:
         return pfn

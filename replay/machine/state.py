@@ -16,6 +16,7 @@ from replay.kernel import direct_map as maps
 from replay.kernel.mmzone import KSWAPD, USED
 from replay.kernel.page_alloc import free_pages, start_timers
 from replay.machine import pool as pools
+from replay.machine.boot import BootMemory
 from replay.machine.latency import Latencies
 from replay.machine.loop import take_above_reserve
 from replay.machine.reclaim import NONE, Reclaim, Variant, variant_of
@@ -105,6 +106,9 @@ class State:
         self.tally = _tally(start, demand, strategy, variant)
         names = (self.tally.page_of, self.tally.name_of)
         self.reclaim = Reclaim(variant, self.allocator, *names, start.page_cache, start.reclaimable)
+        self.boot_memory = BootMemory(self.allocator, self.tally, self.reclaim)
+        self.booting = not start.switched_on
+        """Whether memory is asked for as at boot (replay.machine.boot)."""
         self.view = _View(self)
         self.costs = costs or built_in().of(start.arch)
         self.flags = np.zeros((geometry.max_order + 1, len(SLOW_PATH_STEPS)), np.int64)
@@ -150,6 +154,7 @@ class State:
         self.failures[:] = 0
         self.refills = self.stalls = self.shrunk = self.deferred = self.kills_by_refill = 0
         self.unkeyed_split_tables = 0
+        self.booting = False
         self.reclaim.done.clear()
         self.reclaim.failures[:] = 0
         not_supplied = self.incident_counts.get("ptp_null", 0)
@@ -282,6 +287,8 @@ class _View(PoolView):
     @property
     def largest_free(self) -> int:
         a = self._state.allocator
+        if self._state.booting:
+            return int(a.pageblock_order)
         return min(int(np.flatnonzero(a.nr_free.sum(axis=0)).max(initial=0)), a.pageblock_order)
 
     def idle_chunks(self) -> list[Chunk]:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from replay.contract.strategy import Strategy
 from replay.demand.demand import Demand
 from replay.kernel.gfp import MAY_RECLAIM, NORETRY, RETRY_MAYFAIL
+from replay.machine.boot import DoesNotFitError
 from replay.machine.machine import Machine
 from replay.machine.schedule import Running
 from replay.machine.state import Observer, State
@@ -12,15 +13,17 @@ from replay.machine.tally import ALLOCS
 from replay.machine.vmscan import COSTLY_ORDER
 from replay.start.recorded_machine import InitialState
 
-FAILURES = ("oom_kill", "ptp_null", "livelock")
-"""Incidents that are failures: an OOM kill, a page table that is not supplied, a request that loops to the end."""
+FAILURES = ("oom_kill", "ptp_null", "livelock", "unkeyed_table")
+"""Incidents that are failures: an OOM kill, a page table that is not supplied, a request that loops to the end, and a
+table without the key, unless the strategy's posting has such tables."""
 
 
 class Outcome(NamedTuple):
     """What became of a run."""
 
     failed: str | None
-    """oom_kill, ptp_null, livelock, or null: another request that gets nothing; None: nothing of the kind."""
+    """boot: what it takes at boot does not fit; oom_kill, ptp_null, livelock, unkeyed_table, or null: another request
+    that gets nothing; None: nothing of the kind."""
     at_ns: int
     """When it failed; the end of the recording if it did not."""
     page_order: int | None
@@ -44,8 +47,11 @@ class _FirstFailure(Observer):
     The same holds for what a strategy asks for: a refill of order 9 that gets nothing tries the next order.
     """
 
+    def __init__(self, strategy: Strategy) -> None:
+        self._kinds = [kind for kind in FAILURES if kind != "unkeyed_table" or not strategy.leaves_unkeyed]
+
     def incident(self, kind: str, order: int | None) -> None:
-        if kind in FAILURES:
+        if kind in self._kinds:
             raise _FailedError(kind, order)
 
     def unplaced(self, running: Running) -> None:
@@ -56,11 +62,13 @@ class _FirstFailure(Observer):
 
 def trial(start: InitialState, demand: Demand, strategy: Strategy, reclaim: str) -> Outcome:
     """Replay until something fails, the warm-up included: a strategy that cannot even start fails at once."""
-    state = State(start, demand, strategy, reclaim, observer=_FirstFailure())
+    state = State(start, demand, strategy, reclaim, observer=_FirstFailure(strategy))
     failed = order = None
     try:
         Machine(state).replay()
     except _FailedError as failure:
         failed, order = failure.kind, failure.order
+    except DoesNotFitError:
+        failed = "boot"
     at_ns = state.now if failed else demand.last_ns
     return Outcome(failed, at_ns, order, state.stalls, int(state.tally.counts[ALLOCS]))

@@ -34,10 +34,11 @@ class Done:
 
 @dataclass(frozen=True)
 class Failed:
-    """A run that raised an exception, and where."""
+    """A run that was refused, or that raised an exception, and where."""
 
     run: Run
     reason: str
+    refused: bool = False
 
 
 def replay_all(
@@ -112,7 +113,7 @@ class _Results:
 
     def add(self, run: Run, timed: Timed | Failure) -> None:
         if isinstance(timed, Failure):
-            self.failed.append(Failed(run, timed.reason))
+            self.failed.append(Failed(run, timed.reason, timed.refused))
         else:
             self._waiting.append((run, timed))
 

@@ -46,6 +46,8 @@ class Failure(NamedTuple):
     """Why a unit has no result."""
 
     reason: str
+    refused: bool = False
+    """Its input cannot be used; nothing broke."""
 
 
 class Shared(NamedTuple, Generic[S]):
@@ -257,6 +259,8 @@ def _call(function: Callable[[Any, U], R], shared: Shared[Any], unit: U) -> R | 
     """What a worker does."""
     try:
         return function(shared.value if shared.path is None else _read(shared.path), unit)
+    except UsageError as error:
+        return Failure(error.what, refused=True)
     except Exception as error:
         return Failure(where(error))
 

@@ -53,6 +53,8 @@ class InitialState:
     """Share of the movable pages in use that were page cache; None: no snapshot shows it."""
     reclaimable: float | None = None
     """Share of the movable pages in use that reclaim can take, where it was drawn; None: as the variant says."""
+    switched_on: bool = False
+    """Whether the strategy begins at this moment, on the machine as it is, instead of at boot: a pool of the lab."""
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ class CtorNaive(Strategy):
     ours  Permission changes by others construct their tables in the same way.
     """
 
+    leaves_unkeyed = True
+
     def fast_path(self) -> FastPath:
         """One key change for every allocation and every free."""
         return FastPath(pooled=False, key_each=True)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from replay.contract.actions import (
+    Alloc,
     Apply,
     Change,
     Chunk,
@@ -15,6 +16,7 @@ from replay.contract.actions import (
     Tables,
     Withdraw,
     first_free,
+    key_and_give,
 )
 from replay.contract.registry import strategy
 from replay.contract.strategy import FastPath, PoolView, Strategy, param
@@ -44,6 +46,10 @@ class FullReserve(Strategy):
     code  There is no lock around a refill: every task that finds the list empty refills, and takes a block of its own.
     code  The shrinker frees the pages that it isolates one by one and resets the key of each, which splits a block that
           was keyed whole. It does not know about blocks.
+    code  A request that may not sleep gets a page of the list, else a single page of the page allocator, keyed on the
+          spot (get_grouped_page_atomic(), patch 8): the tables for its split are set aside. (In an interrupt
+          it is refused; no recording says who was in one. Patch 9 tests `gfp & GFP_ATOMIC`, which GFP_KERNEL passes as
+          well: a mistake that is not modelled.)
     ours  The shrinker takes pages by address, up to `shrink_batch` at a time (list_lru_shrink_walk with the default
           batch); the posting walks its per-node lists. There is one node here; the posting has a list for each.
     """
@@ -67,6 +73,11 @@ class FullReserve(Strategy):
         yield SetKey(chunk, Tables.ASIDE)
         yield Give(chunk)
         return True
+
+    def refill_atomic(self, pool: PoolView, order: int) -> Decision:
+        """A single page."""
+        chunk = yield Alloc(0)
+        return (yield from key_and_give(chunk, Tables.ASIDE))
 
     def outside(self, pool: PoolView, change: Change) -> Decision:
         """Splits by others take their tables from the same cache."""

@@ -45,6 +45,8 @@ class Pba(Strategy):
     code  alloc_mutex is held while the key of the new chunk is set: one refill splits at a time. The reserve is 2 pages
           for that split and 2 for any other: kpkeys_prepare_direct_map_split() refills while fewer than 4 are cached,
           and kpkeys_ready_for_direct_map_split() looks again under the lock of the linear map.
+    code  A request that may not sleep gets a page of the list, with a warning (check_gfp(): VM_WARN unless all of
+          GFP_KERNEL is there). A refill takes a mutex and uses GFP_KERNEL: with an empty list it counts as refused.
     code  A freed table goes to the head of the list (list_add()) and keeps its key.
     code  The shrinker gives a whole free block back in one piece, if 16 pages stay; failing that it breaks up the block
           with most free pages, if that has at least 64 and more than there are outside blocks; failing that it frees

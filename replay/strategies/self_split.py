@@ -31,6 +31,8 @@ class SelfSplit(Strategy):
 
     refill_orders: tuple[int, ...] = param((9,), "orders tried in turn", "text")
 
+    leaves_unkeyed = True
+
     def fast_path(self) -> FastPath:
         """Hand out whatever is there."""
         return FastPath(pooled=True)

@@ -26,5 +26,5 @@ class SmallReserve(ReserveBlock):
     ours  Everything else is as in `reserve-block`, whose last resort is four pages.
     """
 
-    reserve: int = param(2, "pages kept for splits: \"some page tables\"; the number is reserve-block's", "ours")
+    reserve: int = param(2, 'pages kept for splits: "some page tables"; the number is reserve-block\'s', "ours")
     last_order: int = param(0, "order of the last attempt: a single page", "text")

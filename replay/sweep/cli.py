@@ -12,6 +12,7 @@ from ptpool.options import Common, grouped, note, say_rows
 
 if TYPE_CHECKING:
     from replay.runs.run import Run
+    from replay.runs.workers import Failure
     from replay.sweep.expect import Expected
     from replay.sweep.shards import Shards
 
@@ -47,7 +48,7 @@ def sweep(
     Every run becomes a Parquet shard as soon as it has finished. After an interruption, run the same command again to
     make what is missing. At the end all shards go into the warehouse; table sweep lists the runs of each sweep.
 
-    Exit status 1: some runs failed; the others are kept.
+    Exit status 1: some runs failed; the others are kept. Strategies that do not fit a machine are counted as refused.
 
     Example: ptpool replay sweep list
 
@@ -84,12 +85,13 @@ def sweep(
         note(f"sweep {asked.name}: {len(wanted):,} runs, {len(left):,} of them to make", quiet=common.quiet)
         failed = _make(common.db, left, shards, executor, at_a_time, quiet=common.quiet) if left else []
         total = _merge(common.db, asked.name, wanted, there, shards)
-        if not failed and out is None:
+        broken = sum(not failure.refused for _, failure in failed)
+        if not broken and out is None:
             shutil.rmtree(folder)
-    row = (asked.name, total, len(left) - len(failed), damaged, len(failed))
-    say_rows(["sweep", "runs", "made", "damaged", "failed"], [row], as_json=common.as_json)
+    row = (asked.name, total, len(left) - len(failed), damaged, broken, len(failed) - broken)
+    say_rows(["sweep", "runs", "made", "damaged", "failed", "refused"], [row], as_json=common.as_json)
     _report_failures(failed)
-    if failed or incomplete(strategies_of(asked)):
+    if broken or incomplete(strategies_of(asked)):
         raise typer.Exit(1)
 
 
@@ -111,7 +113,7 @@ def _remove_damaged(shards: "Shards", missing: list["Run"]) -> int:
 
 def _make(
     db: Path, left: list["Run"], shards: "Shards", executor: str, at_a_time: int, *, quiet: bool
-) -> list[tuple["Run", str]]:
+) -> list[tuple["Run", "Failure"]]:
     """Make the runs that are left; returns those that failed, each with its reason."""
     from ptpool.progress import progress
     from ptpool.warehouse import open_warehouse
@@ -141,9 +143,9 @@ def _merge(db: Path, sweep: str, wanted: list["Run"], there: set[str], shards: "
     return len(run_ids)
 
 
-def _report_failures(failed: list[tuple["Run", str]]) -> None:
-    for run, reason in failed[:_SHOWN]:
-        note(f"ptpool: {run.capture['name']}, {run.entry.name} ({run.run_id}): {reason}")
+def _report_failures(failed: list[tuple["Run", "Failure"]]) -> None:
+    for run, failure in failed[:_SHOWN]:
+        note(f"ptpool: {run.capture['name']}, {run.entry.name} ({run.run_id}): {failure.reason}")
     if len(failed) > _SHOWN:
         note(f"ptpool: and {len(failed) - _SHOWN:,} more")
 

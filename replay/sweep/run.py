@@ -20,7 +20,7 @@ def make_shards(
     shards: Shards,
     workers: Workers,
     on_done: Callable[[int], None],
-) -> list[tuple[Run, str]]:
+) -> list[tuple[Run, Failure]]:
     """Replay runs and write a shard for each; returns those that failed, each with its reason.
 
     Args:
@@ -33,7 +33,7 @@ def make_shards(
     reclaim = any(run.settings.reclaim != NONE for run in missing)
     if workers.alone or reclaim:
         compile_ahead(reclaim=reclaim)
-    failed: list[tuple[Run, str]] = []
+    failed: list[tuple[Run, Failure]] = []
     left: dict[tuple[object, ...], int] = {}
     shared: dict[tuple[object, ...], Shared[Scene]] = {}
 
@@ -47,7 +47,7 @@ def make_shards(
 
     for nth, (run, timed) in enumerate(workers.run_groups(partial(replay_timed, metrics_only=True), groups()), 1):
         if isinstance(timed, Failure):
-            failed.append((run, timed.reason))
+            failed.append((run, timed))
         else:
             shards.write(run, timed)
         left[run.scene] -= 1

@@ -136,7 +136,7 @@ def _replayed(run: PoolRun, demand: Demand, start: InitialState) -> Values:
     costs = built_in().of(start.arch)
     if run.refill_ns is not None:
         costs = replace(costs, flush_base_ns=run.refill_ns)
-    return _quantities(replay_one(start, demand, strategy, RECLAIM, costs))
+    return _quantities(replay_one(replace(start, switched_on=True), demand, strategy, RECLAIM, costs))
 
 
 _AS_IN_THE_MODULE = {"pte-cache": {"toggles": "false"}, "unmapped-alloc": {"page_by_page": "false", "secrets": "false"}}

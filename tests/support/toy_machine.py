@@ -65,7 +65,9 @@ def demand_of(events, pages=4096, *, tasks=None) -> Demand:
         pfn=columns[:, 1].copy(),
         order=columns[:, 2].astype(np.int8),
         migratetype=np.where(columns[:, 3] == OTHER, 1, 0).astype(np.uint8),
-        context=np.where(columns[:, 0] == OUTSIDE_CHANGE, 0, KERNEL).astype(np.uint16),
+        context=np.where(
+            columns[:, 0] == OUTSIDE_CHANGE, 0, np.where(columns[:, 3] == PGTABLE, GFP_KERNEL, KERNEL)
+        ).astype(np.uint16),
         consumer=columns[:, 3].astype(np.uint8),
         cpu=np.zeros(len(rows), np.int16),
         task=np.array(tasks if tasks is not None else [0] * len(rows), np.int32),

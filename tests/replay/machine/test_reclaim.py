@@ -18,6 +18,8 @@ from replay.kernel.mmzone import BARREN, FREE, ON_PCP, USED, WMARK_HIGH, WMARK_L
 from replay.kernel.page_alloc import alloc_pages
 from replay.kernel.per_cpu import drain_all_pages
 from replay.machine import reclaim
+from replay.machine.boot import DoesNotFitError
+from replay.machine.machine import Machine
 from replay.machine.reclaim import variants
 from replay.machine.results import result_of
 from replay.machine.state import State
@@ -254,12 +256,14 @@ def test_any_program_conserves_pages_and_keeps_what_cannot_be_moved(
     freed = {page for op, first, order, _ in script for page in range(first, first + (1 << order)) if op != "change"}
     demand = demand_of(script, tasks=[nth % tasks for nth in range(len(script))])
     demand.program.context[demand.program.context > 0] &= ~np.uint16(without)  # GFP_NOFS, GFP_NOIO: they loop
-    machine = finished(start, demand, strategy, variant)
+    machine = Machine(State(start, demand, strategy, variant))
+    after_boot = machine.state.tally.page_of.copy()
+    machine.replay()
     assert_consistent(machine, tables_of_pool=not isinstance(strategy, FullReserve))
     a, t = machine.state.allocator, machine.state.tally
     for page in set(pinned) - freed:
-        assert a.kind[page] == USED + UNMOVABLE
-        assert t.page_of[page] == page
+        assert t.page_of[page] == after_boot[page]
+        assert a.kind[after_boot[page]] == USED + UNMOVABLE
     named = np.flatnonzero(t.page_of >= 0)
     assert (a.kind[t.page_of[named]] >= USED).all()
     movable = named[a.kind[t.page_of[named]] == IN_USE]
@@ -281,7 +285,10 @@ def test_optimistic_serves_at_least_as_many_pages_as_none(orders, used, migratet
     script = [(op, first, min(order, 1) if who == PGTABLE else order, who) for op, first, order, who in script]
     demand = with_request(demand_of(script), migratetype=migratetype)
     start = machine_of(64, free=[not used >> page & 1 for page in range(64)])
-    none, optimistic = (finished(start, demand, strategy, variant) for variant in ("none", "optimistic"))
+    try:
+        none, optimistic = (finished(start, demand, strategy, variant) for variant in ("none", "optimistic"))
+    except DoesNotFitError:
+        return  # a block at boot, of a machine without four free pages
     assert optimistic.state.failures.sum() <= none.state.failures.sum()
     assert metrics(optimistic)["ptp_nulls"] <= metrics(none)["ptp_nulls"]
 

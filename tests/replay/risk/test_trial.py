@@ -1,10 +1,14 @@
 """What ends a trial as a failure, and what does not."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from toy_machine import KERNEL, OTHER, PGTABLE, demand_of, machine_of
 
 from replay.kernel.gfp import GFP_KERNEL, MAY_RECLAIM, NORETRY
 from replay.risk.trial import trial
+from replay.strategies.ctor_naive import CtorNaive
+from replay.strategies.full_reserve import FullReserve
 from replay.strategies.self_split import SelfSplit
 from replay.strategies.unprotected import Unprotected
 
@@ -42,3 +46,23 @@ def test_a_refill_of_four_pages_kills_as_any_small_request_does():
     outcome = trial(pressed_toy(16), demand, pool, "none")
     assert (outcome.failed, outcome.page_order) == ("oom_kill", 2)
     assert trial(pressed_toy(64), demand, pool, "none").failed is None
+
+
+@dataclass(frozen=True)
+class _Unkeyed(SelfSplit):
+    """A strategy that promises keys, and whose first table has none."""
+
+    leaves_unkeyed = False
+
+
+def test_a_table_without_its_key_is_a_failure_where_the_posting_promises_one():
+    demand = demand_of([("alloc", 300, 0, PGTABLE)])
+    assert trial(machine_of(256), demand, SelfSplit(refill_orders=(2,)), "none").failed is None
+    assert trial(machine_of(256), demand, _Unkeyed(refill_orders=(2,)), "none").failed == "unkeyed_table"
+    assert trial(machine_of(256), demand, CtorNaive(), "none").failed is None
+
+
+def test_what_does_not_fit_at_boot_is_a_failure_before_the_first_event():
+    demand = demand_of([("alloc", 300, 0, PGTABLE)])
+    assert trial(pressed_toy(50), demand, FullReserve(refill_orders=(2, 0)), "none")[:3] == ("boot", 0, None)
+    assert trial(pressed_toy(90), demand, FullReserve(refill_orders=(2, 0)), "none").failed is None

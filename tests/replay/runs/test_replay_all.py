@@ -14,7 +14,7 @@ from ptpool.cli import run
 from ptpool.warehouse import open_warehouse
 from replay.contract.registry import strategies
 from replay.runs.progress import Watch
-from replay.runs.replay_all import _Results
+from replay.runs.replay_all import Failed, _Results
 from replay.runs.workers import Failure
 
 
@@ -102,3 +102,16 @@ def test_an_interrupt_keeps_finished_runs_and_others_read_meanwhile(number, capt
     if kept < len(strategies()):  # else the signal came when all was done
         assert process.returncode == 128 + number
     assert run(["replay", "run", *options, "--quiet", "--strategy", "unprotected"]) == 0
+
+
+@pytest.mark.parametrize(("asked", "status"), [("full-reserve", 2), ("full-reserve,pba", 1)])
+def test_a_strategy_that_does_not_fit_is_refused_in_a_line_and_counted(asked, status, captures, monkeypatch, capsys):
+    def none_fits(db, runs, *rest):
+        return [], [Failed(run, "does not fit this machine: 90 pages", refused=True) for run in runs]
+
+    monkeypatch.setattr("replay.runs.replay_all.replay_all", none_fits)
+    command = ["replay", "run", "--capture", "boot-512m", "--strategy", asked, "--quiet", "--db", str(captures)]
+    assert run(command) == status
+    error = capsys.readouterr().err
+    assert "boot-512m, full-reserve: does not fit this machine: 90 pages" in error
+    assert ("2 of 2 runs refused" in error) == (status == 1)

@@ -6,6 +6,7 @@ import weakref
 import pytest
 from units import DATA, die, die_once, total
 
+from ptpool.errors import UsageError
 from replay.runs.workers import Failure, local_workers
 
 
@@ -58,3 +59,12 @@ def test_a_single_process_holds_one_shared_value_at_a_time():
 
     with local_workers(1) as workers:
         assert [result for _, result in workers.run_groups(kept_apart, groups(workers))] == [True] * 6
+
+
+def refuses(shared, unit):
+    raise UsageError(f"{unit} does not fit", "take another")
+
+
+def test_what_is_refused_is_told_from_what_broke():
+    with local_workers(1) as workers:
+        assert list(workers.run(refuses, workers.share(DATA), [1])) == [(1, Failure("1 does not fit", refused=True))]

@@ -227,8 +227,6 @@ def test_every_strategy_has_a_model():
 def test_the_books_agree(strategy, script, level, taken, pages):
     name = next(name for name, entry in strategies().items() if entry.factory is type(strategy))
     free = None if taken is None else [page % 4 != taken for page in range(pages)]
-    if name == "full-reserve":
-        free = None
     start = machine_of(pages, level=level, free=free, cpus=1)
     machine = Watched(start, demand_of(script), strategy)
     leaves = [(first, level) for first in range(0, pages, 4 ** (level - 1))]

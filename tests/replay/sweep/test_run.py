@@ -22,7 +22,7 @@ def test_a_grid_is_every_combination_and_each_run_is_made_once(swept, captures, 
     capsys.readouterr()
     assert run([*sweep_of(captures, swept), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == [
-        {"sweep": "grid", "runs": RUNS, "made": 0, "damaged": 0, "failed": 0}
+        {"sweep": "grid", "runs": RUNS, "made": 0, "damaged": 0, "failed": 0, "refused": 0}
     ]
 
 
