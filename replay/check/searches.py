@@ -47,7 +47,7 @@ def toy_strategy(entry: Entry, settings: dict[str, str]) -> Strategy:
     Orders above a block's become a block's; the strategy's own file says which other parameters have to be smaller.
     """
     fitting = {
-        parameter["name"]: _at_most_a_block(parameter["default"])
+        parameter["name"]: _at_most_a_block(parameter.get("granules", (parameter["default"],))[0])
         for parameter in parameters(entry)
         if "order" in parameter["name"]
     }

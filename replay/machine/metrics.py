@@ -38,7 +38,7 @@ def with_fast_paths(machine: Machine) -> Latencies:
     decided = sum(count for (operation, _), count in state.latencies.counts.items() if operation == "ptp_alloc")
     ns = costs.hit_ns if fast.pooled else costs.alloc_ns
     if fast.key_each:
-        ns += costs.conversion_ns(1, 0, 1, state.start.cpus)
+        ns += costs.conversion_ns(1, 0, 1, 0, state.start.cpus)
     served = int(state.tally.counts[accounts.PTP_ALLOCS]) + state.incident_counts.get("ptp_null", 0)
     latencies.add("ptp_alloc", ns, served - decided)
     return latencies
@@ -122,6 +122,9 @@ def _pool(machine: Machine) -> Metrics:
         "pool_lock_acquisitions": pool.counts[pools.LOCKED],
         "reserve_pages_min": min(reserve.min(initial=np.inf), pool.counts[pools.LOW]),
         "shrunk_pages": state.shrunk,
+        "pool_pages_walked": state.walked,
+        "pool_lock_held_max_ns": state.list_held_ns,
+        "isolated_movable_pages": state.isolated_movable,
         "oom_kills_by_refill": state.kills_by_refill,
     }
     return values if tally.fast[accounts.POOLED] else dict.fromkeys(values)
@@ -129,7 +132,7 @@ def _pool(machine: Machine) -> Metrics:
 
 def _failures(machine: Machine) -> Metrics:
     state = machine.state
-    kinds = ("ptp_null", "split_starvation", "deadlock", "oom_kill")
+    kinds = ("ptp_null", "split_starvation", "deadlock", "warn", "oom_kill")
     return {f"{kind}s": state.incident_counts.get(kind, 0) for kind in kinds} | {
         "unkeyed_page_seconds": state.tally.integral[accounts.UNKEYED_TIME] / 1e9,
         "unkeyed_incidents": state.incident_counts.get("unkeyed_table", 0),
@@ -139,14 +142,18 @@ def _failures(machine: Machine) -> Metrics:
 
 def _costs(machine: Machine, splits: int) -> Metrics:
     state, costs, latencies = machine.state, machine.state.costs, with_fast_paths(machine)
-    changes, flushes = (int(state.tally.counts[place]) for place in (accounts.CHANGES, accounts.FLUSHES))
+    count = state.tally.counts
+    changes, flushes, full = (int(count[p]) for p in (accounts.CHANGES, accounts.FLUSHES, accounts.FULL_FLUSHES))
+    interrupts = flushes * (state.start.cpus - 1) if costs.ipis else None
     return {
         "permission_changes": changes,
         "pages_permission_changed": state.tally.counts[accounts.PAGES_CHANGED],
         "tlb_flushes": flushes,
-        "tlb_ipis": flushes * (state.start.cpus - 1) if costs.ipis else None,
-        "conversion_ns": costs.conversion_ns(changes, splits, flushes, state.start.cpus),
-        "lock_wait_ns": machine.schedule.lock_wait_ns,
+        "tlb_full_flushes": full,
+        "tlb_ipis": interrupts,
+        "conversion_ns": costs.conversion_ns(changes, splits, flushes, full, state.start.cpus),
+        "receiver_ns": None if interrupts is None else interrupts * costs.receiver_ns,
+        "lock_wait_ns": machine.schedule.lock_wait_ns + int(count[accounts.LIST_WAIT]),
         "decisions_at_once": machine.schedule.most_at_once,
         "ptp_alloc_p50_ns": latencies.quantile("ptp_alloc", 0.5),
         "ptp_alloc_p99_ns": latencies.quantile("ptp_alloc", 0.99),

@@ -130,7 +130,7 @@ def _replayed(run: PoolRun, demand: Demand, start: InitialState) -> Values:
     strategy = configure(entry, {name: value for name, value in run.parameters.items() if name in known})
     costs = built_in().of(start.arch)
     if run.refill_ns is not None:
-        costs = replace(costs, flush_base_ns=run.refill_ns)
+        costs = replace(costs, flush_base_ns=run.refill_ns, flush_all_ns=0)
     return _quantities(replay_one(start, demand, strategy, costs=costs))
 
 
