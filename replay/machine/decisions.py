@@ -142,7 +142,8 @@ def _changes_by_others(state: State, first: int, asked: Asked) -> list[Change]:
     edges = [0, *(np.flatnonzero(pages[1:] - pages[:-1] != 1) + 1).tolist(), len(pages)]
     runs = [(int(pages[edge]), after - edge) for edge, after in pairwise(edges) if after > edge]
     if asked.place == Place.DRAWN and runs:
-        runs = [max(runs, key=lambda run: run[1])]
+        page, length = max(runs, key=lambda run: run[1])
+        runs = [(each, 1) for each in range(page, page + length)] if state.direct_map.arm64 else [(page, length)]
     return [Change(page, length, asked.set_bits, asked.clear_bits) for page, length in runs]
 
 

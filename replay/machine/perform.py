@@ -4,10 +4,10 @@ from typing import Any, assert_never
 
 import numpy as np
 
+from ptpool.vocabulary import UNMOVABLE
 from replay.contract import actions
 from replay.contract.actions import Action, Change, Chunk, Decision, Tables, Unlock, Wait, keying
 from replay.kernel import direct_map as maps
-from ptpool.vocabulary import UNMOVABLE
 from replay.kernel.compaction import isolate_freepages_block
 from replay.kernel.mmzone import block_type_of
 from replay.kernel.page_alloc import free_pages

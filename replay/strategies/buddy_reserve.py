@@ -58,8 +58,9 @@ class BuddyReserve(Strategy):
     ours  Idle pages merge (a private buddy), and tables come from the smallest chunk: used blocks fill up, whole blocks
           stay whole, and two adjacent pages for a PGD are easy to find.
     ours  The shrinker gives back the largest idle chunks whose key can be cleared without a split, while `keep` pages
-          stay, with one flush after the last. It holds the lock of the splits, so no split finds the reserve half given
-          away. It looks at every chunk under the list's lock. A worker also runs it when tables are freed and more than `spare_blocks` whole blocks are idle.
+          stay, with one flush after the last. It looks at every chunk under the list's lock. It holds the lock of the
+          splits, so no split finds the reserve half given away. A worker also runs it when tables are freed and more
+          than `spare_blocks` whole blocks are idle.
     ours  With 16K and 64K pages the largest order is kpkeys v6's (11, and 9 with 64K pages), as for all pools.
     ours  A list for each CPU takes `1 << magazine_order` pages at a time, and keeps up to twice as many; 0: none.
     """

@@ -64,8 +64,8 @@ class Pba(Strategy):
           reset. (release_page_list() loses the rest where one cannot be reset: a mistake that is not modelled.)
     code  A block is what a PMD maps, that came in one piece: with 64K pages no refill is one, and the shrinker frees
           single pages only.
-    code  The scan walks the list under its lock, with bottom halves off: once to count, up to the first whole free block,
-          once more to take pages off.
+    code  The scan walks the list under its lock, with bottom halves off: once to count, up to the first whole free
+          block, once more to take pages off.
     ours  Where in the list the pages of a block are is not modelled: the first walk, unless it meets a whole free block
           (then half of the list), and the second are over all of it.
     code  One refill early in boot; its key is set later, with tables from memblock (PPA; its own 2M chunks, which hold

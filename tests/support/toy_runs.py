@@ -43,7 +43,7 @@ SMALL = [
     BuddyReserve(block_order=3, last_order=2, magazine_order=1, keep=6, shrink_batch=4, looks=False, spare_blocks=2),
     Generic(refill_orders=(2, 1), cache_order=1, shrink_batch=2),
     GenericSeparate(refill_orders=(2, 1), cache_order=1, shrink_batch=2),
-    replace(BLOCK, pgd="bypass", mutex=True),
+    replace(BLOCK, pgd="bypass", mutex=False),
     replace(TOY_PBA, pgd="bypass"),
 ]
 
