@@ -12,8 +12,8 @@ from replay.contract.strategy import Strategy
 
 OUTSIDE = (0, 2, 4)
 """Tables that a permission change by others takes at most: none, one end of a range, both ends. Each end that cuts a 1G
-leaf takes a PMD and a PTE table (split_kernel_leaf_mapping(), arch/arm64/mm/mmu.c, 6.18). No kernel code was found that
-takes four while it runs: see docs/load.md."""
+leaf takes a PMD and a PTE table (split_kernel_leaf_mapping(), arch/arm64/mm/mmu.c, 6.18). On arm64 no kernel
+code is known to take four; who could is in docs/load.md."""
 
 
 @dataclass(frozen=True)

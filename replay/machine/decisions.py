@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from ptpool.vocabulary import CONSUMERS, UNMOVABLE
-from replay.contract.actions import Change, Chunk, Decision
+from replay.contract.actions import Change, Chunk, Decision, Wait
 from replay.demand.others import Asked, Place
 from replay.demand.program import OUTSIDE_CHANGE
 from replay.kernel import direct_map as maps
@@ -148,8 +148,12 @@ def _changes_by_others(state: State, first: int, asked: Asked) -> list[Change]:
 
 
 def trim(state: State) -> Decision:
-    """A worker enters the shrinker, once at a time, because more whole blocks are idle than the pool keeps."""
+    """A worker enters the shrinker, once at a time, because more whole blocks are idle than the pool keeps.
+
+    It runs as long after the free as kswapd after it is woken: schedule_work() puts it on the CPU that frees.
+    """
     fast = state.tally.fast
     spare, fast[SPARE_BLOCKS] = int(fast[SPARE_BLOCKS]), -1
+    yield Wait(state.allocator.features.kswapd_ns)
     yield from enter_shrinker(state)
     fast[SPARE_BLOCKS] = spare

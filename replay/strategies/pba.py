@@ -42,7 +42,7 @@ from replay.contract.strategy import FastPath, PoolView, Strategy, by_granule, p
 class Pba(Strategy):
     """One global list, most recently used first, refilled under a mutex.
 
-    text  v6 is the last version with this allocator. v7, v8 and the RFC v9 (2026-08-18) set the key page by page on a
+    reported  v6 is the last version with this allocator. v7, v8 and RFC v9 (2026-08-18) set the key page by page on a
           linear map of pages, and leave the block allocator for later: `pte-mapped` stands for them.
     code  A page is handed out iff more than PBA_NR_RESERVED_PAGES (4) are cached; otherwise the pool is refilled, and
           the first page of what came never gets onto the list: no other task can take it.

@@ -15,6 +15,7 @@ from replay.contract.actions import Alloc, Chunk, Give, GiveRest, Lock, SetKey, 
 from replay.contract.registry import configure, find
 from replay.contract.strategy import PoolView
 from replay.kernel import direct_map as maps
+from replay.kernel.geometry import X86_64
 from replay.machine.machine import Machine
 from replay.machine.schedule import Running, Schedule
 from replay.machine.state import State
@@ -135,7 +136,7 @@ class Cpus(PoolView):
 def test_the_compiled_loop_is_the_schedule_of_the_replay(variant, cpus, largest, change_ns, busy, seed):
     name, chosen = variant
     (entry,) = find([name])
-    strategy = configure(entry, chosen)
+    strategy = configure(entry, chosen).on(X86_64)
     think = np.random.default_rng(seed).integers(1, busy + 1, (cpus, 7))
     tables, skipped = 60, 13
     slow = Cpus(strategy, largest, change_ns, think).until(skipped)
@@ -161,7 +162,7 @@ def test_as_much_waiting_as_in_a_replay(monkeypatch):
 
     think = np.full((tasks, 2), 1 << 40)
     think[:, 0] = demand.program.ts + 1
-    change_ns = FREE.conversion_ns(1, 0, 1, machine.state.start.cpus)
+    change_ns = FREE.conversion_ns(1, 0, 1, 0, machine.state.start.cpus)
     found = simulate(steps_of(strategy, 2, change_ns, FREE), think, tasks, FREE)
     assert found.lock_wait_ns * tasks == machine.schedule.lock_wait_ns
     assert found.refills == machine.state.refills
