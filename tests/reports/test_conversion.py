@@ -84,8 +84,7 @@ def test_flushes_of_everything_cost_more_and_receivers_are_counted_apart(tmp_pat
     full = COUNTS["a"] | {"tlb_full_flushes": 3, "tlb_ipis": 30}
     write(tmp_path / "w.duckdb", {"a": COUNTS["a"], "full": full})
     with open_warehouse(tmp_path / "w.duckdb") as connection:
-        case = load_case(connection, "name")
-    plain, dearer = conversion.bands_of(case)
+        plain, dearer = conversion.bands_of(load_case(connection, "name"))
     assert dearer["conversion_ns"] - plain["conversion_ns"] == 3 * 600
     assert dearer["high_ns"] - plain["high_ns"] == 3 * 5000
     assert dearer["flush_tenfold_ns"] - plain["flush_tenfold_ns"] == 10 * 3 * 600
