@@ -23,7 +23,7 @@ from replay.strategies.unprotected import Unprotected
 
 # On the toy geometry a "2M block" is order 2, so the orders of the proposals shrink with it.
 BLOCK = ReserveBlock(block_order=2, last_order=2)
-TOY_PBA = Pba(refill_orders=(2,), shrink_block_min=2, unshrinkable=4)
+TOY_PBA = Pba(refill_orders=(2,), shrink_block_min=2, unshrinkable=4, shrink_batch=512)
 SMALL = [
     Unprotected(),
     PteMapped(),
