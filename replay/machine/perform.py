@@ -4,12 +4,12 @@ from typing import Any, assert_never
 
 import numpy as np
 
-from ptpool.vocabulary import UNMOVABLE
+from ptpool.vocabulary import MOVABLE
 from replay.contract import actions
 from replay.contract.actions import Action, Change, Chunk, Decision, Tables, Unlock, Wait, keying
 from replay.kernel import direct_map as maps
 from replay.kernel.compaction import isolate_freepages_block
-from replay.kernel.mmzone import block_type_of
+from replay.kernel.mmzone import USED
 from replay.kernel.page_alloc import free_pages
 from replay.machine import pool as pools
 from replay.machine.slow_path import allocate
@@ -105,7 +105,8 @@ def _isolate(state: State, chunk: Chunk) -> tuple[Chunk, ...]:
     found = tuple(Chunk(*row) for row in rows[:count].tolist())
     state.running.in_hand.update(found)
     state.running.isolated.update(found)
-    if block_type_of(state.allocator, chunk.pfn) != UNMOVABLE:
+    first = chunk.pfn >> order << order
+    if (state.allocator.kind[first : first + (1 << order)] == USED + MOVABLE).any():
         state.isolated_movable += sum(each.pages for each in found)
     return found
 
