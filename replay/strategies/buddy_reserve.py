@@ -53,8 +53,8 @@ class BuddyReserve(Strategy):
           does not stall for a block that is not there, and does not get one that compaction would have made.
     ours  `isolates`: a refill that gets less than a block takes everything else that is free in its pageblock, as
           compaction does (isolate_freepages_block()). The leaf has to be split in any case, and then its pages should
-          serve as long as they can. Their keys are set one by one, with one flush after the last. In a pageblock with
-          movable pages in use that puts unmovable ones among them: metric `isolated_movable_pages` counts what was taken so.
+          serve as long as they can. Their keys are set one by one, with one flush after the last. Where movable pages
+          are in use in that pageblock it puts unmovable ones among them: metric `isolated_movable_pages` counts those.
     ours  Idle pages merge (a private buddy), and tables come from the smallest chunk: used blocks fill up, whole blocks
           stay whole, and two adjacent pages for a PGD are easy to find.
     ours  The shrinker gives back the largest idle chunks whose key can be cleared without a split, while `keep` pages
