@@ -129,7 +129,7 @@ def describe(
     import json
 
     from replay.contract.document import page
-    from replay.contract.registry import find, parameters, shown
+    from replay.contract.registry import default_of, find, parameters
 
     if markdown:
         say(page(find([name])).rstrip())
@@ -154,7 +154,7 @@ def describe(
         f"Parameters (--set {entry.name}.NAME=VALUE)"
     )
     for row in rows:
-        say(f"  {row['name']} = {shown(row['default'])}   [{row['rule']}] {row['meaning']}")
+        say(f"  {row['name']} = {default_of(row)}   [{row['rule']}] {row['meaning']}")
 
 
 app.command("validate")(validate)

@@ -100,7 +100,7 @@ COMMENT ON COLUMN risk_summary.contradicted IS 'Those in which it did';
 CREATE VIEW contention_limit AS
 WITH point AS (
     SELECT capture_id, strategy, params, free_order, cpus, change_ns, tables_per_s, held_pages_mean,
-           strategy || CASE WHEN params ->> 'mutex' = 'true' THEN ', one refill at a time' WHEN params ->> 'magazine_order' = '9' THEN ', a block each'
+           strategy || CASE WHEN params ->> 'mutex' = 'false' THEN ', refills at once' WHEN params ->> 'magazine_order' = '9' THEN ', a block each'
                             WHEN params ->> 'magazine_order' IS NOT NULL THEN ', four pages each' ELSE '' END AS variant,
            bool_and(lock_wait_share > 0.05) OVER (PARTITION BY capture_id, strategy, params, free_order, change_ns ORDER BY cpus DESC) AS waits_from_here
     FROM contention

@@ -289,7 +289,7 @@ COMMENT ON COLUMN direct_map.keyed IS 'Whether these pages carry the page-table 
 
 CREATE TABLE incident (run_id VARCHAR NOT NULL, t_ns BIGINT NOT NULL, cpu SMALLINT, kind VARCHAR NOT NULL, page_order TINYINT, detail VARCHAR NOT NULL);
 COMMENT ON TABLE incident IS 'What went wrong in a replay, each by its own kind (at most 1000 rows a kind; the metrics count all)';
-COMMENT ON COLUMN incident.kind IS 'ptp_null, ptp_refused (a page table asked for where nobody may sleep, of an empty pool), split_starvation, unkeyed_table, deadlock, oom_kill, livelock (a request that may reclaim but not enter file systems, GFP_NOFS or GFP_NOIO, looped until the recording ended)';
+COMMENT ON COLUMN incident.kind IS 'ptp_null, ptp_refused (a page table asked for where nobody may sleep, of an empty pool), split_starvation, unkeyed_table, deadlock, warn (a WARN_ON() of the posted code), oom_kill, livelock (a request that may reclaim but not enter file systems, GFP_NOFS or GFP_NOIO, looped until the recording ended)';
 COMMENT ON COLUMN incident.page_order IS 'Order of the request';
 COMMENT ON COLUMN incident.detail IS 'What happened';
 

@@ -133,12 +133,16 @@ WITH price AS (
     SELECT costs, arch, any_value({low: low, typical: typical, high: high}) FILTER (name = 'change_ns') AS change,
            any_value({low: low, typical: typical, high: high}) FILTER (name = 'split_ns') AS split,
            any_value({low: low, typical: typical, high: high}) FILTER (name = 'flush_base_ns') AS base,
-           any_value({low: low, typical: typical, high: high}) FILTER (name = 'flush_per_cpu_ns') AS per_cpu
+           any_value({low: low, typical: typical, high: high}) FILTER (name = 'flush_per_cpu_ns') AS per_cpu,
+           any_value({low: low, typical: typical, high: high}) FILTER (name = 'flush_all_ns') AS everything,
+           any_value({low: low, typical: typical, high: high}) FILTER (name = 'receiver_ns') AS receiver
     FROM cost_constant GROUP BY ALL
 )
 SELECT capture_id, costs, change.low AS change_ns_low, change.typical AS change_ns, change.high AS change_ns_high,
        split.low AS split_ns_low, split.typical AS split_ns, split.high AS split_ns_high, base.low + per_cpu.low * (cpus - 1) AS flush_ns_low,
-       base.typical + per_cpu.typical * (cpus - 1) AS flush_ns, base.high + per_cpu.high * (cpus - 1) AS flush_ns_high
+       base.typical + per_cpu.typical * (cpus - 1) AS flush_ns, base.high + per_cpu.high * (cpus - 1) AS flush_ns_high,
+       everything.low AS full_ns_low, everything.typical AS full_ns, everything.high AS full_ns_high,
+       receiver.low AS receiver_ns_low, receiver.typical AS receiver_ns, receiver.high AS receiver_ns_high
 FROM capture JOIN price ON price.arch = if(capture.arch = 'aarch64', 'aarch64', 'x86_64');
 COMMENT ON VIEW conversion_price IS 'What a permission change takes on each recorded machine by each cost profile: the change, each leaf that it splits, each flush on all CPUs';
 COMMENT ON COLUMN conversion_price.change_ns_low IS 'The least that a change may take, ns';
@@ -150,30 +154,43 @@ COMMENT ON COLUMN conversion_price.split_ns_high IS 'The most that it may take';
 COMMENT ON COLUMN conversion_price.flush_ns_low IS 'The least that a flush on all CPUs may take, ns';
 COMMENT ON COLUMN conversion_price.flush_ns IS 'What a replay uses';
 COMMENT ON COLUMN conversion_price.flush_ns_high IS 'The most that it may take';
+COMMENT ON COLUMN conversion_price.full_ns_low IS 'The least that a flush of everything may take longer than that of a page, ns';
+COMMENT ON COLUMN conversion_price.full_ns IS 'What a replay uses';
+COMMENT ON COLUMN conversion_price.full_ns_high IS 'The most that it may take longer';
+COMMENT ON COLUMN conversion_price.receiver_ns_low IS 'The least that each CPU may spend that a flush interrupts, ns';
+COMMENT ON COLUMN conversion_price.receiver_ns IS 'What a replay uses';
+COMMENT ON COLUMN conversion_price.receiver_ns_high IS 'The most that it may spend';
 
 CREATE VIEW conversion_cost AS
 WITH counted AS (
     SELECT run_id, max(value) FILTER (metric = 'permission_changes') AS changes, max(value) FILTER (metric = 'tlb_flushes') AS flushes,
+           coalesce(max(value) FILTER (metric = 'tlb_full_flushes'), 0) AS full_flushes, max(value) FILTER (metric = 'tlb_ipis') AS interrupts,
            coalesce(max(value) FILTER (metric = 'splits_1g'), 0) + coalesce(max(value) FILTER (metric = 'splits_2m'), 0) AS splits
     FROM run_metric GROUP BY run_id
 )
-SELECT run_id, costs, changes, splits, flushes,
-       changes * change_ns_low + splits * split_ns_low + flushes * flush_ns_low AS conversion_ns_low,
-       changes * change_ns + splits * split_ns + flushes * flush_ns AS conversion_ns,
-       changes * change_ns_high + splits * split_ns_high + flushes * flush_ns_high AS conversion_ns_high,
-       changes * change_ns + splits * split_ns + flushes * flush_ns / 10 AS conversion_ns_flush_tenth,
-       changes * change_ns + splits * split_ns + flushes * flush_ns * 10 AS conversion_ns_flush_tenfold
+SELECT run_id, costs, changes, splits, flushes, full_flushes, interrupts,
+       changes * change_ns_low + splits * split_ns_low + flushes * flush_ns_low + full_flushes * full_ns_low AS conversion_ns_low,
+       changes * change_ns + splits * split_ns + flushes * flush_ns + full_flushes * full_ns AS conversion_ns,
+       changes * change_ns_high + splits * split_ns_high + flushes * flush_ns_high + full_flushes * full_ns_high AS conversion_ns_high,
+       changes * change_ns + splits * split_ns + (flushes * flush_ns + full_flushes * full_ns) / 10 AS conversion_ns_flush_tenth,
+       changes * change_ns + splits * split_ns + (flushes * flush_ns + full_flushes * full_ns) * 10 AS conversion_ns_flush_tenfold,
+       interrupts * receiver_ns_low AS receiver_ns_low, interrupts * receiver_ns AS receiver_ns, interrupts * receiver_ns_high AS receiver_ns_high
 FROM counted JOIN (SELECT run_id, capture_id FROM run) USING (run_id) JOIN conversion_price USING (capture_id);
 COMMENT ON VIEW conversion_cost IS 'What the permission changes of each run take by each cost profile, from stored counts: linear in the constants, so no run has to be made again. Those that others ask for are in it, as they are in unprotected';
 COMMENT ON COLUMN conversion_cost.costs IS 'Cost profile: see cost_constant; not only the one the run was made with';
 COMMENT ON COLUMN conversion_cost.changes IS 'Permission changes';
 COMMENT ON COLUMN conversion_cost.splits IS 'Leaves split at run time';
 COMMENT ON COLUMN conversion_cost.flushes IS 'TLB flushes; NULL for a bound';
+COMMENT ON COLUMN conversion_cost.full_flushes IS 'Of these, flushes of everything';
+COMMENT ON COLUMN conversion_cost.interrupts IS 'CPUs interrupted by the flushes; NULL where the hardware broadcasts';
 COMMENT ON COLUMN conversion_cost.conversion_ns_low IS 'Time that permission changes take with every constant at its least, ns';
 COMMENT ON COLUMN conversion_cost.conversion_ns IS 'Time that permission changes take with typical constants, ns';
 COMMENT ON COLUMN conversion_cost.conversion_ns_high IS 'Time that permission changes take with every constant at its most, ns';
 COMMENT ON COLUMN conversion_cost.conversion_ns_flush_tenth IS 'As conversion_ns, a flush at a tenth of its price';
 COMMENT ON COLUMN conversion_cost.conversion_ns_flush_tenfold IS 'As conversion_ns, a flush at ten times its price';
+COMMENT ON COLUMN conversion_cost.receiver_ns_low IS 'Time that interrupted CPUs spend with the constant at its least, ns; not in conversion_ns; NULL where the hardware broadcasts';
+COMMENT ON COLUMN conversion_cost.receiver_ns IS 'The same with the typical constant';
+COMMENT ON COLUMN conversion_cost.receiver_ns_high IS 'The same with the constant at its most';
 
 CREATE VIEW mapping_scale AS
 WITH gain AS (

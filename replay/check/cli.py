@@ -36,7 +36,7 @@ def check(
 
     Exit status 1: a strategy breaks, or its file cannot be imported.
 
-    Example: ptpool replay check reserve-block pba --cpus 2 --set reserve-block.mutex=true
+    Example: ptpool replay check reserve-block pba --cpus 2 --set reserve-block.mutex=false
     """
     from ptpool.progress import progress
     from replay.check import searches

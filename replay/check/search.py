@@ -237,7 +237,9 @@ class _Checker:
         match action:
             case act.Free(chunk):
                 toy.free(chunk)
-            case act.SetKey(chunk, tables):
+            case act.SetKey(chunk, tables, unlock):
+                if unlock:
+                    del toy.locks[unlock]
                 self._split(toy, toy.tables_for(chunk), tables, _WHOSE[frame.kind], chunk)
                 toy.was_split(chunk)
                 toy.keyed.update(range(chunk.pfn, chunk.pfn + chunk.pages))
@@ -270,6 +272,8 @@ class _Checker:
                 toy.share(chunk)
             case act.Give(chunk) | act.GiveBlock(chunk):
                 toy.give(chunk)
+            case act.GiveRest(chunk, order):
+                return toy.give_rest(chunk, order, task)
             case act.SetAside(_) | act.Mark(_):
                 pass  # the worst case is covered; others have no pages here
             case act.Take(order) if self._users:
@@ -288,8 +292,8 @@ class _Checker:
                 toy.locks[name] = task
             case act.Unlock(name):
                 del toy.locks[name]
-            case act.Alloc() | act.Isolate() | act.Wait():
-                pass  # the adversary's to choose; the toy machine has no clock
+            case act.Alloc() | act.Isolate() | act.Wait() | act.Walk() | act.Warn():
+                pass  # the adversary's to choose; the toy machine has no clock and no log
             case _:
                 assert_never(action)
         return None

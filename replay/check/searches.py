@@ -12,7 +12,8 @@ from replay.contract.strategy import Strategy
 
 OUTSIDE = (0, 2, 4)
 """Tables that a permission change by others takes at most: none, one end of a range, both ends. Each end that cuts a 1G
-leaf takes a PMD and a PTE table (split_kernel_leaf_mapping(), arch/arm64/mm/mmu.c, 6.18)."""
+leaf takes a PMD and a PTE table (split_kernel_leaf_mapping(), arch/arm64/mm/mmu.c, 6.18). On arm64 no kernel
+code is known to take four; who could is in docs/load.md."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def toy_strategy(entry: Entry, settings: dict[str, str]) -> Strategy:
     Orders above a block's become a block's; the strategy's own file says which other parameters have to be smaller.
     """
     fitting = {
-        parameter["name"]: _at_most_a_block(parameter["default"])
+        parameter["name"]: _at_most_a_block(parameter.get("granules", (parameter["default"],))[0])
         for parameter in parameters(entry)
         if "order" in parameter["name"]
     }

@@ -119,6 +119,17 @@ class Toy:
         if chunk.order >= BLOCK_ORDER:
             self.whole.add(chunk.pfn)
 
+    def give_rest(self, chunk: Chunk, order: int, task: int) -> Chunk | None:
+        """Put a chunk at the head of the list, except its first pages, which stay in hand; None if it is too small."""
+        self.give(chunk)
+        if order > chunk.order:
+            return None
+        for page in range(chunk.pfn, chunk.pfn + (1 << order)):
+            self.pool.remove(page)
+            self.place[page] = IN_HAND
+            self.holder[page] = task
+        return Chunk(chunk.pfn, order)
+
     def share(self, chunk: Chunk) -> None:
         """Put a chunk on the list of pages that are not mapped."""
         for page in range(chunk.pfn, chunk.pfn + chunk.pages):
@@ -266,6 +277,11 @@ class LoggedView(PoolView):
             self.log.append(now)
         self.at += 1
         return now
+
+    @property
+    def block_order(self) -> int:
+        """A block's."""
+        return BLOCK_ORDER
 
     @property
     def cached(self) -> int:

@@ -33,8 +33,9 @@ def order(number: int) -> str:
 def acts(action: act.Action, toy: Toy) -> str:
     """What a task does with an action whose result is given."""
     match action:
-        case act.SetKey(chunk, tables):
-            return f"sets the key of {order(chunk.order)}: {_spent(toy.tables_for(chunk), tables, toy)}"
+        case act.SetKey(chunk, tables, unlock):
+            said = f"sets the key of {order(chunk.order)}: {_spent(toy.tables_for(chunk), tables, toy)}"
+            return f"{said}; releases {unlock}" if unlock else said
         case act.ResetKey(chunk, tables, _):
             return f"clears the key of {order(chunk.order)}: {_spent(toy.tables_for(chunk), tables, toy)}"
         case act.Convert(change, tables, _):
@@ -54,6 +55,9 @@ def acts(action: act.Action, toy: Toy) -> str:
             return f"puts {order(chunk.order)} into the pool of memory that is not mapped"
         case act.Give(chunk) | act.GiveBlock(chunk):
             return f"puts {order(chunk.order)} into the pool: {len(toy.pool) + chunk.pages} there"
+        case act.GiveRest(chunk, served):
+            kept = f"keeps {order(served)} of {order(chunk.order)}, puts the rest into the pool"
+            return f"{kept}: {len(toy.pool) + chunk.pages - (1 << served)} there"
         case act.Take(wanted) if toy.users:
             return f"asks the pool of memory that is not mapped for {order(wanted)}"
         case act.Take(_):
@@ -74,6 +78,10 @@ def acts(action: act.Action, toy: Toy) -> str:
             return "takes what else is free in its 2M block"
         case act.SetAside(_):
             return "sets tables aside"
+        case act.Walk(pages):
+            return f"walks over {pages} pages of the list"
+        case act.Warn(detail):
+            return f"hits a {detail}"
         case act.Wait(_):
             return "works for a while"
         case _:

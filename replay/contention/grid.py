@@ -21,12 +21,13 @@ FREE_ORDERS = (9, 2)
 
 VARIANTS: tuple[tuple[str, dict[str, str]], ...] = (
     ("reserve-block", {}),
-    ("reserve-block", {"mutex": "true"}),
+    ("reserve-block", {"mutex": "false"}),
     ("pba", {}),
     ("reserve-block-percpu", {"magazine_order": "2"}),
     ("reserve-block-percpu", {"magazine_order": "9"}),
 )
-"""Strategies and parameters: locks as posted, with the lock that the September mail leaves open, and per-CPU lists."""
+"""Strategies and parameters: with a mutex around refills, without the one that the September mail leaves open, and with
+per-CPU lists."""
 
 TABLES_OF_A_GIB = 515
 """Page tables that fork() makes for 1 GiB in 4K pages: 512 of PTEs, one each of PMDs and PUDs, a PGD."""

@@ -15,6 +15,7 @@ from replay.contract.actions import (
     Free,
     Give,
     GiveBlock,
+    GiveRest,
     Isolate,
     Lock,
     MapSmall,
@@ -25,9 +26,12 @@ from replay.contract.actions import (
     Take,
     Unlock,
     Wait,
+    Walk,
+    Warn,
     Withdraw,
 )
 from replay.contract.strategy import PoolView, Strategy
+from replay.kernel.geometry import X86_64
 from replay.profiles.costs import Costs
 
 THINK, BEGIN, OWN, LOCK, UNLOCK, WAIT, HOLD, GIVE, TRY, TAKE, IF_SERVED, AGAIN, END = range(13)
@@ -62,6 +66,7 @@ def steps_of(strategy: Strategy, largest: int, change_ns: int, costs: Costs) -> 
         change_ns: duration of a permission change, with its splits and flushes.
         costs: of all other operations.
     """
+    strategy = strategy.on(X86_64)
     fast = strategy.fast_path()
     if not fast.pooled or fast.key_each or fast.merges:
         raise ValueError("only pools of keyed pages on one list can be simulated")
@@ -98,13 +103,20 @@ def _refill(
                     steps.append((LOCK, locks.setdefault(name, len(locks) + 1)))
                 case Unlock(name):
                     steps.append((UNLOCK, locks[name]))
-                case SetKey():
-                    steps.append((WAIT, change_ns))
+                case SetKey(chunk, _, unlock):
+                    split_ns = min(_TABLES.get(chunk.order, 1) * costs.split_ns, change_ns)
+                    steps += [(WAIT, split_ns), (UNLOCK, locks[unlock])] if unlock else []
+                    steps.append((WAIT, change_ns - split_ns if unlock else change_ns))
                     result = True
                 case Give(chunk):
                     net = chunk.pages - _TABLES.get(chunk.order, 1)
                     steps += [(LOCK, LIST), (WAIT, chunk.pages * costs.page_ns), (GIVE, net), (UNLOCK, LIST)]
                     steps.append((HOLD, net - chunk.pages))
+                case GiveRest(chunk, _):
+                    net = chunk.pages - _TABLES.get(chunk.order, 1)
+                    steps += [(LOCK, LIST), (WAIT, chunk.pages * costs.page_ns), (GIVE, net), (TAKE, 0), (UNLOCK, LIST)]
+                    steps.append((HOLD, net - chunk.pages))
+                    result = Chunk(0, 0)
                 case Take():
                     steps += [(LOCK, LIST), (TAKE, 0), (UNLOCK, LIST)]
                     result = Chunk(0, 0)
@@ -121,6 +133,8 @@ def _refill(
                     | Mark()
                     | Withdraw()
                     | SetAside()
+                    | Walk()
+                    | Warn()
                 ):
                     raise ValueError(f"no step for {action}")
                 case _:
@@ -134,6 +148,10 @@ class _Missing(PoolView):
 
     def __init__(self, reserve: int) -> None:
         self._reserve = reserve
+
+    @property
+    def block_order(self) -> int:
+        return X86_64.pageblock_order
 
     @property
     def cached(self) -> int:

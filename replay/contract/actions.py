@@ -80,6 +80,8 @@ class SetKey(NamedTuple):
 
     chunk: Chunk
     tables: Tables | tuple[Chunk, ...]
+    unlock: str = ""
+    """A lock to release once the leaves are split, before they are written and the TLBs flushed."""
 
 
 class ResetKey(NamedTuple):
@@ -120,6 +122,28 @@ class Give(NamedTuple):
     chunk: Chunk
     user: int | None = None
     """The kind of user (replay.contract.permissions) whose list it is; None: the shared one."""
+
+
+class GiveRest(NamedTuple):
+    """Put a chunk on the shared list, except its first 2^order pages. Result: those, which are handed out at once.
+
+    No other task can take them in between. The result is None if the chunk is smaller.
+    """
+
+    chunk: Chunk
+    order: int
+
+
+class Walk(NamedTuple):
+    """Look at pages of the shared list one by one, under its lock: who wants it meanwhile waits. No result."""
+
+    pages: int
+
+
+class Warn(NamedTuple):
+    """The kernel prints a warning with a stack (WARN_ON()) and goes on. No result."""
+
+    detail: str
 
 
 class GiveBlock(NamedTuple):
@@ -186,8 +210,9 @@ def keying(chunk: Chunk) -> Change:
     return Change(chunk.pfn, chunk.pages, KEYED)
 
 
-Pages = Give | GiveBlock | Mark | Take | Withdraw | SetAside
-Action = Alloc | Isolate | Free | SetKey | ResetKey | Convert | MapSmall | Apply | Pages | Lock | Unlock | Wait
+Pages = Give | GiveRest | GiveBlock | Mark | Take | Withdraw | SetAside | Walk
+Changes = SetKey | ResetKey | Convert | MapSmall | Apply
+Action = Alloc | Isolate | Free | Changes | Pages | Lock | Unlock | Wait | Warn
 Decision = Generator[Action, Any, Any]
 
 

@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import Any
 
 from ptpool.text import markdown_table
-from replay.contract.registry import Entry, parameters, shown
+from replay.contract.registry import Entry, default_of, parameters
 from replay.contract.strategy import Strategy
 
 _RULE = re.compile(r"^(code|text|reported|ours)  ")
@@ -130,7 +130,7 @@ def _postings() -> list[tuple[str, ...]]:
 
 
 def _parameters(rows: Sequence[dict[str, Any]]) -> str:
-    cells = [(f"`{row['name']}`", f"`{shown(row['default'])}`", row["rule"], row["meaning"]) for row in rows]
+    cells = [(f"`{row['name']}`", f"`{default_of(row)}`", row["rule"], row["meaning"]) for row in rows]
     return _table(("parameter", "default", "found in", "meaning"), cells)
 
 

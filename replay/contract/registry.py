@@ -103,6 +103,9 @@ def _look(name: str) -> tuple[str, str, str]:
     return colour, drawn.choice(LINES), drawn.choice(MARKERS)
 
 
+AUTO = "auto"
+"""The value of a parameter that is left to the machine's page size."""
+
 _BROKEN: dict[str, str] = {}
 """Why a file cannot be used, by the names of its strategies."""
 
@@ -161,7 +164,10 @@ def _note_once(text: str) -> None:
 
 
 def parameters(entry: Entry) -> list[dict[str, Any]]:
-    """Name, type, default, meaning and rule of each parameter, the strategy's own first."""
+    """Name, default, meaning and rule of each parameter, the strategy's own first.
+
+    A default of None depends on the machine's pages: `granules` has it for 4K, 16K and 64K.
+    """
     common = {field.name for field in dataclasses.fields(Strategy)}
     own_first = sorted(dataclasses.fields(entry.factory), key=lambda field: field.name in common)
     return [{"name": field.name, "default": field.default, **field.metadata} for field in own_first]
@@ -169,6 +175,8 @@ def parameters(entry: Entry) -> list[dict[str, Any]]:
 
 def shown(value: Any) -> str:
     """A parameter's value as ``--set`` takes it."""
+    if value is None:
+        return AUTO
     return "+".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
@@ -178,7 +186,7 @@ def configure(entry: Entry, settings: dict[str, str]) -> Strategy:
     Raises:
         UsageError: an unknown parameter, or a value of the wrong type.
     """
-    known = {parameter["name"]: parameter["default"] for parameter in parameters(entry)}
+    known = {parameter["name"]: parameter for parameter in parameters(entry)}
     values: dict[str, Any] = {}
     for name, text in settings.items():
         if name not in known:
@@ -191,7 +199,18 @@ def configure(entry: Entry, settings: dict[str, str]) -> Strategy:
         raise UsageError(f"{entry.name}: {error}", remedy) from error
 
 
-def _parse(name: str, text: str, default: Any) -> Any:
+def default_of(parameter: dict[str, Any]) -> str:
+    """A parameter's default, in words where it depends on the machine's pages."""
+    granules = dict(zip(("4K", "16K", "64K"), parameter.get("granules", ()), strict=False))
+    return ", ".join(f"{shown(value)} ({pages})" for pages, value in granules.items()) or shown(parameter["default"])
+
+
+def _parse(name: str, text: str, parameter: dict[str, Any]) -> Any:
+    default = parameter["default"]
+    if "granules" in parameter:
+        if text == AUTO:
+            return None
+        default = parameter["granules"][0]
     try:
         if isinstance(default, bool):
             return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
@@ -200,5 +219,5 @@ def _parse(name: str, text: str, default: Any) -> Any:
         return type(default)(text)
     except (KeyError, ValueError):
         shape = "9+4+2" if isinstance(default, tuple) else type(default).__name__
-        remedy = f"it takes the form {shape}; its default is {default}"
+        remedy = f"it takes the form {shape}; its default is {default_of(parameter)}"
         raise UsageError(f"{name}={text}: not a value of this parameter", remedy) from None

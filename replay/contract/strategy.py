@@ -3,11 +3,11 @@
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from ptpool.vocabulary import CONSUMERS
 from replay.contract.actions import Apply, Change, Chunk, Decision, SetKey, Tables
-from replay.kernel.geometry import HIGHEST_MAX_ORDER
+from replay.kernel.geometry import HIGHEST_MAX_ORDER, Geometry
 
 Rule = Literal["code", "text", "reported", "ours"]
 """Where a rule was found: in the posted code, in the words of the posting, or in notes on code that we could not read;
@@ -17,6 +17,12 @@ ours: none of these says anything."""
 def param(default: Any, meaning: str, rule: Rule) -> Any:
     """Declare a parameter of a strategy: its default, what it means, and where the default comes from."""
     return dataclasses.field(default=default, metadata={"meaning": meaning, "rule": rule})
+
+
+def by_granule(at_4k: Any, at_16k: Any, at_64k: Any, meaning: str, rule: Rule) -> Any:
+    """Declare a parameter whose default depends on the machine's page size: it is None until `Strategy.on` sets it."""
+    metadata = {"meaning": meaning, "rule": rule, "granules": (at_4k, at_16k, at_64k)}
+    return dataclasses.field(default=None, metadata=metadata)
 
 
 LARGEST_PAGE_COUNT = 1 << 20
@@ -66,6 +72,11 @@ class FastPath:
 
 class PoolView:
     """What a decision may see of the pool, as it is at that moment."""
+
+    @property
+    def block_order(self) -> int:
+        """Order of what a PMD maps, and of a pageblock: 9 with 4K pages, 11 with 16K, 13 with 64K."""
+        raise NotImplementedError
 
     @property
     def cached(self) -> int:
@@ -136,6 +147,13 @@ class Strategy:
             for number in value if isinstance(value, tuple) else (value,):
                 if isinstance(number, int) and not 0 <= number <= most:
                     raise ValueError(f"{field.name}={number} is not within 0 to {most}")
+
+    def on(self, geometry: Geometry) -> Self:
+        """The strategy on a machine: parameters that were left open have the values of its page size."""
+        granule = 0 if geometry.page_shift <= 12 else 1 if geometry.page_shift <= 14 else 2
+        fields = [field for field in dataclasses.fields(self) if "granules" in field.metadata]
+        chosen = {f.name: f.metadata["granules"][granule] for f in fields if getattr(self, f.name) is None}
+        return dataclasses.replace(self, **chosen)
 
     def protects(self) -> tuple[str, ...]:
         """The consumers whose pages must carry the key."""

@@ -25,10 +25,14 @@ def injected(
     """A demand with permission changes by others injected, like calls of `set_memory_ro()` by some module.
 
     They are a Poisson process in simulated time. A range begins at any mapped page. Its length is drawn uniformly on a
-    logarithmic scale, from a page to `LONGEST` leaves: it mostly has two ends inside large leaves, and takes up to 4
-    tables where it crosses a border of the largest. Each change is made on a drawn CPU, by a task of that CPU that
+    logarithmic scale, from a page to `LONGEST` leaves. Each change is made on a drawn CPU, by a task of that CPU that
     does nothing else. Ranges are cut to the longest piece without page tables. Nothing is made writable again, because
     nothing that was split is joined again (on x86, except by set_memory_rox()).
+
+    On x86 a range is one change (change_page_attr_set_clr()): it mostly has two ends inside large leaves, and takes up
+    to 4 tables where it crosses a border of the largest. On arm64 it is as many changes as it has pages, each of which
+    takes at most 2: change_memory_common() (arch/arm64/mm/pageattr.c, 6.18) changes the linear alias of a vmalloc area
+    page by page, wherever its pages are; set_memory_*() of the linear map itself is refused.
 
     `rate` is in changes per second, on average; `mapped` (P,) are the pages in the direct map. Times, CPUs and ranges
     are drawn by seed.

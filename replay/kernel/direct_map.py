@@ -40,7 +40,21 @@ def apply(d, first, pages, set_bits, clear_bits, now, cause):
     return x86.apply(d, first, pages, set_bits, clear_bits, now, cause)
 
 
+FLUSH_CEILING = 33
+"""tlb_single_page_flush_ceiling (arch/x86/mm/tlb.c, 6.18): of more pages x86 flushes everything."""
+
+
 @compiled
-def flushes(d, splits, changed):
-    """TLB flushes of one change that split `splits` leaves: one per split on x86, none on arm64, and one at the end."""
-    return (0 if d.arm64 else splits) + (changed > 0)
+def flushes_of_splits(d, splits):
+    """TLB flushes that `splits` splits take: one each on x86, of everything (__split_large_page()); none on arm64."""
+    return 0 if d.arm64 else splits
+
+
+@compiled
+def flushes_all(d, pages):
+    """Whether the flush at the end of a change of `pages` is of everything: cpa_flush() (arch/x86/mm/pat/set_memory.c).
+
+    On arm64 flush_tlb_kernel_range() gives up single operations from MAX_DVM_OPS pages on, but every CPU whose map can
+    be split has operations by range, and their limit is 2^21 pages (__flush_tlb_range_limit_excess(), 6.18): never.
+    """
+    return not d.arm64 and pages > FLUSH_CEILING

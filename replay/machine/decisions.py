@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from ptpool.vocabulary import CONSUMERS, UNMOVABLE
-from replay.contract.actions import Change, Chunk, Decision
+from replay.contract.actions import Change, Chunk, Decision, Wait
 from replay.demand.others import Asked, Place
 from replay.demand.program import OUTSIDE_CHANGE
 from replay.kernel import direct_map as maps
@@ -148,13 +148,18 @@ def _changes_by_others(state: State, first: int, asked: Asked) -> list[Change]:
     edges = [0, *(np.flatnonzero(pages[1:] - pages[:-1] != 1) + 1).tolist(), len(pages)]
     runs = [(int(pages[edge]), after - edge) for edge, after in pairwise(edges) if after > edge]
     if asked.place == Place.DRAWN and runs:
-        runs = [max(runs, key=lambda run: run[1])]
+        page, length = max(runs, key=lambda run: run[1])
+        runs = [(each, 1) for each in range(page, page + length)] if state.direct_map.arm64 else [(page, length)]
     return [Change(page, length, asked.set_bits, asked.clear_bits) for page, length in runs]
 
 
 def trim(state: State) -> Decision:
-    """A worker enters the shrinker, once at a time, because more whole blocks are idle than the pool keeps."""
+    """A worker enters the shrinker, once at a time, because more whole blocks are idle than the pool keeps.
+
+    It runs as long after the free as kswapd after it is woken: schedule_work() puts it on the CPU that frees.
+    """
     fast = state.tally.fast
     spare, fast[SPARE_BLOCKS] = int(fast[SPARE_BLOCKS]), -1
+    yield Wait(state.allocator.features.kswapd_ns)
     yield from enter_shrinker(state)
     fast[SPARE_BLOCKS] = spare

@@ -15,7 +15,7 @@ from replay.kernel.gfp import MAY_RECLAIM
 from replay.kernel.mmzone import BALANCE_DUE, BARREN, USED, zone_of
 from replay.kernel.page_alloc import alloc_pages, free_pages
 from replay.machine import pool as pools
-from replay.machine.pool import CACHED, POOL_SECRET, POOL_USED, TABLE_KEYED, TABLE_PLAIN, WHOLE
+from replay.machine.pool import CACHED, LOCKED, POOL_SECRET, POOL_USED, TABLE_KEYED, TABLE_PLAIN, WHOLE
 from replay.machine.tally import (
     ADOPTS,
     BUSY,
@@ -23,6 +23,7 @@ from replay.machine.tally import (
     EVENTS,
     FLUSH_FREES,
     FLUSHES,
+    FULL_FLUSHES,
     KEY_EACH,
     KSWAPD_RUNS,
     LOST_FREES,
@@ -47,6 +48,7 @@ from replay.machine.tally import (
     place_special,
     place_table_of_pool,
     place_table_on_pages,
+    wait_for_list,
 )
 
 CHANGED_BY_OTHERS = maps.NOT_PRESENT | maps.READ_ONLY
@@ -109,6 +111,7 @@ def _release_to_user(allocator, direct_map, pool, tally, pfn, order, now):
             pools.to_shared(allocator, pool, user, page)
             returned += 1
         tally.counts[FLUSHES] += returned > 0
+        tally.counts[FULL_FLUSHES] += returned > 0 and maps.flushes_all(direct_map, returned)
 
 
 @compiled
@@ -245,8 +248,10 @@ def run(allocator, direct_map, pool, tally, program, start, end, not_before, hor
             count[NEXT_NAME] += 1
             continue
         kept = op == RECLAIMED and fast[RECLAIMS] != 0 and _keep(allocator, tally, recorded, order)
+        locked = pool.counts[LOCKED]
         known = forget(allocator, direct_map, pool, tally, cpu, recorded, order, now)
         if op != ALLOC:
+            wait_for_list(pool, tally, locked, now)
             count[UNKNOWN_FREES] += known == 0 and not kept
             count[EVENTS] += 1
             if fast[SPARE_BLOCKS] >= 0 and pool.counts[WHOLE] > fast[SPARE_BLOCKS]:
@@ -261,6 +266,7 @@ def run(allocator, direct_map, pool, tally, program, start, end, not_before, hor
             pfn = take_above_reserve(allocator, pool, tally, cpu, order, consumer)
             if pfn < 0:
                 return i, REFILL
+            wait_for_list(pool, tally, locked, now)
             if is_table:
                 place_table_of_pool(allocator, direct_map, tally, recorded, pfn, order, now, 0)
             else:

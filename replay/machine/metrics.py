@@ -39,7 +39,7 @@ def with_fast_paths(machine: Machine) -> Latencies:
     decided = sum(count for (operation, _), count in state.latencies.counts.items() if operation == "ptp_alloc")
     ns = costs.hit_ns if fast.pooled else costs.alloc_ns
     if fast.key_each and not fast.toggles:
-        ns += costs.conversion_ns(1, 0, 1, state.start.cpus)
+        ns += costs.conversion_ns(1, 0, 1, 0, state.start.cpus)
     served = int(state.tally.counts[accounts.PTP_ALLOCS]) + sum(
         state.incident_counts.get(kind, 0) for kind in ("ptp_null", "ptp_refused")
     )
@@ -125,6 +125,9 @@ def _pool(machine: Machine) -> Metrics:
         "pool_lock_acquisitions": pool.counts[pools.LOCKED],
         "reserve_pages_min": min(reserve.min(initial=np.inf), pool.counts[pools.LOW]),
         "shrunk_pages": state.shrunk,
+        "pool_pages_walked": state.walked,
+        "pool_lock_held_max_ns": state.list_held_ns,
+        "isolated_movable_pages": state.isolated_movable,
         "oom_kills_by_refill": state.kills_by_refill,
     }
     return values if tally.fast[accounts.POOLED] else dict.fromkeys(values)
@@ -132,7 +135,7 @@ def _pool(machine: Machine) -> Metrics:
 
 def _failures(machine: Machine) -> Metrics:
     state = machine.state
-    kinds = ("ptp_null", "split_starvation", "deadlock", "oom_kill")
+    kinds = ("ptp_null", "split_starvation", "deadlock", "warn", "oom_kill")
     return (
         {
             "ptp_atomic": state.tally.counts[accounts.PTP_ATOMIC],
@@ -150,20 +153,24 @@ def _failures(machine: Machine) -> Metrics:
 
 def _costs(machine: Machine, splits: int) -> Metrics:
     state, costs, latencies = machine.state, machine.state.costs, with_fast_paths(machine)
-    changes, flushes = (int(state.tally.counts[place]) for place in (accounts.CHANGES, accounts.FLUSHES))
+    count = state.tally.counts
+    changes, flushes, full = (int(count[p]) for p in (accounts.CHANGES, accounts.FLUSHES, accounts.FULL_FLUSHES))
+    interrupts = flushes * (state.start.cpus - 1) if costs.ipis else None
     values: Metrics = {
         "permission_changes": changes,
         "pages_permission_changed": state.tally.counts[accounts.PAGES_CHANGED],
-        "conversion_ns": costs.conversion_ns(changes, splits, flushes, state.start.cpus),
+        "conversion_ns": costs.conversion_ns(changes, splits, flushes, full, state.start.cpus),
     }
     if (fast := state.strategy.fast_path()).toggles:  # a change of another kind, at another price
-        toggling = int(state.tally.counts[accounts.PTP_ALLOCS]) * fast.pte_writes * costs.toggle_ns
+        toggling = int(count[accounts.PTP_ALLOCS]) * fast.pte_writes * costs.toggle_ns
         known = None if not fast.pte_writes else float(values["conversion_ns"] or 0) + toggling
         values = {"permission_changes": None, "pages_permission_changed": None, "conversion_ns": known}
     return values | {
         "tlb_flushes": flushes,
-        "tlb_ipis": flushes * (state.start.cpus - 1) if costs.ipis else None,
-        "lock_wait_ns": machine.schedule.lock_wait_ns,
+        "tlb_full_flushes": full,
+        "tlb_ipis": interrupts,
+        "receiver_ns": None if interrupts is None else interrupts * costs.receiver_ns,
+        "lock_wait_ns": machine.schedule.lock_wait_ns + int(count[accounts.LIST_WAIT]),
         "decisions_at_once": machine.schedule.most_at_once,
         "ptp_alloc_p50_ns": latencies.quantile("ptp_alloc", 0.5),
         "ptp_alloc_p99_ns": latencies.quantile("ptp_alloc", 0.99),

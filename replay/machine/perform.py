@@ -4,17 +4,18 @@ from typing import Any, assert_never
 
 import numpy as np
 
+from ptpool.vocabulary import MOVABLE
 from replay.contract import actions
-from replay.contract.actions import Action, Change, Chunk, Decision, Tables, Wait, keying
+from replay.contract.actions import Action, Change, Chunk, Decision, Tables, Unlock, Wait, keying
 from replay.kernel import direct_map as maps
 from replay.kernel.buddy import free_one_page
 from replay.kernel.compaction import isolate_freepages_block
-from replay.kernel.mmzone import zone_of
+from replay.kernel.mmzone import USED, zone_of
 from replay.kernel.page_alloc import free_pages
 from replay.machine import pool as pools
 from replay.machine.slow_path import allocate
 from replay.machine.state import State
-from replay.machine.tally import FLUSHES, change_key
+from replay.machine.tally import LIST_HELD_UNTIL, change_key, count_flushes, counts_of_changes
 
 
 def perform(state: State, action: Action) -> tuple[Any, int]:
@@ -35,8 +36,8 @@ def perform(state: State, action: Action) -> tuple[Any, int]:
                 free_one_page(allocator, zone_of(allocator, chunk.pfn), chunk.pfn, chunk.order)
             else:
                 free_pages(allocator, state.cpu, chunk.pfn, chunk.order)
-        case actions.SetKey(chunk, tables):
-            return _change(state, keying(chunk), tables, own=True), 0
+        case actions.SetKey(chunk, tables, unlock):
+            return _change(state, keying(chunk), tables, own=True, unlock=unlock), 0
         case actions.ResetKey(chunk, tables, flush):
             change = Change(chunk.pfn, chunk.pages, 0, maps.KEYED)
             return _change(state, change, tables, own=True, flush=flush), 0
@@ -48,7 +49,16 @@ def perform(state: State, action: Action) -> tuple[Any, int]:
             return _change(state, change, tables, own=False), 0
         case actions.Give(chunk, user):
             _give(state, chunk, user)
-            return None, chunk.pages * state.costs.page_ns
+            return None, _list_held(state, chunk.pages)
+        case actions.GiveRest(chunk, order):
+            _give(state, chunk)
+            pfn = int(pools.take(allocator, pool, order)) if order <= chunk.order else -1
+            return (Chunk(pfn, order) if pfn >= 0 else None), _list_held(state, chunk.pages)
+        case actions.Walk(pages):
+            state.walked += pages
+            return None, _list_held(state, pages)
+        case actions.Warn(detail):
+            state.incident("warn", None, detail)
         case actions.GiveBlock(chunk):
             before = int(pool.counts[pools.HELD])
             _give(state, chunk)
@@ -106,7 +116,18 @@ def _isolate(state: State, chunk: Chunk) -> tuple[Chunk, ...]:
     found = tuple(Chunk(*row) for row in rows[:count].tolist())
     state.running.in_hand.update(found)
     state.running.isolated.update(found)
+    first = chunk.pfn >> order << order
+    if (state.allocator.kind[first : first + (1 << order)] == USED + MOVABLE).any():
+        state.isolated_movable += sum(each.pages for each in found)
     return found
+
+
+def _list_held(state: State, pages: int) -> int:
+    """The lock of the shared list is held for so many pages: others that want it meanwhile wait. Returns ns."""
+    ns = pages * state.costs.page_ns
+    state.list_held_ns = max(state.list_held_ns, ns)
+    state.tally.counts[LIST_HELD_UNTIL] = max(int(state.tally.counts[LIST_HELD_UNTIL]), state.now + ns)
+    return ns
 
 
 def _set_aside(state: State, pages: int) -> Decision:
@@ -144,7 +165,13 @@ def _give(state: State, chunk: Chunk, user: int | None = None) -> None:
 
 
 def _change(
-    state: State, change: Change, tables: Tables | tuple[Chunk, ...], *, own: bool, flush: bool = True
+    state: State,
+    change: Change,
+    tables: Tables | tuple[Chunk, ...],
+    *,
+    own: bool,
+    flush: bool = True,
+    unlock: str = "",
 ) -> Decision:
     """Plan a permission change, get the tables it needs, apply it. Returns whether it was done."""
     if missing := (yield from _tables(state, change, tables)):
@@ -152,14 +179,20 @@ def _change(
             state.incident("split_starvation", None, missing)
         return False
     d, tally = state.direct_map, state.tally
-    splits, flushes = int(d.counts[maps.SPLITS]), int(tally.counts[FLUSHES])
+    before = counts_of_changes(d, tally)
     if not own:  # its time is in the recording already
         changed = maps.apply(d, *change, state.now, state.cause)
-        tally.counts[FLUSHES] += maps.flushes(d, int(d.counts[maps.SPLITS]) - splits, changed)
+        count_flushes(d, tally, int(before[0]), change.pages, changed)
         return True
     change_key(d, tally, *change, state.now, state.cause, flush)
-    splits, flushes = int(d.counts[maps.SPLITS]) - splits, int(tally.counts[FLUSHES]) - flushes
-    yield Wait(state.costs.conversion_ns(1, splits, flushes, state.start.cpus))
+    splits, flushes, full = (counts_of_changes(d, tally) - before).tolist()
+    costs, cpus = state.costs, state.start.cpus
+    at_splits = maps.flushes_of_splits(d, splits)
+    if splits:
+        yield Wait(costs.conversion_ns(0, splits, at_splits, at_splits, cpus))
+    if unlock:
+        yield Unlock(unlock)
+    yield Wait(costs.conversion_ns(1, 0, flushes - at_splits, full - at_splits, cpus))
     return True
 
 

@@ -90,6 +90,7 @@ class State:
         costs: Costs | None = None,
         observer: Observer | None = None,
     ) -> None:
+        strategy = strategy.on(start.geometry)
         if strategy.shadow_stacks:
             demand = with_shadow_stacks(demand, 1 << start.geometry.page_shift)
         self.start, self.demand, self.strategy = start, demand, strategy
@@ -115,6 +116,7 @@ class State:
         self.refill_attempts = np.zeros((geometry.max_order + 1, 2), np.int64)
         self.failures = np.zeros(geometry.max_order + 1, np.int64)
         self.refills = self.stalls = self.shrunk = self.deferred = self.kills_by_refill = 0
+        self.walked = self.isolated_movable = self.list_held_ns = 0
         self.unkeyed_split_tables = self.changes_left_out = 0
         self.latencies = Latencies()
         self.incidents: list[tuple[int, str, int | None, str]] = []
@@ -153,6 +155,7 @@ class State:
         self.refill_attempts[:] = 0
         self.failures[:] = 0
         self.refills = self.stalls = self.shrunk = self.deferred = self.kills_by_refill = 0
+        self.walked = self.isolated_movable = self.list_held_ns = 0
         self.unkeyed_split_tables = 0
         self.booting = False
         self.reclaim.done.clear()
@@ -265,6 +268,10 @@ class _View(PoolView):
 
     def __init__(self, state: State) -> None:
         self._state = state
+
+    @property
+    def block_order(self) -> int:
+        return int(self._state.pool.block_shift)
 
     @property
     def cached(self) -> int:

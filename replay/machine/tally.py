@@ -31,9 +31,9 @@ from replay.machine.pool import (
 (
     PTP_ALLOCS, PTP_FREES, PTP_LIVE, PTP_PEAK, UNKEYED, CHANGES, PAGES_CHANGED, FLUSHES, EVENTS, ALLOCS, ALLOCS_PTE,
     UNPLACED, UNKNOWN_FREES, LOST_FREES, LAST_UNMOVABLE, SAMPLE, CLOCK, NEW_TABLE, NEXT_NAME, BUSY, PTP_UNKEYED,
-    PTP_ATOMIC
-) = range(22)  # fmt: skip
-COUNTS = 22
+    PTP_ATOMIC, FULL_FLUSHES, LIST_HELD_UNTIL, LIST_WAIT
+) = range(25)  # fmt: skip
+COUNTS = 25
 
 # Places in Tally.integral: value x time, page·ns.
 IDLE_TIME, STRANDED_TIME, UNKEYED_TIME, PTE_TIME, BLOCK_TIME, LIVE_TIME = range(6)
@@ -102,7 +102,27 @@ def change_key(direct_map, tally, pfn, pages, set_bits, clear_bits, now, cause, 
     changed = maps.apply(direct_map, pfn, pages, set_bits, clear_bits, now, cause)
     tally.counts[CHANGES] += 1
     tally.counts[PAGES_CHANGED] += pages
-    tally.counts[FLUSHES] += maps.flushes(direct_map, direct_map.counts[maps.SPLITS] - before, changed * flush)
+    count_flushes(direct_map, tally, before, pages, changed * flush)
+
+
+@compiled
+def count_flushes(direct_map, tally, splits_before, pages, changed):
+    """Count the TLB flushes of a change of `pages`: those of its splits, and one at the end if anything changed."""
+    at_splits = maps.flushes_of_splits(direct_map, direct_map.counts[maps.SPLITS] - splits_before)
+    tally.counts[FLUSHES] += at_splits + (changed > 0)
+    tally.counts[FULL_FLUSHES] += at_splits + (changed > 0 and maps.flushes_all(direct_map, pages))
+
+
+def counts_of_changes(direct_map: maps.DirectMap, tally: Tally) -> NDArray[np.int64]:
+    """(3,) leaves split, TLB flushes, and full ones, so far."""
+    return np.array([direct_map.counts[maps.SPLITS], tally.counts[FLUSHES], tally.counts[FULL_FLUSHES]], np.int64)
+
+
+@compiled
+def wait_for_list(pool, tally, locked_before, now):
+    """Whoever took the lock of the shared list since then has waited until a walk or a refill let go of it."""
+    if pool.counts[pools.LOCKED] > locked_before:
+        tally.counts[LIST_WAIT] += max(tally.counts[LIST_HELD_UNTIL] - now, 0)
 
 
 @compiled

@@ -27,6 +27,8 @@ class Costs:
     split_ns: int
     flush_base_ns: int
     flush_per_cpu_ns: int
+    flush_all_ns: int
+    receiver_ns: int
     alloc_ns: int
     hit_ns: int
     handoff_ns: int
@@ -38,12 +40,16 @@ class Costs:
     """Whether a flush interrupts the other CPUs; otherwise the hardware broadcasts."""
 
     def flush_ns(self, cpus: int) -> int:
-        """One flush of all TLBs."""
+        """One flush of a page from the TLBs of all CPUs: what its sender spends."""
         return self.flush_base_ns + self.flush_per_cpu_ns * (cpus - 1)
 
-    def conversion_ns(self, changes: int, splits: int, flushes: int, cpus: int) -> int:
-        """Permission changes with what they split and flush."""
-        return changes * self.change_ns + splits * self.split_ns + flushes * self.flush_ns(cpus)
+    def conversion_ns(self, changes: int, splits: int, flushes: int, full: int, cpus: int) -> int:
+        """Permission changes with what they split and flush; `full`: flushes of everything, among the flushes.
+
+        What the interrupted CPUs spend is not in it: that is `receiver_ns` for each.
+        """
+        flushed = flushes * self.flush_ns(cpus) + full * self.flush_all_ns
+        return changes * self.change_ns + splits * self.split_ns + flushed
 
 
 CONSTANTS = tuple(field.name for field in fields(Costs) if field.name != "ipis")

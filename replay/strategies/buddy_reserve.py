@@ -15,10 +15,11 @@ from replay.contract.actions import (
     Lock,
     Tables,
     Unlock,
+    Walk,
     Withdraw,
 )
 from replay.contract.registry import strategy
-from replay.contract.strategy import FastPath, PoolView, Strategy, param
+from replay.contract.strategy import FastPath, PoolView, Strategy, by_granule, param
 from replay.kernel.direct_map import KEYED
 
 REFILL_TABLES = 2
@@ -52,17 +53,20 @@ class BuddyReserve(Strategy):
           does not stall for a block that is not there, and does not get one that compaction would have made.
     ours  `isolates`: a refill that gets less than a block takes everything else that is free in its pageblock, as
           compaction does (isolate_freepages_block()). The leaf has to be split in any case, and then its pages should
-          serve as long as they can. Their keys are set one by one, with one flush after the last.
+          serve as long as they can. Their keys are set one by one, with one flush after the last. Where movable pages
+          are in use in that pageblock it puts unmovable ones among them: metric `isolated_movable_pages` counts those.
     ours  Idle pages merge (a private buddy), and tables come from the smallest chunk: used blocks fill up, whole blocks
           stay whole, and two adjacent pages for a PGD (page-table isolation) are easy to find.
     ours  The shrinker gives back the largest idle chunks whose key can be cleared without a split, while `keep` pages
-          stay, with one flush after the last. It holds the lock of the splits, so no split finds the reserve half given
-          away. A worker also runs it when tables are freed and more than `spare_blocks` whole blocks are idle.
+          stay, with one flush after the last. It looks at every chunk under the list's lock. It holds the lock of the
+          splits, so no split finds the reserve half given away. A worker also runs it when tables are freed and more
+          than `spare_blocks` whole blocks are idle.
+    ours  With 16K and 64K pages the largest order is kpkeys v6's (11, and 9 with 64K pages), as for all pools.
     ours  A list for each CPU takes `1 << magazine_order` pages at a time, and keeps up to twice as many; 0: none.
     """
 
     reserve: int = param(6, "keyed pages that only splits may use: 2 for a refill's own, 4 for others'", "ours")
-    block_order: int = param(9, "largest order of a refill: a 2M block", "ours")
+    block_order: int = by_granule(9, 11, 9, "largest order of a refill: a 2M block", "ours")
     last_order: int = param(2, "order of the last attempt", "ours")
     looks: bool = param(True, "ask for a block only where one is free", "ours")
     isolates: bool = param(
@@ -71,7 +75,9 @@ class BuddyReserve(Strategy):
     spare_blocks: int = param(1, "whole idle blocks that stay; what is more goes back", "ours")
     magazine_order: int = param(4, "order of what a CPU's list takes at a time; 0: no lists of CPUs", "ours")
     keep: int = param(16, "pages that the shrinker leaves", "ours")
-    shrink_batch: int = param(512, "pages after which one scan of the shrinker stops", "ours")
+    shrink_batch: int = by_granule(
+        512, 2048, 8192, "pages after which one scan of the shrinker stops: a block's", "ours"
+    )
 
     def fast_path(self) -> FastPath:
         """Hand out while more than the reserve is left."""
@@ -150,7 +156,9 @@ class BuddyReserve(Strategy):
         """Give back what takes no table, the largest chunks first."""
         taken: list[Chunk] = []
         yield Lock("split_mutex")
-        for chunk in reversed(pool.idle_chunks()):
+        chunks = pool.idle_chunks()
+        yield Walk(len(chunks))
+        for chunk in reversed(chunks):
             if sum(each.pages for each in taken) >= self.shrink_batch:
                 break
             if pool.cached - chunk.pages < self.keep or pool.tables_needed(_unkeying(chunk)) > 0:

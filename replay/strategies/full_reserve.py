@@ -14,12 +14,13 @@ from replay.contract.actions import (
     SetAside,
     SetKey,
     Tables,
+    Walk,
     Withdraw,
     first_free,
     key_and_give,
 )
 from replay.contract.registry import strategy
-from replay.contract.strategy import FastPath, PoolView, Strategy, param
+from replay.contract.strategy import FastPath, PoolView, Strategy, by_granule, param
 
 
 @strategy(
@@ -50,11 +51,13 @@ class FullReserve(Strategy):
           spot (get_grouped_page_atomic(), patch 8): the tables for its split are set aside. (In an interrupt
           it is refused; no recording says who was in one. Patch 9 tests `gfp & GFP_ATOMIC`, which GFP_KERNEL passes as
           well: a mistake that is not modelled.)
+    code  list_lru_shrink_walk() looks at a page for each that it isolates, under the list's lock.
+    ours  The posting is for x86 alone. With 16K and 64K pages the block is as large as kpkeys v6's largest refill.
     ours  The shrinker takes pages by address, up to `shrink_batch` at a time (list_lru_shrink_walk with the default
           batch); the posting walks its per-node lists. There is one node here; the posting has a list for each.
     """
 
-    refill_orders: tuple[int, ...] = param((9, 0), "orders tried in turn", "code")
+    refill_orders: tuple[int, ...] = by_granule((9, 0), (11, 0), (9, 0), "orders tried in turn", "code")
     shrink_batch: int = param(128, "SHRINK_BATCH: pages that one scan of the shrinker frees", "ours")
 
     def fast_path(self) -> FastPath:
@@ -86,7 +89,9 @@ class FullReserve(Strategy):
     def shrink(self, pool: PoolView) -> Decision:
         """Free idle pages one by one."""
         freed = 0
-        for page in pool.all_idle_pages()[: self.shrink_batch]:
+        pages = pool.all_idle_pages()[: self.shrink_batch]
+        yield Walk(len(pages))
+        for page in pages:
             chunk = Chunk(page, 0)
             if (yield Withdraw(chunk)):
                 yield ResetKey(chunk, Tables.ASIDE)

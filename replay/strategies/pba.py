@@ -9,22 +9,25 @@ from replay.contract.actions import (
     Decision,
     Free,
     Give,
+    GiveRest,
     Lock,
     ResetKey,
     SetKey,
     Tables,
-    Take,
     Unlock,
+    Walk,
+    Warn,
     Withdraw,
     first_free,
+    keying,
 )
 from replay.contract.registry import strategy
-from replay.contract.strategy import FastPath, PoolView, Strategy, param
+from replay.contract.strategy import FastPath, PoolView, Strategy, by_granule, param
 
 
 @strategy(
     "pba",
-    title="kpkeys v6: refill orders 9, 4, 2 into one list; reserve of 2 + 2 pages; shrinker",
+    title="kpkeys v6: refill orders 9, 4, 2 (4K pages) into one list; reserve of 2 + 2 pages; shrinker",
     source="Kevin Brodsky, kpkeys_hardened_pgtables v6, patches 14-17 of 30 (2026-02-27)",
     colour="#d55e00",
     line="dashdot",
@@ -39,12 +42,21 @@ from replay.contract.strategy import FastPath, PoolView, Strategy, param
 class Pba(Strategy):
     """One global list, most recently used first, refilled under a mutex.
 
-    code  A page is handed out iff more than PBA_NR_RESERVED_PAGES (4) are cached; otherwise the pool is refilled and
-          the request is served from what was added.
-    code  refill_orders[] = {PMD_ORDER, 4, 2}, each tried with plain GFP_KERNEL (no NORETRY, no NOWARN).
+    reported  v6 is the last version with this allocator. v7, v8 and RFC v9 (2026-08-18) set the key page by page on a
+          linear map of pages, and leave the block allocator for later: `pte-mapped` stands for them.
+    code  A page is handed out iff more than PBA_NR_RESERVED_PAGES (4) are cached; otherwise the pool is refilled, and
+          the first page of what came never gets onto the list: no other task can take it.
+    code  refill_orders[] = {PMD_ORDER, 4, 2} with 4K pages, {PMD_ORDER, 7, 2} with 16K, {9, 5, 2} with 64K, whose
+          PMD_ORDER is 13; each tried with plain GFP_KERNEL (no NORETRY, no NOWARN).
     code  alloc_mutex is held while the key of the new chunk is set: one refill splits at a time. The reserve is 2 pages
           for that split and 2 for any other: kpkeys_prepare_direct_map_split() refills while fewer than 4 are cached,
           and kpkeys_ready_for_direct_map_split() looks again under the lock of the linear map.
+    code  That lock, arm64's pgtable_split_lock, is held for the splits only: split_kernel_leaf_mapping() releases it
+          before the range is written and the TLBs are flushed.
+    code  A split that finds the list empty is a WARN (get_cached_page()), and goes on to refill: the task waits for
+          alloc_mutex or pgtable_split_lock, which it holds, for ever. So does every later refill. (In the replay a
+          deadlock is counted and its locks are released, or nothing would be left to replay.) Where the page allocator
+          has no page either, the split fails instead, with -ENOMEM.
     code  A request that may not sleep gets a page of the list, with a warning (check_gfp(): VM_WARN unless all of
           GFP_KERNEL is there). A refill takes a mutex and uses GFP_KERNEL: with an empty list it counts as refused.
     code  A freed table goes to the head of the list (list_add()) and keeps its key.
@@ -52,23 +64,29 @@ class Pba(Strategy):
           with most free pages, if that has at least 64 and more than there are outside blocks; failing that it frees
           pages outside blocks one by one. It never leaves fewer than 16. Pages leave the list before the first key is
           reset. (release_page_list() loses the rest where one cannot be reset: a mistake that is not modelled.)
+    code  A block is what a PMD maps, that came in one piece: with 64K pages no refill is one, and the shrinker frees
+          single pages only.
+    code  The scan walks the list under its lock, with bottom halves off: once to count, up to the first whole free
+          block, once more to take pages off.
+    ours  Where in the list the pages of a block are is not modelled: the first walk, unless it meets a whole free block
+          (then half of the list), and the second are over all of it.
     code  One refill early in boot; its key is set later, with tables from memblock (PPA; its own 2M chunks, which hold
           the tables of the direct map, are not modelled).
     ours  The pages of a new chunk are handed out from the lowest up; pba's list has its last page first. The shrinker
           takes single pages from the lowest up, pba's from the head of its list.
-    code  The shrinker is registered with `seeks = 0` and `batch = 512`: the core scans half of what could be given back
-          each time, in batches, and defers less than a batch until memory is so short that it scans all.
+    code  The shrinker is registered with `seeks = 0` and a block's pages as batch: the core scans half of what could be
+          given back each time, in batches, and defers less than a batch until memory is so short that it scans all.
     code  kpkeys_pgtable_alloc() has no order: a PGD of two pages (page-table isolation) is not served.
     """
 
-    refill_orders: tuple[int, ...] = param((9, 4, 2), "orders tried in turn", "code")
+    refill_orders: tuple[int, ...] = by_granule((9, 4, 2), (11, 7, 2), (9, 5, 2), "orders tried in turn", "code")
     reserve: int = param(4, "PBA_NR_RESERVED_PAGES: pages that ordinary requests leave", "code")
     unshrinkable: int = param(16, "PBA_UNSHRINKABLE_PAGES: pages that the shrinker leaves", "code")
-    shrink_block_min: int = param(
-        64, "PBA_SHRINK_BLOCK_MIN_PAGES: free pages that make a block worth breaking up", "code"
+    shrink_block_min: int = by_granule(
+        64, 256, 1024, "PBA_SHRINK_BLOCK_MIN_PAGES: free pages that make a block worth breaking up: an eighth", "code"
     )
     seeks: int = param(0, "seeks of the registered shrinker: 0, nothing has to be read again", "code")
-    shrink_batch: int = param(512, "batch of the registered shrinker", "code")
+    shrink_batch: int = by_granule(512, 2048, 8192, "batch of the registered shrinker: a block's pages", "code")
 
     def fast_path(self) -> FastPath:
         """Hand out iff more than the reserve is cached."""
@@ -76,40 +94,52 @@ class Pba(Strategy):
 
     def boot(self, pool: PoolView) -> Decision:
         """pba_init() and pba_init_late(): one refill."""
-        yield from self._refill_pages(Tables.BOOT)
+        yield from self._refill_pages(pool, Tables.BOOT)
 
     def refill(self, pool: PoolView, order: int) -> Decision:
-        """Refill, then take the first page of the new chunk."""
-        if (yield from self._refill_pages(Tables.POOL)) is None:
-            return None
-        return (yield Take(order))
+        """Refill, and hand out the first page of the new chunk: refill_pages_and_alloc_one()."""
+        return (yield from self._refill_pages(pool, Tables.POOL, order))
 
-    def _refill_pages(self, tables: Tables) -> Decision:
-        """__refill_pages()."""
+    def _refill_pages(self, pool: PoolView, tables: Tables, alloc_one: int | None = None) -> Decision:
+        """__refill_pages(). Returns None if it failed, or 2^alloc_one pages of the chunk if these are asked for."""
         chunk = yield from first_free(self.refill_orders)
         if chunk is None:
             return None
         yield Lock("alloc_mutex")
         yield Lock("pgtable_split_lock")
-        keyed = yield SetKey(chunk, tables)
-        yield Unlock("pgtable_split_lock")
-        if keyed:
-            yield Give(chunk)
-        yield Unlock("alloc_mutex")
-        if not keyed:
+        if tables is Tables.POOL and pool.tables_needed(keying(chunk)) > pool.cached:
+            yield from self._no_table(pool)
+            yield Unlock("pgtable_split_lock")
+            yield Unlock("alloc_mutex")
             yield Free(chunk)
             return None
-        return True
+        yield SetKey(chunk, tables, unlock="pgtable_split_lock")
+        served: object = True
+        if alloc_one is None:
+            yield Give(chunk)
+        else:
+            served = yield GiveRest(chunk, alloc_one)
+        yield Unlock("alloc_mutex")
+        return served
+
+    def _no_table(self, pool: PoolView) -> Decision:
+        """pba_pgtable_alloc() for a split, on an empty list: it warns, and enters the refill again."""
+        yield Warn("WARN_ON(!page) in get_cached_page(): a split finds the list empty")
+        yield from self._refill_pages(pool, Tables.POOL, 0)
 
     def outside(self, pool: PoolView, change: Change) -> Decision:
         """kpkeys_prepare_direct_map_split(), then the split takes its tables from the list, if it is still ready."""
         while True:
             while pool.cached < self.reserve:
-                if (yield from self._refill_pages(Tables.POOL)) is None:
+                if (yield from self._refill_pages(pool, Tables.POOL)) is None:
                     return False
             yield Lock("pgtable_split_lock")
             ready = pool.cached >= self.reserve
-            done = ready and (yield Apply(change, Tables.POOL))
+            done = False
+            if ready and pool.tables_needed(change) > pool.cached:
+                yield from self._no_table(pool)
+            elif ready:
+                done = yield Apply(change, Tables.POOL)
             yield Unlock("pgtable_split_lock")
             if ready:
                 return done
@@ -120,6 +150,7 @@ class Pba(Strategy):
 
     def shrink(self, pool: PoolView) -> Decision:
         """The shrinker's scan."""
+        yield Walk(self._walked(pool))
         shrinkable = pool.cached - self.unshrinkable
         if shrinkable <= 0:
             return 0
@@ -127,7 +158,7 @@ class Pba(Strategy):
         whole = [(idle, first) for first, idle, in_block in blocks if in_block]
         outside_blocks = sum(idle for _, idle, in_block in blocks if not in_block)
         most, target = max(whole, default=(0, -1))
-        block_order = self.refill_orders[0]
+        block_order = pool.block_order
         if whole and most == 1 << block_order:
             if shrinkable < most:
                 return 0
@@ -138,6 +169,12 @@ class Pba(Strategy):
         else:
             pages = [page for first, _, in_block in blocks if not in_block for page in pool.idle_pages(first)]
         return (yield from self._give_back([Chunk(page, 0) for page in pages[:limit]]))
+
+    def _walked(self, pool: PoolView) -> int:
+        """Pages of the list that a scan looks at, in both walks together."""
+        block = 1 << pool.block_order
+        found = any(in_block and idle == block for _, idle, in_block in pool.idle_blocks())
+        return pool.cached + (pool.cached // 2 if found else pool.cached)
 
     def _give_back(self, chunks: list[Chunk]) -> Decision:
         """Take all off the list, then clear their keys and free them; where one lacks a table, it and the rest stay."""

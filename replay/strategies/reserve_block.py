@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from replay.contract.actions import Apply, Change, Decision, Lock, Tables, Unlock, first_free, key_and_give
 from replay.contract.registry import strategy
-from replay.contract.strategy import FastPath, PoolView, Strategy, param
+from replay.contract.strategy import FastPath, PoolView, Strategy, by_granule, param
 
 
 @strategy(
@@ -31,14 +31,18 @@ class ReserveBlock(Strategy):
     ours  The first refill happens at boot, with tables set aside before the page allocator runs.
     ours  Permission changes by others take their tables from the pool. The pool is first refilled until it has those
           tables on top of the reserve; the change fails when a refill fails.
-    ours  `mutex`: the mail leaves concurrency open ("A bigger concern is concurrency"); without a lock two refills can
-          split at the same time, and each counts on the same two pages.
+    ours  `mutex`: the mail leaves concurrency open ("A bigger concern is concurrency"). The author's own v6 holds a
+          mutex, from the split of a refill until its pages are on the list; so does this, from the request on. Without
+          it (false), even where a lock allows one split at a time, as arm64's does, a second refill splits before the
+          first has put pages back, and counts on the same two.
+    ours  The mail's block is of 4K pages. With others the largest order is kpkeys v6's: what a PMD maps, but order 9
+          (32M) with 64K pages.
     """
 
     reserve: int = param(2, "keyed pages that only splits may use", "text")
-    block_order: int = param(9, "order of the first attempt: a 2M block", "text")
+    block_order: int = by_granule(9, 11, 9, "order of the first attempt: a 2M block", "text")
     last_order: int = param(2, "order of the last attempt", "text")
-    mutex: bool = param(False, "one refill or split at a time", "ours")
+    mutex: bool = param(True, "one refill or split at a time, from the request to the list", "ours")
 
     def fast_path(self) -> FastPath:
         """Hand out while more than the reserve is left."""

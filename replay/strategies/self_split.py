@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from replay.contract.actions import Apply, Change, Decision, Tables, first_free, key_and_give
 from replay.contract.registry import strategy
-from replay.contract.strategy import FastPath, PoolView, Strategy, param
+from replay.contract.strategy import FastPath, PoolView, Strategy, by_granule
 
 
 @strategy(
@@ -29,7 +29,7 @@ class SelfSplit(Strategy):
     ours  Permission changes by others take their tables from the pool, which is first refilled until it has enough.
     """
 
-    refill_orders: tuple[int, ...] = param((9,), "orders tried in turn", "text")
+    refill_orders: tuple[int, ...] = by_granule((9,), (11,), (9,), "orders tried in turn", "text")
 
     leaves_unkeyed = True
 

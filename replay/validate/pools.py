@@ -135,7 +135,7 @@ def _replayed(run: PoolRun, demand: Demand, start: InitialState) -> Values:
     strategy = configure(entry, _AS_IN_THE_MODULE.get(run.strategy, {}) | as_recorded)
     costs = built_in().of(start.arch)
     if run.refill_ns is not None:
-        costs = replace(costs, flush_base_ns=run.refill_ns)
+        costs = replace(costs, flush_base_ns=run.refill_ns, flush_all_ns=0)
     return _quantities(replay_one(replace(start, switched_on=True), demand, strategy, RECLAIM, costs))
 
 

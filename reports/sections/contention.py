@@ -144,8 +144,8 @@ def _figures(_: duckdb.DuckDBPyConnection, case: Case) -> list[Drawn]:
     costs = constants(case, answer.records()[0]["costs"])
 
     def change_ns(cpus: float) -> float:
-        typical = {name: costs[name]["typical"] for name in ("change_ns", "flush_base_ns", "flush_per_cpu_ns")}
-        return typical["change_ns"] + typical["flush_base_ns"] + typical["flush_per_cpu_ns"] * (cpus - 1)
+        once = sum(costs[name]["typical"] for name in ("change_ns", "flush_base_ns", "flush_all_ns"))
+        return once + costs["flush_per_cpu_ns"]["typical"] * (cpus - 1)
 
     images = written(draw(frame(answer), change_ns, case.capture["page_size"]))
     return [Drawn(caption(case), "contention", answer, "contention", images)]

@@ -12,7 +12,8 @@ from reports.case import Case, load_case
 from reports.sections import conversion
 
 CONSTANTS = {"change_ns": (100, 500, 600), "split_ns": (0, 1000, 1000), "flush_base_ns": (10, 1000, 2000),
-             "flush_per_cpu_ns": (0, 150, 150), "fork_ns": (5e6, 12e6, 20e6)}  # fmt: skip
+             "flush_per_cpu_ns": (0, 150, 150), "flush_all_ns": (0, 600, 5000), "receiver_ns": (200, 1000, 9000),
+             "fork_ns": (5e6, 12e6, 20e6)}  # fmt: skip
 
 COUNTS = {
     "a": {"permission_changes": 100, "splits_2m": 2, "splits_1g": 1, "tlb_flushes": 10},
@@ -77,7 +78,19 @@ def test_bands_are_counts_times_constants(case: Case) -> None:
     assert (a["flush_tenth_ns"], a["flush_tenfold_ns"]) == (53000 + 1450, 53000 + 145000)
     assert (a["per_second_ns"], a["per_table_ns"]) == (a["conversion_ns"] / 2, a["conversion_ns"] / 50)
     assert a["per_new_mm_ns"] == a["conversion_ns"] / 4
+    assert a["receivers_per_table_ns"] is None  # nothing was interrupted
     assert rows["c"]["conversion_ns"] == 200 * 500 + 200 * 1450
+
+
+def test_flushes_of_everything_cost_more_and_receivers_are_counted_apart(tmp_path: Path) -> None:
+    full = COUNTS["a"] | {"tlb_full_flushes": 3, "tlb_ipis": 30}
+    write(tmp_path / "w.duckdb", {"a": COUNTS["a"], "full": full})
+    with open_warehouse(tmp_path / "w.duckdb") as connection:
+        plain, dearer = conversion.bands_of(load_case(connection, "name"))
+    assert dearer["conversion_ns"] - plain["conversion_ns"] == 3 * 600
+    assert dearer["high_ns"] - plain["high_ns"] == 3 * 5000
+    assert dearer["flush_tenfold_ns"] - plain["flush_tenfold_ns"] == 10 * 3 * 600
+    assert dearer["receivers_per_table_ns"] == 30 * 1000 / 50
 
 
 def test_only_an_order_that_turns_is_said_to_turn(case: Case) -> None:

@@ -11,7 +11,14 @@ from reports.questions import Answer, ask
 from reports.sections import mapping_cost
 
 SECOND = 1_000_000_000
-PRICES = {"change_ns": 1000, "split_ns": 0, "flush_base_ns": 0, "flush_per_cpu_ns": 0}
+PRICES = {
+    "change_ns": 1000,
+    "split_ns": 0,
+    "flush_base_ns": 0,
+    "flush_per_cpu_ns": 0,
+    "flush_all_ns": 0,
+    "receiver_ns": 0,
+}
 
 
 def warehouse(path: Path, changes: dict[str, int], *, spread: int = 1) -> Path:

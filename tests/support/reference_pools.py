@@ -45,7 +45,7 @@ class Unprotected:
         self.s, self.world = strategy, world
         self.idle, self.own = [], [[]]  # the shared list, and those of CPUs or users; head first
         self.live, self.marked = {}, set()  # page tables, with the key or not; blocks
-        self.refills = self.nulls = self.refused = self.starved = self.shrunk = 0
+        self.refills = self.nulls = self.refused = self.starved = self.shrunk = self.warns = self.deadlocks = 0
 
     # ------------------------------------------------------------------------------------- the page allocator
 

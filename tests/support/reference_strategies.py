@@ -86,11 +86,26 @@ class Pba(Pool):
     def refill(self, order):
         return None if super().refill(order) is None else self.take(order, 0)
 
+    def convert(self, pages):
+        """Where its split finds no page, the task warns, and waits for ever if the page allocator has one."""
+        if self.tables == "pool" and self.world.needed(pages[0], len(pages), KEYED, 0) > len(self.idle):
+            self.warn_and_refill()
+            return False
+        return super().convert(pages)
+
+    def warn_and_refill(self):
+        self.warns += 1
+        self.deadlocks += any(self.alloc(order) is not None for order in self.orders(0))
+
     def others(self, change):
         while len(self.idle) < self.reserve:
             if super().refill(0) is None:
                 self.starved += 1
                 return
+        if self.world.needed(*change) > len(self.idle):
+            self.warn_and_refill()
+            self.starved += 1
+            return
         super().others(change)
 
     def give(self, pages):

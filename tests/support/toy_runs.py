@@ -23,7 +23,7 @@ from replay.strategies.unprotected import Unprotected
 
 # On the toy geometry a "2M block" is order 2, so the orders of the proposals shrink with it.
 BLOCK = ReserveBlock(block_order=2, last_order=2)
-TOY_PBA = Pba(refill_orders=(2,), shrink_block_min=2, unshrinkable=4)
+TOY_PBA = Pba(refill_orders=(2,), shrink_block_min=2, unshrinkable=4, shrink_batch=512)
 SMALL = [
     Unprotected(),
     PteMapped(),
@@ -45,7 +45,7 @@ SMALL = [
     BuddyReserve(block_order=3, last_order=2, magazine_order=1, keep=6, shrink_batch=4, looks=False, spare_blocks=2),
     Generic(refill_orders=(2, 1), cache_order=1, shrink_batch=2),
     GenericSeparate(refill_orders=(2, 1), cache_order=1, shrink_batch=2),
-    replace(BLOCK, mutex=True),
+    replace(BLOCK, mutex=False),
 ]
 
 

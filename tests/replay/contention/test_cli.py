@@ -23,7 +23,7 @@ def test_the_command_says_from_how_many_cpus_on(tmp_path, monkeypatch, capsys):
     pba = next(row for row in rows if row["variant"] == "pba" and row["refills_of"] == "four pages")
     assert (pba["cpus_at_1_us"], pba["cpus_at_100_us"]) == (8, 2)
     assert {row["variant"] for row in rows} == {
-        "pba", "reserve-block", "reserve-block, one refill at a time",
+        "pba", "reserve-block", "reserve-block, refills at once",
         "reserve-block-percpu, four pages each", "reserve-block-percpu, a block each",
     }  # fmt: skip
     assert run(["replay", "contention", "--db", str(path), "--capture", "other"]) == 2

@@ -11,10 +11,11 @@ from toy_machine import PGTABLE, demand_of, machine_of
 from replay.contention import grid, steps
 from replay.contention.simulate import lists_at_start, simulate
 from replay.contention.steps import BEGIN, END, LIST, LOCK, THINK, UNLOCK, WAIT, Steps, steps_of
-from replay.contract.actions import Alloc, Chunk, Give, Lock, SetKey, Take, Unlock, Wait
+from replay.contract.actions import Alloc, Chunk, Give, GiveRest, Lock, SetKey, Take, Unlock, Wait
 from replay.contract.registry import configure, find
 from replay.contract.strategy import PoolView
 from replay.kernel import direct_map as maps
+from replay.kernel.geometry import X86_64
 from replay.machine.machine import Machine
 from replay.machine.schedule import Running, Schedule
 from replay.machine.state import State
@@ -44,8 +45,8 @@ class Cpus(PoolView):
     def tables_needed(self, change):
         return 0 if change.pages == 512 else 1
 
-    def listed(self, cpu, ns, pages, least):
-        """Take up to so many pages off the shared list, or put some on it, under its lock."""
+    def listed(self, cpu, ns, pages, least, then_one=False):
+        """Take up to so many pages off the shared list, or put some on it, under its lock, and take one of these."""
         yield Lock("the list")
         if self.last != cpu:
             self.last = cpu
@@ -54,7 +55,10 @@ class Cpus(PoolView):
             yield Wait(ns)
             self.pages -= pages
             self.refills += 1
-            moved = 0
+            moved = int(then_one)
+            if then_one:
+                yield Wait(COSTS.hit_ns)
+                self.pages -= 1
         else:
             moved = max(min(pages, self.pages - least), 0)
             self.pages -= moved
@@ -84,14 +88,28 @@ class Cpus(PoolView):
                 return None, ns
             case Alloc(order):
                 return (Chunk(0, order) if order <= self.largest else None), COSTS.alloc_ns
-            case SetKey():
-                return True, self.change_ns
+            case SetKey(chunk, _, unlock):
+                return self.keyed(chunk, unlock), 0
+            case GiveRest(chunk):
+                return self.given_rest(self.running.cpu, chunk), 0
             case Give(chunk):
                 net = chunk.pages - (chunk.order < 9)
                 return self.listed(self.running.cpu, chunk.pages * COSTS.page_ns, -net, 0), 0
             case Take():
                 return self.taken(self.running.cpu), 0
         raise AssertionError(action)
+
+    def keyed(self, chunk, unlock):
+        split = min((chunk.order < 9) * COSTS.split_ns, self.change_ns) if unlock else 0
+        if unlock:
+            yield Wait(split)
+            yield Unlock(unlock)
+        yield Wait(self.change_ns - split)
+        return True
+
+    def given_rest(self, cpu, chunk):
+        yield from self.listed(cpu, chunk.pages * COSTS.page_ns, -(chunk.pages - (chunk.order < 9)), 0, then_one=True)
+        return Chunk(0, 0)
 
     def taken(self, cpu):
         moved = yield from self.listed(cpu, COSTS.hit_ns, 1, 0)
@@ -118,7 +136,7 @@ class Cpus(PoolView):
 def test_the_compiled_loop_is_the_schedule_of_the_replay(variant, cpus, largest, change_ns, busy, seed):
     name, chosen = variant
     (entry,) = find([name])
-    strategy = configure(entry, chosen)
+    strategy = configure(entry, chosen).on(X86_64)
     think = np.random.default_rng(seed).integers(1, busy + 1, (cpus, 7))
     tables, skipped = 60, 13
     slow = Cpus(strategy, largest, change_ns, think).until(skipped)
@@ -144,7 +162,7 @@ def test_as_much_waiting_as_in_a_replay(monkeypatch):
 
     think = np.full((tasks, 2), 1 << 40)
     think[:, 0] = demand.program.ts + 1
-    change_ns = FREE.conversion_ns(1, 0, 1, machine.state.start.cpus)
+    change_ns = FREE.conversion_ns(1, 0, 1, 0, machine.state.start.cpus)
     found = simulate(steps_of(strategy, 2, change_ns, FREE), think, tasks, FREE)
     assert found.lock_wait_ns * tasks == machine.schedule.lock_wait_ns
     assert found.refills == machine.state.refills

@@ -130,8 +130,15 @@ def test_x86_flushes_at_each_split_and_arm64_once():
     for geometry, expected in ((X86_64, 3), (ARM64_4K, 1)):
         d = maps.direct_map(np.ones(1 << 18, np.bool_), np.full(1 << 9, maps.PUD, np.uint8), geometry)
         changed = maps.apply(d, 5, 1, maps.KEYED, 0, 0, 0)
-        assert maps.flushes(d, d.counts[maps.SPLITS], changed) == expected
-        assert maps.flushes(d, 0, 0) == 0
+        assert changed == 1
+        assert maps.flushes_of_splits(d, d.counts[maps.SPLITS]) + 1 == expected
+        assert maps.flushes_of_splits(d, 0) == 0
+
+
+def test_x86_flushes_everything_above_33_pages_and_arm64_never():
+    for geometry, expected in ((X86_64, [False, True]), (ARM64_4K, [False, False])):
+        d = maps.direct_map(np.ones(1 << 18, np.bool_), np.full(1 << 9, maps.PUD, np.uint8), geometry)
+        assert [bool(maps.flushes_all(d, pages)) for pages in (33, 34)] == expected
 
 
 def test_whole_leaves_are_rewritten_in_place_and_counted_apart():

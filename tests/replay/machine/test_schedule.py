@@ -1,6 +1,6 @@
 """Time: locks are handed on in order, waiting is booked, deadlocks are found, and a delayed task delays nobody else."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from toy_machine import OTHER, demand_of, finished, machine_of, tables
 
@@ -97,7 +97,7 @@ def test_a_lock_that_a_decision_forgets_is_released():
     assert clock.log == [(0, 0), (1, 5)]
 
 
-BLOCK = ReserveBlock(block_order=2, last_order=2)
+BLOCK = ReserveBlock(block_order=2, last_order=2, mutex=False)
 
 
 def test_two_tasks_that_find_the_pool_empty_refill_twice():
@@ -109,7 +109,7 @@ def test_two_tasks_that_find_the_pool_empty_refill_twice():
 
 
 def test_a_mutex_makes_the_second_wait():
-    mutex = ReserveBlock(block_order=2, last_order=2, mutex=True)
+    mutex = replace(BLOCK, mutex=True)
     demand = demand_of(tables(4), tasks=[0, 0, 0, 1])
     assert finished(machine_of(), demand, mutex).schedule.lock_wait_ns > 0
     assert finished(machine_of(), demand, BLOCK).schedule.lock_wait_ns == 0

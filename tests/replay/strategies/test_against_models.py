@@ -187,6 +187,9 @@ def assert_same(machine, model):
     assert machine.state.incident_counts.get("ptp_null", 0) == model.nulls
     assert machine.state.incident_counts.get("pool_null", 0) == model.refused
     assert machine.state.incident_counts.get("split_starvation", 0) == model.starved
+    assert machine.state.incident_counts.get("warn", 0) == model.warns
+    if model.warns:
+        assert machine.state.incident_counts.get("deadlock", 0) == model.deadlocks
 
 
 _TABLES = (pools.POOL_USED, pools.TABLE_PLAIN, pools.TABLE_KEYED, pools.POOL_SECRET)

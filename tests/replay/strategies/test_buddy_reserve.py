@@ -49,6 +49,8 @@ def test_what_is_split_serves_with_all_that_is_free_in_it():
     assert metrics(all_of_it)["ptp_nulls"] == 0
     assert metrics(pairs)["ptp_nulls"] > 0
     assert metrics(all_of_it)["refills"] == metrics(all_of_it)["splits_2m"]  # one for each
+    taken = [metrics(machine)["isolated_movable_pages"] for machine in (all_of_it, pairs)]
+    assert taken == [metrics(all_of_it)["splits_2m"], 0]  # the third page of each block, which is of movable pages
     for machine in (all_of_it, pairs):
         assert_consistent(machine)
 

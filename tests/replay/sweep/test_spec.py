@@ -5,6 +5,8 @@ import json
 import pytest
 
 from ptpool.cli import run
+from replay.contract.registry import find
+from replay.kernel.geometry import ARM64_4K, ARM64_16K, ARM64_64K
 from replay.sweep.spec import read_spec
 
 
@@ -85,7 +87,8 @@ def test_the_shipped_sweep_refills_by_the_leaf_of_every_granule():
     asked = {
         (grid["machine"][0], tuple(grid["set"]["block_order"])) for grid in read_spec("granule").grids if "set" in grid
     }
-    for granule, page_shift, order in (("4k", 12, 9), ("16k", 14, 11), ("64k", 16, 13)):
+    for granule, geometry, order in (("4k", ARM64_4K, 9), ("16k", ARM64_16K, 11), ("64k", ARM64_64K, 13)):
         (orders,) = [orders for machine, orders in asked if machine == f"arm64-{granule}"]
         assert order in orders
-        assert 21 - page_shift in orders
+        assert find(["pba"])[0].factory().on(geometry).refill_orders[0] in orders
+        assert 21 - geometry.page_shift in orders
