@@ -40,7 +40,7 @@ class Numbers:
 
         Args:
             rows: events (ingest.trace.ROW).
-            stacks: number in the warehouse of the stack of each; -1: none.
+            stacks: numbers of stacks in the warehouse, by the trace's; the last is that of none, -1.
             codes: class of each.
         """
         task, call = np.empty(len(rows), np.int32), np.empty(len(rows), np.int32)
@@ -53,7 +53,7 @@ class Numbers:
                     places = [place for place, _ in new_spans(self._tables[which], known[which])]
                     kept.append(raw(rows)[places].view(rows.dtype))
                     if which == _CALL:
-                        self._stacks_and_codes.append(np.stack([stacks[places], codes[places]]))
+                        self._stacks_and_codes.append(np.stack([stacks[rows["stack"][places]], codes[places]]))
                     if _is_full(self._tables[which], int(self._named[which])):
                         self._tables[which] = doubled(self._tables[which])
         return task + np.int32(self._first[_TASK]), call + np.int32(self._first[_CALL])
@@ -100,7 +100,7 @@ def _number(
         task[row] = enter(tasks, named, _TASK, key, row, row)
         what = np.int64(rows[row].kind) | np.int64(rows[row].order) << 8 | np.int64(codes[row]) << 16
         what |= (np.int64(rows[row].migratetype) & 0xFF) << 24
-        key = mixed(np.int64(rows[row].gfp) << 32 | np.int64(stacks[row]) & 0xFFFFFFFF, what)
+        key = mixed(np.int64(rows[row].gfp) << 32 | np.int64(stacks[rows[row].stack]) & 0xFFFFFFFF, what)
         call[row] = enter(calls, named, _CALL, key, row, row)
         row += 1
     return row

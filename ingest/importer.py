@@ -26,7 +26,7 @@ from ptpool.progress import progress
 from ptpool.provenance import code_version, identity, sha256_of, source_hash
 from ptpool.releases import numbers_of
 from ptpool.text import printable
-from ptpool.vocabulary import KIND_ALLOC_FAILED, KPF_PGTABLE, MIGRATETYPES
+from ptpool.vocabulary import KPF_PGTABLE, MIGRATETYPES
 from ptpool.warehouse import delete_capture, transaction
 
 
@@ -322,14 +322,9 @@ class _Import:
             "permission_changes_unplaced": changes.unplaced,
             "damaged_snapshots": self._damaged_snapshots,
             **self._free_lists,
-            "classified_by_flags": stream.by_flags,
-            "kernel_stacks_freed": stream.stacks_freed,
-            "failed_allocations": int(stream.kinds[KIND_ALLOC_FAILED]),
-            "events_back_in_time": stream.back_in_time,
+            **stream.counts,
             "events_outside_window": sum(stream.outside.values()),
             "snapshots_outside_window": self._snapshots_outside(stream),
-            "stacks_without_names": stream.without_names,
-            "page_tables_unmarked": stream.unmarked,
             "unknown_gfp_words": len(stream.unknown_gfp),
             "gfp_numbers_assumed": stream.numbers_assumed,
             "gfp_numbers_unknown": stream.numbers_unknown,

@@ -16,6 +16,7 @@ from ingest.classify import BY_FLAGS, UNCLASSIFIED, Class, classify, has_names
 from ingest.gfp import flags_of, has_numbers
 from ingest.ownership import NO_CLASS, PageOwners, class_code, roll_forward
 from ingest.trace import ROW, ROW_GROUP, Trace, raw
+from ptpool.compiled import compiled
 from ptpool.progress import Meter
 from ptpool.vocabulary import (
     GFP_BITS,
@@ -27,9 +28,11 @@ from ptpool.vocabulary import (
     RECLAIMABLE,
 )
 
-_KSTACK = class_code("kstack", None, None)
+_KSTACK, _FLAGGED = class_code("kstack", None, None), class_code(*BY_FLAGS)
 _AHEAD = 4  # batches read while the first waits for the hash of the files
-_MOBILITY = GFP_BITS["__GFP_MOVABLE"] | GFP_BITS["__GFP_RECLAIMABLE"]
+_ASKS_MOVABLE, _ASKS_RECLAIMABLE = GFP_BITS["__GFP_MOVABLE"], GFP_BITS["__GFP_RECLAIMABLE"]
+_MOBILITY = _ASKS_MOVABLE | _ASKS_RECLAIMABLE
+_FIRST, _LAST, _PREVIOUS, _BACK, _CPU, _NO_STACK, _NO_NAMES, _BY_FLAGS, _DOUBTFUL = range(9)
 _ALWAYS, _FOREVER = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 
 Window = tuple[int | None, int | None]
@@ -74,13 +77,10 @@ class EventStream:
         self._kernel, self._numbers = kernel, numbers
         self.page_flags: NDArray[np.uint64] | None = None  # by pfn: to be brought forward to the start of the window
         self.outside = dict.fromkeys(MOMENTS, 0)  # events before and after the window
-        self.stored = self.back_in_time = 0
-        self.without_stack = self.without_names = self.by_flags = self.stacks_freed = 0
-        self.unmarked = 0  # allocations without names, of a kernel whose page tables no flags show
+        self.stored = self.stacks_freed = 0
         self.kinds = np.zeros(len(KINDS), np.int64)
-        self.migratetypes_unknown = self.migratetypes_doubtful = 0
-        self.first_ns, self.last_ns, self._previous_ns = int(_FOREVER), -1, -1
-        self.highest_cpu = 0
+        self.migratetypes_unknown = 0
+        self._counts = np.array([_FOREVER, -1, _ALWAYS, 0, 0, 0, 0, 0, 0])
         self.frames: dict[tuple[str, ...], int] = {}  # stack to its number in the warehouse
         self.classes: list[Class] = []  # by that number
         self.unknown_gfp: set[str] = set()
@@ -173,33 +173,24 @@ class EventStream:
         return self.frames[frames]
 
     def _insert(self, rows: NDArray[np.void], known: _Known) -> None:
-        kind, stack = rows["kind"], rows["stack"]
-        gfp_bits = known.gfp_bits[rows["gfp"]]
-        bare = known.nameless[stack] & ((kind == KIND_ALLOC) | (kind == KIND_ALLOC_FAILED))
-        table = bare & (rows["order"] == 0) & (rows["migratetype"] == 0) & known.of_tables[rows["gfp"]]
-        codes = known.classes[stack]
-        codes[table] = class_code(*BY_FLAGS)
+        by_stack = np.empty(len(rows), np.uint8)
+        _classes(rows, known, by_stack)
         since, until = self.edges
         start, stop = _ALWAYS if since is None else since, _FOREVER if until is None else until
-        stacks_freed = (codes == _KSTACK) & (kind == KIND_FREE)
-        codes = self._pages.follow(rows, codes, start, stop)
-        stacks_freed &= codes == NO_CLASS
-        codes[stacks_freed] = _KSTACK
-        before, after = rows["ts"] < start, rows["ts"] > stop
-        inside = ~(before | after)
-        if not inside.all():
+        codes = self._pages.follow(rows, by_stack, start, stop)
+        self.stacks_freed += _own_stacks(rows, by_stack, codes, start, stop)
+        if since is not None or until is not None:
+            before, after = rows["ts"] < start, rows["ts"] > stop
             if self.page_flags is not None:
                 roll_forward(self.page_flags, raw(rows)[before].view(ROW), codes[before])
             self.outside["before"] += int(before.sum())
             self.outside["after"] += int(after.sum())
-            rows, codes, gfp_bits = raw(rows)[inside].view(ROW), codes[inside], gfp_bits[inside]
-            bare, table, stacks_freed = bare[inside], table[inside], stacks_freed[inside]
+            inside = ~(before | after)
+            rows, codes = raw(rows)[inside].view(ROW), codes[inside]
             if not len(rows):
                 return
-        self._count(rows, bare, table)
-        self.migratetypes_doubtful += _doubtful(rows, gfp_bits)
-        self.stacks_freed += int(stacks_freed.sum())
-        task, call = self._numbering.number(rows, known.stack_numbers[rows["stack"]], codes)
+        _count(rows, known, self._counts, self.kinds)
+        task, call = self._numbering.number(rows, known.stack_numbers, codes)
         events = pa.table(
             {
                 "seq": np.arange(self.stored, self.stored + len(rows)),
@@ -213,18 +204,43 @@ class EventStream:
         insert_arrow(self._connection, "event", pa.Table.from_batches(events.to_batches(ROW_GROUP)))
         self.stored += len(rows)
 
-    def _count(self, rows: NDArray[np.void], bare: NDArray[np.bool_], table: NDArray[np.bool_]) -> None:
-        ts = rows["ts"]
-        self.back_in_time += int((np.diff(ts, prepend=self._previous_ns if self.stored else ts[0]) < 0).sum())
-        self._previous_ns = int(ts[-1])
-        self.first_ns, self.last_ns = min(self.first_ns, int(ts.min())), max(self.last_ns, int(ts.max()))
-        self.highest_cpu = max(self.highest_cpu, int(rows["cpu"].max()))
-        without_stack = int((bare & (rows["stack"] < 0)).sum())
-        self.without_stack += without_stack
-        self.without_names += int(bare.sum()) - without_stack
-        self.unmarked += 0 if self._tables_marked else int(bare.sum())
-        self.by_flags += int(table.sum())
-        self.kinds += np.bincount(rows["kind"], minlength=len(KINDS))
+    @property
+    def first_ns(self) -> int:
+        """Time of the first event stored."""
+        return int(self._counts[_FIRST])
+
+    @property
+    def last_ns(self) -> int:
+        """Time of the last one."""
+        return int(self._counts[_LAST])
+
+    @property
+    def highest_cpu(self) -> int:
+        """The highest CPU seen."""
+        return int(self._counts[_CPU])
+
+    @property
+    def without_stack(self) -> int:
+        """Allocations without a stack."""
+        return int(self._counts[_NO_STACK])
+
+    @property
+    def migratetypes_doubtful(self) -> int:
+        """Requests for movable memory that count as Reclaimable, or the reverse."""
+        return int(self._counts[_DOUBTFUL])
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Counts of the events stored, by name in ingest/quality.toml."""
+        _, _, _, back, _, without_stack, without_names, by_flags, _ = self._counts.tolist()
+        return {
+            "classified_by_flags": by_flags,
+            "kernel_stacks_freed": self.stacks_freed,
+            "failed_allocations": int(self.kinds[KIND_ALLOC_FAILED]),
+            "events_back_in_time": back,
+            "stacks_without_names": without_names,
+            "page_tables_unmarked": 0 if self._tables_marked else without_stack + without_names,
+        }
 
     @property
     def totals(self) -> dict[str, int]:
@@ -259,9 +275,53 @@ def _renumber(migratetype: NDArray[np.int8], numbers: NDArray[np.int8]) -> int:
     return int((before & (migratetype < 0)).sum())
 
 
-def _doubtful(rows: NDArray[np.void], gfp_bits: NDArray[np.uint32]) -> int:
-    """Requests for movable memory that count as Reclaimable, or the reverse (include/linux/gfp.h:gfp_migratetype())."""
-    asked, counted = gfp_bits & _MOBILITY, rows["migratetype"]
-    swapped = (asked == GFP_BITS["__GFP_MOVABLE"]) & (counted == RECLAIMABLE)
-    swapped |= (asked == GFP_BITS["__GFP_RECLAIMABLE"]) & (counted == MOVABLE)
-    return int(swapped.sum())
+@compiled
+def _classes(rows: Any, known: Any, codes: Any) -> None:
+    """The class of each event by its stack, or, where that has no names, by its flags."""
+    for row in range(rows.shape[0]):
+        codes[row] = known.classes[rows[row].stack]
+        if _is_bare(rows[row], known) and _is_table(rows[row], known):
+            codes[row] = _FLAGGED
+
+
+@compiled
+def _is_bare(row: Any, known: Any) -> Any:
+    """Whether it is an allocation of which no function is known."""
+    return known.nameless[row.stack] and row.kind in (KIND_ALLOC, KIND_ALLOC_FAILED)
+
+
+@compiled
+def _is_table(row: Any, known: Any) -> Any:
+    """Whether it may be a user page table, by its flags."""
+    return row.order == 0 and row.migratetype == 0 and known.of_tables[row.gfp]
+
+
+@compiled
+def _own_stacks(rows: Any, by_stack: Any, codes: Any, since: int, until: int) -> int:
+    """Give the frees of kernel stacks never seen allocated their class; how many lie in the window."""
+    freed = 0
+    for row in range(rows.shape[0]):
+        if codes[row] == NO_CLASS and by_stack[row] == _KSTACK and rows[row].kind == KIND_FREE:
+            codes[row] = _KSTACK
+            freed += since <= rows[row].ts <= until
+    return freed
+
+
+@compiled
+def _count(rows: Any, known: Any, counts: Any, kinds: Any) -> None:
+    for row in range(rows.shape[0]):
+        ts = rows[row].ts
+        counts[_BACK] += ts < counts[_PREVIOUS]
+        counts[_PREVIOUS] = ts
+        counts[_FIRST] = min(counts[_FIRST], ts)
+        counts[_LAST] = max(counts[_LAST], ts)
+        counts[_CPU] = max(counts[_CPU], rows[row].cpu)
+        kinds[rows[row].kind] += 1
+        if _is_bare(rows[row], known):
+            counts[_NO_STACK if rows[row].stack < 0 else _NO_NAMES] += 1
+            counts[_BY_FLAGS] += _is_table(rows[row], known)
+        asked = known.gfp_bits[rows[row].gfp] & _MOBILITY  # include/linux/gfp.h:gfp_migratetype()
+        if asked == _ASKS_MOVABLE:
+            counts[_DOUBTFUL] += rows[row].migratetype == RECLAIMABLE
+        elif asked == _ASKS_RECLAIMABLE:
+            counts[_DOUBTFUL] += rows[row].migratetype == MOVABLE

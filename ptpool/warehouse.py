@@ -23,6 +23,9 @@ from ptpool.run_settings import COLUMNS, DEFAULTS
 SCHEMA_VERSION = 8
 
 _TICK_S = 0.05
+_NEW: dict[str, str | bool | int | float | list[str]] = {
+    "default_block_size": "65536"
+}  # bytes, of new files: a quarter of DuckDB's own leaves less of them empty
 
 IMPORTED_TABLES = (
     "capture",
@@ -259,7 +262,7 @@ def _connect(path: Path, *, write: bool, patience: float = 0.0) -> duckdb.DuckDB
     end = time.monotonic() + patience
     while True:
         try:
-            connection = duckdb.connect(str(path), read_only=not write)
+            connection = duckdb.connect(str(path), read_only=not write, config=_NEW)
             break
         except duckdb.IOException as error:
             if _holder(error) is None or time.monotonic() > end:

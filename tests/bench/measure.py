@@ -34,13 +34,16 @@ def ptpool_ingest(path: Path) -> Callable[[], None]:
     """Import into a new warehouse, committed and closed."""
 
     def work() -> None:
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            open_warehouse(Path(folder) / "bench.duckdb", write=True) as connection,
-        ):
-            import_capture(connection, find_bundle([path], None, None), quiet=True)
+        with tempfile.TemporaryDirectory() as folder:
+            import_into(Path(folder) / "bench.duckdb", path)
 
     return work
+
+
+def import_into(db: Path, path: Path) -> None:
+    """Import a trace into a warehouse."""
+    with open_warehouse(db, write=True) as connection:
+        import_capture(connection, find_bundle([path], None, None), quiet=True)
 
 
 def tell(line: str) -> None:

@@ -2,7 +2,7 @@
 
 Each figure is the median of a few runs in this process, after one that compiles. Programs that are not installed are
 left out and named. Files are read uncompressed from a temporary folder, so that all read the same bytes. Arguments are
-the parts to measure: all of them, or some of strategies, sweep, text, trace_dat, perf_data.
+the parts to measure: all of them, or some of strategies, sweep, text, trace_dat, perf_data, warehouse.
 """
 
 import sys
@@ -14,10 +14,18 @@ import strategies
 import sweep
 import text
 import trace_dat
+import warehouse
 
 from ptpool.text import aligned
 
-PARTS = {"strategies": strategies, "sweep": sweep, "text": text, "trace_dat": trace_dat, "perf_data": perf_data}
+PARTS = {
+    "strategies": strategies,
+    "sweep": sweep,
+    "text": text,
+    "trace_dat": trace_dat,
+    "perf_data": perf_data,
+    "warehouse": warehouse,
+}
 
 
 def main(chosen: list[str]) -> None:

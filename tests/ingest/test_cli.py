@@ -94,6 +94,27 @@ def test_window_edges_are_stored(tmp_path: Path, ingest: Callable[..., int], que
     ]
 
 
+def test_a_replaced_capture_leaves_nothing_behind(tmp_path: Path, ingest: Callable[..., int], query: Query) -> None:
+    trace = tmp_path / "good.txt"
+    of_b = "SELECT * EXCLUDE (capture_id) FROM page_event JOIN capture USING (capture_id) WHERE name = 'b' ORDER BY seq"
+    trace.write_text(GOOD)
+    assert ingest(trace, "--name", "a") == 0
+    assert ingest(trace, "--name", "b") == 0
+    before = query(of_b)
+    trace.write_text(GOOD.replace("pfn=0x10 ", "pfn=0x20 "))
+    assert ingest(trace, "--name", "a", "--replace") == 0
+    assert query(of_b) == before
+    assert query("SELECT sum(events) FROM capture") == query("SELECT count(*) FROM event") == [(6,)]
+    for table in ("task", "call"):
+        assert query(f"SELECT count(*) FROM {table} ANTI JOIN event USING ({table}_id)") == [(0,)]
+        assert query(f"SELECT count(*) - count(DISTINCT {table}_id) FROM {table}") == [(0,)]
+        assert query(f"SELECT count(*) FROM event ANTI JOIN {table} USING ({table}_id)") == [(0,)]
+    for name in ("a", "b"):
+        assert run(["ingest", "remove", name, "--db", str(tmp_path / "test.duckdb")]) == 0
+    for table in ("event", "task", "call"):
+        assert query(f"SELECT count(*) FROM {table}") == [(0,)]
+
+
 def test_parts_may_overlap(tmp_path: Path, ingest: Callable[..., int], query: Query) -> None:
     first, second, third = GOOD.splitlines(keepends=True)
     (tmp_path / "a.txt").write_text(first + third)
