@@ -79,7 +79,7 @@ FLOORS = {
         "sections render compare_text",
         "contents",
         "page",
-        "index mail",
+        "index mail html",
         "build",
         "cli",
     ),
