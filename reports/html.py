@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, MutableMapping, Sequence
 from functools import cache
 from importlib.resources import files
+from itertools import pairwise
 from typing import Any
 
 from markdown_it import MarkdownIt
@@ -19,7 +20,8 @@ _PAGE = """<!DOCTYPE html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src 'self' file:; style-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; img-src 'self' file:; style-src 'unsafe-inline'">
 <title>{title}</title>
 <style>
 {style}</style>
@@ -68,7 +70,7 @@ def page(text: str) -> str:
     markdown = _markdown()
     tokens = markdown.parse(re.sub(r"\A<!--.*?-->\n", "", text))
     title, seen = "", Counter[str]()
-    for token, inside in zip(tokens, tokens[1:], strict=False):
+    for token, inside in pairwise(tokens):
         if token.type == "heading_open":
             words = "".join(part.content for part in inside.children or () if part.type in ("text", "code_inline"))
             name = anchor(words)

@@ -50,7 +50,9 @@ def test_headings_have_the_anchors_of_forges() -> None:
 
 
 def test_foldouts_work_and_the_mark_is_left_out() -> None:
-    text = page("<!-- written by x -->\n# a\n\n<details><summary>SQL</summary>\n\n```sql\nSELECT 1 < 2\n```\n\n</details>\n")
+    text = page(
+        "<!-- written by x -->\n# a\n\n<details><summary>SQL</summary>\n\n```sql\nSELECT 1 < 2\n```\n\n</details>\n"
+    )
     assert "written by" not in text
     assert "<details><summary>SQL</summary>" in text
     assert '<code class="language-sql">SELECT 1 &lt; 2\n</code>' in text
@@ -73,7 +75,9 @@ def test_html_that_came_through_is_shown_as_text(evil: str) -> None:
     for text in (evil, f"a {evil} b", f"# {evil}", f"- {evil}", f"| a |\n| --- |\n| {evil} |", f"```\n{evil}\n```"):
         body = page(text + "\n").split("<main>")[1].split("</main>")[0]
         tags = set(re.findall(r"<([^\s/>]+[^>]*)>", body))
-        assert all(re.match(r"(p|h1|ul|li|table|thead|tbody|tr|th|td|pre|code)$|h1 id=|div class=", tag) for tag in tags), tags
+        assert all(
+            re.match(r"(p|h1|ul|li|table|thead|tbody|tr|th|td|pre|code)$|h1 id=|div class=", tag) for tag in tags
+        ), tags
         assert "alert(1)" in body or "a" in body
 
 

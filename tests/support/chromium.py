@@ -61,7 +61,9 @@ class Chromium:
 
     def open(self, page: Path, width: int, scheme: str) -> None:
         """Load a page from disk, as wide as `width` pixels, in the colour scheme ``light`` or ``dark``."""
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 500)
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 500
+        )
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self.events.clear()
         self.call("Page.navigate", url=page.absolute().as_uri())
