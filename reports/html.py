@@ -34,6 +34,8 @@ _PAGE = """<!DOCTYPE html>
 """
 """A page. Its policy forbids scripts and every request but for the figures beside it, whatever the text holds."""
 
+_ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:|//", re.IGNORECASE)
+
 
 def html_pages(written: Mapping[str, bytes]) -> dict[str, bytes]:
     """Render every Markdown page among files.
@@ -54,7 +56,7 @@ def address(link: str) -> str:
         link: relative, or with a scheme.
     """
     path, mark, fragment = link.partition("#")
-    if re.match(r"[a-z][a-z0-9+.-]*:|//", path, re.IGNORECASE):
+    if _ELSEWHERE.match(path):
         return link
     path = re.sub(r"(?:(?<=/)|^)README\.md$", "index.html", path)
     return re.sub(r"\.md$", ".html", path) + mark + fragment
@@ -108,5 +110,8 @@ def _wide(*_: Any) -> str:
 def _figure(
     renderer: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: MutableMapping[str, Any]
 ) -> str:
-    """An image in such a box, on a white plate: figures are drawn for white paper."""
+    """An image in such a box, on a white plate: figures are drawn for white paper. One from elsewhere stays text."""
+    image, source = tokens[at], str(tokens[at].attrGet("src"))
+    if _ELSEWHERE.match(source):
+        return escapeHtml(f"![{image.content}]({source})")
     return f'<span class="wide plate">{renderer.image(tokens, at, options, env)}</span>'

@@ -85,10 +85,15 @@ def test_links_to_scripts_are_none() -> None:
     assert "href" not in page("[x](javascript:alert(1)) [y](data:text/html,a) [z](vbscript:a)\n")
 
 
+@pytest.mark.parametrize("there", ["http://example.org/a.png", "//example.org/a.png", "ftp://example.org/a"])
+def test_an_image_from_elsewhere_is_text(there: str) -> None:
+    assert f"<p>x ![a]({there})</p>" in page(f"x ![a]({there})\n")
+
+
 def test_a_name_in_a_table_shows_as_it_is() -> None:
-    name = "<script>|\"a\"|'b'_c_\\</script>"
+    name = "<script>|\"a\"|'b'_c_*d*`e`[f](g)&lt;\\</script>"
     text = page(markdown_table(["name"], [[plain_markdown(name)]]) + "\n")
-    assert "<td>&lt;script&gt;|&quot;a&quot;|'b'_c_\\&lt;/script&gt;</td>" in text
+    assert "<td>&lt;script&gt;|&quot;a&quot;|'b'_c_*d*`e`[f](g)&amp;lt;\\&lt;/script&gt;</td>" in text
     assert '<div class="wide"><table>' in text
 
 
@@ -196,4 +201,5 @@ def test_names_from_a_recording_are_text_in_a_browser(browser: Chromium, warehou
         assert browser.value("document.scripts.length") == 0
         assert "alert(1)</script>" in browser.value("document.body.textContent")
         assert "\x1b" not in path.read_text()
+        assert browser.value("[...document.images].filter(image => !image.src.startsWith('file:')).length") == 0
         assert not any("example.org" in words for words in browser.said())
