@@ -12,7 +12,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help report test quick check lint wheel docs bench fuzz lab record oracle lab-pools record-pools clean
+.PHONY: help report test quick browser check lint wheel docs bench fuzz lab record oracle lab-pools record-pools clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ test: $(READY) ## run the tests
 
 quick: $(READY) ## run the tests that are not marked slow, in less than two minutes
 	@$(BIN)/pytest -m "not slow"
+
+browser: $(READY) ## look at the pages of a report in headless Chromium (Debian: apt install chromium) [PTPOOL_REPORT=report]
+	@$(BIN)/pytest -m browser
 
 check: lint test ## format, lint, types, tests: what has to be green before a change lands
 

@@ -44,7 +44,7 @@ def _cell(text: str) -> str:
 
 def plain_markdown(text: object) -> str:
     """Text from a recording or a user, escaped: no part of it is read as Markdown or HTML."""
-    return str(text).replace("\\", "\\\\").replace("<", "&lt;").replace("_", "\\_")
+    return re.sub(r"([\\`*_\[\]])", r"\\\1", str(text).replace("&", "&amp;").replace("<", "&lt;"))
 
 
 def aligned(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -17,6 +17,7 @@ import duckdb
 
 from ptpool.errors import UsageError
 from ptpool.warehouse import capture_names, capture_row, open_warehouse
+from reports.html import html_pages
 from reports.index import index_page
 from reports.page import capture_page
 
@@ -24,7 +25,7 @@ MARK = "<!-- written by ptpool report build -->"
 """First line of every page. A folder without it is never replaced."""
 
 _ELSEWHERE = "name another folder with --out"
-_NO_FOLDERS = ("", ".", "..", "README.md", "index.csv")
+_NO_FOLDERS = ("", ".", "..", "README.md", "index.html", "index.csv")
 
 
 def replayed(connection: duckdb.DuckDBPyConnection, wanted: str) -> list[str]:
@@ -151,7 +152,7 @@ def _page(path: str, name: str) -> dict[str, bytes]:
 
 def _write(folder: Path, files: dict[str, bytes]) -> None:
     folder.mkdir(exist_ok=True)
-    for name, content in files.items():
+    for name, content in {**files, **html_pages(files)}.items():
         (folder / name).write_bytes(content)
 
 

@@ -10,7 +10,7 @@ from ptpool.options import DEFAULT_DB, Common, Db, Json, Quiet, grouped, note, s
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Write reports on what the warehouse holds: Markdown with figures, or plain text for a mail.",
+    help="Write reports on what the warehouse holds: HTML and Markdown with figures, or plain text for a mail.",
 )
 
 Capture = Annotated[str, typer.Option("--capture", metavar="NAME", help="A capture, or all.")]
@@ -24,7 +24,7 @@ def build(
     *,
     common: Common,
 ) -> None:
-    """Write one page per capture and an index: Markdown, figures (SVG and PNG), and the CSV behind them.
+    """Write one page per capture and an index: HTML for any browser, Markdown, figures (SVG and PNG), and the CSV.
 
     Example: ptpool report build --out report
     """
@@ -42,7 +42,7 @@ def build(
     if common.as_json:
         say(json.dumps([path.as_posix() for path in files], indent=2))
     else:
-        say((out / "README.md").as_posix())
+        say((out / "index.html").as_posix())
         note(f"{len(files)} files", quiet=common.quiet)
 
 

@@ -80,7 +80,7 @@ FLOORS = {
         "sections render compare_text",
         "contents",
         "page",
-        "index mail",
+        "index mail html",
         "build",
         "cli",
     ),

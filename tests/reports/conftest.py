@@ -12,6 +12,7 @@ import pytest
 from looks import LOOKS
 from matplotlib.figure import Figure
 
+from ptpool.cli import run
 from ptpool.warehouse import open_warehouse
 from replay.profiles.costs import built_in
 from reports.case import Case
@@ -210,6 +211,13 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("reports") / "pair.duckdb"
     write_pair(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def report(warehouse: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("built") / "report"
+    assert run(["report", "build", "--db", str(warehouse), "--out", str(out), "--quiet"]) == 0
+    return out
 
 
 @pytest.fixture

@@ -23,13 +23,6 @@ from reports.page import anchor
 from reports.tables import heading
 
 
-@pytest.fixture(scope="session")
-def report(warehouse: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("built") / "report"
-    assert run(["report", "build", "--db", str(warehouse), "--out", str(out), "--quiet"]) == 0
-    return out
-
-
 def pages(report: Path) -> list[Path]:
     return sorted(report.rglob("README.md"))
 
@@ -224,7 +217,7 @@ def test_a_name_with_blanks_is_linked_and_quoted(warehouse: Path, tmp_path: Path
     test_links_resolve_and_nothing_names_this_machine(out, db)
 
 
-@pytest.mark.parametrize("name", ["../escaped", "..", ".", "a/b", "README.md"])
+@pytest.mark.parametrize("name", ["../escaped", "..", ".", "a/b", "README.md", "index.html"])
 def test_a_name_that_is_no_folder_writes_nothing(
     warehouse: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
@@ -264,7 +257,7 @@ def test_an_interrupt_or_a_full_disk_leaves_all_as_it_was(
 ) -> None:
     import reports.build
 
-    monkeypatch.setattr(reports.build, "capture_page", lambda _, name: {"README.md": f"{name}, new".encode()})
+    monkeypatch.setattr(reports.build, "capture_page", lambda _, name: {"README.md": name.encode()})
     monkeypatch.setattr(reports.build, "index_page", lambda *_: {"README.md": b"new", "index.csv": b"new"})
     out = tmp_path / "out"
     if before:
@@ -273,7 +266,7 @@ def test_an_interrupt_or_a_full_disk_leaves_all_as_it_was(
             (page / "README.md").write_text(f"{reports.build.MARK} old")
     old = content(tmp_path)
     command = ["report", "build", "--db", str(warehouse), "--out", str(out), "--quiet"]
-    for module, name, calls in ((shutil, "move", 6 if before else 4), (reports.build, "_write", 3)):
+    for module, name, calls in ((shutil, "move", 7 if before else 5), (reports.build, "_write", 3)):
         works = getattr(module, name)
         for after in range(calls):
             monkeypatch.setattr(module, name, Fails(works, after, fail))
@@ -282,7 +275,8 @@ def test_an_interrupt_or_a_full_disk_leaves_all_as_it_was(
             assert [path.name for path in tmp_path.iterdir()] == (["out"] if before else []), (name, after)
         monkeypatch.setattr(module, name, works)
     assert run(command) == 0
-    assert content(out).keys() == {"README.md", "index.csv", "phone/README.md", "server/README.md"}
+    pages = {f"{folder}{name}" for folder in ("", "phone/", "server/") for name in ("README.md", "index.html")}
+    assert content(out).keys() == {"index.csv", *pages}
 
 
 def test_a_full_disk_is_said_with_the_remedy(
