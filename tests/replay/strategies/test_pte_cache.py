@@ -43,6 +43,6 @@ def test_as_posted_a_write_into_a_table_toggles_its_protection_and_nothing_is_fl
     assert metrics(unknown)["tlb_flushes"] == 1
     assert [metrics(unknown)[name] for name in ("permission_changes", "conversion_ns")] == [None, None]
     costs = known.state.costs
-    refill = costs.conversion_ns(1, 1, 1, known.state.start.cpus)
+    refill = costs.conversion_ns(1, 1, 1, 1, known.state.start.cpus)
     assert metrics(known)["conversion_ns"] == refill + 3 * 10 * costs.toggle_ns
     assert known.state.keyed().sum() == 1
