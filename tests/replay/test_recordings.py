@@ -111,6 +111,7 @@ def counted(path, name, reserve):
         live -= gone
         cached += len(gone)
         if kind == "alloc" and table:
+            pages = pages[:1]  # a PGD is one page: nobody has page-table isolation in use
             while cached - len(pages) < reserve:
                 cached += BLOCK
                 refills += 1
@@ -203,7 +204,8 @@ def test_the_price_from_stored_counts_is_that_of_the_replay(warehouse):
     assert len(priced) == len(rows(warehouse, "FROM run"))
     for strategy, of_the_replay, typical, low, high in priced:
         assert typical == of_the_replay, strategy
-        assert strategy == "oracle" or low <= typical <= high
+        assert strategy in ("oracle", "pte-cache") or low <= typical <= high
+        assert (typical is None) == (strategy == "pte-cache"), "nobody said how often its tables are written"
 
 
 def test_runs_that_are_there_are_kept_and_others_are_added(warehouse, tmp_path, capsys):

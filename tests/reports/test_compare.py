@@ -17,7 +17,8 @@ from reports.compare_text import compared_text
 def row(value: float | None, **changed: Any) -> dict[str, Any]:
     usual = {
         "capture": "c", "sha256": "h", "strategy": "pba", "machine": "recorded", "reclaim": "none",
-        "costs": "built-in", "copies": 1, "inject": 0, "free_list_order": "recorded", "seed": 0, "params": "{}", "code_version": "1", "metric": "refills", "unit": "refills",
+        "costs": "built-in", "copies": 1, "inject": 0, "free_list_order": "recorded", "pti": "off", "seed": 0,
+        "params": "{}", "code_version": "1", "metric": "refills", "unit": "refills",
     }  # fmt: skip
     return usual | {"value": value} | changed
 

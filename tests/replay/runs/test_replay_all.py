@@ -110,8 +110,8 @@ def test_a_strategy_that_does_not_fit_is_refused_in_a_line_and_counted(asked, st
         return [], [Failed(run, "does not fit this machine: 90 pages", refused=True) for run in runs]
 
     monkeypatch.setattr("replay.runs.replay_all.replay_all", none_fits)
-    command = ["replay", "run", "--capture", "boot-512m", "--strategy", asked, "--quiet", "--db", str(captures)]
+    command = ["replay", "run", "--capture", "tiny", "--strategy", asked, "--quiet", "--db", str(captures)]
     assert run(command) == status
     error = capsys.readouterr().err
-    assert "boot-512m, full-reserve: does not fit this machine: 90 pages" in error
+    assert "tiny, full-reserve: does not fit this machine: 90 pages" in error
     assert ("2 of 2 runs refused" in error) == (status == 1)
