@@ -18,7 +18,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # One machine drawn says little, and the report says so: more with --seeds.
-RISK := --capture sharedmem-frag-1g --fragmentation severe --seeds 1 --no-orders \
+RISK := --capture sharedmem-frag-1g --fragmentation 0.8 --seeds 1 \
 	--strategy pba,reserve-block,self-split,small-reserve,full-reserve,pte-mapped,buddy-reserve
 
 report: $(READY) ## sample captures -> warehouse -> all strategies -> report/

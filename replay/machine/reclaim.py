@@ -14,7 +14,7 @@ from ptpool.errors import UsageError
 from replay import profiles
 from replay.kernel.compaction import SHARE_PARTS, Limits, compact_zone, shrink_zone
 from replay.kernel.gfp import MAY_FS, MAY_IO, ZONE_CLASS_MASK
-from replay.kernel.mmzone import CLASS, FIRST_PFN, LAST_PFN, NODE, PageAllocator
+from replay.kernel.mmzone import BARREN, CLASS, FIRST_PFN, LAST_PFN, NODE, PageAllocator
 
 NONE = "none"
 COMPACT_MAX_DEFER_SHIFT = 6
@@ -108,12 +108,16 @@ class Reclaim:
             in_use = int(a.zones[zone, LAST_PFN] - a.zones[zone, FIRST_PFN] + 1 - a.free_pages[zone])
             quota = min(wanted - freed, round((in_use >> priority) * share))
             scanned += in_use >> priority
-            if quota > 0:
+            if quota > 0 and self.finds_any([zone], share):
                 parts = round(share * SHARE_PARTS)
                 freed += int(shrink_zone(a, *self._names, self._hands, cpu, zone, quota, parts))
         if freed:
             self.failures[a.zones[zones, NODE]] = 0
         return freed, scanned
+
+    def finds_any(self, zones: list[int], share: float) -> bool:
+        """Whether `shrink_zone` would look for pages in any of these zones; it would not, after a round in vain."""
+        return any(round(share * SHARE_PARTS) > self._allocator.zone_state[zone, BARREN] for zone in zones)
 
     def take_recorded(self, pages: int, node: int) -> int:
         """Count so many of the pages that the recorded kernel reclaimed as found by kswapd, if there are as many.

@@ -58,6 +58,8 @@ def direct_reclaim(state: State, order: int, context: int) -> Decision:
             yield from shrink_slab(state, priority)
         if ready or freed >= _SWAP_CLUSTER_MAX:
             break
+        if not reclaim.finds_any(zones, share) and _freeable(state) <= 0:
+            break  # at no other priority either
     reclaim.done["reclaimed"] += freed
     return freed or int(ready)
 
@@ -123,8 +125,7 @@ def shrink_slab(state: State, priority: int) -> Decision:
 
     A scan that frees nothing ends it, as SHRINK_STOP does.
     """
-    strategy = state.strategy
-    freeable = strategy.freeable(state.view) if strategy.shrinks else 0
+    strategy, freeable = state.strategy, _freeable(state)
     if freeable <= 0:
         return
     deferred, state.deferred = state.deferred, 0
@@ -136,6 +137,11 @@ def shrink_slab(state: State, priority: int) -> Decision:
         scan = min(strategy.shrink_batch, left)
         left, scanned = left - scan, scanned + scan
     state.deferred += min(max(deferred + delta - scanned, 0), 2 * freeable)
+
+
+def _freeable(state: State) -> int:
+    """count_objects() of the strategy's shrinker; 0: it has none."""
+    return state.strategy.freeable(state.view) if state.strategy.shrinks else 0
 
 
 def enter_shrinker(state: State) -> Decision:

@@ -21,11 +21,11 @@ def risk(
     capture: Annotated[str, typer.Option(help="A capture by name.")],
     strategy: Annotated[
         str, typer.Option(help="A strategy, several joined by commas, or all (except bounds and ctor-naive).")
-    ] = "all",
+    ] = "pba,reserve-block,full-reserve,pte-mapped,buddy-reserve",
     setting: Setting = None,
     seeds: Annotated[
         int | None,
-        typer.Option(min=1, max=1000, help="Machines to draw of each kind [default: 8, or fewer]."),
+        typer.Option(min=1, max=1000, help="Machines to draw of each kind [default: 6, or fewer]."),
     ] = None,
     machine: Annotated[str, typer.Option(metavar="PROFILE", help="The machine, as for replay run.")] = "recorded",
     fragmentation: Annotated[
@@ -48,7 +48,7 @@ def risk(
     reclaim: Annotated[
         str | None,
         typer.Option(
-            metavar="VARIANT", help="Variants of reclaim, joined by commas, or all: see replay run [default: all]."
+            metavar="VARIANT", help="Variants of reclaim, joined by commas, or all: see replay run [default: moderate]."
         ),
     ] = None,
     table_share: Annotated[
@@ -62,7 +62,7 @@ def risk(
     ] = None,
     orders: Annotated[
         bool, typer.Option(help="Also run one pool (full-reserve) with refills of order 0, 2 and 9 only.")
-    ] = True,
+    ] = False,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes (default: one per CPU).")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say how many machines there are and what time they take.")
@@ -80,6 +80,8 @@ def risk(
 
     For a large recording, fewer machines are drawn unless --seeds, --fragmentation or --reclaim says otherwise. Every
     machine is kept as soon as it is done. After an interruption, run the same command again to make the rest.
+
+    What the order of refills does: --strategy unprotected --orders --fragmentation 0.05,0.15,0.4,0.8.
 
     Example: ptpool replay risk --capture sharedmem-frag-1g --strategy pba,reserve-block --seeds 12
     """

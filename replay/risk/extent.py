@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from replay.risk.search import Kind
 
-SEEDS, FRAGMENTATIONS, HOLES, RECLAIM = 6, ("0.15", "0.8"), ("unmovable",), ("optimistic", "moderate", "none")
+SEEDS, FRAGMENTATIONS, HOLES, RECLAIM = 6, ("0.15", "0.8"), ("unmovable",), ("moderate",)
 """What is drawn where nobody says. Six machines are the fewest that give an interval of a median."""
 
 _EVENTS_PER_S = 1e6  # of a replay with reclaim, on one CPU
@@ -40,8 +40,7 @@ USUAL = Extent(SEEDS, FRAGMENTATIONS, HOLES, RECLAIM)
 
 _SMALLER = [
     USUAL,
-    USUAL._replace(reclaim=("moderate",)),
-    *(Extent(seeds, FRAGMENTATIONS[-1:], HOLES, ("moderate",)) for seeds in (SEEDS, 2, 1)),
+    *(Extent(seeds, FRAGMENTATIONS[-1:], HOLES, RECLAIM) for seeds in (SEEDS, 2, 1)),
 ]
 
 

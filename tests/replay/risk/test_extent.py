@@ -4,7 +4,7 @@ import pytest
 
 from replay.risk.extent import Extent, chosen, seconds
 
-USUAL = Extent(6, ("0.15", "0.8"), ("unmovable",), ("optimistic", "moderate", "none"))
+USUAL = Extent(6, ("0.15", "0.8"), ("unmovable",), ("moderate",))
 
 NOTHING = (None, None, None)
 
@@ -28,4 +28,4 @@ def test_what_is_asked_for_is_done():
     asked = (["0", "severe"], ["movable"], None)
     found, _ = chosen(None, asked, 19, 30_000_000, 1 << 20)
     assert found == Extent(6, ("0", "severe"), ("movable",), USUAL.reclaim)
-    assert len(set(found.kinds)) == 6
+    assert len(set(found.kinds)) == 2
