@@ -21,7 +21,7 @@ def risk(
     capture: Annotated[str, typer.Option(help="A capture by name.")],
     strategy: Annotated[
         str, typer.Option(help="A strategy, several joined by commas, or all (except bounds and ctor-naive).")
-    ] = "pba,reserve-block,full-reserve,pte-mapped,buddy-reserve",
+    ] = "pba,reserve-block,pte-mapped,buddy-reserve",
     setting: Setting = None,
     seeds: Annotated[
         int | None,

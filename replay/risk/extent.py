@@ -9,8 +9,8 @@ from replay.risk.search import Kind
 SEEDS, FRAGMENTATIONS, HOLES, RECLAIM = 6, ("0.15", "0.8"), ("unmovable",), ("moderate",)
 """What is drawn where nobody says. Six machines are the fewest that give an interval of a median."""
 
-_EVENTS_PER_S = 1e6  # of a replay with reclaim, on one CPU
-_TRIALS_FIRST, _TRIALS = 6.0, 3.0  # runs of one strategy on a machine: of the first seed, of another
+_EVENTS_PER_S = 7e4  # of a replay in which memory is short most of the time, on one CPU
+_TRIALS_FIRST, _TRIALS = 8.0, 5.0  # runs of one strategy on a machine: of the first seed, of another
 _SHARE = 0.6  # of the events: a run ends at its first failure
 _MACHINE_NS_A_PAGE = 40
 _ENOUGH_S = 600.0  # of one CPU

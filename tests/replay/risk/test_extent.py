@@ -10,16 +10,16 @@ NOTHING = (None, None, None)
 
 
 def test_a_small_recording_is_studied_whole():
-    assert chosen(None, NOTHING, 19, 20_000, 1 << 18) == (USUAL, False)
+    assert chosen(None, NOTHING, 5, 110_000, 1 << 18) == (USUAL, False)
 
 
 @pytest.mark.parametrize("events", [1_000_000, 3_600_000, 30_000_000])
 def test_a_large_one_ends_in_minutes(events):
-    extent, fewer = chosen(None, NOTHING, 19, events, 1 << 20)
+    extent, fewer = chosen(None, NOTHING, 5, events, 1 << 20)
     assert fewer
     assert extent.machines < USUAL.machines
-    assert seconds(extent, 19, events, 1 << 20) < seconds(USUAL, 19, events, 1 << 20) / 2
-    assert events > 5_000_000 or seconds(extent, 19, events, 1 << 20) <= 600
+    assert seconds(extent, 5, events, 1 << 20) < seconds(USUAL, 5, events, 1 << 20) / 2
+    assert events > 1_000_000 or seconds(extent, 5, events, 1 << 20) <= 600
 
 
 def test_what_is_asked_for_is_done():
