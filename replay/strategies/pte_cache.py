@@ -39,6 +39,7 @@ class PteCache(Strategy):
           do not.
     code  One cache for all CPUs, for single pages, most recently used first (a list for each node).
     code  Shrinker: pages go back to the page allocator; they stay mapped at 4K ("collapse": to do).
+          list_lru_shrink_walk() looks at a page for each that it isolates, under the list's lock.
     code  A page is in the cache with ordinary permissions. Page tables are its user (4/4): each write into one makes it
           writable before and read-only after (enable_pgtable_write(), disable_pgtable_write()): two walks of the direct
           map and two writes, no flush. A table that is freed is made writable; an allocation changes nothing.
