@@ -9,10 +9,8 @@ from replay.contract.actions import (
     Chunk,
     Decision,
     Free,
-    Give,
     ResetKey,
     SetAside,
-    SetKey,
     Tables,
     Walk,
     Withdraw,
@@ -41,8 +39,8 @@ class FullReserve(Strategy):
           posting that is not modelled.)
     code  A split takes its table from that cache (alloc_dmap_table()). If it were empty, an ordinary page would be
           used, unprotected, with a warning. (It never is: the cache covers the worst case.)
-    code  PGDs come from the cache too, one page each, with page-table isolation as without (_pgd_alloc(), patch 5). With
-          `--pti recorded` those of two pages do not: see the rules for all.
+    code  PGDs come from the cache too, one page each, with page-table isolation as without (_pgd_alloc(), patch 5).
+          (Those of `--pti recorded` are of two pages and do not: see the rules for all.)
     code  Other page tables come from the grouped page cache: most recently used first; refilled with a 2M block, else
           with a single page; the key is set on what was added, and the first page goes straight to the request. A freed
           table goes back to the list and keeps its key.
@@ -75,16 +73,12 @@ class FullReserve(Strategy):
     def refill(self, pool: PoolView, order: int) -> Decision:
         """A 2M block, else a page."""
         chunk = yield from first_free(self.refill_orders)
-        if chunk is None:
-            return None
-        yield SetKey(chunk, Tables.ASIDE)
-        yield Give(chunk)
-        return True
+        return (yield from key_and_give(chunk, Tables.ASIDE, order))
 
     def refill_atomic(self, pool: PoolView, order: int) -> Decision:
         """A single page."""
         chunk = yield Alloc(0)
-        return (yield from key_and_give(chunk, Tables.ASIDE))
+        return (yield from key_and_give(chunk, Tables.ASIDE, order))
 
     def outside(self, pool: PoolView, change: Change) -> Decision:
         """Splits by others take their tables from the same cache."""

@@ -13,6 +13,7 @@ from replay.contract.actions import (
     Tables,
     Take,
     Unlock,
+    Walk,
     Withdraw,
     changed_or_freed,
     first_free,
@@ -55,7 +56,8 @@ class Generic(Strategy):
           pages, those unused for longest go back to the big pool in batches: unmapped again, with one flush.
     ours  Tables of the direct map come from the cache of page tables, which keeps `reserve` pages for them, under one
           mutex. Permission changes by others are prepared as in `reserve-block`.
-    ours  The shrinker gives back idle whole blocks of the big pool, then chunks that are already mapped small.
+    ours  The shrinker gives back idle whole blocks of the big pool, then chunks that are already mapped small. It
+          looks at every chunk under the list's lock.
     """
 
     refill_orders: tuple[int, ...] = param((9, 2), "orders tried in turn for the big pool", "ours")
@@ -142,7 +144,9 @@ class Generic(Strategy):
     def shrink(self, pool: PoolView) -> Decision:
         """Give back what costs no table: the largest chunks first."""
         freed = 0
-        for chunk in reversed(pool.idle_chunks()):
+        chunks = pool.idle_chunks()
+        yield Walk(len(chunks))
+        for chunk in reversed(chunks):
             back = Change(chunk.pfn, chunk.pages, 0, NOT_PRESENT)
             if freed < self.shrink_batch and pool.tables_needed(back) == 0 and (yield Withdraw(chunk)):
                 yield Convert(back, Tables.POOL, flush=False)

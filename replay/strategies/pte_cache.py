@@ -6,10 +6,11 @@ from replay.contract.actions import (
     Chunk,
     Decision,
     Free,
-    Give,
+    GiveRest,
     MapSmall,
     Mark,
     Tables,
+    Walk,
     Withdraw,
     changed_or_freed,
     first_free,
@@ -34,7 +35,7 @@ class PteCache(Strategy):
 
     code  The cache is refilled with PMD order or, if there is none, with a single page. In both cases the whole
           pageblock is mapped with 4K pages (set_memory_4k()) and marked. Its free neighbours stay where they are
-          ("TODO").
+          ("TODO"). The first page goes straight to the request.
     code  A single page that is freed into a marked pageblock goes to the cache, whatever it was used for. Larger orders
           do not.
     code  One cache for all CPUs, for single pages, most recently used first (a list for each node).
@@ -69,13 +70,14 @@ class PteCache(Strategy):
         if chunk is None or not (yield from changed_or_freed(chunk, MapSmall(chunk, Tables.BUDDY))):
             return None
         yield Mark(chunk)
-        yield Give(chunk)
-        return True
+        return (yield GiveRest(chunk, order))
 
     def shrink(self, pool: PoolView) -> Decision:
         """Free idle pages one by one."""
         freed = 0
-        for page in pool.all_idle_pages()[: self.shrink_batch]:
+        pages = pool.all_idle_pages()[: self.shrink_batch]
+        yield Walk(len(pages))
+        for page in pages:
             chunk = Chunk(page, 0)
             if (yield Withdraw(chunk)):
                 yield Free(chunk)

@@ -57,7 +57,14 @@ class SelfSplit(Pool):
         super().others(change)
 
 
-class FullReserve(Pool):
+class ServedFirst(Pool):
+    """The first page of what a refill brings is the request's."""
+
+    def refill(self, order):
+        return None if super().refill(order) is None else self.take(order, 0)
+
+
+class FullReserve(ServedFirst):
     """Tables for the whole direct map set aside; they are never missing. The shrinker frees page by page."""
 
     tables = tables_of_others = "aside"
@@ -71,7 +78,7 @@ class FullReserve(Pool):
         return sum(self.give_back([page], "aside") for page in sorted(self.idle)[: self.s.shrink_batch])
 
 
-class Pba(Pool):
+class Pba(ServedFirst):
     """A request below the reserve is served from what the refill brought; whole free blocks go back first."""
 
     def __init__(self, strategy, world):
@@ -79,16 +86,14 @@ class Pba(Pool):
         self.reserve, self.whole = strategy.reserve, set()
 
     def boot(self):
-        self.tables = "boot"
-        super().refill(0)
-        self.tables = "pool"
-
-    def refill(self, order):
-        return None if super().refill(order) is None else self.take(order, 0)
+        """The pages come first; their key is set with some of them as tables."""
+        pages = next(pages for order in self.orders(0) if (pages := self.alloc(order)) is not None)
+        self.give(pages)
+        self.change(pages, KEYED, 0, "pool")
 
     def convert(self, pages):
         """Where its split finds no page, the task warns, and waits for ever if the page allocator has one."""
-        if self.tables == "pool" and self.world.needed(pages[0], len(pages), KEYED, 0) > len(self.idle):
+        if self.world.needed(pages[0], len(pages), KEYED, 0) > len(self.idle):
             self.warn_and_refill()
             return False
         return super().convert(pages)
@@ -99,7 +104,7 @@ class Pba(Pool):
 
     def others(self, change):
         while len(self.idle) < self.reserve:
-            if super().refill(0) is None:
+            if Pool.refill(self, 0) is None:
                 self.starved += 1
                 return
         if self.world.needed(*change) > len(self.idle):
@@ -144,7 +149,7 @@ class Pba(Pool):
         return freed
 
 
-class PteCache(Pool):
+class PteCache(ServedFirst):
     """Pages mapped small, keyed one by one; single pages freed into its blocks stay."""
 
     tables = tables_of_others = "buddy"
