@@ -72,8 +72,8 @@ _SAME = (
     ),
     (
         "ours",
-        "The tables for the first key of `reserve-block`, `small-reserve`, `generic` and `buddy-reserve` come from "
-        "memory set aside and are in no account: a page or two that `pba` pays for out of its first refill.",
+        "The tables for the first key of `pba`, `reserve-block`, `small-reserve`, `generic` and `buddy-reserve` come "
+        "from memory set aside and are in no account: a page or two.",
     ),
     (
         "ours",

@@ -63,6 +63,8 @@ class Freetype(Strategy):
     secrets: bool = param(True, "serve secret memory from the same lists", "reported")
     clear_ns: int = param(0, "ns to clear a page of a block that is flipped back: v1 only", "text")
 
+    fall_back_sleeps = True
+
     def fast_path(self) -> FastPath:
         """Buddy lists behind a list for each CPU."""
         return FastPath(pooled=True, merges=True, cpu_batch=self.pcp_batch, counts_free=True, secrets=self.secrets)

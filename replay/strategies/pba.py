@@ -75,8 +75,8 @@ class Pba(Strategy):
     ours  Where in the list the pages of a block are is not modelled: the first walk, unless it meets a whole free block
           (then half of the list), and the second are over all of it.
     code  One refill early in boot (pba_init()); its key is set later (pba_init_late()), with tables that come off the
-          list: pages of that refill. (PPA has 2M chunks of memblock for the tables that are there before: not
-          modelled.)
+          list: pages of that refill, which do not have the key yet. (Here they are set aside: see the rules for all.
+          PPA has 2M chunks of memblock for the tables that are there before: not modelled.)
     ours  The pages of a new chunk are handed out from the lowest up; pba's list has its last page first. The shrinker
           takes single pages from the lowest up, pba's from the head of its list.
     code  The shrinker is registered with `seeks = 0` and a block's pages as batch: the core scans half of what could be
@@ -98,30 +98,27 @@ class Pba(Strategy):
         return FastPath(pooled=True, reserve=self.reserve)
 
     def boot(self, pool: PoolView) -> Decision:
-        """pba_init() and pba_init_late(): one refill, whose key is set with pages of its own as tables."""
-        chunk = yield from first_free(self.refill_orders)
-        if chunk is not None:
-            yield Give(chunk)
-            yield SetKey(chunk, Tables.POOL)
+        """pba_init() and pba_init_late(): one refill."""
+        yield from self._refill_pages(pool, Tables.BOOT)
 
     def refill(self, pool: PoolView, order: int) -> Decision:
         """Refill, and hand out the first page of the new chunk: refill_pages_and_alloc_one()."""
-        return (yield from self._refill_pages(pool, order))
+        return (yield from self._refill_pages(pool, Tables.POOL, order))
 
-    def _refill_pages(self, pool: PoolView, alloc_one: int | None = None) -> Decision:
+    def _refill_pages(self, pool: PoolView, tables: Tables, alloc_one: int | None = None) -> Decision:
         """__refill_pages(). Returns None if it failed, or 2^alloc_one pages of the chunk if these are asked for."""
         chunk = yield from first_free(self.refill_orders)
         if chunk is None:
             return None
         yield Lock("alloc_mutex")
         yield Lock("pgtable_split_lock")
-        if pool.tables_needed(keying(chunk)) > pool.cached:
+        if tables is Tables.POOL and pool.tables_needed(keying(chunk)) > pool.cached:
             yield from self._no_table(pool)
             yield Unlock("pgtable_split_lock")
             yield Unlock("alloc_mutex")
             yield Free(chunk)
             return None
-        yield SetKey(chunk, Tables.POOL, unlock="pgtable_split_lock")
+        yield SetKey(chunk, tables, unlock="pgtable_split_lock")
         served: object = True
         if alloc_one is None:
             yield Give(chunk)
@@ -133,13 +130,13 @@ class Pba(Strategy):
     def _no_table(self, pool: PoolView) -> Decision:
         """pba_pgtable_alloc() for a split, on an empty list: it warns, and enters the refill again."""
         yield Warn("WARN_ON(!page) in get_cached_page(): a split finds the list empty")
-        yield from self._refill_pages(pool, 0)
+        yield from self._refill_pages(pool, Tables.POOL, 0)
 
     def outside(self, pool: PoolView, change: Change) -> Decision:
         """kpkeys_prepare_direct_map_split(), then the split takes its tables from the list, if it is still ready."""
         while True:
             while pool.cached < self.reserve:
-                if (yield from self._refill_pages(pool)) is None:
+                if (yield from self._refill_pages(pool, Tables.POOL)) is None:
                     return False
             yield Lock("pgtable_split_lock")
             ready = pool.cached >= self.reserve

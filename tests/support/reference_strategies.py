@@ -86,14 +86,13 @@ class Pba(ServedFirst):
         self.reserve, self.whole = strategy.reserve, set()
 
     def boot(self):
-        """The pages come first; their key is set with some of them as tables."""
-        pages = next(pages for order in self.orders(0) if (pages := self.alloc(order)) is not None)
-        self.give(pages)
-        self.change(pages, KEYED, 0, "pool")
+        self.tables = "boot"
+        Pool.refill(self, 0)
+        self.tables = "pool"
 
     def convert(self, pages):
         """Where its split finds no page, the task warns, and waits for ever if the page allocator has one."""
-        if self.world.needed(pages[0], len(pages), KEYED, 0) > len(self.idle):
+        if self.tables == "pool" and self.world.needed(pages[0], len(pages), KEYED, 0) > len(self.idle):
             self.warn_and_refill()
             return False
         return super().convert(pages)

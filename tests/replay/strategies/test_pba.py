@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from accounts import metrics
-from toy_machine import OTHER, PGTABLE, demand_of, finished, machine_of, tables
+from toy_machine import PGTABLE, demand_of, finished, machine_of, tables
 from toy_runs import TOY_PBA
 
 from replay.contract.actions import GiveRest, Lock, SetKey, Unlock
@@ -13,7 +13,6 @@ from replay.contract.registry import configure, find
 from replay.demand.others import GUESS
 from replay.kernel import direct_map as maps
 from replay.kernel.geometry import ARM64_4K, ARM64_16K, ARM64_64K, X86_64
-from replay.machine import pool as pools
 from replay.strategies.pba import Pba
 
 
@@ -109,12 +108,3 @@ def test_the_shrinker_pays_for_the_pages_that_it_walks():
     assert values["shrunk_pages"] > 0
     assert values["pool_pages_walked"] > values["shrunk_pages"]
     assert values["pool_lock_held_max_ns"] >= 60 * 5
-
-
-def test_the_first_refill_pays_for_its_own_key():
-    """pba_init_late(): the table for the 1G leaf that its block lies in is a page of that block."""
-    machine = finished(machine_of(64, level=maps.PUD), demand_of([("alloc", 0, 0, OTHER)]), TOY_PBA)
-    assert machine.state.pool.counts[pools.CACHED] == 3
-    (table,) = np.flatnonzero(machine.state.allocator.kind == pools.SPLIT_TABLE).tolist()
-    assert machine.state.pool.whole[table // 4]
-    assert machine.state.keyed()[table]
