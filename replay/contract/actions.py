@@ -32,7 +32,7 @@ class Tables(IntEnum):
     BUDDY = 1
     """From the page allocator, order 0, without the key."""
     BOOT = 2
-    """From memory set aside before the page allocator runs, keyed later in boot (kpkeys v6's PPA)."""
+    """From memory set aside before the page allocator runs, keyed later in boot; no account has it (ours)."""
     ASIDE = 3
     """From the pages set aside at boot, with the key; when they run out, an ordinary page without it."""
     OWN = 4
@@ -232,9 +232,14 @@ def changed_or_freed(chunk: Chunk, change: SetKey | Convert | MapSmall) -> Decis
     return True
 
 
-def key_and_give(chunk: Chunk | None, tables: Tables) -> Decision:
-    """Key a new chunk and put it into the pool; free it if the split lacks a table. Returns what a refill returns."""
+def key_and_give(chunk: Chunk | None, tables: Tables, order: int | None = None) -> Decision:
+    """Key a new chunk and put it into the pool, less 2^order pages that serve the request if `order` is given.
+
+    It is freed if the split lacks a table. Returns what a refill returns.
+    """
     if chunk is None or not (yield from changed_or_freed(chunk, SetKey(chunk, tables))):
         return None
+    if order is not None:
+        return (yield GiveRest(chunk, order))
     yield Give(chunk)
     return True

@@ -64,6 +64,31 @@ _SAME = (
         "A request that may not sleep is served from the pool's list. With an empty list it is refused and counted, "
         "unless the posting says otherwise: a split, its lock and its tables may sleep.",
     ),
+    (
+        "ours",
+        "Secret memory comes from the pool where the posting has it as a user (`unmapped-alloc`, `migrate-unmapped`, "
+        "`freetype`, `generic`; `secrets=false` in the first three: not). With all others it changes the direct map "
+        "page by page, and what it splits counts among their splits (cause `outside`).",
+    ),
+    (
+        "ours",
+        "The tables for the first key of `pba`, `reserve-block`, `small-reserve`, `generic` and `buddy-reserve` come "
+        "from memory set aside and are in no account: a page or two.",
+    ),
+    (
+        "ours",
+        "Charged to none: clearing pages, which page tables need with and without a pool (`unmapped-alloc` and "
+        "`pte-cache` ask for whole refills cleared, __GFP_ZERO; `freetype` has `clear_ns` for v1's blocks that come "
+        "back), writing page tables under the key (the pkey register), and what others wait for the zone's lock.",
+    ),
+    (
+        "ours",
+        "Charged to all alike: a page off a pool's list costs what one off a CPU's list of the page allocator costs; a "
+        "permission change costs the same for one page and for a block, so converting page by page "
+        "(`unmapped-alloc`) costs as many; each page put on a list costs `page_ns`, also where a buddy links a chunk "
+        "once. Looking at pages under the list's lock is charged where the posting's shrinker does that (`pba`, "
+        "`full-reserve`, `pte-cache`) and to our own.",
+    ),
 )
 """What holds for every strategy: where it was found, and the rule."""
 

@@ -136,6 +136,8 @@ class Strategy:
     """Of the shrinker: SHRINK_BATCH."""
     leaves_unkeyed = False
     """Whether its posting says that tables can be without the key; elsewhere one that is counts as a failure."""
+    fall_back_sleeps = False
+    """Whether requests that may not sleep do not fall back to the pool (`fall_back`)."""
     shadow_stacks = False
     """Whether every kernel stack of the recording gets a shadow stack (replay.demand.shadow_stacks)."""
 

@@ -71,6 +71,7 @@ def slow_path(
     flags = state.flags[order]
     pfn, insists = -1, False
     falls_back = state.strategy.falls_back and block is None and not state.running.reclaiming
+    falls_back = falls_back and bool(context & MAY_RECLAIM or not state.strategy.fall_back_sleeps)
     wanted = _Wanted(order, migratetype, context, order if block is None else block, compacts or block is None)
     while falls_back and (yield from fall_back(state, order, migratetype)):
         pfn = int(alloc_block(state.allocator, state.cpu, order, migratetype, context, order))

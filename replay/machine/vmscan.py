@@ -123,7 +123,8 @@ def _balance_pgdat(state: State, node: int, order: int, zone_class: int) -> Deci
 def shrink_slab(state: State, priority: int) -> Decision:
     """do_shrink_slab() (mm/shrinker.c): scan a part of what could be freed, in batches; the rest is deferred.
 
-    A scan that frees nothing ends it, as SHRINK_STOP does.
+    A scan counts for the pages that it freed (`nr_scanned`), as the shrinkers of kpkeys v6 and of unmapped_alloc() say
+    themselves; one that frees nothing ends it, as SHRINK_STOP does.
     """
     strategy, freeable = state.strategy, _freeable(state)
     if freeable <= 0:
@@ -132,10 +133,9 @@ def shrink_slab(state: State, priority: int) -> Decision:
     delta = (freeable >> priority) * 4 // strategy.seeks if strategy.seeks else freeable // 2
     left, scanned = min((deferred >> priority) + delta, 2 * freeable), 0
     while left >= strategy.shrink_batch or left >= freeable:
-        if not (yield from enter_shrinker(state)):
+        if not (freed := (yield from enter_shrinker(state))):
             break
-        scan = min(strategy.shrink_batch, left)
-        left, scanned = left - scan, scanned + scan
+        left, scanned = left - freed, scanned + freed
     state.deferred += min(max(deferred + delta - scanned, 0), 2 * freeable)
 
 

@@ -38,6 +38,7 @@ class Freetype(Strategy):
           their fallbacks, flips it with one flush, keeps a page and frees the rest into the flipped lists
           (__rmqueue_direct_map(), from rmqueue_buddy()). The watermarks that count are those of order 0; the request
           reclaims, retries and calls the OOM killer as one of order 0 does.
+    code  Nothing smaller is flipped (max(request_order, pageblock_order)). Requests that may not sleep flip nothing.
     code  Flipped free pages stay in NR_FREE_PAGES: watermarks of order 0 count them.
     code  FREETYPE_UNMAPPED has lists for MIGRATE_UNMOVABLE only (freetype_idx()). So an unmovable request that finds
           nothing else flips a whole free block back, without a flush; a movable or reclaimable one does not.
@@ -47,8 +48,8 @@ class Freetype(Strategy):
           (14/19 of v1).
     text  v1 clears a block that is mapped back; the tree between v2 and v3 does not. `clear_ns` is its price.
     reported  Such a request compacts for a whole pageblock ("always direct compact for unmapped allocs", v3 and v4;
-              v1 and v2 do not compact, which a reply of 2026-05-13 pointed out). "Unmapped blocks hold no movable
-              pages so compaction can never free one up": there is no smaller fallback.
+              v1 and v2 do not compact, which a reply of 2026-05-13 pointed out). An ordinary request never compacts
+              for flipped blocks: "unmapped blocks hold no movable pages so compaction can never free one up".
     reported  Secret memory is the first user (AS_NO_DIRECT_MAP, 26/26 of v4).
     ours  Compaction comes first, as for any unmovable request, and its effort does not rise with the rounds.
     ours  An unmovable request of a higher order also flips a block back. In the tree that was read its watermark check
@@ -61,6 +62,8 @@ class Freetype(Strategy):
     pcp_batch: int = param(63, "pages a CPU's list takes at a time (pcp->batch of a large zone)", "ours")
     secrets: bool = param(True, "serve secret memory from the same lists", "reported")
     clear_ns: int = param(0, "ns to clear a page of a block that is flipped back: v1 only", "text")
+
+    fall_back_sleeps = True
 
     def fast_path(self) -> FastPath:
         """Buddy lists behind a list for each CPU."""

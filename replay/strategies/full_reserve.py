@@ -9,10 +9,8 @@ from replay.contract.actions import (
     Chunk,
     Decision,
     Free,
-    Give,
     ResetKey,
     SetAside,
-    SetKey,
     Tables,
     Walk,
     Withdraw,
@@ -40,13 +38,17 @@ class FullReserve(Strategy):
           before the page allocator runs. (Its `unsigned int size` cuts ranges of 4 GiB and more: a mistake of the
           posting that is not modelled.)
     code  A split takes its table from that cache (alloc_dmap_table()). If it were empty, an ordinary page would be
-          used, unprotected, with a warning; it never is, since the cache covers the worst case.
+          used, unprotected, with a warning. (It never is: the cache covers the worst case.)
+    code  PGDs come from the cache too, one page each, with page-table isolation as without (_pgd_alloc(), patch 5).
+          (Those of `--pti recorded` are of two pages and do not: see the rules for all.)
     code  Other page tables come from the grouped page cache: most recently used first; refilled with a 2M block, else
-          with a single page; the key is set on what was added. A freed table goes back to the list and keeps its key.
+          with a single page; the key is set on what was added, and the first page goes straight to the request. A freed
+          table goes back to the list and keeps its key.
           (__replenish_grouped_pages() of patch 6 sets it on one page of a block: a mistake that is not modelled.)
     code  There is no lock around a refill: every task that finds the list empty refills, and takes a block of its own.
     code  The shrinker frees the pages that it isolates one by one and resets the key of each, which splits a block that
-          was keyed whole. It does not know about blocks.
+          was keyed whole. It does not know about blocks. (It counts what it isolates twice, `sc->nr_scanned +=`, and
+          so is entered for half as much: a mistake that is not modelled.)
     code  A request that may not sleep gets a page of the list, else a single page of the page allocator, keyed on the
           spot (get_grouped_page_atomic(), patch 8): the tables for its split are set aside. (In an interrupt
           it is refused; no recording says who was in one. Patch 9 tests `gfp & GFP_ATOMIC`, which GFP_KERNEL passes as
@@ -71,16 +73,12 @@ class FullReserve(Strategy):
     def refill(self, pool: PoolView, order: int) -> Decision:
         """A 2M block, else a page."""
         chunk = yield from first_free(self.refill_orders)
-        if chunk is None:
-            return None
-        yield SetKey(chunk, Tables.ASIDE)
-        yield Give(chunk)
-        return True
+        return (yield from key_and_give(chunk, Tables.ASIDE, order))
 
     def refill_atomic(self, pool: PoolView, order: int) -> Decision:
         """A single page."""
         chunk = yield Alloc(0)
-        return (yield from key_and_give(chunk, Tables.ASIDE))
+        return (yield from key_and_give(chunk, Tables.ASIDE, order))
 
     def outside(self, pool: PoolView, change: Change) -> Decision:
         """Splits by others take their tables from the same cache."""

@@ -13,6 +13,7 @@ from replay.contract.actions import (
     Tables,
     Take,
     Unlock,
+    Walk,
     Withdraw,
     changed_or_freed,
     first_free,
@@ -26,8 +27,8 @@ from replay.kernel.direct_map import NOT_PRESENT
 @strategy(
     "generic",
     title="one pool of unmapped memory for secrets, and for small caches of page tables, shadow stacks and code",
-    source="Rick Edgecombe, answering Mike Rapoport's __GFP_PTE_MAPPED, 2021-08-23; and Kevin Brodsky's pool proposal, "
-    "2025-09-18",
+    source="Rick Edgecombe, answering Mike Rapoport's __GFP_PTE_MAPPED, 2021-08-23, and Kevin Brodsky's pool proposal, "
+    "2025-09-18 (6e5d24de6a6661f83442741f6be8daf691a05a20.camel@intel.com)",
     colour="#661100",
     line="dashdot",
     marker="H",
@@ -39,12 +40,13 @@ class Generic(Strategy):
 
     text  "a big cache of grouped unmapped pages that category one usages could share": secret memory is served from it
           as it is, and comes back as it is. "re-allocations can share unmapped pages without doing any expensive
-          maintenance."
-    text  "little category two allocators could have their own caches that feed on it too": page tables and kernel
-          shadow stacks, whose direct map is the only alias, have a permission of their own. "Just ask for unmapped
-          pages and convert them without a flush."
-    text  Users: "pkeys usages (page tables and secret protection)", "kernel shadow stacks", "more efficient executable
-          code allocations" (2025).
+          maintenance"
+    text  "little category two allocators could have their own caches that feed on it too": page tables ("this rfc"),
+          whose only alias is the direct map, have a permission of their own. "Just ask for unmapped pages and convert
+          them without a flush."
+    text  Users, in the mail of 2025: "pkeys usages (page tables and secret protection)", "kernel shadow stacks", "More
+          efficient executable code allocations".
+    ours  Kernel shadow stacks are of the second category. The mail of 2021 does not name them.
     ours  Executable memory also has a cache of its own; by the mail of 2021 unmapped memory would do for modules.
     ours  Shadow stacks are one page for each kernel stack of the recording; no kernel has them.
     ours  The big pool is a private buddy. It is refilled as the September 2025 proposal refills, with a 2M block, else
@@ -54,7 +56,8 @@ class Generic(Strategy):
           pages, those unused for longest go back to the big pool in batches: unmapped again, with one flush.
     ours  Tables of the direct map come from the cache of page tables, which keeps `reserve` pages for them, under one
           mutex. Permission changes by others are prepared as in `reserve-block`.
-    ours  The shrinker gives back idle whole blocks of the big pool, then chunks that are already mapped small.
+    ours  The shrinker gives back idle whole blocks of the big pool, then chunks that are already mapped small. It
+          looks at every chunk under the list's lock.
     """
 
     refill_orders: tuple[int, ...] = param((9, 2), "orders tried in turn for the big pool", "ours")
@@ -141,7 +144,9 @@ class Generic(Strategy):
     def shrink(self, pool: PoolView) -> Decision:
         """Give back what costs no table: the largest chunks first."""
         freed = 0
-        for chunk in reversed(pool.idle_chunks()):
+        chunks = pool.idle_chunks()
+        yield Walk(len(chunks))
+        for chunk in reversed(chunks):
             back = Change(chunk.pfn, chunk.pages, 0, NOT_PRESENT)
             if freed < self.shrink_batch and pool.tables_needed(back) == 0 and (yield Withdraw(chunk)):
                 yield Convert(back, Tables.POOL, flush=False)

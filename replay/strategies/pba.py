@@ -49,10 +49,12 @@ class Pba(Strategy):
     code  refill_orders[] = {PMD_ORDER, 4, 2} with 4K pages, {PMD_ORDER, 7, 2} with 16K, {9, 5, 2} with 64K, whose
           PMD_ORDER is 13; each tried with plain GFP_KERNEL (no NORETRY, no NOWARN).
     code  alloc_mutex is held while the key of the new chunk is set: one refill splits at a time. The reserve is 2 pages
-          for that split and 2 for any other: kpkeys_prepare_direct_map_split() refills while fewer than 4 are cached,
-          and kpkeys_ready_for_direct_map_split() looks again under the lock of the linear map.
-    code  That lock, arm64's pgtable_split_lock, is held for the splits only: split_kernel_leaf_mapping() releases it
-          before the range is written and the TLBs are flushed.
+          for that split and 2 for any other: kpkeys_prepare_direct_map_split() refills once where fewer than 4 are
+          cached.
+    text  kpkeys_ready_for_direct_map_split() "should be called once the linear map lock has been acquired. If false,
+          the lock should be released and another refill attempted." (15/30; the caller in arm64 was not found.)
+    code  That lock, arm64's pgtable_split_lock, is held for the splits only: in 6.18 split_kernel_leaf_mapping()
+          releases it before the range is written and the TLBs are flushed.
     code  A split that finds the list empty is a WARN (get_cached_page()), and goes on to refill: the task waits for
           alloc_mutex or pgtable_split_lock, which it holds, for ever. So does every later refill. (In the replay a
           deadlock is counted and its locks are released, or nothing would be left to replay.) Where the page allocator
@@ -60,18 +62,21 @@ class Pba(Strategy):
     code  A request that may not sleep gets a page of the list, with a warning (check_gfp(): VM_WARN unless all of
           GFP_KERNEL is there). A refill takes a mutex and uses GFP_KERNEL: with an empty list it counts as refused.
     code  A freed table goes to the head of the list (list_add()) and keeps its key.
-    code  The shrinker gives a whole free block back in one piece, if 16 pages stay; failing that it breaks up the block
-          with most free pages, if that has at least 64 and more than there are outside blocks; failing that it frees
-          pages outside blocks one by one. It never leaves fewer than 16. Pages leave the list before the first key is
-          reset. (release_page_list() loses the rest where one cannot be reset: a mistake that is not modelled.)
+    code  The shrinker gives a whole free block back in one piece; where fewer than 16 pages would stay it frees nothing
+          at all. Without such a block it breaks up the one with most free pages, if these are at least 64 and pages
+          outside blocks are fewer than these and fewer than it is to scan; that block, its used pages too, is none from
+          then on. Else it frees pages outside blocks one by one. It never leaves fewer than 16. Pages leave the list
+          before the first key is reset. (release_page_list() loses the rest where one cannot be reset: a mistake that
+          is not modelled.)
     code  A block is what a PMD maps, that came in one piece: with 64K pages no refill is one, and the shrinker frees
           single pages only.
     code  The scan walks the list under its lock, with bottom halves off: once to count, up to the first whole free
-          block, once more to take pages off.
+          block, once more until it has taken off what goes.
     ours  Where in the list the pages of a block are is not modelled: the first walk, unless it meets a whole free block
           (then half of the list), and the second are over all of it.
-    code  One refill early in boot; its key is set later, with tables from memblock (PPA; its own 2M chunks, which hold
-          the tables of the direct map, are not modelled).
+    code  One refill early in boot (pba_init()); its key is set later (pba_init_late()), with tables that come off the
+          list: pages of that refill, which do not have the key yet. (Here they are set aside: see the rules for all.
+          PPA has 2M chunks of memblock for the tables that are there before: not modelled.)
     ours  The pages of a new chunk are handed out from the lowest up; pba's list has its last page first. The shrinker
           takes single pages from the lowest up, pba's from the head of its list.
     code  The shrinker is registered with `seeks = 0` and a block's pages as batch: the core scans half of what could be

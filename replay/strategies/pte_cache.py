@@ -6,10 +6,11 @@ from replay.contract.actions import (
     Chunk,
     Decision,
     Free,
-    Give,
+    GiveRest,
     MapSmall,
     Mark,
     Tables,
+    Walk,
     Withdraw,
     changed_or_freed,
     first_free,
@@ -34,11 +35,12 @@ class PteCache(Strategy):
 
     code  The cache is refilled with PMD order or, if there is none, with a single page. In both cases the whole
           pageblock is mapped with 4K pages (set_memory_4k()) and marked. Its free neighbours stay where they are
-          ("TODO").
+          ("TODO"). The first page goes straight to the request.
     code  A single page that is freed into a marked pageblock goes to the cache, whatever it was used for. Larger orders
           do not.
     code  One cache for all CPUs, for single pages, most recently used first (a list for each node).
     code  Shrinker: pages go back to the page allocator; they stay mapped at 4K ("collapse": to do).
+          list_lru_shrink_walk() looks at a page for each that it isolates, under the list's lock.
     code  A page is in the cache with ordinary permissions. Page tables are its user (4/4): each write into one makes it
           writable before and read-only after (enable_pgtable_write(), disable_pgtable_write()): two walks of the direct
           map and two writes, no flush. A table that is freed is made writable; an allocation changes nothing.
@@ -68,13 +70,14 @@ class PteCache(Strategy):
         if chunk is None or not (yield from changed_or_freed(chunk, MapSmall(chunk, Tables.BUDDY))):
             return None
         yield Mark(chunk)
-        yield Give(chunk)
-        return True
+        return (yield GiveRest(chunk, order))
 
     def shrink(self, pool: PoolView) -> Decision:
         """Free idle pages one by one."""
         freed = 0
-        for page in pool.all_idle_pages()[: self.shrink_batch]:
+        pages = pool.all_idle_pages()[: self.shrink_batch]
+        yield Walk(len(pages))
+        for page in pages:
             chunk = Chunk(page, 0)
             if (yield Withdraw(chunk)):
                 yield Free(chunk)

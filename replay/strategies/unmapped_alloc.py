@@ -42,7 +42,8 @@ class UnmappedAlloc(Strategy):
     code  A freed page merges with its buddies inside the private buddy. There is one private buddy for all CPUs and
           nodes.
     code  Shrinker (3/5): chunks go back from order 0 upward; each is converted back page by page, without a flush, and
-          freed past the lists of CPUs.
+          freed past the lists of CPUs. It takes the lock for each chunk, and walks
+          no list.
     code  Secret memory is served from it (5/5).
     ours  What others free does not come in. In the posting a page that is freed into the pageblock of any refill goes
           to the private buddy, which is how its own pages find back, and is not converted. The mark is taken away only

@@ -57,7 +57,14 @@ class SelfSplit(Pool):
         super().others(change)
 
 
-class FullReserve(Pool):
+class ServedFirst(Pool):
+    """The first page of what a refill brings is the request's."""
+
+    def refill(self, order):
+        return None if super().refill(order) is None else self.take(order, 0)
+
+
+class FullReserve(ServedFirst):
     """Tables for the whole direct map set aside; they are never missing. The shrinker frees page by page."""
 
     tables = tables_of_others = "aside"
@@ -71,7 +78,7 @@ class FullReserve(Pool):
         return sum(self.give_back([page], "aside") for page in sorted(self.idle)[: self.s.shrink_batch])
 
 
-class Pba(Pool):
+class Pba(ServedFirst):
     """A request below the reserve is served from what the refill brought; whole free blocks go back first."""
 
     def __init__(self, strategy, world):
@@ -80,11 +87,8 @@ class Pba(Pool):
 
     def boot(self):
         self.tables = "boot"
-        super().refill(0)
+        Pool.refill(self, 0)
         self.tables = "pool"
-
-    def refill(self, order):
-        return None if super().refill(order) is None else self.take(order, 0)
 
     def convert(self, pages):
         """Where its split finds no page, the task warns, and waits for ever if the page allocator has one."""
@@ -99,7 +103,7 @@ class Pba(Pool):
 
     def others(self, change):
         while len(self.idle) < self.reserve:
-            if super().refill(0) is None:
+            if Pool.refill(self, 0) is None:
                 self.starved += 1
                 return
         if self.world.needed(*change) > len(self.idle):
@@ -144,7 +148,7 @@ class Pba(Pool):
         return freed
 
 
-class PteCache(Pool):
+class PteCache(ServedFirst):
     """Pages mapped small, keyed one by one; single pages freed into its blocks stay."""
 
     tables = tables_of_others = "buddy"

@@ -2,13 +2,13 @@
 
 
 class ReferenceShrinker:
-    """do_shrink_slab(): `freed` by scan says what each frees; 0 stops it."""
+    """do_shrink_slab(): `freed` says what each scan frees, which is what it sets nr_scanned to; 0 stops it."""
 
     def __init__(self, seeks, batch):
         self.seeks, self.batch, self.nr_deferred = seeks, batch, 0
 
     def shrink(self, freeable, priority, freed):
-        """Pages to scan, call by call."""
+        """Pages scanned, call by call."""
         if freeable == 0:
             return []
         nr, self.nr_deferred = self.nr_deferred, 0
@@ -16,12 +16,10 @@ class ReferenceShrinker:
         total_scan = min(nr // 2**priority + delta, 2 * freeable)
         calls = []
         while total_scan >= self.batch or total_scan >= freeable:
-            nr_to_scan = min(self.batch, total_scan)
-            if not freed(len(calls)):
-                calls.append(0)
+            calls.append(nr_scanned := freed(len(calls)))
+            if not nr_scanned:  # SHRINK_STOP
                 break
-            calls.append(nr_to_scan)
-            total_scan -= nr_to_scan
+            total_scan -= nr_scanned
         self.nr_deferred += min(max(nr + delta - sum(calls), 0), 2 * freeable)
         return calls
 

@@ -49,16 +49,18 @@ def entered(monkeypatch):
 @given(
     st.sampled_from([0, 1, 2, 4]),
     st.sampled_from([2, 128, 512]),
-    st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 12), st.integers(0, 6)), max_size=20),
+    st.lists(
+        st.tuples(st.integers(0, 5000), st.integers(0, 12), st.lists(st.integers(0, 600), max_size=6)), max_size=20
+    ),
 )
 def test_scans_are_those_of_do_shrink_slab(seeks, batch, rounds):
-    """Each round: pages that could go, the priority, and after how many scans nothing is freed any more."""
+    """Each round: pages that could go, the priority, and what each scan frees, in the end nothing any more."""
     scans = []
-    limit = freeable = 0
+    frees, freeable = [], 0
 
     def shrink(_):
         scans.append(len(scans))
-        return int(len(scans) <= limit)
+        return [*frees, *[0] * len(scans)][scans[-1]]
         yield
 
     strategy = SimpleNamespace(
@@ -67,10 +69,10 @@ def test_scans_are_those_of_do_shrink_slab(seeks, batch, rounds):
     running = SimpleNamespace(cause=0, reclaiming=False)
     state = SimpleNamespace(strategy=strategy, view=None, deferred=0, shrunk=0, running=running)
     reference = ReferenceShrinker(seeks, batch)
-    for freeable, priority, limit in rounds:
+    for freeable, priority, frees in rounds:
         scans.clear()
         to_the_end(vmscan.shrink_slab(state, priority))
-        expected = reference.shrink(freeable, priority, lambda nth, limit=limit: nth < limit)
+        expected = reference.shrink(freeable, priority, lambda nth, frees=frees: frees[nth] if nth < len(frees) else 0)
         assert len(scans) == len(expected)
         assert state.deferred == reference.nr_deferred
 

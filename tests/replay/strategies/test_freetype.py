@@ -7,6 +7,7 @@ from ptpool.vocabulary import MOVABLE, SLOW_PATH_STEPS, UNMOVABLE
 from replay.contract.actions import Wait
 from replay.contract.strategy import PoolView
 from replay.kernel import direct_map as maps
+from replay.kernel.gfp import GFP_KERNEL, MAY_RECLAIM
 from replay.strategies.freetype import Freetype
 
 TOY = Freetype(block_order=2, pcp_batch=0)
@@ -24,6 +25,15 @@ def test_freetype_flips_a_block_back_before_an_unmovable_request_stalls():
     values = after_five_tables(KSTACK)
     assert (values["stalls"], values["shrunk_pages"], values["unplaced_allocations"]) == (0, 4, 0)
     assert values["refills"] == 2
+
+
+def test_a_request_that_may_not_sleep_flips_nothing_back():
+    script = tables(5) + [("free", page, 0, OTHER) for page in range(5)]
+    script += [("alloc", 100 + page, 0, KSTACK) for page in range(3)]
+    demand = demand_of(script)
+    demand.program.context[-3:] = GFP_KERNEL & ~MAY_RECLAIM
+    values = metrics(finished(machine_of(64, free=[page < 10 for page in range(64)], level=maps.PMD), demand, TOY))
+    assert (values["stalls"], values["shrunk_pages"], values["unplaced_allocations"]) == (0, 0, 1)
 
 
 def test_a_movable_request_does_not_get_a_flipped_block():

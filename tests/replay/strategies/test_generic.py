@@ -95,6 +95,7 @@ def test_the_shrinker_gives_a_whole_block_back_without_a_table():
     machine = finished(machine_of(64), demand_of(script), Generic(**TOY))
     values = metrics(machine)
     assert values["shrunk_pages"] >= 4
+    assert values["pool_pages_walked"] > 0
     assert values["unplaced_allocations"] == 0
     assert values["splits_2m"] == 0
     assert_consistent(machine)

@@ -1,10 +1,13 @@
 """A cache of split blocks, by hand on a toy machine."""
 
+import pytest
 from accounts import metrics
-from toy_machine import OTHER, demand_of, finished, machine_of, tables
+from toy_machine import OTHER, PGTABLE, demand_of, finished, machine_of, tables
 
+from replay.contract.actions import Alloc, Chunk, GiveRest
 from replay.kernel import direct_map as maps
 from replay.machine import pool as pools
+from replay.strategies.full_reserve import FullReserve
 from replay.strategies.pte_cache import PteCache
 
 
@@ -46,3 +49,27 @@ def test_as_posted_a_write_into_a_table_toggles_its_protection_and_nothing_is_fl
     refill = costs.conversion_ns(1, 1, 1, 1, known.state.start.cpus)
     assert metrics(known)["conversion_ns"] == refill + 3 * 10 * costs.toggle_ns
     assert known.state.keyed().sum() == 1
+
+
+@pytest.mark.parametrize(
+    "strategy", [PteCache(), FullReserve(refill_orders=(9, 0))], ids=lambda strategy: type(strategy).__name__
+)
+@pytest.mark.parametrize("order", [9, 0])
+def test_the_first_page_of_a_refill_goes_straight_to_the_request(strategy, order):
+    """The caches of 2021 return page[0]: no other task can take it off the list in between."""
+    chunk, first, asked, result = Chunk(512, order), Chunk(512, 0), [], None
+    decision = strategy.refill(None, 0)
+    with pytest.raises(StopIteration) as stop:
+        while True:
+            asked.append(action := decision.send(result))
+            result = chunk if isinstance(action, Alloc) else first if isinstance(action, GiveRest) else True
+    assert asked[-1] == GiveRest(chunk, 0)
+    assert stop.value.value == first
+
+
+def test_the_shrinker_looks_at_each_page_that_it_isolates():
+    script = [*tables(20), *(("free", page, 0, PGTABLE) for page in range(20))]
+    short = [("alloc", 300 + 4 * n, 2, 0) for n in range(20)]
+    strategy = PteCache(refill_orders=(2, 0), shrink_batch=4)
+    values = metrics(finished(machine_of(64, level=maps.PTE), demand_of([*script, *short]), strategy))
+    assert values["pool_pages_walked"] == values["shrunk_pages"] > 0
