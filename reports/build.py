@@ -24,7 +24,7 @@ MARK = "<!-- written by ptpool report build -->"
 """First line of every page. A folder without it is never replaced."""
 
 _ELSEWHERE = "name another folder with --out"
-_NO_FOLDERS = ("", ".", "..", "README.md", "index.csv")
+_NO_FOLDERS = ("", ".", "..")
 
 
 def replayed(connection: duckdb.DuckDBPyConnection, wanted: str) -> list[str]:
@@ -82,7 +82,8 @@ def build(
             for name, files in _pages(connection, names, tell):
                 _write(fresh / name, files)
             there = {page.parent.name for page in out.glob("*/README.md") if _ours(page.parent)}
-            _write(fresh, index_page(connection, {*names, *there}))
+            index = index_page(connection, {*names, *there})
+            _write(fresh, index)
             written = sorted(path.relative_to(fresh) for path in fresh.rglob("*") if path.is_file())
             _move(fresh, out, Path(scratch) / "old")
     except OSError as error:

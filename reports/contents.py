@@ -1,24 +1,34 @@
-"""The contents of a capture's page, in order. A new section is a template and its name here.
+"""The pages of a report, in order: those below each capture's page, and those below the index.
 
-If it has values or figures, it is also a module of that name in ``reports.sections``.
+Another page is a template of that name in ``templates/pages`` and a line here; values and figures of its own come from
+a module of that name in ``reports.sections``.
 """
 
-from importlib import import_module
-from importlib.util import find_spec
-
 from reports.section import Section
-
-_NAMES = (
-    "answer", "verdict", "quality", "summary", "differences", "trade_offs", "splits", "coverage", "mosaic", "pool",
-    "agreement", "real_kernel", "run_order", "risk", "mapping_cost", "conversion", "latency", "contention", "sweeps",
-    "incidents", "assumptions", "provenance", "glossary",
+from reports.sections import (
+    choice, contention, conversion, latency, map, mapping_cost, pool, pressure, splits, sweeps, trust,
 )  # fmt: skip
 
+CAPTURE = (
+    choice.SECTION,
+    splits.SECTION,
+    map.SECTION,
+    pool.SECTION,
+    pressure.SECTION,
+    Section("allocations", "What did allocations go through?"),
+    mapping_cost.SECTION,
+    conversion.SECTION,
+    latency.SECTION,
+    contention.SECTION,
+    sweeps.SECTION,
+    trust.SECTION,
+    Section("numbers", "All numbers, strategy by strategy"),
+    Section("provenance", "How was this made, and how can it be made again?"),
+)
 
-def _section(name: str) -> Section:
-    module = f"reports.sections.{name}"
-    found: Section = import_module(module).SECTION if find_spec(module) else Section(name)
-    return found
-
-
-CONTENTS = tuple(_section(name) for name in _NAMES)
+INDEX = (
+    Section("check", "Can a strategy run out of tables for a split?"),
+    Section("real_kernel", "Did a real kernel agree?"),
+    Section("published", "What have others measured?"),
+    Section("glossary", "What does each number mean?"),
+)

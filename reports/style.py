@@ -1,7 +1,6 @@
 """What all figures share: the style sheet, a strategy's colours, panels, labels kept apart, and writing to bytes."""
 
 import io
-import math
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter
 
 from reports.case import Look
 from reports.formats import duration
@@ -103,18 +102,6 @@ def duration_rows(axis: Axes, names: Sequence[str] | pd.Series) -> None:
     axis.xaxis.set_major_formatter(FuncFormatter(lambda ns, _: duration(ns)))
 
 
-def symlog(axis: Axes, which: str, values: pd.Series, room: float) -> None:
-    """Make the ``x`` or ``y`` axis logarithmic down to the least of `values` above 0, with `room` times the largest."""
-    least = float(values[values > 0].min()) if (values > 0).any() else 1.0
-    linear_to = 10.0 ** math.floor(math.log10(least))  # a tick of its own, so that none crowds the one at 0
-    getattr(axis, f"set_{which}scale")("symlog", linthresh=linear_to, linscale=0.4)
-    getattr(axis, f"{which}axis").set_minor_locator(NullLocator())
-    thousands(getattr(axis, f"{which}axis"))
-    getattr(axis, f"set_{which}lim")(
-        -0.25 * linear_to if (values <= 0).any() else 0.7 * least, float(values.max()) * room
-    )
-
-
 def spread(values: Sequence[float], sizes: npt.ArrayLike, low: float, high: float) -> list[float]:
     """Places for labels of the heights `sizes`: near `values`, apart, and inside low..high if they fit."""
     order = np.argsort(np.asarray(values, dtype=float), kind="stable")
@@ -149,31 +136,6 @@ def labels_at_end(
         axis.annotate(
             text, (right, place), xytext=(4, 0), textcoords="offset points", va="center", color=dark(ink),
             fontsize=8.5, annotation_clip=False,
-        )  # fmt: skip
-
-
-def labels_beside(axis: Axes, points: Sequence[tuple[float, float, str, str]], gap: float = 0.045) -> None:
-    """Names in a column to the right of the panel, in the order of height, each joined to its point by a line.
-
-    Args:
-        axis: the panel, its limits and scales as they stay.
-        points: x, y, name and colour of each; those that lie on each other share a line.
-        gap: height of a line of text, as a share of the panel's.
-    """
-    places: dict[tuple[float, float], list[tuple[str, str]]] = {}
-    for x, y, name, ink in points:
-        spot = axis.transData.transform((x, y))
-        right, up = (float(part) for part in axis.transAxes.inverted().transform(spot))
-        key = next((k for k in places if abs(k[0] - right) < 0.02 and abs(k[1] - up) < 0.02), (right, up))
-        places.setdefault(key, []).append((name, ink))
-    texts = ["\n".join(name for name, _ in named) for named in places.values()]
-    at = spread([up for _, up in places], [gap * (1 + text.count("\n")) for text in texts], 0.02, 0.98)
-    for (at_point, named), text, height in zip(places.items(), texts, at, strict=True):
-        axis.annotate(
-            text, at_point, xytext=(1.04, height), xycoords="axes fraction", textcoords="axes fraction", va="center",
-            fontsize=8, color=dark(named[0][1]) if len(named) == 1 else INK, annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": "#b5b5b5", "linewidth": 0.7, "shrinkA": 1, "shrinkB": 5,
-                        "relpos": (0, 0.5)},
         )  # fmt: skip
 
 

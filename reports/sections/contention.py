@@ -148,11 +148,12 @@ def _figures(_: duckdb.DuckDBPyConnection, case: Case) -> list[Drawn]:
         return typical["change_ns"] + typical["flush_base_ns"] + typical["flush_per_cpu_ns"] * (cpus - 1)
 
     images = written(draw(frame(answer), change_ns, case.capture["page_size"]))
-    return [Drawn(caption(case), "contention", answer, "contention", images)]
+    return [Drawn(caption(case), "contention", answer, images)]
 
 
 SECTION = Section(
     "contention",
+    "From how many CPUs on is one shared list too few?",
     values=lambda case: {
         "simulated": bool(case.answers["contention"].rows),
         "setting": setting(case),

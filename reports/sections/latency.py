@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from reports.case import Case
+from reports.formats import duration, span
 from reports.section import Drawn, Section
 from reports.style import INK, WIDTH, colour, duration_rows, written
 from reports.tables import frame
@@ -17,28 +18,16 @@ _WIDER = 2**0.25
 """A bucket's upper end over its lower: replay/machine/latency.py."""
 
 
-def standing(case: Case) -> str:
-    """What the numbers are worth, by the clock of the recording."""
-    if case.capture["timing"] == "real":
-        return ""
-    if case.capture["timing"] == "emulated":
-        clock, rates = "under emulation", "is not that of a real machine"
-    else:
-        clock, rates = "by a clock of unknown rate", "may not be that of a real machine"
-    return (
-        f"**Sensitivity, not a finding:** this was recorded {clock}, so how often requests meet, and with it every "
-        f"wait, {rates}. What an allocation takes without waiting does not depend on it."
-    )
-
-
 def caption(case: Case) -> str:
-    """What the figure shows."""
-    if not any(row["samples"] for row in case.answers["latency_quantiles"].records()):
+    """The finding of the figure."""
+    rows = case.answers["latency_quantiles"].records()
+    if not any(row["samples"] for row in rows):
         return "No page table was allocated: there is nothing to draw."
+    slow = {row["strategy"]: row["ptp_alloc_p99_ns"] for row in rows if row["ptp_alloc_p99_ns"] is not None}
+    finding = f"99 % of page tables take at most {span(slow, duration)}. " if slow else ""
     return (
-        "How long page-table allocations take: modelled service and waiting, both axes logarithmic. The height of a "
-        "bar is the number of allocations in its bucket; below it, the median, 99th and 99.9th percentile where "
-        "there are enough samples."
+        f"{finding}Modelled service and waiting, both axes logarithmic; the height of a bar is the number of allocations; below it, "
+        "the median, 99th and 99.9th percentile where there are enough samples."
     )
 
 
@@ -81,7 +70,7 @@ def _figures(_: duckdb.DuckDBPyConnection, case: Case) -> list[Drawn]:
     if not answer.rows:
         return [Drawn(caption(case))]
     images = written(draw(frame(answer), frame(case.answers["latency_quantiles"])))
-    return [Drawn(caption(case), "latency", answer, "latency", images)]
+    return [Drawn(caption(case), "latency", answer, images)]
 
 
-SECTION = Section("latency", values=lambda case: {"standing": standing(case)}, figures=_figures)
+SECTION = Section("latency", "How long does a page table take?", figures=_figures)

@@ -1,7 +1,5 @@
 """The direct map over time as a strip: addresses downwards, time to the right, the share at 4K as a shade."""
 
-from dataclasses import dataclass
-
 import duckdb
 import numpy as np
 import numpy.typing as npt
@@ -31,26 +29,13 @@ def cell_pages(blocks: npt.NDArray[np.int64], block_pages: int) -> int:
     return int(block_pages) << shift
 
 
-@dataclass(frozen=True)
-class Strips:
-    """Share at 4K in per cent.
+def strips(samples: pd.DataFrame) -> tuple[list[int], dict[str, npt.NDArray[np.float64]]]:
+    """The pictures, from strategy, cell, step, pages, pages_4k (step 0 for all, later steps where it changed).
 
-    Attributes:
-        cells: numbers of the cells in which anything is split, from low to high addresses.
-        shares: by strategy, cells x steps; NaN where the strategy has no such cell.
+    Returns:
+        The cells in which anything is split, from low to high addresses; by strategy, the share at 4K in per cent, cells x
+        steps; NaN where the strategy has no such cell.
     """
-
-    cells: list[int]
-    shares: dict[str, npt.NDArray[np.float64]]
-
-    @property
-    def whole(self) -> bool:
-        """Whether every cell is either all at 4K or not at all."""
-        return all(np.isin(shares, (0.0, 100.0)).all() for shares in self.shares.values())
-
-
-def strips(samples: pd.DataFrame) -> Strips:
-    """The pictures, from strategy, cell, step, pages, pages_4k (step 0 for all, later steps where it changed)."""
     cells = sorted({int(cell) for cell in samples["cell"]})
     shares = {}
     for name, part in samples.groupby("strategy", sort=False):
@@ -58,48 +43,45 @@ def strips(samples: pd.DataFrame) -> Strips:
             index="cell", columns="step", values="share", aggfunc="last"
         )
         shares[str(name)] = grid.reindex(index=cells, columns=range(STEPS + 1)).ffill(axis="columns").to_numpy(float)
-    return Strips(cells, shares)
+    return cells, shares
 
 
-def draw(drawn: Strips, cell_bytes: int, seconds: float, unit: str) -> Figure:
+def draw(
+    cells: list[int], shares: dict[str, npt.NDArray[np.float64]], cell_bytes: int, seconds: float, unit: str
+) -> Figure:
     """One panel per group of strategies whose strips are equal.
 
     Args:
-        drawn: what to draw.
+        cells: numbers of the cells, a row each.
+        shares: by strategy, what ``strips`` gives.
         cell_bytes: bytes of a row.
         seconds: length of the recording.
         unit: what a second is: seconds, or emulated seconds.
     """
-    groups = alike(drawn.shares)
-    figure, axes = panels(len(groups), height=2.3)
-    rows = len(drawn.cells)
-    breaks = [i for i in range(1, rows) if drawn.cells[i] != drawn.cells[i - 1] + 1]
+    groups = alike(shares)
+    figure, axes = panels(len(groups), height=2.0, columns=3)
+    breaks = [i for i in range(1, len(cells)) if cells[i] != cells[i - 1] + 1]
     ticks: list[int] = []
     for i in (0, *breaks):
-        if not ticks or i - ticks[-1] > rows // 12:
+        if not ticks or i - ticks[-1] > len(cells) // 10:
             ticks.append(i)
     for axis, (name, names) in zip(axes, groups.items(), strict=True):
         axis.imshow(
-            drawn.shares[name], cmap=_SHADES, norm=_SCALE, aspect="auto", interpolation="none",
-            extent=(0, seconds, rows, 0),
+            shares[name], cmap=_SHADES, norm=_SCALE, aspect="auto", interpolation="none",
+            extent=(0, seconds, len(cells), 0),
         )  # fmt: skip
         for at in breaks:
             axis.axhline(at, color="white", linewidth=1.2)
-        axis.set_title(title(names))
-        axis.set_yticks(ticks, [_address(drawn.cells[i] * cell_bytes) for i in ticks], va="top", fontsize=7.5)
+        axis.set_title(title(names, 34), fontsize=8)
+        axis.set_yticks(ticks, [size(cells[i] * cell_bytes) for i in ticks], va="top", fontsize=7)
         axis.grid(visible=False)
     figure.supxlabel(f"{unit} from the start of the recording", fontsize=9)
     figure.supylabel("physical address", fontsize=9)
-    if not drawn.whole:
-        bar = figure.colorbar(
-            ScalarMappable(_SCALE, _SHADES), ax=axes, fraction=0.02, pad=0.01, aspect=30, ticks=[0, 1, 10, 50, 100]
-        )
-        bar.set_label("mapped at 4K, %", fontsize=8.5)
+    bar = figure.colorbar(
+        ScalarMappable(_SCALE, _SHADES), ax=axes, fraction=0.02, pad=0.01, aspect=30, ticks=[0, 1, 10, 50, 100]
+    )
+    bar.set_label("mapped at 4K, %", fontsize=8.5)
     return figure
-
-
-def _address(at: int) -> str:
-    return f"{at / (1 << 30):.2f} GiB" if at >= 1 << 30 else f"{at / (1 << 20):g} MiB"
 
 
 def figures(connection: duckdb.DuckDBPyConnection, case: Case) -> list[Drawn]:
@@ -109,25 +91,18 @@ def figures(connection: duckdb.DuckDBPyConnection, case: Case) -> list[Drawn]:
     values = {"capture": case.capture["name"], "block_pages": case.block_pages}
     blocks = ask(connection, "split_blocks", **values)
     if not blocks.rows:
-        return [Drawn("No leaf was split after the first event: there is no change over time to draw.")]
+        return [Drawn("No large page was split after the first event: there is no change over time to draw.")]
     cell = cell_pages(np.array([block for (block,) in blocks.rows]), case.block_pages)
     answer = ask(connection, "mosaic_over_time", cell_pages=cell, **values)
     changed = {row["strategy"] for row in answer.records() if row["step"]}
     samples = frame(answer).astype({"pages": "float64", "pages_4k": "float64"})
-    drawn = strips(samples[samples["strategy"].isin(changed)])
-    images = written(draw(drawn, cell * case.capture["page_size"], case.capture["seconds"], case.time_unit))
-    return [Drawn(_where(case, drawn, changed, cell), "direct-map-over-time", answer, "direct-map-over-time", images)]
-
-
-def _where(case: Case, drawn: Strips, changed: set[str], cell: int) -> str:
-    """The finding of the strip: how much of memory the splits touched, and which strategies are not drawn."""
-    touched = {
-        name: int((np.nan_to_num(shares[:, -1]) > np.nan_to_num(shares[:, 0])).sum())
-        for name, shares in drawn.shares.items()
-    }
+    cells, shares = strips(samples[samples["strategy"].isin(changed)])
+    touched = {name: int((np.nan_to_num(s[:, -1]) > np.nan_to_num(s[:, 0])).sum()) for name, s in shares.items()}
+    cell_bytes = cell * case.capture["page_size"]
     still = [name for name in case.metrics if name not in changed and case.family(name) != "bound"]
-    text = (
-        f"Splits fell into {span(touched)} ranges of {size(cell * case.capture['page_size'])}. Each row is a range in "
-        "which any strategy splits, dark where it is mapped at 4K; white lines stand for ranges left out."
-    )
-    return text + (f" Not drawn, because they split no {case.leaf_names['2M']} leaf: {listed(still)}." if still else "")
+    said = (
+        f"Splits fell into {span(touched)} ranges of {size(cell_bytes)} of physical memory. A row is a range, dark where it is "
+        "in small pages; white lines: ranges left out."
+    ) + (f" Not drawn, because they split no {case.leaf_names['2M']} page: {listed(still)}." if still else "")
+    images = written(draw(cells, shares, cell_bytes, case.capture["seconds"], case.time_unit))
+    return [Drawn(said, "direct-map-over-time", answer, images)]

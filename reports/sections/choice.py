@@ -1,0 +1,127 @@
+"""Where the choice matters: what each strategy pays, by how fragmented free memory is."""
+
+import duckdb
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from reports.case import Case
+from reports.formats import percent
+from reports.ranking import to, two_digits
+from reports.section import Drawn, Section
+from reports.style import INK, QUIET, WIDTH, colour, line, marker, written
+from reports.tables import frame
+
+_KINDS = {"recorded": INK, "worn": "#8c8c8c", "fragmented on purpose": "#cc3311"}
+_SAME = 1.1
+"""Pools are the same where the most costs at most this many times the least."""
+
+
+def draw(rows: pd.DataFrame) -> Figure:
+    """A panel for each cost: fragmentation across, the cost upwards, and real machines as ticks at the foot.
+
+    Args:
+        rows: of query ``choice``.
+    """
+    paid, machines = rows[rows["what"] != "machine"], rows[rows["what"] == "machine"]
+    costs = sorted(paid["what"].unique(), key=lambda cost: ("splits", "memory", "more").index(cost.split()[0]))
+    figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
+    for axis, cost in zip(figure.subplots(1, len(costs), squeeze=False)[0], costs, strict=True):
+        blocks = cost.startswith("splits")
+        _panel(axis, paid[paid["what"] == cost])
+        axis.set_title(cost)
+        axis.set_xlabel(
+            f"free memory in pieces smaller than\n{'a large page' if blocks else 'four pages'}, % before the first event",
+            fontsize=8,
+        )
+        _machines(axis, machines, "x" if blocks else "y")
+    names = list(dict.fromkeys(paid["strategy"]))
+    handles = [
+        Line2D([], [], color=colour(name), linestyle=line(name), marker=marker(name), markersize=5, label=name)
+        for name in names
+    ]
+    handles += [
+        Line2D([], [], color=ink, marker="|", linestyle="none", label=f"machines {kind}")
+        for kind, ink in _KINDS.items()
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=7.5, frameon=False)
+    return figure
+
+
+def _panel(axis: Axes, paid: pd.DataFrame) -> None:
+    for name, part in paid[paid["own"]].sort_values("x").groupby("strategy", sort=False):
+        ink, x, y = colour(str(name)), 100 * part["x"].to_numpy(float), part["y"].to_numpy(float)
+        low, high = (part[end].fillna(part["y"]).to_numpy(float) for end in ("low", "high"))
+        axis.vlines(x, low, high, color=ink, linewidth=1.0, alpha=0.6)
+        axis.plot(x, y, color=ink, linestyle=line(str(name)), marker=marker(str(name)), markersize=5.5, linewidth=1.1)
+    others = paid[~paid["own"]]
+    axis.plot(100 * others["x"].to_numpy(float), others["y"].to_numpy(float), ".", color=QUIET, markersize=5, zorder=1)
+    most = float(paid[["y", "high"]].max().max())
+    if most > 50:
+        axis.set_yscale("symlog", linthresh=10)
+    axis.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+    axis.set(xlim=(-3, 103), ylim=(-0.13 * most if most <= 50 else -6, 1.1 * most or 1.0))
+
+
+def _machines(axis: Axes, machines: pd.DataFrame, column: str) -> None:
+    """Ticks at the foot of a panel: where free memory of real machines lay."""
+    for height, (kind, ink) in zip((0.02, 0.05, 0.08), _KINDS.items(), strict=True):
+        found = 100 * machines[machines["strategy"] == kind][column].to_numpy(float)
+        axis.plot(
+            found, [height] * len(found), "|", color=ink, markersize=6, alpha=0.7, transform=axis.get_xaxis_transform()
+        )
+
+
+def caption(rows: pd.DataFrame) -> str:
+    """From where on the pools are not the same, and what that costs at the most fragmented machine."""
+    said = [
+        _splits(rows[rows["what"].str.startswith("splits") & rows["own"]]),
+        _memory(rows[rows["what"].str.startswith("memory")]),
+    ]
+    said += ["Grey: other recordings. A bar spans the variants of reclaim."]
+    return " ".join(part for part in said if part)
+
+
+def _splits(own: pd.DataFrame) -> str:
+    if own.empty:
+        return ""
+    ends = own.groupby("x")["y"].agg(["min", "max"])
+    same = ends[ends["max"] <= _SAME * ends["min"]]
+    apart = ends[ends["max"] > _SAME * ends["min"]]
+    said = []
+    if len(same):
+        said.append(
+            f"all pools split the same where {percent(same.index.max())} of free memory lies outside whole large pages"
+        )
+    if len(apart):
+        worst = apart.iloc[-1]
+        said.append(
+            f"where {percent(apart.index[-1])} does they split {to(worst['min'], worst['max'], two_digits)} for 1,000 page tables"
+        )
+    text = "; ".join(said)
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _memory(rows: pd.DataFrame) -> str:
+    if rows.empty:
+        return "How much memory each wants before it fails was not measured here: `ptpool replay risk`."
+    most = rows[rows["x"] == rows["x"].max()]
+    span = to(most["y"].min(), most["y"].max(), two_digits)
+    return f"With {percent(most['x'].iloc[0])} of free memory in pieces smaller than four pages, they fail at {span} times the memory at which today's kernel fails."
+
+
+def _figures(_: duckdb.DuckDBPyConnection, case: Case) -> list[Drawn]:
+    answer = case.answers["choice"]
+    rows = frame(answer).astype(dict.fromkeys(("x", "y", "low", "high"), "float64"))
+    own = rows[rows["own"]]
+    if own.empty:
+        return [
+            Drawn(
+                "Nothing to draw: no pool splits a large page here, and `ptpool replay risk` was not run for this recording."
+            )
+        ]
+    return [Drawn(caption(rows), "where-the-choice-matters", answer, written(draw(rows)))]
+
+
+SECTION = Section("choice", "Where does the choice matter?", figures=_figures)
