@@ -71,8 +71,9 @@ class Case:
 
     @property
     def protecting(self) -> list[str]:
-        """Strategies that give page tables a key: not today's kernel, and no bound."""
-        return [name for name in self.metrics if self.family(name) not in ("baseline", "bound")]
+        """Strategies that give page tables a key (not today's kernel, and no bound) and supplied everything."""
+        kinds = ("baseline", "bound")
+        return [name for name in self.metrics if self.family(name) not in kinds and not self.failures(name)]
 
     def over(self, metric: str) -> dict[str, float]:
         """A metric of the strategies that protect page tables, where it is known."""

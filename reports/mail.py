@@ -1,7 +1,5 @@
 """``report text``: one capture in plain text of at most 76 columns, to paste into a mail."""
 
-import re
-
 import duckdb
 
 from reports import ranking
@@ -59,5 +57,4 @@ def _notes(case: Case) -> list[str]:
 
 def _plain(text: str) -> str:
     """ASCII without Markdown."""
-    plain = text.translate(str.maketrans({"µ": "u", "·": "*", "–": "-", "×": "x", "’": "'", "`": None}))
-    return re.sub(r"\*\*", "", plain)
+    return text.translate(str.maketrans("µ·", "u*", "`"))

@@ -1,6 +1,5 @@
 """The pages of one capture: Markdown, figures, CSV and SQL, as bytes by file name."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ from reports.style import house_style
 from reports.summary import answer, machine, recorded, trust
 from reports.tables import Table, table
 
-FIRST = ("where-the-choice-matters", "splits-over-time", "pool-over-time", "conversion-bands", "direct-map-over-time")
+FIRST = ("where-the-choice-matters", "splits-over-time", "pool-over-time", "conversion-bands", "direct-map")
 """The figures that a capture's own page shows, if they were drawn."""
 
 
@@ -94,8 +93,3 @@ def capture_page(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, 
         pages=[(section.title, page_name(section)) for section in CAPTURE],
     )
     return dict(files)
-
-
-def anchor(heading: str) -> str:
-    """The link to a heading, as forges make it: lower case, dashes for blanks, no punctuation."""
-    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")

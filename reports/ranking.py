@@ -1,10 +1,11 @@
 """Strategies in rows and questions in columns: the table of the index, of a capture's page and of the mail."""
 
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from ptpool.text import markdown_table, plain_markdown
-from reports.formats import duration, number, percent, size
+from reports.formats import count, duration, number, percent, size
 
 Row = dict[str, Any]
 
@@ -32,16 +33,22 @@ class Column(NamedTuple):
 
 
 def marks(rows: Sequence[Row], column: Column) -> list[str]:
-    """For each row ``best``, ``worst`` or nothing; today's kernel is not ranked."""
+    """For each row ``best``, ``worst`` or nothing; today's kernel is not ranked, and what failed is never best."""
     if column.rank is None:
         return [""] * len(rows)
-    values = [
-        None if row["family"] == "baseline" or (v := column.rank(row)) is None else float(f"{v:.2g}") for row in rows
-    ]
+    found: list[float | None] = [None if row["family"] == "baseline" else column.rank(row) for row in rows]
+    values = [None if value is None else float(f"{value:.2g}") for value in found]
     known = [value for value in values if value is not None]
-    ends = {"best": min(known, default=0), "worst": max(known, default=0)}
-    few = {name: end for name, end in ends.items() if 2 * known.count(end) <= len(known)}
-    return [next((name for name, end in few.items() if value == end), "") for value in values]
+    sound = [value for row, value in zip(rows, values, strict=True) if value is not None and not row["failures"]]
+    if len(set(known)) < 2 or not sound:
+        return [""] * len(rows)
+    few = {
+        name: end for name, end in (("best", min(sound)), ("worst", max(known))) if 2 * known.count(end) <= len(known)
+    }
+    return [
+        next((name for name, end in few.items() if value == end and (name == "worst" or not row["failures"])), "")
+        for row, value in zip(rows, values, strict=True)
+    ]
 
 
 def markdown(rows: Sequence[Row], columns: Sequence[Column]) -> str:
@@ -50,7 +57,8 @@ def markdown(rows: Sequence[Row], columns: Sequence[Column]) -> str:
     shown = {"best": "**✓ {}**", "worst": "✗ {}", "": "{}"}
     cells = [
         [plain_markdown(row["strategy"]),
-         *(shown[mark[i]].format(plain_markdown(column.said(row))) for column, mark in zip(columns, marked, strict=True))]
+         *(shown[mark[i]].format(plain_markdown(column.said(row)))
+           for column, mark in zip(columns, marked, strict=True))]
         for i, row in enumerate(rows)
     ]  # fmt: skip
     right = [False] + [column.rank is not None for column in columns]
@@ -71,14 +79,14 @@ def pair(name: str, said: Callable[[float], str]) -> Callable[[Row], str]:
     """A value on a comfortable machine, and on a worn one."""
 
     def both(row: Row) -> str:
-        shown = ["–" if row[f"{end}_{name}"] is None else said(row[f"{end}_{name}"]) for end in ("easy", "worn")]
+        shown = ["-" if row[f"{end}_{name}"] is None else said(row[f"{end}_{name}"]) for end in ("easy", "worn")]
         same_place = (row["easy_capture"], row["easy_machine"]) == (row["worn_capture"], row["worn_machine"])
         return shown[0] if same_place else " / ".join(shown)
 
     return both
 
 
-def to(low: float | None, high: float | None, said: Callable[[float], str], missing: str = "–") -> str:
+def to(low: float | None, high: float | None, said: Callable[[float], str], missing: str = "-") -> str:
     """A range: one value where both ends read the same."""
     if low is None or high is None:
         return missing
@@ -90,12 +98,31 @@ def two_digits(value: float) -> str:
     return number(float(f"{value:.2g}"))
 
 
+BREAKS = {
+    "split_starvation": "runs out",
+    "deadlock": "deadlocks",
+    "lost_page": "loses a page",
+    "unkeyed_table": "leaves a table open",
+}
+"""What goes wrong, by the kind in table ``strategy_check``."""
+
+
+def way(row: Row) -> str:
+    """How many tasks and steps it takes to break a strategy."""
+    others = " and others" if row["broken_with_others"] else ""
+    return f"{count(row['broken_tasks'], 'task')}{others}, {row['steps']} steps"
+
+
 def _search(row: Row) -> str:
+    if row["family"] == "baseline":
+        return "-"
     if row["holds"] is None:
-        return "not searched" if row["family"] != "baseline" else "–"
-    if row["holds"]:
-        return "holds" if row["complete"] else f"holds ({row['depth']} steps)"
-    return f"breaks: {row['broken_tasks']} task{'s' * (row['broken_tasks'] > 1)}, {row['broken_steps']} steps"
+        return "not searched"
+    return f"holds ({row['depth']} steps)" if row["holds"] else f"{BREAKS[row['kind']]}: {way(row)}"
+
+
+def _trouble(row: Row) -> float | None:
+    return None if row["holds"] is None else 0.0 if row["holds"] else 1.0 + (row["kind"] != "unkeyed_table")
 
 
 def _memory(row: Row) -> str:
@@ -108,23 +135,20 @@ def _memory(row: Row) -> str:
     return f"{more}{two_digits(row['times'])}{span}"
 
 
+_OPEN = ("unkeyed_page_seconds", "unkeyed_split_tables", "unkeyed_incidents")
+
+
 def unprotected(row: Row) -> str:
     """Tables that code with access to the direct map can write to."""
     if row["family"] == "baseline":
         return "all"
-    kinds = (
-        ("unkeyed_page_seconds", "page·s"),
-        ("unkeyed_split_tables", "split tables"),
-        ("unkeyed_incidents", "briefly"),
-    )
+    kinds = zip(_OPEN, ("page·s", "split tables", "briefly"), strict=True)
     return ", ".join(f"{number(round(row[name]))} {words}" for name, words in kinds if row[name]) or "none"
 
 
 def exposure(row: Row) -> float:
     """What `unprotected` shows, to rank by: tables that stay unprotected weigh more than those open for a moment."""
-    stay, split, moment = (
-        row[name] or 0 for name in ("unkeyed_page_seconds", "unkeyed_split_tables", "unkeyed_incidents")
-    )
+    stay, split, moment = (row[name] or 0 for name in _OPEN)
     return float(stay * 1e12 + split * 1e6 + moment)
 
 
@@ -132,7 +156,7 @@ def _cpus(row: Row) -> str:
     if row["cpus_blocks"] is None and row["cpus_pages"] is None:
         return "not simulated"
     return " / ".join(
-        "–" if n is None else "> 256" if n > 256 else f"{n}" for n in (row["cpus_blocks"], row["cpus_pages"])
+        "-" if n is None else "> 256" if n > 256 else f"{n}" for n in (row["cpus_blocks"], row["cpus_pages"])
     )
 
 
@@ -141,30 +165,43 @@ def validated(row: Row) -> str:
     return "no" if row["runs"] is None else f"{row['holding']} of {row['judged']} hold"
 
 
+def _range(name: str, said: Callable[[float], str]) -> Callable[[Row], str]:
+    return lambda row: to(row[f"{name}_least"], row[f"{name}_most"], said)
+
+
+def _value(name: str, said: Callable[[float], str]) -> Callable[[Row], str]:
+    return lambda row: to(row[name], row[name], said)
+
+
+def _locks(row: Row) -> float | None:
+    return None if row["cpus_pages"] is None else -min(row["cpus_blocks"] or 512, row["cpus_pages"])
+
+
 INDEX = (
-    Column("Can it run out of tables for a split?", "measured", _search, lambda row: None if row["holds"] is None else float(not row["holds"])),
-    Column("Memory it wants before it fails, × today's kernel", "modelled", _memory, lambda row: row["times"]),
-    Column("Large pages split", "modelled", pair("splits", number), lambda row: row["worn_splits"]),
-    Column("Kernel's map in 4K pages", "modelled", pair("share", percent), lambda row: row["worn_share"]),
-    Column("Memory held", "modelled", pair("held_bytes", size), lambda row: row["worn_held_bytes"]),
-    Column("Key changes per page table", "modelled", lambda row: to(row["changes_least"], row["changes_most"], two_digits), lambda row: row["changes_most"]),
-    Column("Time for them, per page table", "assumed", lambda row: to(row["table_ns_least"], row["table_ns_most"], duration), lambda row: row["table_ns_most"]),
-    Column("CPUs at which locks cost 5 %", "assumed", _cpus, lambda row: None if row["cpus_pages"] is None else -min(row["cpus_blocks"] or 512, row["cpus_pages"])),
+    Column("Can it run out of tables for a split?", "measured", _search, _trouble),
+    Column("Memory it wants before it fails, today's kernel = 1", "modelled", _memory, itemgetter("times")),
+    Column("Tables not supplied", "modelled", pair("failures", number), itemgetter("worn_failures")),
+    Column("Large pages split", "modelled", pair("splits", number), itemgetter("worn_splits")),
+    Column("Kernel's map in 4K pages", "modelled", pair("share", percent), itemgetter("worn_share")),
+    Column("Memory held", "modelled", pair("held_bytes", size), itemgetter("worn_held_bytes")),
+    Column("Key changes per page table", "modelled", _range("changes", two_digits), itemgetter("changes_most")),
+    Column("Time for them, per page table", "assumed", _range("table_ns", duration), itemgetter("table_ns_most")),
+    Column("CPUs at which locks cost 5 %", "assumed", _cpus, _locks),
     Column("Tables left unprotected", "modelled", unprotected, exposure),
     Column("Checked in a real kernel", "measured", validated),
-)  # fmt: skip
+)
 """The columns of the index: rows of ``strategies.sql``."""
 
 
 CAPTURE = (
-    Column("Large pages split", "modelled", lambda row: to(row["splits"], row["splits"], number), lambda row: row["splits"]),
-    Column("Kernel's map in 4K pages", "modelled", lambda row: to(row["share"], row["share"], percent), lambda row: row["share"]),
-    Column("Memory held", "modelled", lambda row: to(row["held_bytes"], row["held_bytes"], size), lambda row: row["held_bytes"]),
-    Column("Key changes", "modelled", lambda row: to(row["changes"], row["changes"], number), lambda row: row["changes"]),
-    Column("Time for them, per page table", "assumed", lambda row: to(row["table_ns"], row["table_ns"], duration), lambda row: row["table_ns"]),
-    Column("Slowest 1 % of page tables", "assumed", lambda row: to(row["slow_ns"], row["slow_ns"], duration), lambda row: row["slow_ns"]),
-    Column("More stalls than today", "modelled", lambda row: to(row["more_stalls"], row["more_stalls"], number), lambda row: row["more_stalls"]),
-    Column("Not supplied", "modelled", lambda row: to(row["failures"], row["failures"], number), lambda row: row["failures"]),
+    Column("Large pages split", "modelled", _value("splits", number), itemgetter("splits")),
+    Column("Kernel's map in 4K pages", "modelled", _value("share", percent), itemgetter("share")),
+    Column("Memory held", "modelled", _value("held_bytes", size), itemgetter("held_bytes")),
+    Column("Key changes", "modelled", _value("changes", number), itemgetter("changes")),
+    Column("Time for them, per page table", "assumed", _value("table_ns", duration), itemgetter("table_ns")),
+    Column("Slowest 1 % of page tables", "assumed", _value("slow_ns", duration), itemgetter("slow_ns")),
+    Column("More stalls than today", "modelled", _value("more_stalls", number), itemgetter("more_stalls")),
+    Column("Not supplied", "modelled", _value("failures", number), itemgetter("failures")),
     Column("Tables left unprotected", "modelled", unprotected, exposure),
-)  # fmt: skip
+)
 """The columns of a capture's page: rows of ``capture_strategies.sql``."""

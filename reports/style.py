@@ -1,4 +1,4 @@
-"""What all figures share: the style sheet, a strategy's colours, panels, labels kept apart, and writing to bytes."""
+"""What all figures share: the style sheet, a strategy's colours, panels, curves over time, and writing to bytes."""
 
 import io
 import textwrap
@@ -17,7 +17,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from reports.case import Look
 from reports.formats import duration
@@ -61,7 +61,7 @@ def dark(ink: str) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def line(strategy: str) -> str:
+def line(strategy: str) -> Any:
     """The strategy's line style."""
     return _look(strategy).line
 
@@ -86,13 +86,6 @@ def panels(count: int, *, height: float = 2.1, columns: int = 2) -> tuple[Figure
     return figure, axes[:count]
 
 
-def thousands(axis: Any) -> None:
-    """Write whole numbers with separators on an axis."""
-    axis.set_major_formatter(
-        FuncFormatter(lambda value, _: f"{value:,.0f}" if float(value).is_integer() else f"{value:,.3g}")
-    )
-
-
 def duration_rows(axis: Axes, names: Sequence[str] | pd.Series) -> None:
     """One row per name, with durations in ns along the axis."""
     axis.set_yticks(range(len(names)), [str(name) for name in names])
@@ -102,51 +95,36 @@ def duration_rows(axis: Axes, names: Sequence[str] | pd.Series) -> None:
     axis.xaxis.set_major_formatter(FuncFormatter(lambda ns, _: duration(ns)))
 
 
-def spread(values: Sequence[float], sizes: npt.ArrayLike, low: float, high: float) -> list[float]:
-    """Places for labels of the heights `sizes`: near `values`, apart, and inside low..high if they fit."""
-    order = np.argsort(np.asarray(values, dtype=float), kind="stable")
-    places = np.asarray(values, dtype=float)[order]
-    heights = np.broadcast_to(np.asarray(sizes, dtype=float), places.shape)[order]
-    gaps = (heights[1:] + heights[:-1]) / 2
-    for _ in range(60):  # each round pushes every pair that is too close apart, by half of what it lacks on either side
-        lacking = np.maximum(gaps - np.diff(places), 0) / 2
-        places[:-1] -= lacking
-        places[1:] += lacking
-        places = np.clip(places, low, high)
-    moved = np.empty_like(places)
-    moved[order] = places
-    return [float(place) for place in moved]
-
-
-def labels_at_end(
-    axis: Axes, ends: Sequence[tuple[str, float, str]], right: float, top: float, gap: float = 0.125
-) -> None:
-    """Labels to the right of curves, at the height where each ends, moved apart.
+def over_time(steps: pd.DataFrame, seconds: float, unit: str, words: str) -> Figure:
+    """A panel per group of strategies whose curves look the same, with the others in grey.
 
     Args:
-        axis: the panel.
-        ends: text, height and colour of each.
-        right: where the curves end.
-        top: height of the panel.
-        gap: height of a line of text, as a share of `top`.
+        steps: strategy, step, value: what it is from a step of 1/240 of the recording on, where it changed.
+        seconds: length of the recording.
+        unit: what a second is: seconds, or emulated seconds.
+        words: what a value counts.
     """
-    heights = [gap * top * (1 + text.count("\n")) for text, *_ in ends]
-    places = spread([end for _, end, _ in ends], heights, 0, top)
-    for (text, _, ink), place in zip(ends, places, strict=True):
-        axis.annotate(
-            text, (right, place), xytext=(4, 0), textcoords="offset points", va="center", color=dark(ink),
-            fontsize=8.5, annotation_clip=False,
-        )  # fmt: skip
-
-
-def levels(samples: pd.DataFrame, columns: str | list[str]) -> dict[str, npt.NDArray[np.float64]]:
-    """By strategy, the `columns` at every time in `samples`, which hold a value only where it changed."""
-    times = np.unique(samples["t_s"])
-    parts = {
-        str(name): part.drop_duplicates("t_s", keep="last").set_index("t_s")[columns]
-        for name, part in samples.groupby("strategy", sort=False)
-    }
-    return {name: part.reindex(times, method="ffill").to_numpy(dtype=float) for name, part in parts.items()}
+    lines = {}
+    for name, part in steps.groupby("strategy", sort=False):
+        known = part.set_index("step")["value"].astype(float)
+        lines[str(name)] = known.reindex(range(241), method="ffill").fillna(0.0).to_numpy()
+    top, times = max(1.0, *(float(curve.max()) for curve in lines.values())), np.linspace(0, seconds, 241)
+    groups = alike(lines, 0.02 * top, np.mean)
+    figure, axes = panels(len(groups), height=1.7, columns=3)
+    for axis, (name, names) in zip(axes, groups.items(), strict=True):
+        for other in groups:
+            axis.step(times, lines[other], where="post", color=QUIET, linewidth=0.8, zorder=1)
+        axis.step(times, lines[name], where="post", color=colour(name), zorder=3)
+        last = lines[name][-1]
+        axis.annotate(f"{last:,.0f}", (seconds, last), xytext=(4, 0), textcoords="offset points", va="center",
+                      color=dark(colour(name)), fontsize=8.5, annotation_clip=False)  # fmt: skip
+        axis.set_title(title(names, 34), fontsize=8)
+        axis.set(xlim=(0, seconds), ylim=(0, 1.08 * top))
+        axis.yaxis.set_major_locator(MaxNLocator("auto", integer=True))
+        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    figure.supxlabel(f"{unit} from the start of the recording", fontsize=9)
+    figure.supylabel(words, fontsize=9)
+    return figure
 
 
 def alike(

@@ -31,7 +31,8 @@ def recorded(case: Case) -> str:
     clock = " of emulated time" if capture["timing"] == "emulated" else ""
     clock += ", part of the recording" if capture["in_part"] else ""
     took = f"{seconds:.1f} s" if seconds >= 1 else duration(seconds * 1e9)
-    return f"{count(capture['events'], 'event')} in {took}{clock}, {'with' if capture['has_stacks'] else 'without'} kernel stacks."
+    stacks = "with" if capture["has_stacks"] else "without"
+    return f"{count(capture['events'], 'event')} in {took}{clock}, {stacks} kernel stacks."
 
 
 def answer(case: Case) -> list[str]:
@@ -57,9 +58,8 @@ def _map(case: Case) -> str:
     if not splits:
         return f"{asked}; no strategy that protects them was replayed."
     today = case.run_time_splits("unprotected") if "unprotected" in case.metrics else None
-    same = len(set(splits.values())) == 1
-    text = f"{asked}; to protect them, the strategies split {'all ' if same else ''}{span(splits)} large pages of the kernel's map of memory"
-    return f"{text}{f', where today’s kernel splits {number(today)}' if today is not None else ''}."
+    text = f"{asked}; to protect them, the strategies split {span(splits)} large pages of the kernel's map of memory"
+    return f"{text}." if today is None else f"{text}; today's kernel splits {number(today)}."
 
 
 def _costs(case: Case) -> str:
@@ -80,8 +80,11 @@ def _costs(case: Case) -> str:
 
 def _failures(case: Case) -> str:
     failed = [f"{name} ({listed(found)})" for name in case.metrics if (found := case.failures(name))]
-    if failed:
-        return f"Failures in the replay: {'; '.join(failed)}."
+    supplied = (
+        f"Only {'; '.join(failed)} failed"
+        if failed
+        else "No strategy failed to supply a page table or ran out of memory"
+    )
     pressed = [
         row
         for row in case.answers["risk"].records()
@@ -91,20 +94,23 @@ def _failures(case: Case) -> str:
     if worst is None:
         short = "how they fare when it is short was not measured (`ptpool replay risk`)"
     else:
-        short = f"when it is short, they fail at up to {worst['times_unprotected']:.2g} times the memory of today's kernel ({worst['strategy']})"
-    return f"With the recorded memory, no strategy failed to supply a page table or ran out of memory; {short}."
+        most = f"{worst['times_unprotected']:.2g} times the free memory of today's kernel ({worst['strategy']})"
+        short = f"when it is short, they fail at up to {most}"
+    return f"{supplied} with the recorded memory; {short}."
 
 
 def trust(case: Case) -> list[str]:
     """How far to trust it: the clock, what was lost, and where the model was compared with the machine."""
-    capture, (judged,) = case.answers["capture"].records()[0], case.answers["judged"].records()
-    lost = f"{count(capture['lost_events'], 'event')} of {number(capture['lost_events'] + capture['events'])} lost"
+    capture, (judged,) = case.capture, case.answers["judged"].records()
+    gone, kept = capture["lost_events"] or 0, capture["events"]
+    lost = f"{number(gone) if gone else 'None'} of {number(gone + kept)} events {'was' if gone == 1 else 'were'} lost"
     bad = [f"{row['what']} {number(row['value'])}" for row in case.answers["data_quality"].records()
            if row["value"] and row["severity"] in ("data_loss", "error")]  # fmt: skip
     said = [f"{CLOCK.get(capture['timing'], CLOCK['unknown'])} {lost}{f' ({listed(bad)})' if bad else ''}."]
     if judged["judged"]:
         said.append(
-            f"Of {count(judged['judged'], 'count')} of the machine's free memory that changed, the replay of today's kernel predicts {number(judged['holding'])}."
+            f"Of {count(judged['judged'], 'number')} about the machine's memory that changed, the replay of today's "
+            f"kernel predicts {number(judged['holding'])}."
         )
     else:
         said.append("The model was not compared with this machine: `ptpool replay validate` does that.")
@@ -115,4 +121,5 @@ def _splits(row: dict[str, Any]) -> str:
     replayed = (
         "not replayed" if row["replayed_after"] is None else number(row["replayed_after"] - row["recorded_before"])
     )
-    return f"{row['quantity'].replace(' since boot', '')}: recorded {number(row['recorded_after'] - row['recorded_before'])}, replayed {replayed}."
+    counted = number(row["recorded_after"] - row["recorded_before"])
+    return f"{row['quantity'].replace(' since boot', '')}: {counted} recorded, {replayed} replayed with today's kernel."

@@ -25,7 +25,7 @@ SELECT 'splits for 1,000 page tables' AS what, strategy, concat_ws(' on ', name,
 FROM fact LEFT JOIN started USING (capture_id) LEFT JOIN ended USING (capture_id, machine) JOIN strategy USING (strategy)
 WHERE family = 'pool' AND allocs > 0 AND splits IS NOT NULL AND x IS NOT NULL
 UNION ALL
-SELECT 'memory wanted, × today''s kernel', strategy, concat_ws(' ', fragmentation, holes), true, unusable_index_2, median(times_unprotected),
+SELECT 'memory wanted (today''s kernel: 1)', strategy, concat_ws(' ', fragmentation, holes), true, unusable_index_2, median(times_unprotected),
        min(times_unprotected), max(times_unprotected)
 FROM mine WHERE strategy <> 'unprotected' AND times_unprotected IS NOT NULL GROUP BY strategy, machine, table_share, fragmentation, holes, unusable_index_2
 UNION ALL

@@ -32,7 +32,7 @@ def draw(rows: pd.DataFrame) -> Figure:
         _panel(axis, paid[paid["what"] == cost])
         axis.set_title(cost)
         axis.set_xlabel(
-            f"free memory in pieces smaller than\n{'a large page' if blocks else 'four pages'}, % before the first event",
+            f"free memory in pieces smaller than\n{'a large page' if blocks else 'four pages'} at the start, %",
             fontsize=8,
         )
         _machines(axis, machines, "x" if blocks else "y")
@@ -50,18 +50,26 @@ def draw(rows: pd.DataFrame) -> Figure:
 
 
 def _panel(axis: Axes, paid: pd.DataFrame) -> None:
-    for name, part in paid[paid["own"]].sort_values("x").groupby("strategy", sort=False):
-        ink, x, y = colour(str(name)), 100 * part["x"].to_numpy(float), part["y"].to_numpy(float)
+    own, others = paid[paid["own"]].sort_values("x"), paid[~paid["own"]]
+    names = list(dict.fromkeys(own["strategy"]))
+    for i, name in enumerate(names):  # beside each other, so that all can be seen
+        part = own[own["strategy"] == name]
+        x, y = 100 * part["x"].to_numpy(float) + 1.1 * (i - len(names) / 2), part["y"].to_numpy(float)
         low, high = (part[end].fillna(part["y"]).to_numpy(float) for end in ("low", "high"))
-        axis.vlines(x, low, high, color=ink, linewidth=1.0, alpha=0.6)
-        axis.plot(x, y, color=ink, linestyle=line(str(name)), marker=marker(str(name)), markersize=5.5, linewidth=1.1)
-    others = paid[~paid["own"]]
+        axis.vlines(x, low, high, color=colour(name), linewidth=1.6, alpha=0.6)
+        axis.plot(x, y, color=colour(name), linestyle=line(name), marker=marker(name), markersize=5, linewidth=0.9)
     axis.plot(100 * others["x"].to_numpy(float), others["y"].to_numpy(float), ".", color=QUIET, markersize=5, zorder=1)
-    most = float(paid[["y", "high"]].max().max())
-    if most > 50:
+    least, most = float(paid[["y", "low"]].min().min()), float(paid[["y", "high"]].max().max())
+    if least > 0 and most > 4 * least:
+        axis.set_yscale("log", base=2)
+        axis.set_ylim(least / 2, most * 1.3)
+    elif most > 50:
         axis.set_yscale("symlog", linthresh=10)
+        axis.set_ylim(min(least, -8), most * 3)
+    else:
+        axis.set_ylim(-0.14 * most, 1.1 * most or 1.0)
     axis.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
-    axis.set(xlim=(-3, 103), ylim=(-0.13 * most if most <= 50 else -6, 1.1 * most or 1.0))
+    axis.set_xlim(-6, 106)
 
 
 def _machines(axis: Axes, machines: pd.DataFrame, column: str) -> None:
@@ -79,7 +87,7 @@ def caption(rows: pd.DataFrame) -> str:
         _splits(rows[rows["what"].str.startswith("splits") & rows["own"]]),
         _memory(rows[rows["what"].str.startswith("memory")]),
     ]
-    said += ["Grey: other recordings. A bar spans the variants of reclaim."]
+    said += ["Ticks at the foot: free memory of real machines. Grey: other recordings; bars: variants of reclaim."]
     return " ".join(part for part in said if part)
 
 
@@ -92,15 +100,13 @@ def _splits(own: pd.DataFrame) -> str:
     said = []
     if len(same):
         said.append(
-            f"all pools split the same where {percent(same.index.max())} of free memory lies outside whole large pages"
+            f"With {percent(same.index.max())} of free memory outside whole large pages, all pools split the same."
         )
     if len(apart):
         worst = apart.iloc[-1]
-        said.append(
-            f"where {percent(apart.index[-1])} does they split {to(worst['min'], worst['max'], two_digits)} for 1,000 page tables"
-        )
-    text = "; ".join(said)
-    return f"{text[0].upper()}{text[1:]}."
+        span = to(worst["min"], worst["max"], two_digits)
+        said.append(f"With {percent(apart.index[-1])} outside, they split {span} large pages for 1,000 page tables.")
+    return " ".join(said)
 
 
 def _memory(rows: pd.DataFrame) -> str:
@@ -108,7 +114,10 @@ def _memory(rows: pd.DataFrame) -> str:
         return "How much memory each wants before it fails was not measured here: `ptpool replay risk`."
     most = rows[rows["x"] == rows["x"].max()]
     span = to(most["y"].min(), most["y"].max(), two_digits)
-    return f"With {percent(most['x'].iloc[0])} of free memory in pieces smaller than four pages, they fail at {span} times the memory at which today's kernel fails."
+    share = percent(most["x"].iloc[0])
+    return (
+        f"With {share} in pieces smaller than four pages, they fail at {span} times the free memory of today's kernel."
+    )
 
 
 def _figures(_: duckdb.DuckDBPyConnection, case: Case) -> list[Drawn]:
@@ -117,9 +126,7 @@ def _figures(_: duckdb.DuckDBPyConnection, case: Case) -> list[Drawn]:
     own = rows[rows["own"]]
     if own.empty:
         return [
-            Drawn(
-                "Nothing to draw: no pool splits a large page here, and `ptpool replay risk` was not run for this recording."
-            )
+            Drawn("Nothing to draw: no pool splits a large page here, and `ptpool replay risk` was not run for it.")
         ]
     return [Drawn(caption(rows), "where-the-choice-matters", answer, written(draw(rows)))]
 

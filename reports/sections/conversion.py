@@ -8,24 +8,10 @@ from matplotlib.figure import Figure
 
 from ptpool.vocabulary import BUILT_IN
 from reports.case import Case
-from reports.formats import duration, number, span
+from reports.formats import duration, span
 from reports.section import Drawn, Section
 from reports.style import INK, WIDTH, colour, duration_rows, written
 from reports.tables import frame
-
-
-def most(case: Case) -> str:
-    """The highest conversion cost as a share of the recording's duration."""
-    seconds, rows = case.capture["seconds"], case.answers["conversion_order"].records()
-    if not rows or not rows[-1]["conversion_ns"] or not seconds:
-        return ""
-    band = next(row for row in bands_of(case) if row["conversion_ns"] == rows[-1]["conversion_ns"])
-    low, share, high = (number(band[column] / seconds / 1e7) for column in ("low_ns", "conversion_ns", "high_ns"))
-    clock = " emulated" if case.capture["timing"] == "emulated" else ""
-    return (
-        f"The most expensive ({rows[-1]['strategies']}) takes {share} % of the recording's{clock} time on one CPU; "
-        f"{low} to {high} % with every constant at its lowest or at its highest."
-    )
 
 
 def bands_of(case: Case, costs: str = BUILT_IN) -> list[dict[str, Any]]:
@@ -39,8 +25,8 @@ def caption(case: Case) -> str:
     if not costs:
         return "No strategy changes a permission: there is nothing to draw."
     return (
-        f"Key changes take {span(costs, duration)} in the whole recording, at assumed prices. Thick: a flush at a tenth and at ten "
-        "times its price; thin: every price at its lowest and at its highest, the same for all strategies."
+        f"Key changes take {span(costs, duration)} in the whole recording, at assumed prices. Thick: flushes at a tenth "
+        "and at ten times their price; thin: every price at its lowest and at its highest, the same for all strategies."
     )
 
 
@@ -90,4 +76,4 @@ def _figures(_: duckdb.DuckDBPyConnection, case: Case) -> list[Drawn]:
     return [Drawn(caption(case), "conversion-bands", answer, images)]
 
 
-SECTION = Section("conversion", "What do key changes cost?", values=lambda case: {"most": most(case)}, figures=_figures)
+SECTION = Section("conversion", "What do key changes cost?", figures=_figures)

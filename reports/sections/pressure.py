@@ -68,7 +68,7 @@ def _figures(_: duckdb.DuckDBPyConnection, case: Case) -> list[Drawn]:
         mine = rows[rows["fragmentation"] == fragmentation]
         shares = [f"{percent(mine[f'unusable_index_{order}'].mean())} for order {order}" for order in (2, 4, 9)]
         said = (
-            f"Memory {fragmentation}: share of the machines drawn on which a strategy fails and `unprotected` does not, by "
+            f"Memory {fragmentation}: share of the machines on which a strategy fails and `unprotected` does not, by "
             "headroom. Each strip goes from 0 at its foot to 1 at its head, with the 95 % interval (Wilson); grey: "
             f"`unprotected` fails. Free memory in blocks too small before the first event: {listed(shares)}."
         )

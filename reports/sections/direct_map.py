@@ -1,4 +1,4 @@
-"""The direct map as pictures: over time, and at the end with the keys; one cell per block (2M) of physical memory."""
+"""The direct map as a picture: one cell per block (2M) of physical memory, and where the keys are."""
 
 import duckdb
 import numpy as np
@@ -12,14 +12,13 @@ from reports.case import Case
 from reports.formats import LEAF_NAMES, size
 from reports.questions import ask
 from reports.section import Drawn, Section
-from reports.sections.strip import figures as over_time
 from reports.style import alike, panels, title, written
 from reports.tables import frame
 
 MOST_CELLS = 4096
 _ACROSS = 64
 KINDS = tuple((leaf, keyed) for leaf in ("1G", "2M", "4K") for keyed in ("none", "part", "all"))
-"""What a cell can be: its smallest leaf, and how much of it has a key; its code is its place plus one, 0 is no memory."""
+"""What a cell can be: its smallest leaf, and how much of it has a key; its code is its place plus one, 0 a hole."""
 
 _INKS = ("#ffffff", "#e8ebe4", "#f6b26b", "#d9480f", "#b9cad5", "#f08c00", "#a61e1e", "#5c636a", "#e8590c", "#5f0f0f")
 _WORDS = {"none": "", "part": ", partly with the key", "all": ", all with the key"}
@@ -52,13 +51,13 @@ def cells(runs: pd.DataFrame, strategy: str, rows: list[int]) -> Cells:
 def draw(maps: dict[str, Cells], rows: list[int], cell_bytes: int, page_size: int) -> Figure:
     """A panel per group of strategies whose map ends the same, row by row from address 0."""
     groups = alike(maps)
-    figure, axes = panels(len(groups), height=max(1.0, min(3.0, 0.05 * len(rows) + 0.6)), columns=3)
+    figure, axes = panels(len(groups), height=max(1.0, min(1.9, 0.05 * len(rows) + 0.5)), columns=4)
     every = max(1, len(rows) // 6)
     for axis, (name, names) in zip(axes, groups.items(), strict=True):
         axis.imshow(
             maps[name], cmap=ListedColormap(_INKS), vmin=0, vmax=len(KINDS), interpolation="none", aspect="auto"
         )
-        axis.set_title(title(names, 34), fontsize=8)
+        axis.set_title(title(names, 26), fontsize=8)
         axis.set_yticks(
             range(0, len(rows), every), [size(row * _ACROSS * cell_bytes) for row in rows[::every]], fontsize=7
         )
@@ -72,7 +71,7 @@ def draw(maps: dict[str, Cells], rows: list[int], cell_bytes: int, page_size: in
 
 
 def _figures(connection: duckdb.DuckDBPyConnection, case: Case) -> list[Drawn]:
-    """The strip over time, then the map at the end."""
+    """The map after the last event."""
     coverage = case.answers["map_coverage"].records()
     if not coverage:
         return [Drawn("The replay recorded no direct map: there is nothing to draw.")]
@@ -82,12 +81,13 @@ def _figures(connection: duckdb.DuckDBPyConnection, case: Case) -> list[Drawn]:
     rows = sorted({row for first, last in zip(runs["first_cell"], runs["last_cell"], strict=True)
                    for row in range(int(first) // _ACROSS, int(last) // _ACROSS + 1)})  # fmt: skip
     maps = {str(name): cells(runs, str(name), rows) for name in dict.fromkeys(runs["strategy"])}
+    cell_bytes = cell * case.capture["page_size"]
     said = (
-        f"The direct map after the last event, row by row from address 0, a cell for each {size(cell * case.capture['page_size'])}: "
-        "its shade is the smallest page in it. Rows without memory are left out; strategies whose maps are equal share a panel."
+        f"The direct map after the last event, row by row from address 0; a cell is {size(cell_bytes)}, its shade the "
+        "smallest page in it. Rows without memory are left out; strategies with the same map share a panel."
     )
-    picture = written(draw(maps, rows, cell * case.capture["page_size"], case.capture["page_size"]))
-    return [*over_time(connection, case), Drawn(said, "direct-map", answer, picture)]
+    picture = written(draw(maps, rows, cell_bytes, case.capture["page_size"]))
+    return [Drawn(said, "direct-map", answer, picture)]
 
 
-SECTION = Section("map", "Where is the direct map split, and where are the keys?", figures=_figures)
+SECTION = Section("direct_map", "Where is the direct map split, and where are the keys?", figures=_figures)
