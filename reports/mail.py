@@ -11,15 +11,21 @@ from reports.summary import answer, machine, recorded, trust
 from reports.tables import columns_of_text, wrapped
 
 WIDTH = 76
-_HEADINGS = ("splits", "at 4K", "held", "changes", "per table", "slowest 1%", "stalls", "failed", "unprotected")
-"""Of the columns of `ranking.CAPTURE`."""
+_COLUMNS = {
+    "Large pages split": "splits",
+    "Kernel's map in 4K pages": "at 4K",
+    "Memory held": "held",
+    "Key changes": "changes",
+    "Time for them, per page table": "per table",
+    "Not supplied": "failed",
+}
+"""Columns of `ranking.CAPTURE` that fit, with their headings here."""
 
 _LEGEND = (
     "splits: large pages of the direct map split at run time; at 4K: share of the direct map, mean over time; held: "
     "unused memory in the pool, and tables of the direct map beyond today's; changes: calls that set or clear a key, "
-    "and per table the time they take at assumed prices; slowest 1%: of page-table allocations, likewise; stalls: more "
-    "than with unprotected; failed: page tables not supplied, splits without a protected table, deadlocks, OOM kills. "
-    "Everything is modelled. * lowest and ! highest of the strategies that protect page tables."
+    "and per table the time they take at assumed prices; failed: page tables not supplied, splits without a protected "
+    "table, deadlocks, OOM kills. All modelled. * lowest and ! highest of the strategies that protect page tables."
 )
 
 
@@ -31,8 +37,9 @@ def mail(connection: duckdb.DuckDBPyConnection, name: str) -> str:
         name: a capture with at least one run at default parameters.
     """
     case = load_case(connection, name)
-    cells = ranking.text_cells(case.answers["capture_strategies"].records(), ranking.CAPTURE)
-    table = columns_of_text(["strategy", *_HEADINGS], [[_plain(cell) for cell in row] for row in cells], WIDTH)
+    columns = [column for column in ranking.CAPTURE if column.heading in _COLUMNS]
+    cells = ranking.text_cells(case.answers["capture_strategies"].records(), columns)
+    table = columns_of_text(["strategy", *_COLUMNS.values()], [[_plain(cell) for cell in row] for row in cells], WIDTH)
     asked = replies(Answers(connection))
     return render(
         "mail.txt.j2",

@@ -95,7 +95,7 @@ def duration_rows(axis: Axes, names: Sequence[str] | pd.Series) -> None:
     axis.xaxis.set_major_formatter(FuncFormatter(lambda ns, _: duration(ns)))
 
 
-def over_time(steps: pd.DataFrame, seconds: float, unit: str, words: str) -> Figure:
+def over_time(steps: pd.DataFrame, seconds: float, unit: str, words: str, *, from_0: bool = False) -> Figure:
     """A panel per group of strategies whose curves look the same, with the others in grey.
 
     Args:
@@ -103,11 +103,13 @@ def over_time(steps: pd.DataFrame, seconds: float, unit: str, words: str) -> Fig
         seconds: length of the recording.
         unit: what a second is: seconds, or emulated seconds.
         words: what a value counts.
+        from_0: whether it begins at 0, and not with the first known value.
     """
     lines = {}
     for name, part in steps.groupby("strategy", sort=False):
         known = part.set_index("step")["value"].astype(float)
-        lines[str(name)] = known.reindex(range(241), method="ffill").fillna(0.0).to_numpy()
+        whole = known.reindex(range(241), method="ffill")
+        lines[str(name)] = (whole.fillna(0.0) if from_0 else whole.bfill()).to_numpy()
     top, times = max(1.0, *(float(curve.max()) for curve in lines.values())), np.linspace(0, seconds, 241)
     groups = alike(lines, 0.02 * top, np.mean)
     figure, axes = panels(len(groups), height=1.7, columns=3)

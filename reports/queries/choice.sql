@@ -9,21 +9,27 @@ WITH started AS (
     JOIN (SELECT run_id, arg_max(value, t_ns) AS free FROM timeline WHERE metric = 'free_pages' GROUP BY run_id) AS last USING (run_id)
     WHERE strategy = 'unprotected' GROUP BY ALL
 ), fact AS (
-    SELECT capture_id, name, machine, strategy, sum(value) FILTER (metric IN ('splits_1g', 'splits_2m')) AS splits, max(value) FILTER (metric = 'ptp_allocs') AS allocs
+    SELECT capture_id, name, machine, strategy, sum(value) FILTER (metric IN ('splits_1g', 'splits_2m')) AS splits,
+           max(value) FILTER (metric = 'ptp_nulls') AS nulls, max(value) FILTER (metric = 'ptp_allocs') AS allocs
     FROM run JOIN capture USING (capture_id) JOIN run_metric USING (run_id)
     SEMI JOIN (FROM run WHERE is_default) AS usual USING (strategy, params)
     ANTI JOIN (FROM run_setting WHERE NOT is_parameter AND setting <> 'machine' AND value IS DISTINCT FROM default_value) AS other USING (run_id)
     GROUP BY ALL
+), run_at AS (
+    SELECT strategy, concat_ws(' on ', name, nullif(machine, 'recorded')) AS place, name = $capture AS own,
+           if(machine = 'recorded', started.outside, ended.outside) AS x, splits, nulls, allocs
+    FROM fact LEFT JOIN started USING (capture_id) LEFT JOIN ended USING (capture_id, machine) JOIN strategy USING (strategy)
+    WHERE family = 'pool' AND allocs > 0 AND x IS NOT NULL
 ), mine AS (
     -- With default parameters, or the one pool that is run with refills of 1, 4 and 512 pages.
     SELECT * REPLACE (if(refill_order IS NULL, strategy, label) AS strategy)
     FROM risk_summary LEFT JOIN (SELECT DISTINCT strategy, params, true AS usual FROM run WHERE is_default) USING (strategy, params)
     WHERE capture = $capture AND (usual OR refill_order IS NOT NULL)
 )
-SELECT 'splits for 1,000 page tables' AS what, strategy, concat_ws(' on ', name, nullif(machine, 'recorded')) AS place, name = $capture AS own,
-       if(machine = 'recorded', started.outside, ended.outside) AS x, 1000 * splits / allocs AS y, NULL AS low, NULL AS high
-FROM fact LEFT JOIN started USING (capture_id) LEFT JOIN ended USING (capture_id, machine) JOIN strategy USING (strategy)
-WHERE family = 'pool' AND allocs > 0 AND splits IS NOT NULL AND x IS NOT NULL
+SELECT 'splits for 1,000 page tables' AS what, strategy, place, own, x, 1000 * splits / allocs AS y, NULL AS low, NULL AS high
+FROM run_at WHERE splits IS NOT NULL AND nulls = 0
+UNION ALL
+SELECT 'tables not supplied, %', strategy, place, own, x, 100 * nulls / allocs, NULL, NULL FROM run_at
 UNION ALL
 SELECT 'memory wanted (today''s kernel: 1)', strategy, concat_ws(' ', fragmentation, holes), true, unusable_index_2, median(times_unprotected),
        min(times_unprotected), max(times_unprotected)

@@ -14,6 +14,8 @@ from reports.style import INK, QUIET, WIDTH, colour, line, marker, written
 from reports.tables import frame
 
 _KINDS = {"recorded": INK, "worn": "#8c8c8c", "fragmented on purpose": "#cc3311"}
+_COSTS = ("splits", "tables", "memory", "more")
+"""First words of the panels' titles, in their order."""
 _SAME = 1.1
 """Pools are the same where the most costs at most this many times the least."""
 
@@ -25,10 +27,14 @@ def draw(rows: pd.DataFrame) -> Figure:
         rows: of query ``choice``.
     """
     paid, machines = rows[rows["what"] != "machine"], rows[rows["what"] == "machine"]
-    costs = sorted(paid["what"].unique(), key=lambda cost: ("splits", "memory", "more").index(cost.split()[0]))
-    figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
-    for axis, cost in zip(figure.subplots(1, len(costs), squeeze=False)[0], costs, strict=True):
-        blocks = cost.startswith("splits")
+    costs = sorted(paid["what"].unique(), key=lambda cost: _COSTS.index(cost.split()[0]))
+    rows_of_two = -(-len(costs) // 2)
+    figure = Figure(figsize=(WIDTH, 1.0 + 2.5 * rows_of_two), layout="constrained")
+    axes = list(figure.subplots(rows_of_two, min(2, len(costs)), squeeze=False).flat)
+    for spare in axes[len(costs) :]:
+        spare.remove()
+    for axis, cost in zip(axes, costs, strict=False):
+        blocks = cost.startswith(("splits", "tables"))
         _panel(axis, paid[paid["what"] == cost])
         axis.set_title(cost)
         axis.set_xlabel(
@@ -54,7 +60,7 @@ def _panel(axis: Axes, paid: pd.DataFrame) -> None:
     names = list(dict.fromkeys(own["strategy"]))
     for i, name in enumerate(names):  # beside each other, so that all can be seen
         part = own[own["strategy"] == name]
-        x, y = 100 * part["x"].to_numpy(float) + 1.1 * (i - len(names) / 2), part["y"].to_numpy(float)
+        x, y = 100 * part["x"].to_numpy(float) + 0.7 * (i - len(names) / 2), part["y"].to_numpy(float)
         low, high = (part[end].fillna(part["y"]).to_numpy(float) for end in ("low", "high"))
         axis.vlines(x, low, high, color=colour(name), linewidth=1.6, alpha=0.6)
         axis.plot(x, y, color=colour(name), linestyle=line(name), marker=marker(name), markersize=5, linewidth=0.9)
@@ -69,7 +75,7 @@ def _panel(axis: Axes, paid: pd.DataFrame) -> None:
     else:
         axis.set_ylim(-0.14 * most, 1.1 * most or 1.0)
     axis.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
-    axis.set_xlim(-6, 106)
+    axis.set_xlim(-7, 107)
 
 
 def _machines(axis: Axes, machines: pd.DataFrame, column: str) -> None:

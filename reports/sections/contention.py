@@ -45,7 +45,7 @@ def draw(points: pd.DataFrame) -> Figure:
         axis.set_xscale("log", base=2)
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axis.yaxis.set_major_formatter(PercentFormatter(1))
-        axis.set_xlabel("CPUs")
+        axis.set(xlabel="CPUs", ylim=(0, 1.05))
     panels[0].set_ylabel("of allocation time, waiting for locks")
     figure.legend(
         *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8, frameon=False

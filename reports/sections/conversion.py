@@ -25,8 +25,8 @@ def caption(case: Case) -> str:
     if not costs:
         return "No strategy changes a permission: there is nothing to draw."
     return (
-        f"Key changes take {span(costs, duration)} in the whole recording, at assumed prices. Thick: flushes at a tenth "
-        "and at ten times their price; thin: every price at its lowest and at its highest, the same for all strategies."
+        f"Key changes take {span(costs, duration)} in the whole recording, at assumed prices. Thick: flushes at a "
+        "tenth and at ten times their price; thin: every price at its lowest and at its highest."
     )
 
 

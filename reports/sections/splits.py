@@ -23,7 +23,7 @@ def _figures(_: duckdb.DuckDBPyConnection, case: Case) -> list[Drawn]:
     answer, seconds = case.answers["splits_over_time"], case.capture["seconds"]
     if not answer.rows or case.all_4k or not seconds:
         return [Drawn(caption(case))]
-    drawn = over_time(frame(answer), seconds, case.time_unit, "large pages split so far")
+    drawn = over_time(frame(answer), seconds, case.time_unit, "large pages split so far", from_0=True)
     return [Drawn(caption(case), "splits-over-time", answer, written(drawn))]
 
 
