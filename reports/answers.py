@@ -42,16 +42,18 @@ def running_out(searched: Rows, rows: Rows) -> str:
     replayed = f"In the replays {failed or 'none'} failed to supply a table."
     if not searched:
         return f"Not searched: run `ptpool replay check --db FILE`. {replayed}"
-    held = listed([row["strategy"] for row in searched if row["holds"]])
+    held = listed([_named(row) for row in searched if row["holds"]])
     steps = min((row["depth"] for row in searched if row["holds"]), default=0)
     said = [f"No sequence of {number(steps)} steps breaks {held}" if held else "None holds"]
     for kind, words in BREAKS.items():
         mine = [row for row in searched if row["kind"] == kind]
-        named = [" with ".join(filter(None, (row["strategy"], row["settings"]))) for row in mine]
-        if kind != "unkeyed_table":
-            named = [f"{name} ({way(row)})" for name, row in zip(named, mine, strict=True)]
+        named = [_named(row) + (f" ({way(row)})" if kind != "unkeyed_table" else "") for row in mine]
         said += [f"{words}: {listed(named)}"] if named else []
     return f"{'; '.join(said)}: a search of a small machine. {replayed}"
+
+
+def _named(row: dict[str, Any]) -> str:
+    return " with ".join(filter(None, (row["strategy"], row["settings"])))
 
 
 def _page(capture: str, name: str) -> str:

@@ -118,8 +118,8 @@ def trust(case: Case) -> list[str]:
 
 
 def _splits(row: dict[str, Any]) -> str:
-    replayed = (
-        "not replayed" if row["replayed_after"] is None else number(row["replayed_after"] - row["recorded_before"])
-    )
-    counted = number(row["recorded_after"] - row["recorded_before"])
-    return f"{row['quantity'].replace(' since boot', '')}: {counted} recorded, {replayed} replayed with today's kernel."
+    what, before = row["quantity"].replace(" since boot", ""), row["recorded_before"]
+    counted = f"{what}: {number(row['recorded_after'] - before)} recorded"
+    if row["replayed_after"] is None:
+        return f"{counted}; today's kernel was not replayed."
+    return f"{counted}, {number(row['replayed_after'] - before)} replayed with today's kernel."

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from ptpool.warehouse import open_warehouse
 from reports.case import load_case
-from reports.sections.assumptions import sensitivity
 
 
 def test_what_other_settings_change_is_said(warehouse: Path, tmp_path: Path) -> None:
@@ -30,4 +29,3 @@ def test_what_other_settings_change_is_said(warehouse: Path, tmp_path: Path) -> 
             12,
             15,
         )
-        assert sensitivity(case).startswith("2 runs of 1 strategy at other settings")
