@@ -24,7 +24,7 @@ MARK = "<!-- written by ptpool report build -->"
 """First line of every page. A folder without it is never replaced."""
 
 _ELSEWHERE = "name another folder with --out"
-_NO_FOLDERS = ("", ".", "..")
+_NO_FOLDERS = ("", ".", "..", "index.html")
 
 
 def replayed(connection: duckdb.DuckDBPyConnection, wanted: str) -> list[str]:

@@ -1,5 +1,6 @@
 """The pages of one capture: Markdown, figures, CSV and SQL, as bytes by file name."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -93,3 +94,8 @@ def capture_page(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, 
         pages=[(section.title, page_name(section)) for section in CAPTURE],
     )
     return dict(files)
+
+
+def anchor(heading: str) -> str:
+    """The link to a heading, as forges make it: lower case, dashes for blanks, no punctuation."""
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")

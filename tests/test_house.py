@@ -75,8 +75,9 @@ FLOORS = {
     "reports": (
         "questions formats",
         "case",
-        "style tables section compare",
-        "sections render compare_text",
+        "style tables section compare ranking",
+        "answers summary compare_text render",
+        "sections",
         "contents",
         "page",
         "index mail",
