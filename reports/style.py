@@ -96,10 +96,10 @@ def duration_rows(axis: Axes, names: Sequence[str] | pd.Series) -> None:
 
 
 def over_time(steps: pd.DataFrame, seconds: float, unit: str, words: str, *, from_0: bool = False) -> Figure:
-    """A panel per group of strategies whose curves look the same, with the others in grey.
+    """A panel per group of strategies whose curves look the same, between the least and the most of all in grey.
 
     Args:
-        steps: strategy, step, value: what it is from a step of 1/240 of the recording on, where it changed.
+        steps: strategy, step, value: what it is from a step of 1/120 of the recording on, where it changed.
         seconds: length of the recording.
         unit: what a second is: seconds, or emulated seconds.
         words: what a value counts.
@@ -108,14 +108,14 @@ def over_time(steps: pd.DataFrame, seconds: float, unit: str, words: str, *, fro
     lines = {}
     for name, part in steps.groupby("strategy", sort=False):
         known = part.set_index("step")["value"].astype(float)
-        whole = known.reindex(range(241), method="ffill")
+        whole = known.reindex(range(121), method="ffill")
         lines[str(name)] = (whole.fillna(0.0) if from_0 else whole.bfill()).to_numpy()
-    top, times = max(1.0, *(float(curve.max()) for curve in lines.values())), np.linspace(0, seconds, 241)
+    top, times = max(1.0, *(float(curve.max()) for curve in lines.values())), np.linspace(0, seconds, 121)
     groups = alike(lines, 0.02 * top, np.mean)
+    others = [np.nan_to_num(end([lines[name] for name in groups], axis=0)) for end in (np.min, np.max)]
     figure, axes = panels(len(groups), height=1.7, columns=3)
     for axis, (name, names) in zip(axes, groups.items(), strict=True):
-        for other in groups:
-            axis.step(times, lines[other], where="post", color=QUIET, linewidth=0.8, zorder=1)
+        axis.fill_between(times, others[0], others[1], step="post", color="#ececec", linewidth=0, zorder=1)
         axis.step(times, lines[name], where="post", color=colour(name), zorder=3)
         last = lines[name][-1]
         axis.annotate(f"{last:,.0f}", (seconds, last), xytext=(4, 0), textcoords="offset points", va="center",

@@ -10,14 +10,14 @@ WITH started AS (
     WHERE strategy = 'unprotected' GROUP BY ALL
 ), fact AS (
     SELECT capture_id, name, machine, strategy, sum(value) FILTER (metric IN ('splits_1g', 'splits_2m')) AS splits,
-           max(value) FILTER (metric = 'ptp_nulls') AS nulls, max(value) FILTER (metric = 'ptp_allocs') AS allocs
+           sum(value) FILTER (metric IN ('ptp_nulls', 'split_starvations', 'deadlocks')) AS failures, max(value) FILTER (metric = 'ptp_allocs') AS allocs
     FROM run JOIN capture USING (capture_id) JOIN run_metric USING (run_id)
     SEMI JOIN (FROM run WHERE is_default) AS usual USING (strategy, params)
     ANTI JOIN (FROM run_setting WHERE NOT is_parameter AND setting <> 'machine' AND value IS DISTINCT FROM default_value) AS other USING (run_id)
     GROUP BY ALL
 ), run_at AS (
     SELECT strategy, concat_ws(' on ', name, nullif(machine, 'recorded')) AS place, name = $capture AS own,
-           if(machine = 'recorded', started.outside, ended.outside) AS x, splits, nulls, allocs
+           if(machine = 'recorded', started.outside, ended.outside) AS x, splits, failures, allocs
     FROM fact LEFT JOIN started USING (capture_id) LEFT JOIN ended USING (capture_id, machine) JOIN strategy USING (strategy)
     WHERE family = 'pool' AND allocs > 0 AND x IS NOT NULL
 ), mine AS (
@@ -27,9 +27,9 @@ WITH started AS (
     WHERE capture = $capture AND (usual OR refill_order IS NOT NULL)
 )
 SELECT 'splits for 1,000 page tables' AS what, strategy, place, own, x, 1000 * splits / allocs AS y, NULL AS low, NULL AS high
-FROM run_at WHERE splits IS NOT NULL AND nulls = 0
+FROM run_at WHERE splits IS NOT NULL AND failures = 0
 UNION ALL
-SELECT 'tables not supplied, %', strategy, place, own, x, 100 * nulls / allocs, NULL, NULL FROM run_at
+SELECT 'tables and splits that failed, %', strategy, place, own, x, least(100, 100 * failures / allocs), NULL, NULL FROM run_at
 UNION ALL
 SELECT 'memory wanted (today''s kernel: 1)', strategy, concat_ws(' ', fragmentation, holes), true, unusable_index_2, median(times_unprotected),
        min(times_unprotected), max(times_unprotected)

@@ -19,12 +19,13 @@ def machine(kind: str, whole: float, four: float) -> tuple[object, ...]:
 def test_where_all_pools_are_the_same_is_the_message() -> None:
     same = rows((SPLITS, "pba", "c", True, 0.1, 2, None, None), (SPLITS, "generic", "c", True, 0.1, 2, None, None))
     assert caption(same).startswith(
-        "With 10 % of free memory outside whole large pages, all pools split the same. How much"
+        "With 10 % of free memory outside whole large pages, the pools' splits differ by 0 for 1,000 page tables at most"
     )
     worn = rows((SPLITS, "pba", "w", True, 0.9, 40, None, None), (SPLITS, "generic", "w", True, 0.9, 10, None, None))
-    assert "With 90 % outside, they split 10 to 40 large pages for 1,000 page tables." in caption(
-        pd.concat([same, worn])
-    )
+    failed = rows(("tables and splits that failed, %", "freetype", "w", True, 0.9, 100, None, None))
+    text = caption(pd.concat([same, worn, failed]))
+    assert "With 90 % outside, they split 10 to 40 large pages for 1,000 page tables." in text
+    assert "There, freetype could not supply all page tables." in text
 
 
 def test_memory_wanted_is_that_of_the_most_fragmented_machine() -> None:

@@ -25,11 +25,11 @@ def steps(*rows: tuple[str, int, float]) -> pd.DataFrame:
 
 
 def test_a_curve_keeps_its_value_until_the_next_and_to_the_end() -> None:
-    (axis,) = over_time(steps(("pba", 3, 2), ("pba", 200, 6)), 240.0, "seconds", "splits", from_0=True).axes
+    (axis,) = over_time(steps(("pba", 3, 2), ("pba", 100, 6)), 240.0, "seconds", "splits", from_0=True).axes
     x, y = axis.lines[-1].get_data()
     assert (x[0], x[-1]) == (0, 240)
-    assert [y[2], y[3], y[199], y[200], y[240]] == [0, 2, 2, 6, 6]
-    (axis,) = over_time(steps(("pba", 3, 2), ("pba", 200, 6)), 240.0, "seconds", "pages").axes
+    assert [y[2], y[3], y[99], y[100], y[120]] == [0, 2, 2, 6, 6]
+    (axis,) = over_time(steps(("pba", 3, 2), ("pba", 100, 6)), 240.0, "seconds", "pages").axes
     assert axis.lines[-1].get_ydata()[0] == 2, "a pool does not begin empty because its first sample comes later"
     assert all(float(tick).is_integer() for tick in axis.get_yticks())
 
