@@ -44,12 +44,12 @@ def running_out(searched: Rows, rows: Rows) -> str:
         return f"Not searched: run `ptpool replay check --db FILE`. {replayed}"
     held = listed([_named(row) for row in searched if row["holds"]])
     steps = min((row["depth"] for row in searched if row["holds"]), default=0)
-    said = [f"No sequence of {number(steps)} steps breaks {held}" if held else "None holds"]
+    said = [f"On a small machine no sequence of {number(steps)} steps breaks {held}" if held else "None holds"]
     for kind, words in BREAKS.items():
         mine = [row for row in searched if row["kind"] == kind]
         named = [_named(row) + (f" ({way(row)})" if kind != "unkeyed_table" else "") for row in mine]
         said += [f"{words}: {listed(named)}"] if named else []
-    return f"{'; '.join(said)}: a search of a small machine. {replayed}"
+    return f"{'; '.join(said)}. {replayed}"
 
 
 def _named(row: dict[str, Any]) -> str:

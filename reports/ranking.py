@@ -99,10 +99,10 @@ def two_digits(value: float) -> str:
 
 
 BREAKS = {
-    "split_starvation": "runs out",
-    "deadlock": "deadlocks",
-    "lost_page": "loses a page",
-    "unkeyed_table": "leaves a table open",
+    "split_starvation": "can run out",
+    "deadlock": "can deadlock",
+    "lost_page": "can lose a page",
+    "unkeyed_table": "can leave a table open",
 }
 """What goes wrong, by the kind in table ``strategy_check``."""
 

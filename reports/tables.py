@@ -35,6 +35,8 @@ _HEADINGS = {
     "ptp_allocs": "page tables allocated",
     "ptp_live_peak": "pages of page tables, peak",
     "ptp_nulls": "page tables not supplied",
+    "pages_keyed": "pages with the key",
+    "pages_keyed_4k": "of them at 4K",
     "ptp_alloc_p50_ns": "median",
     "ptp_alloc_p99_ns": "99 % take at most",
     "ptp_alloc_p999_ns": "99.9 % take at most",

@@ -91,8 +91,8 @@ def test_memory_wanted_is_over_todays_kernel_and_spans_the_variants_of_reclaim(f
 
 def test_five_answers_with_numbers_ranges_and_links(filled) -> None:
     out, order, cpus, keys, small = replies(Answers(filled))
-    assert "No sequence of 10 steps breaks pte-mapped and reserve-block with mutex=true;" in out.answer
-    assert "runs out: reserve-block (2 tasks, 7 steps) and pba (2 tasks and others, 9 steps)" in out.answer
+    assert "no sequence of 10 steps breaks pte-mapped and reserve-block with mutex=true;" in out.answer
+    assert "can run out: reserve-block (2 tasks, 7 steps) and pba (2 tasks and others, 9 steps)" in out.answer
     assert "In the replays pba failed to supply a table." in out.answer
     assert "fails at 3 times the free memory" in order.answer and order.page == "server/pressure.md"
     assert "ptpool replay contention" in cpus.answer and not cpus.page
@@ -103,7 +103,7 @@ def test_five_answers_with_numbers_ranges_and_links(filled) -> None:
 def test_the_page_says_it_all_and_links_only_to_pages_that_are_built(filled) -> None:
     files = index_page(filled, {"phone"})
     text = files["README.md"].decode()
-    assert "runs out: 2 tasks and others, 9 steps" in text and "**✓ holds (10 steps)**" in text
+    assert "can run out: 2 tasks and others, 9 steps" in text and "**✓ holds (10 steps)**" in text
     assert "2.2 (1.5 to 3)" in text or "2.3 (1.5 to 3)" in text
     assert "(server/" not in text and "[phone](phone/README.md)" in text
     assert "Its page is not built yet: `ptpool report build --capture server`." in text
