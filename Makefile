@@ -27,6 +27,7 @@ report: $(READY) ## sample captures -> warehouse -> all strategies -> report/
 	@$(BIN)/ptpool replay contention --db $(DB) > /dev/null
 	@$(BIN)/ptpool replay risk --db $(DB) $(RISK) > /dev/null
 	@$(BIN)/ptpool replay validate --db $(DB) > /dev/null || [ $$? = 1 ]
+	@$(BIN)/ptpool replay check --db $(DB) --depth 10 > /dev/null || [ $$? = 1 ]
 	@$(BIN)/ptpool report build --db $(DB) --out $(OUT)
 
 test: $(READY) ## run the tests
@@ -60,7 +61,7 @@ wheel: $(READY) ## build the wheel and run the tests of what it could lack again
 		$(addprefix $(CURDIR)/tests/,$(WHEEL_TESTS))
 
 docs: $(READY) ## the generated pages of docs/ and, from the last make report, the figures that README shows
-	@for figure in overview server-16g/direct-map-over-time; do [ ! -f $(OUT)/$$figure.svg ] || cp $(OUT)/$$figure.svg docs/; done
+	@for figure in sharedmem-frag-1g/where-the-choice-matters server-16g/direct-map; do [ ! -f $(OUT)/$$figure.svg ] || cp $(OUT)/$$figure.svg docs/; done
 	@$(BIN)/ptpool replay describe all --markdown > docs/strategies.md
 	@$(BIN)/python -c 'from ptpool.dictionary import markdown; print(markdown())' > docs/tables.md
 	@$(BIN)/python -c 'from ptpool.cli import app; from ptpool.manual import manual; print(manual(app))' > docs/commands.md

@@ -104,6 +104,15 @@ def _known_metrics() -> set[str]:
     return {line.partition(",")[0] for line in text.splitlines()[1:]}
 
 
+def _lacks(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether a metric, table or view of this version is missing: it was added under the same number."""
+    schema = "".join(_sql(name) for name in ("tables.sql", "views.sql", "sweeps.sql", "answers.sql"))
+    known = set(re.findall(r"^CREATE (?:TABLE|VIEW) (\w+)", schema, re.MULTILINE))
+    names = "SELECT table_name FROM duckdb_tables() UNION ALL SELECT view_name FROM duckdb_views() WHERE NOT internal"
+    there = {name for (name,) in connection.execute(names).fetchall()}
+    return not known <= there or not _known_metrics() <= {metric for metric, _ in metrics(connection)}
+
+
 def create_schema(connection: duckdb.DuckDBPyConnection) -> None:
     """Create everything in a new warehouse: tables, views, macros, and the data that comes with ptpool."""
     connection.execute(_sql("tables.sql"))
@@ -294,9 +303,9 @@ def _check_schema(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
             f"{path}: written by a newer ptpool (schema {version}, this one knows {SCHEMA_VERSION})",
             "upgrade ptpool, or name another file with --db",
         )
-    if version < SCHEMA_VERSION or not _known_metrics() <= {metric for metric, _ in metrics(connection)}:
+    if version < SCHEMA_VERSION or _lacks(connection):
         raise UsageError(
-            f"{path}: written by an older ptpool (schema {version}, this one needs {SCHEMA_VERSION} and its metrics)",
+            f"{path}: written by an older ptpool (schema {version}, this one needs {SCHEMA_VERSION} and its tables)",
             "make it again: import its traces into a new file (ptpool ingest trace PATH --db FILE)",
         )
 

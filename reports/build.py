@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,7 +25,7 @@ MARK = "<!-- written by ptpool report build -->"
 """First line of every page. A folder without it is never replaced."""
 
 _ELSEWHERE = "name another folder with --out"
-_NO_FOLDERS = ("", ".", "..", "README.md", "index.html", "index.csv")
+_NO_FOLDERS = ("", ".", "..", "index.html")
 
 
 def replayed(connection: duckdb.DuckDBPyConnection, wanted: str) -> list[str]:
@@ -70,7 +70,9 @@ def build(
         UsageError: there is nothing to report on, or `out` cannot be written or holds something else.
     """
     names = replayed(connection, wanted)
-    _check(out, names)
+    there = {page.parent.name for page in out.glob("*/README.md") if _ours(page.parent)}
+    index = index_page(connection, {*names, *there})
+    _check(out, names, index)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         _sweep(out)
@@ -82,8 +84,7 @@ def build(
             fresh.mkdir()
             for name, files in _pages(connection, names, tell):
                 _write(fresh / name, files)
-            there = {page.parent.name for page in out.glob("*/README.md") if _ours(page.parent)}
-            _write(fresh, index_page(connection, {*names, *there}))
+            _write(fresh, index)
             written = sorted(path.relative_to(fresh) for path in fresh.rglob("*") if path.is_file())
             _move(fresh, out, Path(scratch) / "old")
     except OSError as error:
@@ -164,10 +165,11 @@ def _ours(folder: Path) -> bool:
         return False
 
 
-def _check(out: Path, names: list[str]) -> None:
+def _check(out: Path, names: list[str], index: Iterable[str]) -> None:
     """Refuse to write outside of `out`, or to replace anything but an earlier report."""
+    taken = {*_NO_FOLDERS, *index, *(f"{page.removesuffix('.md')}.html" for page in index)}
     for name in names:
-        if name in _NO_FOLDERS or any(sign in name for sign in "/\\\0"):
+        if name in taken or any(sign in name for sign in "/\\\0"):
             raise UsageError(f"capture {name!r}: cannot be the name of a folder", "import it again with another --name")
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out}: is a file, not a folder", _ELSEWHERE)

@@ -1,16 +1,21 @@
 """One capture: the facts behind its sentences, tables and figures."""
 
-import json
-from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import duckdb
 
-from reports.formats import LEAF_NAMES
-from reports.questions import Answer, Answers
+from reports.formats import LEAF_NAMES, count
+from reports.questions import Answers
 
 Metrics = dict[str, Any]
+
+_FAILURES = (
+    ("ptp_nulls", "page table not supplied", "page tables not supplied"),
+    ("split_starvations", "split without a protected table", "splits without a protected table"),
+    ("deadlocks", "deadlock", "deadlocks"),
+    ("oom_kills", "call of the OOM killer", "calls of the OOM killer"),
+)
 
 
 class Look(NamedTuple):
@@ -31,27 +36,13 @@ class Case:
         capture: the row of ``capture.sql``.
         metrics: by strategy, the row of ``strategy_summary``.
         looks: by strategy, its family and look.
-        refills: by strategy and page order, requests of its refills and those of them that got nothing.
-        splits: by strategy, leaf and cause, the number of splits (``warm_up``: before the first event).
-        failed_allocations: by strategy, requests of any order that got nothing.
-        quality: by name, counts of the import.
-        reserve: by strategy, the pages that its parameters keep for splits.
-        modelled: pairs of strategy and metric that the replay wrote, including NULL.
-        agreement: counts of the recorded machine before and after, and of the replay of `unprotected`.
         answers: every answer, by the name of its question.
     """
 
     capture: dict[str, Any]
     metrics: dict[str, Metrics]
     looks: dict[str, Look] = field(default_factory=dict)
-    refills: dict[str, dict[int, tuple[int, int]]] = field(default_factory=dict)
-    splits: dict[str, dict[tuple[str, str], int]] = field(default_factory=dict)
-    failed_allocations: dict[str, int] = field(default_factory=dict)
-    quality: dict[str, int] = field(default_factory=dict)
-    reserve: dict[str, int] = field(default_factory=dict)
-    modelled: frozenset[tuple[str, str]] = frozenset()
-    agreement: list[dict[str, Any]] = field(default_factory=list)
-    answers: dict[str, Answer] = field(default_factory=dict)
+    answers: Answers = field(default_factory=dict)  # type: ignore[assignment]
 
     @property
     def all_4k(self) -> bool:
@@ -70,37 +61,34 @@ class Case:
         return LEAF_NAMES.get(self.capture["page_size"], LEAF_NAMES[4096])
 
     @property
-    def pools(self) -> list[str]:
-        """Strategies with a pool whose refills were counted."""
-        return [s for s, m in self.metrics.items() if self.family(s) == "pool" and m["refills"] is not None]
-
-    @property
     def time_unit(self) -> str:
         """What the time axes count."""
         return "emulated seconds" if self.capture["timing"] == "emulated" else "seconds"
-
-    @property
-    def described(self) -> frozenset[str]:
-        """Metrics that the glossary describes."""
-        return frozenset(row["metric"] for row in self.answers["glossary"].records())
 
     def family(self, strategy: str) -> str:
         """Kind of a strategy: see `Look`."""
         return self.looks.get(strategy, Look()).family
 
-    def value(self, strategy: str, metric: str) -> Any:
-        """A metric of a strategy; None: NULL in the warehouse."""
-        return self.metrics[strategy].get(metric)
+    @property
+    def protecting(self) -> list[str]:
+        """Strategies that give page tables a key (not today's kernel, and no bound) and supplied everything."""
+        kinds = ("baseline", "bound")
+        return [name for name in self.metrics if self.family(name) not in kinds and not self.failures(name)]
+
+    def over(self, metric: str) -> dict[str, float]:
+        """A metric of the strategies that protect page tables, where it is known."""
+        found = {name: self.metrics[name].get(metric) for name in self.protecting}
+        return {name: value for name, value in found.items() if value is not None}
 
     def run_time_splits(self, strategy: str) -> float | None:
         """Splits of 1G and 2M leaves after the first event."""
-        splits = [self.metrics[strategy][leaf] for leaf in ("splits_1g", "splits_2m")]
-        known = [number for number in splits if number is not None]
+        known = [n for leaf in ("1g", "2m") if (n := self.metrics[strategy][f"splits_{leaf}"]) is not None]
         return sum(known) if known else None
 
-    def missing(self, strategy: str, metric: str) -> str:
-        """Why a metric is NULL: it does not apply, or the replay does not model it yet."""
-        return "n/a" if (strategy, metric) in self.modelled else "not modelled yet"
+    def failures(self, strategy: str) -> list[str]:
+        """What a strategy failed to supply, by kind."""
+        mine = self.metrics[strategy]
+        return [count(mine[metric], one, many) for metric, one, many in _FAILURES if mine[metric]]
 
 
 def load_case(connection: duckdb.DuckDBPyConnection, capture: str) -> Case:
@@ -111,42 +99,10 @@ def load_case(connection: duckdb.DuckDBPyConnection, capture: str) -> Case:
         capture: name of a capture with at least one run at default parameters.
     """
     answers = Answers(connection, capture=capture)
-    refills: dict[str, dict[int, tuple[int, int]]] = defaultdict(dict)
-    for row in answers["refills"].records():
-        refills[row["strategy"]][row["page_order"]] = (row["refill_attempts"], row["refill_failures"])
-    splits: dict[str, dict[tuple[str, str], int]] = defaultdict(dict)
-    for row in answers["splits"].records():
-        splits[row["strategy"]][row["leaf"], row["cause"]] = row["splits"]
-    failed: Counter[str] = Counter()
-    for row in answers["run_order"].records():
-        failed[row["strategy"]] += row["failures"]
-    quality: Counter[str] = Counter()
-    for row in answers["data_quality"].records():  # a row per CPU, or one for all
-        quality[row["what"]] += row["value"]
-    return Case(
-        capture=answers["capture"].records()[0],
-        metrics={row["strategy"]: row for row in answers["facts"].records()},
-        looks=looks(answers),
-        refills=dict(refills),
-        splits=dict(splits),
-        failed_allocations=dict(failed),
-        quality=dict(quality),
-        reserve=_reserves(answers["provenance"]),
-        modelled=frozenset((s, m) for s, m in answers["modelled"].rows),
-        agreement=answers["agreement"].records(),
-        answers=answers,
-    )
+    metrics = {row["strategy"]: row for row in answers["facts"].records()}
+    return Case(answers["capture"].records()[0], metrics, looks(answers), answers)
 
 
 def looks(answers: Answers) -> dict[str, Look]:
     """Every strategy's family and look."""
     return {name: Look(*look) for name, *look in answers["looks"].rows}
-
-
-def _reserves(provenance: Answer) -> dict[str, int]:
-    found = {}
-    for row in provenance.records():
-        value = json.loads(row["params"]).get("reserve")
-        if isinstance(value, int) and value > 0:
-            found[row["strategy"]] = value
-    return found

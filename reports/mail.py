@@ -2,32 +2,30 @@
 
 import duckdb
 
+from reports import ranking
+from reports.answers import replies
 from reports.case import Case, load_case
-from reports.page import machine, recorded
+from reports.questions import Answers
 from reports.render import render
-from reports.sections import mapping_cost, risk
-from reports.sections.answer import answer, failed
-from reports.sections.differences import differences
-from reports.sections.quality import quality, timing
-from reports.sections.verdict import details
-from reports.tables import columns_of_text, metric_cell, wrapped
+from reports.summary import answer, machine, recorded, trust
+from reports.tables import columns_of_text, wrapped
 
 WIDTH = 76
-
 _COLUMNS = {
-    "refills": "refills",
-    "splits_1g": "1G",
-    "splits_2m": "2M",
-    "pte_share_mean": "at 4K",
-    "pool_idle_pages_mean": "idle",
-    "permission_changes": "changes",
+    "Large pages split": "splits",
+    "Kernel's map in 4K pages": "at 4K",
+    "Memory held": "held",
+    "Key changes": "changes",
+    "Time for them, per page table": "per table",
+    "Not supplied": "failed",
 }
-"""Metrics of the table, with their headings."""
+"""Columns of `ranking.CAPTURE` that fit, with their headings here."""
 
 _LEGEND = (
-    "1G, 2M: leaves of the direct map split at run time; at 4K: share of the direct map, averaged over time; idle: "
-    "pages cached in the pool, averaged over time; changes: calls that set or clear a key; failed: page tables not "
-    "supplied, starved splits, deadlocks, calls of the OOM killer; n/a: not applicable."
+    "splits: large pages of the direct map split at run time; at 4K: share of the direct map, mean over time; held: "
+    "unused memory in the pool, and tables of the direct map beyond today's; changes: calls that set or clear a key, "
+    "and per table the time they take at assumed prices; failed: page tables not supplied, splits without a protected "
+    "table, deadlocks, OOM kills. All modelled. * lowest and ! highest of the strategies that protect page tables."
 )
 
 
@@ -39,25 +37,24 @@ def mail(connection: duckdb.DuckDBPyConnection, name: str) -> str:
         name: a capture with at least one run at default parameters.
     """
     case = load_case(connection, name)
-    paragraphs = (f"{machine(case)}. {recorded(case)}", " ".join(answer(case)), " ".join(details(case)))
-    rows = [
-        [strategy, *(metric_cell(case, strategy, m, case.value(strategy, m)) for m in _COLUMNS), failed(case, strategy)]
-        for strategy in case.metrics
-    ]
+    columns = [column for column in ranking.CAPTURE if column.heading in _COLUMNS]
+    cells = ranking.text_cells(case.answers["capture_strategies"].records(), columns)
+    table = columns_of_text(["strategy", *_COLUMNS.values()], [[_plain(cell) for cell in row] for row in cells], WIDTH)
+    asked = replies(Answers(connection))
     return render(
         "mail.txt.j2",
-        title=f"{name}: direct-map splits and pools of page tables",
-        paragraphs=[wrapped(_plain(text)) for text in paragraphs],
-        table="\n".join(columns_of_text(["strategy", *_COLUMNS.values(), "failed"], rows, WIDTH)),
+        title=f"{name}: which way of supplying protected page tables costs least",
+        machine=wrapped(_plain(f"{machine(case)}. {recorded(case)}")),
+        answer=[wrapped(_plain(text), indent="* ") for text in answer(case)],
+        table="\n".join(table),
         legend=wrapped(_LEGEND),
-        differences=[wrapped(_plain(f"{names}: {account}"), indent="* ") for names, account in differences(case)],
-        cost=wrapped(_plain(mapping_cost.caption(case))),
+        replies=[(wrapped(reply.question, indent="> "), wrapped(_plain(reply.answer))) for reply in asked],
         notes=[wrapped(f"[{i}] {_plain(text)}") for i, text in enumerate(_notes(case), start=1)],
     )
 
 
 def _notes(case: Case) -> list[str]:
-    notes = [timing(case), quality(case), mapping_cost.basis(case), *risk.sentences(case)]
+    notes = [" ".join(trust(case))]
     for row in case.answers["assumptions"].records():
         which = "" if row["strategies"] == "all" else f"({row['strategies']}) "
         notes.append(f"{which}{row['assumption'].rstrip('.')}.")
@@ -67,4 +64,4 @@ def _notes(case: Case) -> list[str]:
 
 def _plain(text: str) -> str:
     """ASCII without Markdown."""
-    return text.translate(str.maketrans("µ·", "u*", "*`"))
+    return text.translate(str.maketrans("µ·", "u*", "`"))

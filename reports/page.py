@@ -1,83 +1,101 @@
-"""The page of one capture: its Markdown, its figures and its CSV files, as bytes by file name."""
+"""The pages of one capture: Markdown, figures, CSV and SQL, as bytes by file name."""
 
 import re
+from collections.abc import Sequence
+from typing import Any
 
 import duckdb
 
+from reports import ranking
 from reports.case import Case, load_case
-from reports.contents import CONTENTS
-from reports.formats import count, duration, size
-from reports.questions import Answer
+from reports.contents import CAPTURE
+from reports.questions import Answer, Answers
 from reports.render import file_stem, render
+from reports.section import Drawn, Section
 from reports.style import house_style
+from reports.summary import answer, machine, recorded, trust
 from reports.tables import Table, table
 
-
-def machine(case: Case) -> str:
-    """The recorded machine, in one line."""
-    capture = case.capture
-    parts = [
-        f"Linux {capture['kernel_release']}" if capture["kernel_release"] else "kernel not recorded",
-        capture["arch"] or "architecture not recorded",
-        size(capture["total_pages"] * capture["page_size"]) if capture["total_pages"] else "memory size not recorded",
-        count(capture["cpus"], "CPU"),
-    ]
-    return ", ".join(parts)
+FIRST = ("where-the-choice-matters", "splits-over-time", "pool-over-time", "conversion-bands", "direct-map")
+"""The figures that a capture's own page shows, if they were drawn."""
 
 
-def recorded(case: Case) -> str:
-    """What was recorded, in one sentence."""
-    capture = case.capture
-    clock = " of emulated time" if capture["timing"] == "emulated" else ""
-    clock += ", part of the recording" if capture["in_part"] else ""
-    stacks = "with" if capture["has_stacks"] else "without"
-    return f"{count(capture['events'], 'event')} in {_span(capture['seconds'])}{clock}, {stacks} kernel stacks."
+class Files(dict[str, bytes]):
+    """Files by name, and what templates call to show a table or a figure; each leaves its CSV and SQL here."""
+
+    def __init__(self, answers: Answers, *cases: Case) -> None:
+        super().__init__()
+        self._answers, self._cases = answers, cases
+
+    def shown(self, question: str) -> Table:
+        """The table of a question."""
+        self.keep(self._answers[question])
+        return table(self._answers[question], *self._cases)
+
+    def keep(self, answer: Answer) -> None:
+        """Write an answer's numbers, and the SQL that gives them again."""
+        stem = file_stem(answer.name)
+        self[f"{stem}.csv"], self[f"{stem}.sql"] = answer.csv().encode(), f"{answer.sql}\n".encode()
+
+    def draw(self, figures: Sequence[Drawn]) -> None:
+        """Write figures."""
+        for figure in figures:
+            self.update({f"{figure.name}.{suffix}": image for suffix, image in figure.images.items()})
+            if figure.answer:
+                self.keep(figure.answer)
+
+    def page(self, section: Section, **values: Any) -> None:
+        """Write a page below this folder's README.md."""
+        body = render(f"pages/{section.name}.md.j2", table=self.shown, **values)
+        self[page_name(section)] = render("page.md.j2", title=section.title, body=body).encode()
+
+    def front(self, template: str, **values: Any) -> None:
+        """Write README.md."""
+        self["README.md"] = render(template, table=self.shown, **values).encode()
 
 
-def _span(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds >= 1 else duration(seconds * 1e9)
-
-
-def anchor(heading: str) -> str:
-    """The link to a heading, as forges make it: lower case, dashes for blanks, no punctuation."""
-    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+def page_name(section: Section) -> str:
+    """File of a section's page."""
+    return f"{file_stem(section.name)}.md"
 
 
 def capture_page(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, bytes]:
-    """Write the page of a capture.
+    """Write the pages of a capture.
 
     Args:
         connection: an open warehouse.
         name: a capture with at least one run at default parameters.
 
     Returns:
-        Contents by file name: ``README.md``, the figures, and the CSV behind every table and figure.
+        Contents by file name: ``README.md``, a page per section, the figures, and the CSV and SQL behind every table
+        and figure.
     """
     case = load_case(connection, name)
-    answers: dict[str, Answer] = {}
-    images: dict[str, bytes] = {}
-
-    def shown(question: str) -> Table:
-        answers[file_stem(question)] = case.answers[question]
-        return table(case.answers[question], case)
-
-    sections = []
-    for section in CONTENTS:
+    files = Files(case.answers, case)
+    drawn: dict[str, tuple[Section, Drawn]] = {}
+    for section in CAPTURE:
         with house_style(case.looks):
             figures = section.figures(connection, case)
-        for figure in figures:
-            images |= {f"{figure.name}.{suffix}": image for suffix, image in figure.images.items()}
-            if figure.answer:
-                answers[figure.data] = figure.answer
-        template = f"sections/{section.name}.md.j2"
-        sections.append(render(template, capture=case.capture, table=shown, figures=figures, **section.values(case)))
-    text = render(
+        files.draw(figures)
+        drawn |= {figure.name: (section, figure) for figure in figures if figure.name}
+        files.page(section, capture=case.capture, figures=figures, **section.values(case))
+    rows = case.answers["capture_strategies"]
+    files.keep(rows)
+    files.front(
         "capture.md.j2",
         capture=case.capture,
         machine=machine(case),
         recorded=recorded(case),
-        sections=sections,
-        headings=[(heading, anchor(heading)) for heading in re.findall(r"^## (.+)$", "\n".join(sections), re.M)],
+        answer=answer(case),
+        trust=trust(case),
+        strategies=ranking.markdown(rows.records(), ranking.CAPTURE),
+        legend=ranking.LEGEND,
+        figures=[(page_name(section), figure) for section, figure in (drawn[name] for name in FIRST if name in drawn)],
+        pages=[(section.title, page_name(section)) for section in CAPTURE],
     )
-    tables = {f"{stem}.csv": answer.csv().encode() for stem, answer in answers.items()}
-    return {"README.md": text.encode(), **tables, **images}
+    return dict(files)
+
+
+def anchor(heading: str) -> str:
+    """The link to a heading, as forges make it: lower case, dashes for blanks, no punctuation."""
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")

@@ -11,6 +11,7 @@ from jinja2.nodes import EvalContext
 from markupsafe import Markup
 
 from ptpool.text import printable
+from reports.formats import percent
 
 
 @cache
@@ -28,7 +29,7 @@ def _environment() -> Environment:
     environment.filters["link"] = quote
     environment.filters["shell"] = shlex.quote
     environment.filters["text"] = lambda text: re.sub(r"([\\`*_\[\]>|])", r"\\\1", str(text))
-    environment.filters["code"] = Markup
+    environment.filters["share"] = percent
     environment.filters["plain"] = lambda text: (
         str(text).replace("`", "").replace("*", "").replace("[", "(").replace("]", ")")
     )
@@ -39,7 +40,7 @@ def _environment() -> Environment:
 def _without_html(context: EvalContext, value: Any) -> Any:
     """What a template prints, without HTML and control characters: texts come from recordings of other people.
 
-    Macros and other templates have been here before, and the SQL in them stands in blocks of code.
+    Macros and other templates have been here before.
     """
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
@@ -48,7 +49,7 @@ def _without_html(context: EvalContext, value: Any) -> Any:
 
 
 def file_stem(name: str) -> str:
-    """Name of a question as the stem of its CSV file."""
+    """Name of a question as the stem of its CSV and SQL files."""
     return name.replace("_", "-")
 
 

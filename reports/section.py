@@ -1,4 +1,4 @@
-"""A section of a capture's page: a template, the values that fill it, and figures."""
+"""A page of a report: the question that is its title, a template, the values that fill it, and figures."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,34 +17,32 @@ class Drawn:
     Attributes:
         caption: what it shows.
         name: stem of the files; empty when nothing was drawn.
-        answer: the numbers behind it.
-        data: stem of the CSV file that holds those numbers.
+        answer: the numbers behind it; its name gives the stem of their CSV and SQL files.
         images: bytes by file suffix.
-        strategies: which strategies it shows, if not all.
     """
 
     caption: str
     name: str = ""
     answer: Answer | None = None
-    data: str = ""
     images: dict[str, bytes] = field(default_factory=dict)
-    strategies: str = ""
 
 
 @dataclass(frozen=True)
 class Section:
-    """One section of a capture's page.
+    """One page below a capture's.
 
-    Besides `values`, its template has ``capture`` (the row of ``capture.sql``) and ``figures``, and from ``macros.j2``
-    ``shown("QUESTION")`` (a table with its CSV and SQL) and ``picture(figure)``; ``table("QUESTION").empty`` is true if
-    there is nothing to show.
+    Besides `values`, its template ``templates/pages/NAME.md.j2`` has ``capture`` (the row of ``capture.sql``) and
+    ``figures``, and from ``macros.j2`` ``shown("QUESTION")`` (a table with its CSV and SQL) and ``picture(figure)``;
+    ``table("QUESTION").empty`` is true if there is nothing to show.
 
     Attributes:
-        name: its template is ``templates/sections/NAME.md.j2``.
+        name: of the template; with dashes, the stem of the page.
+        title: the question that the page answers.
         values: what the template says apart from tables and figures.
         figures: draws the figures, in the house style.
     """
 
     name: str
+    title: str
     values: Callable[[Case], dict[str, Any]] = lambda case: {}
     figures: Callable[[duckdb.DuckDBPyConnection, Case], list[Drawn]] = lambda connection, case: []

@@ -1,7 +1,6 @@
-"""What all figures share: the style sheet, a strategy's colours, panels, labels kept apart, and writing to bytes."""
+"""What all figures share: the style sheet, a strategy's colours, panels, curves over time, and writing to bytes."""
 
 import io
-import math
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from reports.case import Look
 from reports.formats import duration
@@ -62,7 +61,7 @@ def dark(ink: str) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def line(strategy: str) -> str:
+def line(strategy: str) -> Any:
     """The strategy's line style."""
     return _look(strategy).line
 
@@ -87,13 +86,6 @@ def panels(count: int, *, height: float = 2.1, columns: int = 2) -> tuple[Figure
     return figure, axes[:count]
 
 
-def thousands(axis: Any) -> None:
-    """Write whole numbers with separators on an axis."""
-    axis.set_major_formatter(
-        FuncFormatter(lambda value, _: f"{value:,.0f}" if float(value).is_integer() else f"{value:,.3g}")
-    )
-
-
 def duration_rows(axis: Axes, names: Sequence[str] | pd.Series) -> None:
     """One row per name, with durations in ns along the axis."""
     axis.set_yticks(range(len(names)), [str(name) for name in names])
@@ -103,88 +95,38 @@ def duration_rows(axis: Axes, names: Sequence[str] | pd.Series) -> None:
     axis.xaxis.set_major_formatter(FuncFormatter(lambda ns, _: duration(ns)))
 
 
-def symlog(axis: Axes, which: str, values: pd.Series, room: float) -> None:
-    """Make the ``x`` or ``y`` axis logarithmic down to the least of `values` above 0, with `room` times the largest."""
-    least = float(values[values > 0].min()) if (values > 0).any() else 1.0
-    linear_to = 10.0 ** math.floor(math.log10(least))  # a tick of its own, so that none crowds the one at 0
-    getattr(axis, f"set_{which}scale")("symlog", linthresh=linear_to, linscale=0.4)
-    getattr(axis, f"{which}axis").set_minor_locator(NullLocator())
-    thousands(getattr(axis, f"{which}axis"))
-    getattr(axis, f"set_{which}lim")(
-        -0.25 * linear_to if (values <= 0).any() else 0.7 * least, float(values.max()) * room
-    )
-
-
-def spread(values: Sequence[float], sizes: npt.ArrayLike, low: float, high: float) -> list[float]:
-    """Places for labels of the heights `sizes`: near `values`, apart, and inside low..high if they fit."""
-    order = np.argsort(np.asarray(values, dtype=float), kind="stable")
-    places = np.asarray(values, dtype=float)[order]
-    heights = np.broadcast_to(np.asarray(sizes, dtype=float), places.shape)[order]
-    gaps = (heights[1:] + heights[:-1]) / 2
-    for _ in range(60):  # each round pushes every pair that is too close apart, by half of what it lacks on either side
-        lacking = np.maximum(gaps - np.diff(places), 0) / 2
-        places[:-1] -= lacking
-        places[1:] += lacking
-        places = np.clip(places, low, high)
-    moved = np.empty_like(places)
-    moved[order] = places
-    return [float(place) for place in moved]
-
-
-def labels_at_end(
-    axis: Axes, ends: Sequence[tuple[str, float, str]], right: float, top: float, gap: float = 0.125
-) -> None:
-    """Labels to the right of curves, at the height where each ends, moved apart.
+def over_time(steps: pd.DataFrame, seconds: float, unit: str, words: str, *, from_0: bool = False) -> Figure:
+    """A panel per group of strategies whose curves look the same, between the least and the most of all in grey.
 
     Args:
-        axis: the panel.
-        ends: text, height and colour of each.
-        right: where the curves end.
-        top: height of the panel.
-        gap: height of a line of text, as a share of `top`.
+        steps: strategy, step, value: what it is from a step of 1/120 of the recording on, where it changed.
+        seconds: length of the recording.
+        unit: what a second is: seconds, or emulated seconds.
+        words: what a value counts.
+        from_0: whether it begins at 0, and not with the first known value.
     """
-    heights = [gap * top * (1 + text.count("\n")) for text, *_ in ends]
-    places = spread([end for _, end, _ in ends], heights, 0, top)
-    for (text, _, ink), place in zip(ends, places, strict=True):
-        axis.annotate(
-            text, (right, place), xytext=(4, 0), textcoords="offset points", va="center", color=dark(ink),
-            fontsize=8.5, annotation_clip=False,
-        )  # fmt: skip
-
-
-def labels_beside(axis: Axes, points: Sequence[tuple[float, float, str, str]], gap: float = 0.045) -> None:
-    """Names in a column to the right of the panel, in the order of height, each joined to its point by a line.
-
-    Args:
-        axis: the panel, its limits and scales as they stay.
-        points: x, y, name and colour of each; those that lie on each other share a line.
-        gap: height of a line of text, as a share of the panel's.
-    """
-    places: dict[tuple[float, float], list[tuple[str, str]]] = {}
-    for x, y, name, ink in points:
-        spot = axis.transData.transform((x, y))
-        right, up = (float(part) for part in axis.transAxes.inverted().transform(spot))
-        key = next((k for k in places if abs(k[0] - right) < 0.02 and abs(k[1] - up) < 0.02), (right, up))
-        places.setdefault(key, []).append((name, ink))
-    texts = ["\n".join(name for name, _ in named) for named in places.values()]
-    at = spread([up for _, up in places], [gap * (1 + text.count("\n")) for text in texts], 0.02, 0.98)
-    for (at_point, named), text, height in zip(places.items(), texts, at, strict=True):
-        axis.annotate(
-            text, at_point, xytext=(1.04, height), xycoords="axes fraction", textcoords="axes fraction", va="center",
-            fontsize=8, color=dark(named[0][1]) if len(named) == 1 else INK, annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": "#b5b5b5", "linewidth": 0.7, "shrinkA": 1, "shrinkB": 5,
-                        "relpos": (0, 0.5)},
-        )  # fmt: skip
-
-
-def levels(samples: pd.DataFrame, columns: str | list[str]) -> dict[str, npt.NDArray[np.float64]]:
-    """By strategy, the `columns` at every time in `samples`, which hold a value only where it changed."""
-    times = np.unique(samples["t_s"])
-    parts = {
-        str(name): part.drop_duplicates("t_s", keep="last").set_index("t_s")[columns]
-        for name, part in samples.groupby("strategy", sort=False)
-    }
-    return {name: part.reindex(times, method="ffill").to_numpy(dtype=float) for name, part in parts.items()}
+    lines = {}
+    for name, part in steps.groupby("strategy", sort=False):
+        known = part.set_index("step")["value"].astype(float)
+        whole = known.reindex(range(121), method="ffill")
+        lines[str(name)] = (whole.fillna(0.0) if from_0 else whole.bfill()).to_numpy()
+    top, times = max(1.0, *(float(curve.max()) for curve in lines.values())), np.linspace(0, seconds, 121)
+    groups = alike(lines, 0.02 * top, np.mean)
+    others = [np.nan_to_num(end([lines[name] for name in groups], axis=0)) for end in (np.min, np.max)]
+    figure, axes = panels(len(groups), height=1.7, columns=3)
+    for axis, (name, names) in zip(axes, groups.items(), strict=True):
+        axis.fill_between(times, others[0], others[1], step="post", color="#ececec", linewidth=0, zorder=1)
+        axis.step(times, lines[name], where="post", color=colour(name), zorder=3)
+        last = lines[name][-1]
+        axis.annotate(f"{last:,.0f}", (seconds, last), xytext=(4, 0), textcoords="offset points", va="center",
+                      color=dark(colour(name)), fontsize=8.5, annotation_clip=False)  # fmt: skip
+        axis.set_title(title(names, 34), fontsize=8)
+        axis.set(xlim=(0, seconds), ylim=(0, 1.08 * top))
+        axis.yaxis.set_major_locator(MaxNLocator("auto", integer=True))
+        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    figure.supxlabel(f"{unit} from the start of the recording", fontsize=9)
+    figure.supylabel(words, fontsize=9)
+    return figure
 
 
 def alike(

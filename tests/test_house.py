@@ -76,8 +76,9 @@ FLOORS = {
     "reports": (
         "questions formats",
         "case",
-        "style tables section compare",
-        "sections render compare_text",
+        "style tables section compare ranking",
+        "answers summary compare_text render",
+        "sections",
         "contents",
         "page",
         "index mail html",

@@ -189,3 +189,27 @@ COMMENT ON COLUMN strategy_validation.strategy IS 'Strategy';
 COMMENT ON COLUMN strategy_validation.runs IS 'Runs in a real kernel';
 COMMENT ON COLUMN strategy_validation.judged IS 'Predictions that have a tolerance';
 COMMENT ON COLUMN strategy_validation.holding IS 'Those within it';
+
+CREATE VIEW strategy_search AS
+WITH searched AS (
+    SELECT strategy, params, is_default, max(tasks) AS tasks, min(depth) FILTER (holds) AS depth, bool_and(holds) AS holds, bool_and(complete) AS complete,
+           arg_min({kind: kind, tasks: tasks, others: outside_tables > 0, steps: steps},
+                   (kind = 'unkeyed_table', outside_tables > 0, tasks, steps)) FILTER (NOT holds) AS broken
+    FROM strategy_check GROUP BY strategy, params, is_default
+)
+SELECT strategy, params, is_default,
+       (SELECT string_agg(mine.key || '=' || translate(mine.value, ',[]"', '+'), ' ' ORDER BY mine.key)
+        FROM json_each(searched.params) AS mine JOIN searched AS usual ON usual.strategy = searched.strategy AND usual.is_default
+        WHERE NOT searched.is_default AND mine.value::VARCHAR IS DISTINCT FROM json_extract(usual.params, mine.key)::VARCHAR) AS settings,
+       tasks, depth, holds, complete, broken.kind AS kind, broken.tasks AS broken_tasks, broken.others AS broken_with_others, broken.steps AS steps
+FROM searched
+ORDER BY strategy, is_default DESC, settings;
+COMMENT ON VIEW strategy_search IS 'What the exhaustive search of a small machine found (table strategy_check), over its scenarios: one row per strategy and parameters';
+COMMENT ON COLUMN strategy_search.settings IS 'Parameters that were set with --set; NULL: none';
+COMMENT ON COLUMN strategy_search.tasks IS 'Most tasks that were tried';
+COMMENT ON COLUMN strategy_search.depth IS 'Fewest steps that were searched where it holds';
+COMMENT ON COLUMN strategy_search.holds IS 'Whether it holds in every scenario';
+COMMENT ON COLUMN strategy_search.kind IS 'What goes wrong in the simplest scenario that breaks it: first one without splits by others, with the fewest tasks and steps; a table without its key (unkeyed_table) only where nothing else does';
+COMMENT ON COLUMN strategy_search.broken_tasks IS 'Tasks of that scenario';
+COMMENT ON COLUMN strategy_search.broken_with_others IS 'Whether others split too in that scenario';
+COMMENT ON COLUMN strategy_search.steps IS 'Steps of the shortest way to break it there';

@@ -350,6 +350,24 @@ COMMENT ON COLUMN risk_threshold.runs IS 'Runs that the search took';
 COMMENT ON COLUMN risk_threshold.checked IS 'Further runs that test whether more headroom never hurts';
 COMMENT ON COLUMN risk_threshold.contradicted IS 'Those in which it did: a failure above the threshold, or none below';
 
+CREATE TABLE strategy_check (
+    strategy VARCHAR NOT NULL, params JSON NOT NULL, is_default BOOLEAN NOT NULL, tasks INTEGER NOT NULL, outside_tables INTEGER NOT NULL,
+    depth INTEGER NOT NULL, holds BOOLEAN NOT NULL, complete BOOLEAN NOT NULL, kind VARCHAR, steps INTEGER, way VARCHAR[] NOT NULL,
+    states BIGINT NOT NULL, code_version VARCHAR NOT NULL
+);
+COMMENT ON TABLE strategy_check IS 'What the exhaustive search of a small machine found (ptpool replay check --db): one row per strategy with its parameters there, and scenario';
+COMMENT ON COLUMN strategy_check.params IS 'Parameters, as they fit the small machine';
+COMMENT ON COLUMN strategy_check.is_default IS 'Whether none was set with --set';
+COMMENT ON COLUMN strategy_check.tasks IS 'Tasks that ask for page tables';
+COMMENT ON COLUMN strategy_check.outside_tables IS 'Most tables that a permission change by others takes; 0: others change nothing';
+COMMENT ON COLUMN strategy_check.depth IS 'Steps searched exhaustively';
+COMMENT ON COLUMN strategy_check.holds IS 'Whether no sequence of that many steps breaks it';
+COMMENT ON COLUMN strategy_check.complete IS 'Whether there was nothing more to search, so that it holds for any number of steps';
+COMMENT ON COLUMN strategy_check.kind IS 'What goes wrong: split_starvation, unkeyed_table, deadlock, lost_page; NULL: it holds';
+COMMENT ON COLUMN strategy_check.steps IS 'Steps of the shortest way to break it; NULL: it holds';
+COMMENT ON COLUMN strategy_check.way IS 'Those steps in words, and what goes wrong';
+COMMENT ON COLUMN strategy_check.states IS 'States of the machine that the search met';
+
 CREATE TABLE contention (
     capture_id VARCHAR NOT NULL, strategy VARCHAR NOT NULL, params JSON NOT NULL, free_order TINYINT NOT NULL, cpus INTEGER NOT NULL,
     change_ns DOUBLE NOT NULL, tables_per_s DOUBLE NOT NULL, basis VARCHAR NOT NULL, costs VARCHAR NOT NULL, tables BIGINT NOT NULL,

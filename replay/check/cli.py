@@ -1,6 +1,7 @@
 """``ptpool replay check``."""
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,6 +25,14 @@ def check(
     named: Annotated[
         str, typer.Option("--strategy", help="A strategy, several joined by commas, or all: as the argument.")
     ] = "",
+    db: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            envvar="PTPOOL_DB",
+            help="Keep what is found in this warehouse, for the report; what it holds is not searched again.",
+        ),
+    ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -40,6 +49,7 @@ def check(
     """
     from ptpool.progress import progress
     from replay.check import searches
+    from replay.check.store import Kept
     from replay.contract.registry import find, incomplete
 
     strategy = [*(strategy or []), *(named.split(",") if named else [])]
@@ -51,9 +61,11 @@ def check(
     tasks = [cpus] if cpus else [1, 2]
     numbers = " and ".join(map(str, tasks))
     note(f"{len(entries)} strategies, {numbers} tasks, up to {depth} steps, blocks of 8 pages", quiet=quiet)
+    kept = Kept(db, frozenset(settings))
     total = len(entries) * len(searches.scenarios(tasks))
     with progress("check", total, quiet=quiet, unit="searches") as meter:
-        found = searches.check(strategies, tasks, depth, lambda n: meter(n, f"{n} of {total} searches"))
+        found = searches.check(strategies, tasks, depth, lambda n: meter(n, f"{n} of {total} searches"), kept.verdict)
+    kept.write(strategies, found)
     if as_json:
         rows = [
             {

@@ -67,12 +67,20 @@ def scenarios(tasks: Sequence[int]) -> list[Scenario]:
 
 
 def check(
-    strategies: Sequence[tuple[str, Strategy]], tasks: Sequence[int], depth: int, on_done: Callable[[int], None]
+    strategies: Sequence[tuple[str, Strategy]],
+    tasks: Sequence[int],
+    depth: int,
+    on_done: Callable[[int], None],
+    known: Callable[[str, Strategy, Scenario, int], Verdict | None] = lambda *_: None,
 ) -> list[list[Checked]]:
     """Search every scenario for every strategy, in as many processes as there are CPUs.
 
-    The strategies, by name, have parameters that fit the toy machine. `on_done` is called after each search, with the
-    number that are done.
+    Args:
+        strategies: by name, with parameters that fit the toy machine.
+        tasks: numbers of tasks.
+        depth: steps searched.
+        on_done: called after each search, with the number that are done.
+        known: what was found before, so that it is not searched again.
 
     Returns:
         For each strategy its scenarios, the simplest first.
@@ -81,12 +89,16 @@ def check(
     done: list[list[Checked]] = []
     with ProcessPoolExecutor(os.cpu_count()) as processes:
         running = [
-            [processes.submit(search, chosen, scenario, depth) for scenario in tried] for _, chosen in strategies
+            [
+                known(name, chosen, scenario, depth) or processes.submit(search, chosen, scenario, depth)
+                for scenario in tried
+            ]
+            for name, chosen in strategies
         ]
-        for (name, _), futures in zip(strategies, running, strict=True):
+        for (name, _), verdicts in zip(strategies, running, strict=True):
             done.append([])
-            for future in futures:
-                done[-1].append(Checked(name, future.result()))
+            for verdict in verdicts:
+                done[-1].append(Checked(name, verdict if isinstance(verdict, Verdict) else verdict.result()))
                 on_done(sum(map(len, done)))
     return done
 

@@ -8,24 +8,10 @@ from matplotlib.figure import Figure
 
 from ptpool.vocabulary import BUILT_IN
 from reports.case import Case
-from reports.formats import duration, listed, number
+from reports.formats import duration, span
 from reports.section import Drawn, Section
 from reports.style import INK, WIDTH, colour, duration_rows, written
 from reports.tables import frame
-
-
-def most(case: Case) -> str:
-    """The highest conversion cost as a share of the recording's duration."""
-    seconds, rows = case.capture["seconds"], case.answers["conversion_order"].records()
-    if not rows or not rows[-1]["conversion_ns"] or not seconds:
-        return ""
-    band = next(row for row in bands_of(case) if row["conversion_ns"] == rows[-1]["conversion_ns"])
-    low, share, high = (number(band[column] / seconds / 1e7) for column in ("low_ns", "conversion_ns", "high_ns"))
-    clock = " emulated" if case.capture["timing"] == "emulated" else ""
-    return (
-        f"The most expensive ({rows[-1]['strategies']}) takes {share} % of the recording's{clock} time on one CPU; "
-        f"{low} to {high} % with every constant at its lowest or at its highest."
-    )
 
 
 def bands_of(case: Case, costs: str = BUILT_IN) -> list[dict[str, Any]]:
@@ -34,16 +20,14 @@ def bands_of(case: Case, costs: str = BUILT_IN) -> list[dict[str, Any]]:
 
 
 def caption(case: Case) -> str:
-    """What the figure of the bands shows."""
-    rows = bands_of(case)
-    none = [row["strategy"] for row in rows if not row["conversion_ns"]]
-    if len(none) == len(rows):
+    """The finding of the figure."""
+    costs = {row["strategy"]: row["conversion_ns"] for row in bands_of(case) if row["conversion_ns"]}
+    if not costs:
         return "No strategy changes a permission: there is nothing to draw."
     return (
-        "Time that permission changes take in the whole recording, on a logarithmic axis. Mark: assumed constants; "
-        "thick: a flush at a tenth and at ten times its price; thin: every constant at its lowest and at its highest. "
-        "Strategies share the constants, so overlapping bands do not mean that their order is open."
-    ) + (f" Nothing to change: {listed(none)}." if none else "")
+        f"Key changes take {span(costs, duration)} in the whole recording, at assumed prices. Thick: flushes at a "
+        "tenth and at ten times their price; thin: every price at its lowest and at its highest."
+    )
 
 
 def draw(bands: pd.DataFrame, seconds: float, unit: str) -> Figure:
@@ -54,7 +38,7 @@ def draw(bands: pd.DataFrame, seconds: float, unit: str) -> Figure:
         seconds: length of the recording.
         unit: what a second is: seconds, or emulated seconds.
     """
-    figure = Figure(figsize=(WIDTH, 0.34 * len(bands) + 1.2), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 0.27 * len(bands) + 1.0), layout="constrained")
     axis = figure.subplots()
     for y, row in enumerate(bands.to_dict("records")):
         ink = colour(str(row["strategy"]))
@@ -89,7 +73,7 @@ def _figures(_: duckdb.DuckDBPyConnection, case: Case) -> list[Drawn]:
     if rows.empty or not case.capture["seconds"]:
         return [Drawn(caption(case))]
     images = written(draw(rows, case.capture["seconds"], case.time_unit))
-    return [Drawn(caption(case), "conversion-bands", answer, "conversion-bands", images)]
+    return [Drawn(caption(case), "conversion-bands", answer, images)]
 
 
-SECTION = Section("conversion", values=lambda case: {"most": most(case)}, figures=_figures)
+SECTION = Section("conversion", "What do key changes cost?", figures=_figures)

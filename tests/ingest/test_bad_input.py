@@ -265,6 +265,20 @@ def test_another_schema(
     complains(capsys, *words)
 
 
+def test_a_warehouse_that_lacks_a_view_of_this_version_is_older(
+    tmp_path: Path, ingest: Callable[..., int], db: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import duckdb
+
+    (tmp_path / "good.txt").write_text(GOOD)
+    assert ingest(tmp_path / "good.txt") == 0
+    with duckdb.connect(str(db)) as connection:
+        connection.execute("DROP VIEW strategy_search")
+    capsys.readouterr()
+    assert ingest(tmp_path / "good.txt", "--name", "again") == 2
+    complains(capsys, "older ptpool", "make it again")
+
+
 def test_locked(tmp_path: Path, ingest: Callable[..., int], db: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "good.txt").write_text(GOOD)
     assert ingest(tmp_path / "good.txt") == 0

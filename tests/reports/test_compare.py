@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ptpool.cli import run
+from ptpool.run_settings import DEFAULTS
 from ptpool.warehouse import open_warehouse
 from reports.compare import compared, interval
 from reports.compare_text import compared_text
@@ -16,11 +17,10 @@ from reports.compare_text import compared_text
 
 def row(value: float | None, **changed: Any) -> dict[str, Any]:
     usual = {
-        "capture": "c", "sha256": "h", "strategy": "pba", "machine": "recorded", "reclaim": "none",
-        "costs": "built-in", "copies": 1, "inject": 0, "free_list_order": "recorded", "pti": "off", "seed": 0,
-        "params": "{}", "code_version": "1", "metric": "refills", "unit": "refills",
+        "capture": "c", "sha256": "h", "strategy": "pba", "params": "{}", "code_version": "1",
+        "metric": "refills", "unit": "refills",
     }  # fmt: skip
-    return usual | {"value": value} | changed
+    return DEFAULTS | usual | {"value": value} | changed
 
 
 def test_one_seed_is_shown_and_not_judged() -> None:

@@ -17,7 +17,6 @@ def case(timing: str = "real", **answers: tuple[tuple[str, ...], list[tuple[Any,
 def test_nothing_simulated_says_how_to() -> None:
     (said,) = contention.SECTION.figures(None, case(contention=((), [])))
     assert "ptpool replay contention" in said.caption
-    assert contention.setting(case(contention=((), []))) == ""
 
 
 def test_a_limit_is_the_smallest_number_simulated_from_which_on_all_exceed(tmp_path: Path) -> None:

@@ -102,8 +102,6 @@ def test_only_an_order_that_turns_is_said_to_turn(case: Case) -> None:
     assert first["holds_in_all_ranges"] is False
     assert second["holds_for_flush_x10"] is True  # c has more of both
     assert second["turns_at_flush_ns"] is None
-    said = conversion.most(case)
-    assert said.startswith("The most expensive (c, c-too) takes")
 
 
 def test_what_holds_is_said_to_hold(tmp_path: Path) -> None:

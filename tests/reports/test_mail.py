@@ -17,8 +17,9 @@ def test_mail_fits_and_is_plain(warehouse: Path, name: str) -> None:
         text = mail(connection, name)
     assert max(map(len, text.splitlines())) <= 76
     assert text.isascii()
-    assert re.search(r"^strategy +refills .* failed$", text, re.M)  # one table, one row per strategy
+    assert re.search(r"^strategy +splits .* failed$", text, re.M)  # one table, one row per strategy
     assert len(re.findall(r"^pba  +", text, re.M)) == 1
+    assert text.count("> ") == 5  # the questions of the thread
     assert "] no page flags: 800 page tables alive" in text
 
 

@@ -1,14 +1,11 @@
-"""Mapping cost: the break-even by hand, other weightings, split 1G leaves, and what a calibration adds."""
+"""Mapping cost: the break-even by hand, and split 1G leaves."""
 
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from ptpool.warehouse import open_warehouse
-from reports.case import Case
-from reports.questions import Answer, ask
-from reports.sections import mapping_cost
+from reports.questions import ask
 
 SECOND = 1_000_000_000
 PRICES = {
@@ -62,36 +59,6 @@ def test_the_least_break_even_is_over_all_prices(tmp_path: Path) -> None:
     assert found["dear"] == pytest.approx((1 - 0.05 / 2.96, 1 - 0.5 / 2.68))  # dear ones: it loses most
 
 
-def case(**answers: Answer) -> Case:
-    return Case(capture={"timing": "real", "page_size": 4096, "arch": "x86_64"}, metrics={}, answers=answers)
-
-
-def answer(columns: str, *rows: tuple[object, ...]) -> Answer:
-    return Answer("", "", tuple(columns.split()), rows)
-
-
-WEIGHTED = (
-    "strategy pte_share_mean pte_share_kernel_end pte_share_activity mapping_cost_pct_by_bytes "
-    "mapping_cost_pct_by_kernel_memory mapping_cost_pct_by_activity"
-)
-
-
-@pytest.mark.parametrize(
-    ("rows", "said"),
-    [
-        ([("pba", 0.004, 0.03, 0.2, None, 0.09, 0.6), ("pte-mapped", 1.0, 1.0, 1.0, 3.0, 3.0, 3.0)], "up to 0.60 %"),
-        (
-            [("pba", 0.03, 0.07, 0.0, 0.09, 0.2, None), ("x", 0.04, None, 0.0, 0.12, None, None)],
-            "3 % to 4 % of the bytes, 7 % of",
-        ),
-        ([("pba", 0.004, 0.009, None, None, None, None), ("x", 0.2, 0.3, 0.4, 1, 1, 1)], "same side of 1 %"),
-        ([("pba", None, None, None, None, None, None)], "same side of 1 %"),
-    ],
-)
-def test_other_weightings_matter_where_they_cross_one_percent(rows: list[tuple[object, ...]], said: str) -> None:
-    assert said in mapping_cost.other_weightings(case(mapping_weightings=answer(WEIGHTED, *rows)))
-
-
 def test_1g_leaves_lost_are_counted_from_the_map(warehouse: Path) -> None:
     with open_warehouse(warehouse) as connection:
         rows = {row["strategy"]: row for row in ask(connection, "mapping_cost", capture="server").records()}
@@ -101,53 +68,3 @@ def test_1g_leaves_lost_are_counted_from_the_map(warehouse: Path) -> None:
     assert rows["pba"]["pmd_share_end"] == pytest.approx(pages["2M"] / sum(pages.values()))
     assert rows["pba"]["pud_share_lost"] == 0  # the synthetic splits are below 1 GiB
     assert rows["pte-mapped"]["pmd_share_end"] == 0
-
-
-def costs(share: float, median: float | None) -> Case:
-    scale = "arch measurements low_pct median_pct high_pct platforms"
-    return case(
-        mapping_cost=answer("strategy pte_share_mean mapping_cost_pct_median", ("pba", share, median)),
-        mapping_basis=answer(scale, ("aarch64", 4, 2.68, 3.91, 12.77, "AmpereOne")),
-        mapping_beside=answer("benchmark metric platform gain_pct note"),
-    )
-
-
-@pytest.mark.parametrize(
-    ("share", "median", "said"),
-    [
-        (0.0099, None, "Below what anyone has measured (`pte_share` under 1 %): pba."),
-        (0.01, 0.0268, "At the median of the published scale: pba 0.03 %."),
-    ],
-)
-def test_below_one_percent_no_cost_is_given(share: float, median: float | None, said: str) -> None:
-    assert mapping_cost.caption(costs(share, median)) == said
-
-
-def test_the_scale_of_another_architecture_is_said_to_be_one() -> None:
-    text = mapping_cost.basis(costs(0.5, 1.0))
-    assert "2.68 % (low), 3.91 % (median) and 12.77 % (high)" in text
-    assert "another architecture's" in text
-    assert "nobody has published a difference in time for whole workloads on x86_64" in text
-
-
-def test_what_is_larger_than_the_scale_is_named_beside_it(tmp_path: Path) -> None:
-    with open_warehouse(warehouse(tmp_path / "w.duckdb", {"pba": 0})) as connection:
-        answers = {name: ask(connection, name, capture="n") for name in ("mapping_basis", "mapping_beside")}
-    text = mapping_cost.basis(case(**answers))
-    assert "(aarch64, AmpereOne;" in text
-    assert "kernbench syst-192 (system time) 12.8 %" in text and "lowest (throughput) 90 %" in text
-    assert 'camera workloads (CPU power) "double digit %" more' in text
-
-
-def test_shares_by_every_reading_are_drawn_next_to_the_published_figures() -> None:
-    shares = pd.DataFrame([("pba", 0.002, 0.03, 0.0), ("pte-mapped", 1.0, None, 1.0)],
-                          columns=["strategy", "pte_share_mean", "pte_share_kernel_end", "pte_share_activity"])  # fmt: skip
-    published = pd.DataFrame([("aarch64", "time", "a", 2.7), ("aarch64", "time", "b", 4.9), ("x86_64", "time", "c", -1.0)],
-                             columns=["arch", "metric", "benchmark", "gain_pct"])  # fmt: skip
-    left, right = mapping_cost.draw(shares, published).axes
-    marks = {
-        (x, y) for line in left.lines if line.get_marker() != "None" for x, y in zip(*line.get_data(), strict=True)
-    }
-    assert marks == {(0.002, 0), (0.03, 0), (1e-4, 0), (1.0, 1)}  # nothing stands at the left end, not measured nowhere
-    assert [text.get_text() for text in right.get_yticklabels()] == ["time\n(aarch64)", "time\n(x86_64)"]
-    assert right.get_xlim()[0] == -1.0 and left.get_xlim()[0] < 1e-4

@@ -1,6 +1,5 @@
 """A case of strategies with made-up metrics, for tests of what reports say."""
 
-from collections.abc import Callable
 from typing import Any
 
 from looks import LOOKS
@@ -15,17 +14,8 @@ BASE = {
 }  # fmt: skip
 
 
-def facts(refills: dict[str, dict[int, tuple[int, int]]] | None = None, **metrics: dict[str, Any]) -> Case:
+def facts(**metrics: dict[str, Any]) -> Case:
     """A case of strategies (underscores for dashes) with the named metrics changed."""
     rows = {name.replace("_", "-"): BASE | changed for name, changed in metrics.items()}
     capture = {"timing": "real", "arch": "x86_64", "page_size": 4096}
-    return Case(capture=capture, metrics=rows, refills=refills or {}, looks=LOOKS)
-
-
-def pool(refills: int, splits: int = 0, idle: float = 10, share: float = 0.002, **more: Any) -> dict[str, Any]:
-    return {"refills": refills, "splits_2m": splits, "pool_idle_pages_mean": idle, "pte_share_mean": share} | more
-
-
-def joined(sentences: Callable[[Case], list[str]], case: Case) -> str:
-    """All sentences on a case, as one text."""
-    return " ".join(sentences(case))
+    return Case(capture=capture, metrics=rows, looks=LOOKS)

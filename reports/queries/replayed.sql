@@ -1,0 +1,3 @@
+SELECT DISTINCT capture
+FROM strategy_summary
+ORDER BY capture;
