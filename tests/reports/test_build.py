@@ -225,7 +225,7 @@ def test_a_name_with_blanks_is_linked_and_quoted(warehouse: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    "name", ["../escaped", "..", ".", "a/b", "README.md", "strategies.csv", "index.html", "questions.html"]
+    "name", ["../escaped", "..", ".", "a/b", "README.md", "strategies.csv", "index.html", "glossary.html"]
 )
 def test_a_name_that_is_no_folder_writes_nothing(
     warehouse: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
