@@ -21,7 +21,10 @@ def validate(
     seeds: Annotated[
         int,
         typer.Option(
-            min=1, max=100, help="Replays of each capture, with seeds 0, 1, ...: shows how much list order matters."
+            min=0,
+            max=100,
+            help="Replays of each capture, with seeds 0, 1, ...: shows how much list order matters. 0 (with --pools): "
+            "only from the kernel's own free lists.",
         ),
     ] = 3,
     sequence: Annotated[
@@ -63,6 +66,10 @@ def validate(
     """
     if sequence and pools:
         raise UsageError("replay validate: --sequence and --pools at once", "validate them one after the other")
+    if not seeds and not pools:
+        raise UsageError(
+            "replay validate: --seeds 0 without --pools", "only runs of pools have free lists to start from"
+        )
     if pools:
         holds = _pools(pools + (more or []), seeds, common.db, quiet=common.quiet, as_json=common.as_json)
     elif sequence:

@@ -135,6 +135,11 @@ def test_repetitions_of_a_run_are_read_from_the_table_beside_it(folder):
     assert (row.recorded, row.recorded_low, row.recorded_high, row.model_error) == (15, 8, 15, 8)
 
 
+def test_no_seeds_are_for_pools_only(capsys):
+    assert run(["replay", "validate", "--seeds", "0"]) == 2
+    assert "--seeds 0 without --pools" in capsys.readouterr().err
+
+
 def test_at_once_with_sequences_is_refused(folder, capsys):
     assert run(["replay", "validate", "--pools", str(folder), "--sequence", "x.jsonl"]) == 2
     assert "--sequence and --pools at once" in capsys.readouterr().err
