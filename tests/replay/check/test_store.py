@@ -55,12 +55,12 @@ def test_a_deeper_search_replaces_and_other_parameters_stand_beside(db):
         depth for (depth,) in kept(db, "depth")
     }
     assert len(kept(db)) == 9
-    assert run([*deeper, "--set", "reserve-block.mutex=true"]) == 0
+    assert run([*deeper, "--set", "reserve-block.mutex=false"]) == 0
     with open_warehouse(db) as connection:
         rows = connection.execute(
             "SELECT is_default, settings FROM strategy_search WHERE strategy = 'reserve-block'"
         ).fetchall()
-    assert rows == [(True, None), (False, "mutex=true")]
+    assert rows == [(True, None), (False, "mutex=false")]
 
 
 def test_without_a_warehouse_nothing_is_written(db, monkeypatch, tmp_path):

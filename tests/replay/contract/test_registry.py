@@ -100,7 +100,7 @@ def test_every_figure_has_it_in_its_own_colour(drop, replayed, tmp_path):
     status, path = replayed("unprotected,only-blocks,plain")
     assert status == 0
     figures = figures_of(path, tmp_path)
-    for figure in ("conversion-bands", "latency", "mapping-cost", "pool-over-time", "reserve-over-time", "trade-offs"):
+    for figure in ("conversion-bands", "pool-over-time"):
         assert "#7b3294" in figures[figure], figure
         assert plain.colour in figures[figure], figure
 

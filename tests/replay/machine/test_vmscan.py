@@ -177,13 +177,17 @@ def test_recorded_reclaim_stands_for_what_kswapd_finds(entered):
     assert state.reclaim.failures.tolist() == [0]
 
 
-def test_a_costly_request_leaves_a_zone_to_compaction_that_has_plenty(entered):
+def test_a_costly_request_leaves_a_zone_to_compaction_that_has_plenty(entered, monkeypatch):
     """512 of 1024 pages free, none of them neighbours: order 5 fails by fragmentation. Of 16 pages, by lack of memory."""
     geometry = toy_geometry(max_order=5)
     plenty = State(checkered(1024, geometry=geometry), demand_of([]), FullReserve(), "none")
     assert to_the_end(vmscan.direct_reclaim(plenty, 5, GFP_KERNEL)) == 1
     assert entered == []
     short = State(checkered(32, geometry=geometry), demand_of([]), FullReserve(), "none")
+    assert to_the_end(vmscan.direct_reclaim(short, 5, GFP_KERNEL)) == 0
+    assert entered == [12], "an empty pool: a higher priority finds no more"
+    monkeypatch.setattr(vmscan, "_freeable", lambda state: 1)
+    entered.clear()
     assert to_the_end(vmscan.direct_reclaim(short, 5, GFP_KERNEL)) == 0
     assert entered == list(range(12, -1, -1))
 
