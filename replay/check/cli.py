@@ -61,7 +61,8 @@ def check(
     tasks = [cpus] if cpus else [1, 2]
     numbers = " and ".join(map(str, tasks))
     note(f"{len(entries)} strategies, {numbers} tasks, up to {depth} steps, blocks of 8 pages", quiet=quiet)
-    kept = Kept(db, frozenset(settings))
+    usual = [searches.toy_strategy(entry, {}) for entry in entries]
+    kept = Kept(db, {name for (name, chosen), default in zip(strategies, usual, strict=True) if chosen != default})
     total = len(entries) * len(searches.scenarios(tasks))
     with progress("check", total, quiet=quiet, unit="searches") as meter:
         found = searches.check(strategies, tasks, depth, lambda n: meter(n, f"{n} of {total} searches"), kept.verdict)

@@ -1,6 +1,6 @@
 """Table strategy_check: what searches found replaces what an older version found of the same."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,12 @@ from replay.contract.strategy import Strategy, parameters_json
 class Kept:
     """Verdicts in a warehouse; without one, nothing is kept."""
 
-    def __init__(self, db: Path | None, changed: frozenset[str]) -> None:
+    def __init__(self, db: Path | None, changed: Collection[str]) -> None:
         """Read what this version of ptpool found before.
 
         Args:
             db: the warehouse, made if there is none; None: nothing is kept.
-            changed: strategies of which a parameter was set.
+            changed: strategies of which a parameter is not the default.
         """
         self._db, self._changed = db, changed
         self._found: dict[tuple[Any, ...], Verdict] = {}

@@ -61,6 +61,10 @@ def test_a_deeper_search_replaces_and_other_parameters_stand_beside(db):
             "SELECT is_default, settings FROM strategy_search WHERE strategy = 'reserve-block'"
         ).fetchall()
     assert rows == [(True, None), (False, "mutex=false")]
+    assert run([*deeper, "--set", "reserve-block.mutex=true"]) == 0, "which is the default"
+    with open_warehouse(db) as connection:
+        again = connection.execute("SELECT is_default, settings FROM strategy_search WHERE strategy = 'reserve-block'")
+        assert again.fetchall() == rows
 
 
 def test_without_a_warehouse_nothing_is_written(db, monkeypatch, tmp_path):
