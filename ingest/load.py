@@ -17,6 +17,7 @@ from ingest.gfp import flags_of, has_numbers
 from ingest.ownership import NO_CLASS, PageOwners, class_code, roll_forward
 from ingest.trace import ROW, ROW_GROUP, Trace, raw
 from ptpool.compiled import compiled
+from ptpool.page_events import next_number
 from ptpool.progress import Meter
 from ptpool.vocabulary import (
     GFP_BITS,
@@ -96,7 +97,7 @@ class EventStream:
             np.ones(1, np.bool_),
         )
         self._window: Window = (None, None)
-        self._numbering = Numbers(*(_next(connection, table) for table in ("task", "call")))
+        self._numbering = Numbers(*(next_number(connection, table) for table in ("task", "call")))
 
     def read(self, meter: Meter, window: Window = (None, None)) -> None:
         """Read the trace to its end and keep the events in the window.
@@ -255,12 +256,6 @@ def insert_arrow(connection: duckdb.DuckDBPyConnection, table: str, rows: pa.Tab
     """Insert rows in the order of their columns, behind texts that all of them have."""
     columns = ", ".join([*(f"'{text}'" for text in first), *rows.column_names])
     connection.from_arrow(rows).project(columns).insert_into(table)
-
-
-def _next(connection: duckdb.DuckDBPyConnection, table: str) -> int:
-    """The number after the last one of a table."""
-    rows = connection.execute(f"SELECT coalesce(max({table}_id) + 1, 0) FROM {table}").fetchall()
-    return int(rows[0][0])
 
 
 def _before_last(known: NDArray[Any], more: Sequence[int]) -> NDArray[Any]:

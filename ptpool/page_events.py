@@ -8,6 +8,12 @@ _CALL = "kind, page_order, migratetype, gfp_flags, gfp_text, stack_id, consumer,
 _KEYS = {"task": "capture_id, pid, comm", "call": f"capture_id, {_CALL}"}
 
 
+def next_number(connection: duckdb.DuckDBPyConnection, table: str) -> int:
+    """The number of the next task or call: one more than the last of table `task` or `call`."""
+    ((number,),) = connection.execute(f"SELECT coalesce(max({table}_id) + 1, 0) FROM {table}").fetchall()
+    return int(number)
+
+
 def insert_page_events(connection: duckdb.DuckDBPyConnection, rows: str, values: Sequence[object] = ()) -> None:
     """Insert rows of page_event in order of their `seq`.
 
@@ -20,7 +26,7 @@ def insert_page_events(connection: duckdb.DuckDBPyConnection, rows: str, values:
     joins = ""
     for table, key in _KEYS.items():
         number = f"{table}_id"
-        ((first,),) = connection.execute(f"SELECT coalesce(max({number}) + 1, 0) FROM {table}").fetchall()
+        first = next_number(connection, table)
         connection.execute(
             f"""INSERT INTO {table} BY NAME WITH {given}
                 SELECT {key}, {first} - 1 + row_number() OVER (ORDER BY min(seq)) AS {number}

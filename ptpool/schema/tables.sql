@@ -306,9 +306,9 @@ COMMENT ON TABLE measured_fragmentation IS 'How free memory lay on real kernels,
 COMMENT ON COLUMN measured_fragmentation.machine IS 'Recording, run of a pool, or guest and moment';
 COMMENT ON COLUMN measured_fragmentation.how IS 'recorded (before a recording), worn (after and during use by ordinary objects), or fragmented on purpose';
 COMMENT ON COLUMN measured_fragmentation.free_pages IS 'Free pages of the zones that UNMOVABLE may use';
-COMMENT ON COLUMN measured_fragmentation.unusable_index_2 IS 'Share of them in blocks too small for order 2: unusable_free_index(), mm/vmstat.c, here over these zones';
-COMMENT ON COLUMN measured_fragmentation.unusable_index_4 IS 'Share of them in blocks too small for order 4';
-COMMENT ON COLUMN measured_fragmentation.unusable_index_9 IS 'Share of them in blocks too small for order 9';
+COMMENT ON COLUMN measured_fragmentation.unusable_index_2 IS 'Unusable free space index at order 2: share of them in blocks too small for it (unusable_free_index(), mm/vmstat.c, here over these zones)';
+COMMENT ON COLUMN measured_fragmentation.unusable_index_4 IS 'Unusable free space index at order 4';
+COMMENT ON COLUMN measured_fragmentation.unusable_index_9 IS 'Unusable free space index at order 9';
 
 CREATE TABLE risk (
     capture_id VARCHAR NOT NULL, strategy VARCHAR NOT NULL, params JSON NOT NULL, machine VARCHAR NOT NULL, table_share DOUBLE NOT NULL,
@@ -323,8 +323,6 @@ COMMENT ON COLUMN risk.fragmentation IS 'How the free memory lies: a name in rep
 COMMENT ON COLUMN risk.holes IS 'Of what kind the pages are that free memory lies between: unmovable, or movable (compaction can move them)';
 COMMENT ON COLUMN risk.headroom IS 'Usable memory for UNMOVABLE above the min watermark (free and reclaimable, without CMA and ZONE_MOVABLE) over the trace''s own peak net demand';
 COMMENT ON COLUMN risk.unusable_index_2 IS 'Unusable free space index at order 2 before the first event, mean over the machines that were built';
-COMMENT ON COLUMN risk.unusable_index_4 IS 'Unusable free space index at order 4';
-COMMENT ON COLUMN risk.unusable_index_9 IS 'Unusable free space index at order 9';
 COMMENT ON COLUMN risk.seeds IS 'Paired runs: machines drawn by seed';
 COMMENT ON COLUMN risk.failures IS 'Runs with a failure where the paired unprotected run has none: what it takes at boot does not fit, an OOM kill, a page table that is not supplied or has no key although the strategy promises it, or NULL to another request that may reclaim, is not costly and has neither __GFP_NORETRY nor __GFP_RETRY_MAYFAIL';
 COMMENT ON COLUMN risk.failures_unprotected IS 'Unprotected runs with a failure';

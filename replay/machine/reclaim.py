@@ -108,7 +108,7 @@ class Reclaim:
             in_use = int(a.zones[zone, LAST_PFN] - a.zones[zone, FIRST_PFN] + 1 - a.free_pages[zone])
             quota = min(wanted - freed, round((in_use >> priority) * share))
             scanned += in_use >> priority
-            if quota > 0 and self.finds_any([zone], share):
+            if quota > 0:
                 parts = round(share * SHARE_PARTS)
                 freed += int(shrink_zone(a, *self._names, self._hands, cpu, zone, quota, parts))
         if freed:
@@ -117,7 +117,7 @@ class Reclaim:
 
     def finds_any(self, zones: list[int], share: float) -> bool:
         """Whether `shrink_zone` would look for pages in any of these zones; it would not, after a round in vain."""
-        return any(round(share * SHARE_PARTS) > self._allocator.zone_state[zone, BARREN] for zone in zones)
+        return bool((self._allocator.zone_state[zones, BARREN] < round(share * SHARE_PARTS)).any())
 
     def take_recorded(self, pages: int, node: int) -> int:
         """Count so many of the pages that the recorded kernel reclaimed as found by kswapd, if there are as many.

@@ -1,6 +1,7 @@
 """The command ``replay risk``."""
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -151,15 +152,17 @@ def _fragmentations(text: str) -> list[str]:
     """Names and numbers, joined by commas; `all`: those that the profile has a name for."""
     from replay.start.pressed_machine import AS_RECORDED, fragmentations
 
-    names, chosen = [*fragmentations(), AS_RECORDED], []
-    for asked in list(fragmentations()) if text == "all" else text.split(","):
-        try:
-            chosen.append(asked if asked in names else f"{float(asked):g}")
-        except ValueError:
-            chosen.append("nan")
-        if asked not in names and not 0 <= float(chosen[-1]) <= 1:
-            raise UsageError(f"--fragmentation {asked}: unknown", f"a number from 0 to 1, or one of {', '.join(names)}")
-    return list(dict.fromkeys(chosen))
+    names = [*fragmentations(), AS_RECORDED]
+
+    def one(asked: str) -> str:
+        if asked in names:
+            return asked
+        with suppress(ValueError):
+            if 0 <= float(asked) <= 1:
+                return f"{float(asked):g}"
+        raise UsageError(f"--fragmentation {asked}: unknown", f"a number from 0 to 1, or one of {', '.join(names)}")
+
+    return list(dict.fromkeys(map(one, fragmentations() if text == "all" else text.split(","))))
 
 
 def _chosen(strategy: str, setting: list[str] | None, machine: str, *, orders: bool) -> list[tuple[str, "Strategy"]]:

@@ -4,7 +4,7 @@ WITH started AS (
     FROM free_blocks JOIN capture USING (capture_id) WHERE moment = 'before' AND migratetype IS NULL GROUP BY capture_id
 ), ended AS (
     -- On another machine than the recorded one, as it ends under today's kernel.
-    SELECT capture_id, machine, 1 - least(1, max(run_metric.value) FILTER (metric = 'huge_blocks_free_end') * any_value(coalesce(page_size, 4096) // 8) / max(free)) AS outside
+    SELECT capture_id, machine, 1 - least(1, max(run_metric.value) FILTER (metric = 'huge_blocks_free_end') * any_value(page_bytes(page_size) // 8) / max(free)) AS outside
     FROM run JOIN capture USING (capture_id) JOIN run_metric USING (run_id)
     JOIN (SELECT run_id, arg_max(value, t_ns) AS free FROM timeline WHERE metric = 'free_pages' GROUP BY run_id) AS last USING (run_id)
     WHERE strategy = 'unprotected' GROUP BY ALL

@@ -4,10 +4,10 @@ WITH counted AS (
     -- Requests of refills for a whole block, and those that got one.
     SELECT run_id, sum(refill_attempts) AS asked, sum(refill_attempts - refill_failures) AS got
     FROM run_order JOIN run USING (run_id) JOIN capture USING (capture_id)
-    WHERE page_order >= log2(coalesce(page_size, 4096) // 8) GROUP BY run_id
+    WHERE page_order >= log2(page_bytes(page_size) // 8) GROUP BY run_id
 ), fact AS (
     -- Every run in which nothing but the machine differs from the defaults.
-    SELECT name AS capture, machine, strategy, m, coalesce(m['ptp_nulls'], 0) + coalesce(m['split_starvations'], 0) + coalesce(m['deadlocks'], 0) AS failures, asked, got, coalesce(page_size, 4096) AS page_size,
+    SELECT name AS capture, machine, strategy, m, coalesce(m['ptp_nulls'], 0) + coalesce(m['split_starvations'], 0) + coalesce(m['deadlocks'], 0) AS failures, asked, got, page_bytes(page_size) AS page_size,
            m['table_pages_direct_map'] - max(m['table_pages_direct_map']) FILTER (strategy = 'unprotected') OVER (PARTITION BY capture_id, machine) AS more_tables
     FROM run JOIN capture USING (capture_id) JOIN counted USING (run_id) LEFT JOIN served USING (run_id)
     SEMI JOIN (FROM run WHERE is_default) AS usual USING (strategy, params)

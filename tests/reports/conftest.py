@@ -1,6 +1,7 @@
 """A synthetic warehouse: two captures, four strategies, plausible numbers, no trace behind them."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -237,6 +238,22 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are laid out but not written: most of a report's time."""
     monkeypatch.setattr(Figure, "draw_without_rendering", lambda _: None)
     monkeypatch.setattr(Figure, "savefig", lambda _, out, **how: out.write(how["format"].encode()))
+
+
+@pytest.fixture
+def saying(warehouse: Path, tmp_path: Path) -> Callable[[str], Path]:
+    """A warehouse whose recordings and runs say this text wherever they can say anything."""
+
+    def write(text: str) -> Path:
+        db = tmp_path / "w.duckdb"
+        shutil.copy(warehouse, db)
+        with open_warehouse(db, write=True) as connection:
+            connection.execute("UPDATE capture SET kernel_release = ?, arch = ?, source = ?, clock = ?", [text] * 4)
+            connection.execute("UPDATE import_stat SET explanation = ?", [text])
+            connection.execute("UPDATE run SET assumptions = [?]", [text])
+        return db
+
+    return write
 
 
 @pytest.fixture
