@@ -21,6 +21,7 @@ from ptpool.errors import UsageError
 from ptpool.vocabulary import CMA, HIGHATOMIC, ISOLATE, UNMOVABLE
 from replay.kernel import mmzone as mm
 from replay.kernel.buddy import account_freepages, add_to_free_list, del_from_free_list, rmqueue_smallest
+from replay.kernel.compaction import set_name, stands_for
 from replay.kernel.mmzone import PageAllocator, block_type_of, mark, zone_of
 from replay.kernel.per_cpu import drain_all_pages
 from replay.machine.reclaim import Reclaim
@@ -152,9 +153,10 @@ def _vacate(a, page_of, name_of, counts, zones, pfn, order):
             continue
         here = _anywhere(a, zones, zone, np.int64(kind) - mm.USED)
         a.kind[here] = kind
-        name = np.int64(name_of[page])
-        if name >= 0 and page_of[name] == page:
-            page_of[name], name_of[here], name_of[page] = here, name, -1
+        name = stands_for(page_of, name_of, page)
+        if name >= 0:
+            page_of[name] = here
+            set_name(name_of, here, name)
         if counts[LAST_UNMOVABLE] == page:
             counts[LAST_UNMOVABLE] = here
         moved += 1

@@ -11,6 +11,7 @@ from ptpool.vocabulary import CONSUMERS, MOVABLE, UNMOVABLE
 from replay.contract.permissions import ANY_PERMISSION, NOBODY, PERMISSIONS, SHARED, TABLES
 from replay.demand.program import ALLOC, MOVE, OUTSIDE_CHANGE, RECLAIMED
 from replay.kernel import direct_map as maps
+from replay.kernel.compaction import set_name
 from replay.kernel.gfp import MAY_RECLAIM
 from replay.kernel.mmzone import BALANCE_DUE, BARREN, USED, zone_of
 from replay.kernel.page_alloc import alloc_pages, free_pages
@@ -240,7 +241,7 @@ def run(allocator, direct_map, pool, tally, program, start, end, not_before, hor
             page = np.int64(tally.page_of[recorded])
             tally.page_of[count[NEXT_NAME]] = page
             if page >= 0:
-                tally.name_of[page] = count[NEXT_NAME]
+                set_name(tally.name_of, page, count[NEXT_NAME])
                 allocator.zone_state[zone_of(allocator, page), BARREN] = (
                     0  # by its new name it may be one that can be freed
                 )

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from ptpool.compiled import compiled
 from ptpool.vocabulary import MOVABLE, SPLIT_CAUSES, UNMOVABLE
 from replay.kernel import direct_map as maps
 from replay.kernel.mmzone import EXTFRAG, HOLE, USED
@@ -84,7 +85,7 @@ def _splits(machine: Machine) -> NDArray[np.int64]:
 
 def _direct_map(machine: Machine, splits: NDArray[np.int64]) -> Metrics:
     d, count = machine.state.direct_map, machine.state.tally.counts
-    mapped, action = float(d.mapped.sum()), maps.logged(d)[:, 4]
+    mapped, action = float(d.in_piece.sum()), maps.logged(d)[:, 4]
     values: Metrics = {
         "splits_1g": (splits == maps.PUD).sum(),
         "splits_2m": (splits == maps.PMD).sum(),
@@ -106,11 +107,19 @@ def _direct_map(machine: Machine, splits: NDArray[np.int64]) -> Metrics:
 
 def _kernel_memory(machine: Machine) -> float:
     """Share of allocated memory that is not movable (the kernel's own) mapped at 4K after the last event."""
-    kind, d = machine.state.allocator.kind, machine.state.direct_map
-    kernel = (kind >= USED) & (kind != USED + MOVABLE)
-    kernel[: len(d.mapped)] &= d.mapped
-    level = np.repeat(d.level, 1 << d.table_shift)[: len(kind)]
-    return float((kernel & (level == maps.PTE)).sum()) / max(float(kernel.sum()), 1.0)
+    kernel, in_pages = _count_kernel_memory(machine.state.allocator.kind, machine.state.direct_map)
+    return float(in_pages) / max(float(kernel), 1.0)
+
+
+@compiled
+def _count_kernel_memory(kind, d):
+    """Pages of the kernel's own, and those of them that are mapped at 4K."""
+    kernel = in_pages = np.int64(0)
+    for page in range(len(kind)):
+        if kind[page] >= USED and kind[page] != USED + MOVABLE and (page >= len(d.mapped) or d.mapped[page]):
+            kernel += 1
+            in_pages += d.level[page >> d.table_shift] == maps.PTE
+    return kernel, in_pages
 
 
 def _pool(machine: Machine) -> Metrics:
