@@ -117,15 +117,23 @@ class BootMemory:
         found, free = [], []
         for zone in self._zones.tolist():
             first, last = -(-int(a.zones[zone, mm.FIRST_PFN]) // size), (int(a.zones[zone, mm.LAST_PFN]) + 1) // size
-            kind = a.kind[first * size : last * size].reshape(-1, size)
-            chunks = np.arange(first, last)
+            chunks, count = np.arange(first, last), np.zeros((max(last - first, 0), 2), np.int64)
+            _count(a.kind[first * size : last * size], order, count)
             types = a.block_type[chunks * size >> a.pageblock_order]
-            whole = (kind != mm.HOLE).all(axis=1) & ~np.isin(types, (CMA, HIGHATOMIC, ISOLATE))
+            whole = (count[:, 0] == 0) & ~np.isin(types, (CMA, HIGHATOMIC, ISOLATE))
             found.append(chunks[whole] * size)
-            free.append((kind == mm.FREE).sum(axis=1)[whole])
+            free.append(count[whole, 1])
         pfn, place = np.concatenate(found), np.repeat(np.arange(len(found)), [len(each) for each in found])
         best_last = (pfn if top_down else -pfn, place, np.concatenate(free))
         return pfn[np.lexsort(best_last)].tolist()  # type: ignore[no-any-return]
+
+
+@compiled
+def _count(kind, order, count):
+    """Holes and free pages of each chunk of 2^order pages."""
+    for page in range(len(kind)):
+        count[page >> order, 0] += kind[page] == mm.HOLE
+        count[page >> order, 1] += kind[page] == mm.FREE
 
 
 @compiled

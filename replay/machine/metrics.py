@@ -3,10 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ptpool.compiled import compiled
-from ptpool.vocabulary import MOVABLE, SPLIT_CAUSES, UNMOVABLE
+from ptpool.vocabulary import SPLIT_CAUSES, UNMOVABLE
 from replay.kernel import direct_map as maps
-from replay.kernel.mmzone import EXTFRAG, HOLE, USED
+from replay.kernel.mmzone import EXTFRAG, HOLE
 from replay.machine import pool as pools
 from replay.machine import tally as accounts
 from replay.machine.latency import Latencies
@@ -107,19 +106,8 @@ def _direct_map(machine: Machine, splits: NDArray[np.int64]) -> Metrics:
 
 def _kernel_memory(machine: Machine) -> float:
     """Share of allocated memory that is not movable (the kernel's own) mapped at 4K after the last event."""
-    kernel, in_pages = _count_kernel_memory(machine.state.allocator.kind, machine.state.direct_map)
+    kernel, in_pages = accounts.count_kernel_memory(machine.state.allocator.kind, machine.state.direct_map)
     return float(in_pages) / max(float(kernel), 1.0)
-
-
-@compiled
-def _count_kernel_memory(kind, d):
-    """Pages of the kernel's own, and those of them that are mapped at 4K."""
-    kernel = in_pages = np.int64(0)
-    for page in range(len(kind)):
-        if kind[page] >= USED and kind[page] != USED + MOVABLE and (page >= len(d.mapped) or d.mapped[page]):
-            kernel += 1
-            in_pages += d.level[page >> d.table_shift] == maps.PTE
-    return kernel, in_pages
 
 
 def _pool(machine: Machine) -> Metrics:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptpool.compiled import compiled
-from ptpool.vocabulary import UNMOVABLE
+from ptpool.vocabulary import MOVABLE, UNMOVABLE
 from replay.kernel import direct_map as maps
 from replay.kernel.compaction import set_name
 from replay.kernel.mmzone import USED
@@ -220,3 +220,14 @@ def place(allocator, tally, recorded, pfn, order):
         set_name(tally.name_of, pfn + page, recorded + page)
     if allocator.kind[pfn] == USED + UNMOVABLE:
         tally.counts[LAST_UNMOVABLE] = pfn
+
+
+@compiled
+def count_kernel_memory(kind, d):
+    """Pages of the kernel's own, and those of them that are mapped at 4K."""
+    kernel = in_pages = np.int64(0)
+    for page in range(len(kind)):
+        if kind[page] >= USED and kind[page] != USED + MOVABLE and (page >= len(d.mapped) or d.mapped[page]):
+            kernel += 1
+            in_pages += d.level[page >> d.table_shift] == maps.PTE
+    return kernel, in_pages
