@@ -44,6 +44,7 @@ def with_fast_paths(machine: Machine) -> Latencies:
         state.incident_counts.get(kind, 0) for kind in ("ptp_null", "ptp_refused")
     )
     latencies.add("ptp_alloc", ns, served - decided)
+    latencies.add("outside", 0, int(state.tally.counts[accounts.OUTSIDE_AT_ONCE]))
     return latencies
 
 
@@ -168,7 +169,7 @@ def _costs(machine: Machine, splits: int) -> Metrics:
         "tlb_ipis": interrupts,
         "receiver_ns": None if interrupts is None else interrupts * costs.receiver_ns,
         "lock_wait_ns": machine.schedule.lock_wait_ns + int(count[accounts.LIST_WAIT]),
-        "decisions_at_once": machine.schedule.most_at_once,
+        "decisions_at_once": max(machine.schedule.most_at_once, min(int(count[accounts.OUTSIDE_AT_ONCE]), 1)),
         "ptp_alloc_p50_ns": latencies.quantile("ptp_alloc", 0.5),
         "ptp_alloc_p99_ns": latencies.quantile("ptp_alloc", 0.99),
         "ptp_alloc_p999_ns": latencies.quantile("ptp_alloc", 0.999),
