@@ -193,8 +193,11 @@ def local_workers(jobs: int) -> Iterator[Workers]:
     """`jobs` processes of this machine that have the loop compiled; a single job runs in this process."""
     if jobs == 1:
         _settle()
-        with closing(Workers(partial(ThreadPoolExecutor, 1), None, 1)) as workers:
-            yield workers
+        try:
+            with closing(Workers(partial(ThreadPoolExecutor, 1), None, 1)) as workers:
+                yield workers
+        finally:
+            gc.unfreeze()
         return
     multiprocessing.set_forkserver_preload(["replay.runs.preload"])
     forkserver.ensure_running()  # it gets ready while this process sets the first scene
