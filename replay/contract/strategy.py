@@ -198,6 +198,8 @@ class Strategy:
         """Decide whose tables a permission change by another part of the kernel uses. Returns whether it was done.
 
         By default those are ordinary pages without the key, as in split_large_page() (arch/x86/mm/pat/set_memory.c).
+        Secret memory that splits nothing is taken out of the direct map without asking, while `FastPath.reserve` pages
+        or more are there and no decision is under way: nothing is to be decided then.
         """
         return (yield Apply(change, Tables.BUDDY))
 

@@ -6,7 +6,7 @@ from ptpool.compiled import compiled
 from ptpool.vocabulary import CMA, HIGHATOMIC, ISOLATE
 from replay.kernel import mmzone as mm
 from replay.kernel.lists import list_add, list_add_tail, list_del, list_first
-from replay.kernel.mmzone import block_type_of, free_list, mark, zone_of
+from replay.kernel.mmzone import block_type_of, free_list, mark
 
 
 @compiled
@@ -132,14 +132,6 @@ def spans_pageblock(a, zone, pfn):
     first = pfn >> a.pageblock_order << a.pageblock_order
     last = first + (1 << a.pageblock_order) - 1
     return a.zones[zone, mm.FIRST_PFN] <= first and last <= a.zones[zone, mm.LAST_PFN]
-
-
-@compiled
-def requeue_free_block(a, pfn):
-    """Move the free block that starts at `pfn` to the tail of its list."""
-    order = np.int64(a.order[pfn])
-    list_del(a.link, pfn)
-    list_add_tail(a.link, free_list(a, zone_of(a, pfn), order, block_type_of(a, pfn)), pfn)
 
 
 @compiled

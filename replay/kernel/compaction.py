@@ -1,8 +1,8 @@
 """Simple reclaim and compaction: movable pages are dropped (mm/vmscan.c) or moved away (mm/compaction.c, 6.12).
 
 Only pages in use by MOVABLE requests are touched. `page_of` (names,) has the simulated page of each recorded one, or
--1; `name_of` (P,) is the reverse, and a name counts only if both agree. For a page without a name that was moved from
-page n, `name_of` holds -2 - n. `hands` and `scanners` (Z,) say where the next call starts in a zone.
+-1; `name_of` (P,) is the reverse (`name_at`), and a name counts only if both agree. `hands` and `scanners` (Z,) say
+where the next call starts in a zone.
 """
 
 from typing import NamedTuple
@@ -41,23 +41,32 @@ class Limits(NamedTuple):
 
 
 @compiled
-def _name(page_of, name_of, page):
+def name_at(name_of, page):
+    """The name of what a page holds or held last, kept XOR the page: zeros say that each has its own number."""
+    return np.int64(name_of[page]) ^ page
+
+
+@compiled
+def set_name(name_of, page, name):
+    """Give the data on a page a name."""
+    name_of[page] = name ^ page
+
+
+@compiled
+def stands_for(page_of, name_of, page):
     """The recorded page that a simulated page stands for, -1 for none."""
-    name = np.int64(name_of[page])
-    return name if name >= 0 and page_of[name] == page else np.int64(-1)
+    name = name_at(name_of, page)
+    return name if name < len(page_of) and page_of[name] == page else np.int64(-1)
 
 
 @compiled
 def _can_be_freed(name_of, page, share):
-    """Whether a movable page is in the share that can be freed: drawn by name, or by first place if it has no name.
+    """Whether a movable page is in the share that can be freed: drawn by its name, whether it still counts or not.
 
     Moving data in the model does not change the result; if it were drawn by address, compaction would make ever more
     of it reclaimable. A recorded move gives a new name, and so a new draw.
     """
-    data = np.int64(name_of[page])
-    if data < 0:
-        data = page if data == -1 else -2 - data
-    return (data * 2654435761 & 0xFFFFFFFF) >> 16 < share
+    return (name_at(name_of, page) * 2654435761 & 0xFFFFFFFF) >> 16 < share
 
 
 @compiled_apart
@@ -82,7 +91,7 @@ def shrink_zone(a, page_of, name_of, hands, cpu, zone, wanted, share):
         if freed >= wanted:
             break
         if a.kind[page] == IN_USE and _can_be_freed(name_of, page, share):
-            name = _name(page_of, name_of, page)
+            name = stands_for(page_of, name_of, page)
             if name >= 0:
                 page_of[name] = -1
             free_pages(a, cpu, page, 0)
@@ -172,10 +181,10 @@ def _empty(a, page_of, name_of, zone, base, order, movable_targets):
             account_freepages(a, zone, -(1 << taken), block_type_of(a, scan))
             target, end = scan, scan + (1 << taken)
             scan -= 1
-        name = _name(page_of, name_of, page)
+        name = stands_for(page_of, name_of, page)
         a.kind[target] = IN_USE
         a.zone_state[zone, mm.BARREN] = 0
-        name_of[target] = name_of[page] if name_of[page] != -1 else -2 - page
+        set_name(name_of, target, name_at(name_of, page))
         if name >= 0:
             page_of[name] = target
         target += 1

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ptpool.compiled import compiled
+from ptpool.compiled import compiled, compiled_apart
 from replay.kernel.geometry import Geometry
 
 PTE, PMD, PUD = 1, 2, 3
@@ -32,7 +32,8 @@ SPLIT, COLLAPSE = 0, 1
 class DirectMap(NamedTuple):
     """Levels and attributes of the direct map. Shapes: ``P`` pages, ``M`` PMD leaves, ``G`` PUD leaves."""
 
-    mapped: NDArray[np.bool_]  # (P,) False: a hole
+    mapped: NDArray[np.bool_]  # (P,) False: a hole; only read
+    in_piece: NDArray[np.int64]  # (M,) pages mapped in each PMD-sized piece
     level: NDArray[np.uint8]  # (M,) level of the leaf that maps this PMD-sized piece: PTE, PMD or PUD
     attr_pte: NDArray[np.uint8]  # (P,) attributes where the level is PTE
     attr_pmd: NDArray[np.uint8]  # (M,) where it is PMD
@@ -61,30 +62,38 @@ def direct_map(mapped: NDArray[np.bool_], level: NDArray[np.uint8], geometry: Ge
     pages, shift = len(mapped), geometry.table_shift
     pieces = len(level)
     puds = (pieces >> shift) + 1
-    per_piece = np.add.reduceat(mapped, np.arange(0, pages, 1 << shift), dtype=np.int64)[:pieces]
+    in_piece = np.zeros(pieces, np.int64)
+    _count_mapped(mapped, shift, in_piece)
     count = np.zeros(9, np.int64)
     for leaf in (PTE, PMD, PUD):
-        count[PAGES + leaf] = per_piece[level == leaf].sum()
-    present = per_piece > 0
-    pmd_tables = len({int(piece) >> shift for piece in np.flatnonzero(present & (level != PUD))})
+        count[PAGES + leaf] = in_piece[level == leaf].sum()
+    present = in_piece > 0
+    pmd_tables = len(np.unique(np.flatnonzero(present & (level != PUD)) >> shift))
     count[TABLES] = int((present & (level == PTE)).sum()) + pmd_tables
     hints = geometry.arm64 and bool((level > PTE).any())
-    in_pages = mapped & (np.repeat(level, 1 << shift)[:pages] == PTE)
+    in_pages = mapped & (np.repeat(level, 1 << shift)[:pages] == PTE) if hints else np.zeros(pages, np.bool_)
     return DirectMap(
-        mapped=mapped.copy(),
+        mapped=mapped,
+        in_piece=in_piece,
         level=level.copy(),
         attr_pte=np.zeros(pages, np.uint8),
         attr_pmd=np.zeros(pieces, np.uint8),
         attr_pud=np.zeros(puds, np.uint8),
         log=np.zeros((pieces + puds + 1, 5), np.int64),
         counts=count,
-        cont_pte=_whole_groups(in_pages, geometry.cont_pte_shift) & hints,
-        cont_pmd=_whole_groups(level == PMD, geometry.cont_pmd_shift) & hints,
+        cont_pte=_whole_groups(in_pages, geometry.cont_pte_shift),
+        cont_pmd=_whole_groups((level == PMD) & hints, geometry.cont_pmd_shift),
         table_shift=shift,
         cont_pte_shift=geometry.cont_pte_shift,
         cont_pmd_shift=geometry.cont_pmd_shift,
         arm64=geometry.arm64,
     )
+
+
+@compiled
+def _count_mapped(mapped, shift, in_piece):
+    for page in range(min(len(mapped), len(in_piece) << shift)):
+        in_piece[page >> shift] += mapped[page]
 
 
 def _whole_groups(entries: NDArray[np.bool_], shift: int) -> NDArray[np.bool_]:
@@ -145,12 +154,10 @@ def split_leaf(d, start, level, now, cause):
         d.counts[PAGES + PMD] += 1 << 2 * shift
     else:
         d.level[piece] = PTE
-        moved = 0
         for page in range(start, min(start + (1 << shift), len(d.mapped))):
             d.attr_pte[page] = d.attr_pmd[piece]
-            moved += d.mapped[page]
-        d.counts[PAGES + PMD] -= moved
-        d.counts[PAGES + PTE] += moved
+        d.counts[PAGES + PMD] -= d.in_piece[piece]
+        d.counts[PAGES + PTE] += d.in_piece[piece]
     _note(d, start, level, now, cause, SPLIT)
 
 
@@ -195,3 +202,38 @@ def keyed(d: DirectMap) -> NDArray[np.bool_]:
     attribute = np.where(level == PUD, by_pud, np.where(level == PMD, by_pmd, d.attr_pte))
     with_key: NDArray[np.bool_] = (attribute & KEYED) != 0
     return with_key
+
+
+def leaf_runs(d: DirectMap) -> NDArray[np.int64]:
+    """(runs, 4) runs of mapped pages with leaves of one level, keyed or not: first page, last page, level, keyed."""
+    rows = np.empty((_leaf_runs(d, np.empty((0, 4), np.int64)), 4), np.int64)
+    _leaf_runs(d, rows)
+    return rows
+
+
+@compiled_apart
+def _leaf_runs(d, rows):
+    """Fill as many rows as there are. Returns how many runs there are."""
+    count = first = kind = np.int64(0)
+    for piece in range(len(d.level)):
+        page, end = piece << d.table_shift, min((piece + 1) << d.table_shift, len(d.mapped))
+        alike = d.in_piece[piece] == 0 or (d.level[piece] > PTE and d.in_piece[piece] == end - page)
+        while page < end:
+            here = np.int64(0)
+            if d.mapped[page]:
+                here = 2 * np.int64(d.level[piece]) + (attribute_of(d, page) & KEYED != 0)
+            if here != kind:
+                if kind:
+                    count = _note_run(rows, count, first, page - 1, kind)
+                first, kind = np.int64(page), here
+            page = end if alike else page + 1
+    if kind:
+        count = _note_run(rows, count, first, np.int64(len(d.mapped) - 1), kind)
+    return count
+
+
+@compiled
+def _note_run(rows, count, first, last, kind):
+    if count < len(rows):
+        rows[count, 0], rows[count, 1], rows[count, 2], rows[count, 3] = first, last, kind >> 1, kind & 1
+    return count + 1

@@ -13,7 +13,15 @@ NEXT, PREV = 0, 1
 
 def new_links(first: int, last: int) -> NDArray[np.int32]:
     """(last - first, 2) next and previous of the entries from `first` on: each points to itself, as an empty list."""
-    return np.repeat(np.arange(first, last, dtype=np.int32), 2).reshape(-1, 2)
+    links = np.empty((last - first, 2), np.int32)
+    _point_to_itself(links, first)
+    return links
+
+
+@compiled
+def _point_to_itself(links, first):
+    for entry in range(len(links)):
+        links[entry, NEXT] = links[entry, PREV] = first + entry
 
 
 @compiled

@@ -21,6 +21,7 @@ from ptpool.errors import UsageError
 from ptpool.vocabulary import CMA, HIGHATOMIC, ISOLATE, UNMOVABLE
 from replay.kernel import mmzone as mm
 from replay.kernel.buddy import account_freepages, add_to_free_list, del_from_free_list, rmqueue_smallest
+from replay.kernel.compaction import set_name, stands_for
 from replay.kernel.mmzone import PageAllocator, block_type_of, mark, zone_of
 from replay.kernel.per_cpu import drain_all_pages
 from replay.machine.reclaim import Reclaim
@@ -116,15 +117,23 @@ class BootMemory:
         found, free = [], []
         for zone in self._zones.tolist():
             first, last = -(-int(a.zones[zone, mm.FIRST_PFN]) // size), (int(a.zones[zone, mm.LAST_PFN]) + 1) // size
-            kind = a.kind[first * size : last * size].reshape(-1, size)
-            chunks = np.arange(first, last)
+            chunks, count = np.arange(first, last), np.zeros((max(last - first, 0), 2), np.int64)
+            _count(a.kind[first * size : last * size], order, count)
             types = a.block_type[chunks * size >> a.pageblock_order]
-            whole = (kind != mm.HOLE).all(axis=1) & ~np.isin(types, (CMA, HIGHATOMIC, ISOLATE))
+            whole = (count[:, 0] == 0) & ~np.isin(types, (CMA, HIGHATOMIC, ISOLATE))
             found.append(chunks[whole] * size)
-            free.append((kind == mm.FREE).sum(axis=1)[whole])
+            free.append(count[whole, 1])
         pfn, place = np.concatenate(found), np.repeat(np.arange(len(found)), [len(each) for each in found])
         best_last = (pfn if top_down else -pfn, place, np.concatenate(free))
         return pfn[np.lexsort(best_last)].tolist()  # type: ignore[no-any-return]
+
+
+@compiled
+def _count(kind, order, count):
+    """Holes and free pages of each chunk of 2^order pages."""
+    for page in range(len(kind)):
+        count[page >> order, 0] += kind[page] == mm.HOLE
+        count[page >> order, 1] += kind[page] == mm.FREE
 
 
 @compiled
@@ -152,9 +161,10 @@ def _vacate(a, page_of, name_of, counts, zones, pfn, order):
             continue
         here = _anywhere(a, zones, zone, np.int64(kind) - mm.USED)
         a.kind[here] = kind
-        name = np.int64(name_of[page])
-        if name >= 0 and page_of[name] == page:
-            page_of[name], name_of[here], name_of[page] = here, name, -1
+        name = stands_for(page_of, name_of, page)
+        if name >= 0:
+            page_of[name] = here
+            set_name(name_of, here, name)
         if counts[LAST_UNMOVABLE] == page:
             counts[LAST_UNMOVABLE] = here
         moved += 1

@@ -11,6 +11,7 @@ from ptpool.vocabulary import CONSUMERS, MOVABLE, UNMOVABLE
 from replay.contract.permissions import ANY_PERMISSION, NOBODY, PERMISSIONS, SHARED, TABLES
 from replay.demand.program import ALLOC, MOVE, OUTSIDE_CHANGE, RECLAIMED
 from replay.kernel import direct_map as maps
+from replay.kernel.compaction import set_name
 from replay.kernel.gfp import MAY_RECLAIM
 from replay.kernel.mmzone import BALANCE_DUE, BARREN, USED, zone_of
 from replay.kernel.page_alloc import alloc_pages, free_pages
@@ -29,6 +30,7 @@ from replay.machine.tally import (
     LOST_FREES,
     NEW_TABLE,
     NEXT_NAME,
+    OUTSIDE_AT_ONCE,
     POOLED,
     PTP_ATOMIC,
     PTP_FREES,
@@ -42,6 +44,7 @@ from replay.machine.tally import (
     advance,
     change_key,
     count_allocation,
+    count_flushes,
     key_of_table,
     needs_construction,
     place,
@@ -55,6 +58,9 @@ CHANGED_BY_OTHERS = maps.NOT_PRESENT | maps.READ_ONLY
 """Attributes that are cleared when memory is freed whose permission others had changed."""
 
 SECRET = CONSUMERS.index("secret")
+
+FOREVER = 1 << 62
+"""The end of time."""
 
 # Why the loop stopped.
 DONE, REFILL, RECLAIM, OUTSIDE, CONSTRUCT, PUT_OFF, BALANCE, TRIM = range(8)
@@ -202,6 +208,18 @@ def _must_wait(tally, program, i):
 
 
 @compiled
+def _not_present_at_once(direct_map, pool, tally, pfn, order, now):
+    """Take secret memory out of the direct map where that splits nothing, and no pool wants to refill before it."""
+    pages, none, change = 1 << order, np.int64(0), np.int64(maps.NOT_PRESENT)
+    if maps.tables_needed(direct_map, pfn, pages, change, none) or pools.tables_cached(pool) < tally.fast[RESERVE]:
+        return False
+    changed = maps.apply(direct_map, pfn, pages, change, none, now, none)
+    count_flushes(direct_map, tally, direct_map.counts[maps.SPLITS], pages, changed)
+    tally.counts[OUTSIDE_AT_ONCE] += 1
+    return True
+
+
+@compiled
 def run(allocator, direct_map, pool, tally, program, start, end, not_before, horizon):
     """Replay events [start, end) until a decision is due, or one that is suspended goes on.
 
@@ -214,7 +232,7 @@ def run(allocator, direct_map, pool, tally, program, start, end, not_before, hor
         start: first event.
         end: after the last.
         not_before: events that were put off happen at this time if theirs is earlier; 0: none was.
-        horizon: stop before the first event that is not earlier than this.
+        horizon: stop before the first event that is not earlier than this; FOREVER: no decision is under way.
 
     Returns:
         The event it stopped at, and why: DONE (nothing is left before the horizon), REFILL (the pool cannot serve
@@ -240,7 +258,7 @@ def run(allocator, direct_map, pool, tally, program, start, end, not_before, hor
             page = np.int64(tally.page_of[recorded])
             tally.page_of[count[NEXT_NAME]] = page
             if page >= 0:
-                tally.name_of[page] = count[NEXT_NAME]
+                set_name(tally.name_of, page, count[NEXT_NAME])
                 allocator.zone_state[zone_of(allocator, page), BARREN] = (
                     0  # by its new name it may be one that can be freed
                 )
@@ -286,5 +304,7 @@ def run(allocator, direct_map, pool, tally, program, start, end, not_before, hor
                 place(allocator, tally, recorded, pfn, order)
         count_allocation(direct_map, tally, pfn)
         if consumer == SECRET and not from_pool:
-            return i, OUTSIDE
+            alone = horizon == FOREVER and not not_before
+            if not alone or not _not_present_at_once(direct_map, pool, tally, pfn, order, now):
+                return i, OUTSIDE
     return end, DONE

@@ -6,17 +6,23 @@ from collections.abc import Callable
 from typing import Any
 
 from ptpool.vocabulary import SPLIT_CAUSES
-from replay.contract.actions import Action, Decision
+from replay.contract.actions import Action
 from replay.demand.program import OUTSIDE_CHANGE, RECLAIMED, Program
 from replay.kernel.gfp import GFP_KERNEL
 from replay.machine.decisions import memory_from_pool, new_table, outside_change, short_of_memory, trim
-from replay.machine.loop import BALANCE, CONSTRUCT, DONE, OUTSIDE, PUT_OFF, RECLAIM, REFILL, TRIM, run
+from replay.machine.loop import BALANCE, CONSTRUCT, DONE, FOREVER, OUTSIDE, PUT_OFF, RECLAIM, REFILL, TRIM, run
 from replay.machine.perform import perform
-from replay.machine.schedule import FOREVER, Running, Schedule
+from replay.machine.schedule import Running, Schedule
 from replay.machine.state import State
 from replay.machine.tally import BUSY, KSWAPD_RUNS, NEW_TABLE, advance
 from replay.machine.vmscan import kswapd, kswapd_due, put_off_kswapd
 from replay.machine.warm_up import warm_up
+
+_CAUSE = {
+    why: SPLIT_CAUSES.index(cause)
+    for why, cause in ((REFILL, "refill"), (RECLAIM, "ptp"), (CONSTRUCT, "ptp"), (OUTSIDE, "outside"))
+}
+"""Why splits happen in the decisions that the loop stops for."""
 
 
 class Machine:
@@ -41,9 +47,11 @@ class Machine:
     def replay(self) -> None:
         """Replay the program to its end."""
         program, schedule = self.state.demand.program, self.schedule
-        at, end = 0, len(program.op)
+        at, end, ts = 0, len(program.op), program.ts
         while at < end or schedule.horizon < FOREVER:
-            at, why = self._run(at, end, 0, schedule.horizon)
+            why = DONE
+            if at < end and ts[at] < schedule.horizon:
+                at, why = self._run(at, end, 0, schedule.horizon)
             self._at = at
             if self.watch is not None:
                 self.watch(at)
@@ -113,21 +121,18 @@ class Machine:
             by = SPLIT_CAUSES.index("shrink")
             self.schedule.begin(Running([trim(state)], -1, cpu, by, "trim", now, range(0)))
             return
-        new = int(tally.counts[NEW_TABLE])
-        request = "ptp_alloc" if tally.protected[consumer] else "alloc"
-        begin: dict[int, tuple[str, str, Callable[[], Decision]]] = {
-            REFILL: (request, "refill", lambda: memory_from_pool(state, recorded, order, consumer)),
-            RECLAIM: (request, "ptp", lambda: short_of_memory(state, at)),
-            CONSTRUCT: ("ptp_alloc", "ptp", lambda: new_table(state, recorded, new, order)),
-            OUTSIDE: ("outside", "outside", lambda: outside_change(state, at)),
-        }
-        operation, cause, decision = begin[why]
+        operation, decision = "ptp_alloc" if tally.protected[consumer] else "alloc", short_of_memory(state, at)
+        if why == REFILL:
+            decision = memory_from_pool(state, recorded, order, consumer)
+        elif why == CONSTRUCT:
+            decision = new_table(state, recorded, int(tally.counts[NEW_TABLE]), order)
+        elif why == OUTSIDE:
+            operation, decision = "outside", outside_change(state, at)
         tally.busy[task] += 1
         tally.counts[BUSY] += 1
         self._hold_back(pages, task, 1)
-        by = SPLIT_CAUSES.index(cause)
         context = GFP_KERNEL if program.op[at] == OUTSIDE_CHANGE else int(program.context[at])
-        self.schedule.begin(Running([decision()], task, cpu, by, operation, now, pages, context))
+        self.schedule.begin(Running([decision], task, cpu, _CAUSE[why], operation, now, pages, context))
 
     def _hold_back(self, pages: range, task: int, count: int) -> None:
         """Count one more thing that these recorded pages wait for (1), done by a task; or one less (-1)."""

@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ptpool.vocabulary import MOVABLE, SPLIT_CAUSES, UNMOVABLE
+from ptpool.vocabulary import SPLIT_CAUSES, UNMOVABLE
 from replay.kernel import direct_map as maps
-from replay.kernel.mmzone import EXTFRAG, HOLE, USED
+from replay.kernel.mmzone import EXTFRAG, HOLE
 from replay.machine import pool as pools
 from replay.machine import tally as accounts
 from replay.machine.latency import Latencies
@@ -44,6 +44,7 @@ def with_fast_paths(machine: Machine) -> Latencies:
         state.incident_counts.get(kind, 0) for kind in ("ptp_null", "ptp_refused")
     )
     latencies.add("ptp_alloc", ns, served - decided)
+    latencies.add("outside", 0, int(state.tally.counts[accounts.OUTSIDE_AT_ONCE]))
     return latencies
 
 
@@ -84,7 +85,7 @@ def _splits(machine: Machine) -> NDArray[np.int64]:
 
 def _direct_map(machine: Machine, splits: NDArray[np.int64]) -> Metrics:
     d, count = machine.state.direct_map, machine.state.tally.counts
-    mapped, action = float(d.mapped.sum()), maps.logged(d)[:, 4]
+    mapped, action = float(d.in_piece.sum()), maps.logged(d)[:, 4]
     values: Metrics = {
         "splits_1g": (splits == maps.PUD).sum(),
         "splits_2m": (splits == maps.PMD).sum(),
@@ -106,11 +107,8 @@ def _direct_map(machine: Machine, splits: NDArray[np.int64]) -> Metrics:
 
 def _kernel_memory(machine: Machine) -> float:
     """Share of allocated memory that is not movable (the kernel's own) mapped at 4K after the last event."""
-    kind, d = machine.state.allocator.kind, machine.state.direct_map
-    kernel = (kind >= USED) & (kind != USED + MOVABLE)
-    kernel[: len(d.mapped)] &= d.mapped
-    level = np.repeat(d.level, 1 << d.table_shift)[: len(kind)]
-    return float((kernel & (level == maps.PTE)).sum()) / max(float(kernel.sum()), 1.0)
+    kernel, in_pages = accounts.count_kernel_memory(machine.state.allocator.kind, machine.state.direct_map)
+    return float(in_pages) / max(float(kernel), 1.0)
 
 
 def _pool(machine: Machine) -> Metrics:
@@ -171,7 +169,7 @@ def _costs(machine: Machine, splits: int) -> Metrics:
         "tlb_ipis": interrupts,
         "receiver_ns": None if interrupts is None else interrupts * costs.receiver_ns,
         "lock_wait_ns": machine.schedule.lock_wait_ns + int(count[accounts.LIST_WAIT]),
-        "decisions_at_once": machine.schedule.most_at_once,
+        "decisions_at_once": max(machine.schedule.most_at_once, min(int(count[accounts.OUTSIDE_AT_ONCE]), 1)),
         "ptp_alloc_p50_ns": latencies.quantile("ptp_alloc", 0.5),
         "ptp_alloc_p99_ns": latencies.quantile("ptp_alloc", 0.99),
         "ptp_alloc_p999_ns": latencies.quantile("ptp_alloc", 0.999),

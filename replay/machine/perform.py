@@ -70,12 +70,8 @@ def perform(state: State, action: Action) -> tuple[Any, int]:
             pfn = int(pools.take(allocator, pool, order))
             return (Chunk(pfn, order) if pfn >= 0 else None), state.costs.page_ns
         case actions.Withdraw(chunk):
-            if not all(allocator.kind[page] == pools.POOL_IDLE for page in range(chunk.pfn, chunk.pfn + chunk.pages)):
-                return False, state.costs.page_ns
-            for page in range(chunk.pfn, chunk.pfn + chunk.pages):
-                pools.remove(allocator, pool, page)
-            pool.whole[chunk.pfn >> allocator.pageblock_order] = False
-            return True, chunk.pages * state.costs.page_ns
+            done = bool(pools.withdraw(allocator, pool, chunk.pfn, chunk.pages))
+            return done, (chunk.pages if done else 1) * state.costs.page_ns
         case actions.SetAside(pages):
             return _set_aside(state, pages), 0
         case Wait(ns):

@@ -17,7 +17,7 @@ from ptpool.compiled import compiled
 from ptpool.vocabulary import UNMOVABLE
 from replay.contract.permissions import TABLES, USERS
 from replay.kernel.buddy import account_freepages, del_from_free_list
-from replay.kernel.lists import list_add, list_add_tail, list_del, list_first, list_last
+from replay.kernel.lists import NEXT, list_add, list_add_tail, list_del, list_first, list_last
 from replay.kernel.mmzone import (
     CALLER_KINDS,
     PCPTYPES,
@@ -53,7 +53,7 @@ class Pool(NamedTuple):
     whole: NDArray[np.bool_]  # (B,) the block came in one piece and none of it was given back
     marked: NDArray[np.bool_]  # (B,) ordinary memory freed into the block goes to the pool
     on_own: NDArray[np.int32]  # (L,) pages on the list of each CPU or user
-    order: NDArray[np.int8]  # (P,) order of the idle chunk that starts here on the shared list, -1 elsewhere
+    chunk: NDArray[np.int8]  # (P,) 1 + order of the idle chunk that starts here on the shared list, 0 elsewhere
     users: bool  # kinds of user have lists; page tables are handed out from the first
     counts_free: bool  # pages on the shared list are free memory (NR_FREE_PAGES)
     most: int  # order of the largest chunk on the shared list: 0, or the pageblock's where chunks merge
@@ -85,7 +85,7 @@ def empty_pool(
         whole=np.zeros(blocks, np.bool_),
         marked=np.zeros(blocks, np.bool_),
         on_own=np.zeros(own, np.int32),
-        order=np.full(len(allocator.kind), -1, np.int8),
+        chunk=np.zeros(len(allocator.kind), np.int8),
         users=users,
         counts_free=counts_free,
         most=allocator.pageblock_order if merges else 0,
@@ -95,12 +95,33 @@ def empty_pool(
 
 
 @compiled
+def idle_order(pool, page):
+    """Order of the idle chunk that starts at a page, -1 where none does."""
+    return np.int64(pool.chunk[page]) - 1
+
+
+@compiled
+def idle_chunks(allocator, pool, found):
+    """List the chunks of the shared list. Returns their number; `found` (at least, 2) gets first page and order."""
+    count = np.int64(0)
+    for order in range(pool.most + 1):
+        page = list_first(allocator.link, pool.head + order)
+        while page >= 0:
+            found[count, 0], found[count, 1] = page, order
+            count += 1
+            page = np.int64(allocator.link[page, NEXT])
+            page = page if page != pool.head + order else np.int64(-1)
+    return count
+
+
+@compiled
 def _unlink(allocator, pool, page):
+    order = idle_order(pool, page)
     list_del(allocator.link, page)
     if pool.counts_free:
-        allocator.free_pages[zone_of(allocator, page)] -= 1 << pool.order[page]
-    pool.counts[WHOLE] -= pool.order[page] == pool.block_shift
-    pool.order[page] = -1
+        allocator.free_pages[zone_of(allocator, page)] -= 1 << order
+    pool.counts[WHOLE] -= order == pool.block_shift
+    pool.chunk[page] = 0
 
 
 @compiled
@@ -108,12 +129,12 @@ def _link(allocator, pool, page, order):
     """Put an idle chunk at the head of its list, merged with its buddies as far as chunks merge."""
     while order < pool.most:
         buddy = page ^ (1 << order)
-        if buddy >= len(pool.order) or pool.order[buddy] != order:
+        if buddy >= len(pool.chunk) or idle_order(pool, buddy) != order:
             break
         _unlink(allocator, pool, buddy)
         page &= buddy
         order += 1
-    pool.order[page] = order
+    pool.chunk[page] = order + 1
     pool.counts[WHOLE] += order == pool.block_shift
     if pool.counts_free:
         allocator.free_pages[zone_of(allocator, page)] += 1 << order
@@ -137,7 +158,7 @@ def _take_chunk(allocator, pool, order):
 def _carve(allocator, pool, pfn):
     """Take one page out of whichever idle chunk it is in."""
     order = np.int64(0)
-    while pool.order[pfn >> order << order] != order:
+    while idle_order(pool, pfn >> order << order) != order:
         order += 1
     _unlink(allocator, pool, pfn >> order << order)
     while order > 0:
@@ -236,6 +257,18 @@ def remove(allocator, pool, pfn):
     pool.counts[STRANDED] -= pool.used[block] > 0
     pool.counts[HELD] -= 1
     _fewer_cached(pool, 1)
+
+
+@compiled
+def withdraw(allocator, pool, pfn, pages):
+    """Take pages out of the pool for good if all of them are idle. Returns whether they were."""
+    for page in range(pfn, pfn + pages):
+        if allocator.kind[page] != POOL_IDLE:
+            return False
+    for page in range(pfn, pfn + pages):
+        remove(allocator, pool, page)
+    pool.whole[pfn >> pool.block_shift] = False
+    return True
 
 
 @compiled

@@ -103,26 +103,19 @@ def _splits(machine: Machine) -> pa.Table:
 
 
 def _direct_map(machine: Machine) -> pa.Table:
-    moments = {"start": machine.baseline.direct_map, "end": machine.state.direct_map}
-    return pa.concat_tables([_runs(machine, d, moment) for moment, d in moments.items()])
-
-
-def _runs(machine: Machine, d: maps.DirectMap, moment: str) -> pa.Table:
-    """Runs of mapped pages with equal leaf size and key."""
-    per_page = np.repeat(d.level, 1 << d.table_shift)[: len(d.mapped)]
-    code = np.where(d.mapped, per_page * 2 + maps.keyed(d), 0)
-    first = np.flatnonzero(np.diff(code, prepend=-1))
-    last = np.append(first[1:], len(code)) - 1
-    first, last = first[code[first] > 0], last[code[first] > 0]
+    moments = {"start": machine.baseline.leaf_runs, "end": maps.leaf_runs(machine.state.direct_map)}
     name = machine.state.start.geometry.leaf_name
-    return pa.table(
-        {
-            "moment": pa.array([moment] * len(first), pa.string()),
-            "first_pfn": first,
-            "last_pfn": last,
-            "leaf": pa.array([name(int(value)) for value in code[first] // 2], pa.string()),
-            "keyed": pa.array((code[first] % 2).astype(np.bool_)),
-        }
+    return pa.concat_tables(
+        pa.table(
+            {
+                "moment": pa.array([moment] * len(runs), pa.string()),
+                "first_pfn": runs[:, 0],
+                "last_pfn": runs[:, 1],
+                "leaf": pa.array([name(level) for level in runs[:, 2].tolist()], pa.string()),
+                "keyed": pa.array(runs[:, 3].astype(np.bool_)),
+            }
+        )
+        for moment, runs in moments.items()
     )
 
 

@@ -14,8 +14,7 @@ from typing import Any, Protocol
 
 from replay.contract.actions import Action, Chunk, Decision, Lock, Unlock
 from replay.kernel.gfp import GFP_KERNEL
-
-FOREVER = 1 << 62
+from replay.machine.loop import FOREVER
 
 
 class DeadlockError(Exception):

@@ -1,19 +1,18 @@
 """What a run is at a moment: the simulated machine, the strategy's accounts on it, and what has happened so far."""
 
-import copy
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ptpool.vocabulary import CONSUMERS, SLOW_PATH_STEPS, SPLIT_CAUSES, UNMOVABLE
+from ptpool.vocabulary import CONSUMERS, SLOW_PATH_STEPS, SPLIT_CAUSES
 from replay.contract.actions import Change, Chunk
 from replay.contract.permissions import users_of
 from replay.contract.strategy import PoolView, Strategy
 from replay.demand.demand import Demand
 from replay.demand.shadow_stacks import with_shadow_stacks
 from replay.kernel import direct_map as maps
-from replay.kernel.mmzone import KSWAPD, USED
+from replay.kernel.mmzone import KSWAPD
 from replay.kernel.page_alloc import free_pages, start_timers
 from replay.machine import pool as pools
 from replay.machine.boot import BootMemory
@@ -34,6 +33,7 @@ from replay.machine.tally import (
     UNKEYED,
     UNPLACED,
     Tally,
+    name_pages,
     place_table,
 )
 from replay.profiles.costs import Costs, built_in
@@ -61,12 +61,10 @@ class Baseline(NamedTuple):
     """Pages of page tables alive."""
     not_supplied: int
     """Pages of page tables alive before the first event that the strategy could not supply."""
-    direct_map: maps.DirectMap
-
-    @property
-    def pte_pages(self) -> int:
-        """Pages of the direct map mapped at 4K."""
-        return int(self.direct_map.counts[maps.PAGES + maps.PTE])
+    pte_pages: int
+    """Pages of the direct map mapped at 4K."""
+    leaf_runs: NDArray[np.int64]
+    """Of the direct map: see `replay.kernel.leaves`."""
 
 
 class State:
@@ -164,7 +162,8 @@ class State:
         self.incidents.clear()
         self.incident_counts.clear()
         self.direct_map.counts[maps.REWRITES] = self.direct_map.counts[maps.HINTS] = 0
-        return Baseline(live, not_supplied, copy.deepcopy(self.direct_map))
+        pte_pages = int(self.direct_map.counts[maps.PAGES + maps.PTE])
+        return Baseline(live, not_supplied, pte_pages, maps.leaf_runs(self.direct_map))
 
     def abandon(self, why: str) -> None:
         """The decision that is running never ends: what it has in hand goes back."""
@@ -215,22 +214,20 @@ class State:
 
 def _tally(start: InitialState, demand: Demand, strategy: Strategy, reclaim: Variant) -> Tally:
     """Accounts at zero; every page in use stands for itself, or on another machine than the recorded for one of it."""
-    pages = max(len(start.mapped), demand.pages + 1 + demand.moves) + start.page_tables_elsewhere
-    page_of, kind = np.full(pages, -1, np.int32), start.allocator.kind
+    kind, names = start.allocator.kind, demand.pages + 1 + demand.moves
     if start.stands_for is None:
-        used = np.flatnonzero(kind >= USED)
-        page_of[used] = used
-    else:
-        page_of[: len(start.stands_for)] = start.stands_for
-    name_of = np.full(len(kind), -1, np.int32)
-    named = np.flatnonzero(page_of >= 0)
-    name_of[page_of[named]] = named
-    unmovable = np.flatnonzero(kind == USED + UNMOVABLE)
+        names = max(len(kind), names)
+    page_of, name_of = np.full(names + start.page_tables_elsewhere, -1, np.int32), np.zeros(len(kind), np.int32)
+    last_unmovable = int(name_pages(kind, page_of, start.stands_for is None))
+    if start.stands_for is not None:
+        named = np.flatnonzero(start.stands_for >= 0)
+        page_of[named] = start.stands_for[named]
+        name_of[page_of[named]] = named ^ page_of[named]
     fast = strategy.fast_path()
     tally = Tally(
         page_of=page_of,
         name_of=name_of,
-        pending=np.zeros(pages, np.int32),
+        pending=np.zeros(len(page_of), np.int32),
         busy=np.zeros(demand.tasks, np.int32),
         counts=np.zeros(COUNTS, np.int64),
         integral=np.zeros(6, np.float64),
@@ -258,7 +255,7 @@ def _tally(start: InitialState, demand: Demand, strategy: Strategy, reclaim: Var
             np.int64,
         ),
     )
-    tally.counts[LAST_UNMOVABLE] = unmovable[-1] if len(unmovable) else 0
+    tally.counts[LAST_UNMOVABLE] = last_unmovable
     tally.counts[NEXT_NAME] = demand.pages + 1
     return tally
 
@@ -283,7 +280,7 @@ class _View(PoolView):
     @property
     def tables_for_4k(self) -> int:
         d = self._state.direct_map
-        pieces = np.add.reduceat(d.mapped, np.arange(0, len(d.mapped), 1 << d.table_shift), dtype=np.int64) > 0
+        pieces = d.in_piece > 0
         leaves = np.add.reduceat(pieces, np.arange(0, len(pieces), 1 << d.table_shift), dtype=np.int64) > 0
         return int(pieces.sum() + leaves.sum())
 
@@ -299,9 +296,10 @@ class _View(PoolView):
         return min(int(np.flatnonzero(a.nr_free.sum(axis=0)).max(initial=0)), a.pageblock_order)
 
     def idle_chunks(self) -> list[Chunk]:
-        order = self._state.pool.order
-        heads = np.flatnonzero(order >= 0)
-        return [Chunk(int(pfn), int(order[pfn])) for pfn in heads[np.argsort(order[heads], kind="stable")]]
+        allocator, pool = self._state.allocator, self._state.pool
+        found = np.empty((int(pool.counts[pools.CACHED]), 2), np.int64)
+        found = found[: pools.idle_chunks(allocator, pool, found)]
+        return [Chunk(pfn, order) for pfn, order in found[np.lexsort(found.T)].tolist()]
 
     def idle_blocks(self) -> list[tuple[int, int, bool]]:
         pool, shift = self._state.pool, self._state.pool.block_shift

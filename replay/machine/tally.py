@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptpool.compiled import compiled
-from ptpool.vocabulary import UNMOVABLE
+from ptpool.vocabulary import MOVABLE, UNMOVABLE
 from replay.kernel import direct_map as maps
+from replay.kernel.compaction import set_name
 from replay.kernel.mmzone import USED
 from replay.kernel.page_alloc import run_timers
 from replay.machine import pool as pools
@@ -31,9 +32,9 @@ from replay.machine.pool import (
 (
     PTP_ALLOCS, PTP_FREES, PTP_LIVE, PTP_PEAK, UNKEYED, CHANGES, PAGES_CHANGED, FLUSHES, EVENTS, ALLOCS, ALLOCS_PTE,
     UNPLACED, UNKNOWN_FREES, LOST_FREES, LAST_UNMOVABLE, SAMPLE, CLOCK, NEW_TABLE, NEXT_NAME, BUSY, PTP_UNKEYED,
-    PTP_ATOMIC, FULL_FLUSHES, LIST_HELD_UNTIL, LIST_WAIT
-) = range(25)  # fmt: skip
-COUNTS = 25
+    PTP_ATOMIC, FULL_FLUSHES, LIST_HELD_UNTIL, LIST_WAIT, OUTSIDE_AT_ONCE
+) = range(26)  # fmt: skip
+COUNTS = 26
 
 # Places in Tally.integral: value x time, page·ns.
 IDLE_TIME, STRANDED_TIME, UNKEYED_TIME, PTE_TIME, BLOCK_TIME, LIVE_TIME = range(6)
@@ -50,7 +51,7 @@ class Tally(NamedTuple):
     """Where a run stands: page identities, accounts, samples."""
 
     page_of: NDArray[np.int32]  # (recorded pages,) simulated page that stands for a recorded one, -1 when none
-    name_of: NDArray[np.int32]  # (P,) the reverse for ordinary pages; holds only where page_of says the same
+    name_of: NDArray[np.int32]  # (P,) the reverse for ordinary pages, see replay.kernel.compaction.name_at
     pending: NDArray[np.int32]  # (recorded pages,) decisions and events put off that are about it
     busy: NDArray[np.int32]  # (tasks,) decisions under way
     counts: NDArray[np.int64]
@@ -62,6 +63,18 @@ class Tally(NamedTuple):
     protected: NDArray[np.bool_]  # (consumers + 1,) whose pages are page tables that have to carry the key
     user_of: NDArray[np.int8]  # (consumers + 1,) which kind of user has a list for them, SHARED or NOBODY
     fast: NDArray[np.int64]  # the parameters of the fast path, at the places above
+
+
+@compiled
+def name_pages(kind, page_of, own):
+    """With `own`, every page in use stands for itself. Returns the last unmovable page in use, 0 if there is none."""
+    last = np.int64(0)
+    for page in range(len(kind)):
+        if own and kind[page] >= USED:
+            page_of[page] = page
+        if kind[page] == USED + UNMOVABLE:
+            last = np.int64(page)
+    return last
 
 
 @compiled
@@ -204,6 +217,17 @@ def place(allocator, tally, recorded, pfn, order):
     """Account for an ordinary allocation that was placed."""
     for page in range(1 << order):
         tally.page_of[recorded + page] = pfn + page
-        tally.name_of[pfn + page] = recorded + page
+        set_name(tally.name_of, pfn + page, recorded + page)
     if allocator.kind[pfn] == USED + UNMOVABLE:
         tally.counts[LAST_UNMOVABLE] = pfn
+
+
+@compiled
+def count_kernel_memory(kind, d):
+    """Pages of the kernel's own, and those of them that are mapped at 4K."""
+    kernel = in_pages = np.int64(0)
+    for page in range(len(kind)):
+        if kind[page] >= USED and kind[page] != USED + MOVABLE and (page >= len(d.mapped) or d.mapped[page]):
+            kernel += 1
+            in_pages += d.level[page >> d.table_shift] == maps.PTE
+    return kernel, in_pages

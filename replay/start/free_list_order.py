@@ -8,7 +8,7 @@ Behind them come the others, as lists of real kernels lie: in visits of a few ne
 one another goes by what the recording shows, where that is enough, else by how often memory was turned over.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,8 @@ from ptpool.errors import UsageError
 from ptpool.vocabulary import CONSUMERS, MOVABLE, UNMOVABLE
 from replay import profiles
 from replay.demand.program import ALLOC, Program
-from replay.kernel.buddy import requeue_free_block
-from replay.kernel.mmzone import FIRST_PFN, TYPES, PageAllocator
+from replay.kernel.lists import NEXT, PREV, list_add_tail
+from replay.kernel.mmzone import FIRST_PFN, TYPES, PageAllocator, block_type_of
 
 RECORDED_ORDER, WORN = "recorded", "worn"
 """As the recorder read the lists, and where it did not as on a machine in use (the default); and the latter."""
@@ -146,23 +146,25 @@ def order_free_lists(
         ends = heads[:covered] + (1 << allocator.order[heads[:covered]].astype(np.int64))
         edges = np.stack([heads[:covered], ends], axis=1).ravel()
         rank[:covered] = np.minimum.reduceat(first, edges[:-1] if ends[-1] >= len(first) else edges)[::2]
-    leaf, largest = heads >> allocator.pageblock_order, allocator.order[heads] == allocator.max_order
-    zone = np.searchsorted(allocator.zones[:, FIRST_PFN], heads, side="right") - 1
-    lists = (zone * (allocator.max_order + 1) + allocator.order[heads]) * TYPES + allocator.block_type[leaf]
+    orders, leaf = allocator.order[heads], (heads >> allocator.pageblock_order).astype(np.int32)
+    largest = orders == allocator.max_order
+    lists = np.empty(len(heads), np.int16)
+    _lists_of(allocator, heads, orders, lists)
     told, others = np.flatnonzero(rank != NEVER), np.flatnonzero((rank == NEVER) & ~largest)
     told = told[np.argsort(rank[told], kind="stable")]
     if order.name == WORN:
         order = as_shown(leaf[told], lists[told], order)
-    _requeue(allocator, heads[told])
-    _requeue(allocator, heads[(rank == NEVER) & largest])
-    _requeue(allocator, heads[others[draw(leaf[others], lists[others], order, random)]])
+    others = others[draw(leaf[others], lists[others], order, random)]
+    _empty_free_lists(allocator)
+    for blocks in (told, np.flatnonzero((rank == NEVER) & largest), others):
+        _append(allocator, heads[blocks], lists[blocks])
     return [
         f"How free blocks are ordered on their lists is not in /proc: the {len(told):,} that the recording takes "
         f"first lead, the other {len(others):,} are drawn by seed ({order.words})."
     ]
 
 
-def as_shown(leaf: NDArray[np.int64], lists: NDArray[np.int64], order: ListOrder) -> ListOrder:
+def as_shown(leaf: NDArray[Any], lists: NDArray[Any], order: ListOrder) -> ListOrder:
     """Numbers of unmovable lists by blocks in the order in which the recording takes them; `draw` has the arguments.
 
     Compaction takes blocks off movable lists, in the order of their addresses: those show nothing.
@@ -187,9 +189,7 @@ def as_shown(leaf: NDArray[np.int64], lists: NDArray[np.int64], order: ListOrder
     return ListOrder(order.name, tuple(of_type), order.turned_over, shown)
 
 
-def draw(
-    leaf: NDArray[np.int64], lists: NDArray[np.int64], order: ListOrder, random: np.random.Generator
-) -> NDArray[np.int64]:
+def draw(leaf: NDArray[Any], lists: NDArray[Any], order: ListOrder, random: np.random.Generator) -> NDArray[np.int64]:
     """Draw the order of free blocks that are given by address.
 
     Args:
@@ -202,7 +202,7 @@ def draw(
         (n,) places in `leaf`; those of one list, head first, are in list order.
     """
     n, numbers = len(leaf), np.array(order.of_type, np.float64)
-    by_list = np.argsort(lists.astype(np.int16), kind="stable")  # a radix sort
+    by_list = np.argsort(lists.astype(np.int16, copy=False), kind="stable")  # a radix sort
     leaf, lists = leaf[by_list], lists[by_list]
     chance = random.random((5, n), dtype=np.float32)
     visit, turn = np.zeros((2, n), np.int32)
@@ -282,7 +282,24 @@ def _sort(place, count, drawn):
 
 
 @compiled
-def _requeue(a, heads):
-    """Put each block at the tail of the list that it is on, one after the other."""
-    for head in heads:
-        requeue_free_block(a, head)
+def _lists_of(a, heads, orders, lists):
+    """The list that each free block is on: a number whose remainder by TYPES is its migratetype."""
+    zone = 0
+    for i in range(len(heads)):
+        while zone + 1 < len(a.zones) and heads[i] >= a.zones[zone + 1, FIRST_PFN]:
+            zone += 1
+        lists[i] = (zone * (a.max_order + 1) + orders[i]) * TYPES + block_type_of(a, heads[i])
+
+
+@compiled
+def _empty_free_lists(a):
+    for place in range(len(a.zones) * (a.max_order + 1) * TYPES):
+        head = len(a.kind) + place
+        a.link[head, NEXT] = a.link[head, PREV] = head
+
+
+@compiled
+def _append(a, blocks, lists):
+    """Put each free block at the tail of its list, one after the other."""
+    for i in range(len(blocks)):
+        list_add_tail(a.link, len(a.kind) + np.int64(lists[i]), blocks[i])

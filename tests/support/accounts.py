@@ -36,11 +36,11 @@ def shared(machine):
     p, pages = machine.state.pool, []
     for order in range(p.most + 1):
         for first in listed(machine, p.head + order):
-            assert p.order[first] == order
+            assert p.chunk[first] == order + 1
             assert first % (1 << order) == 0
-            assert order == p.most or p.order[first ^ (1 << order)] != order
+            assert order == p.most or p.chunk[first ^ (1 << order)] != order + 1
             pages.extend(range(first, first + (1 << order)))
-    assert (p.order >= 0).sum() == sum(len(listed(machine, p.head + order)) for order in range(p.most + 1))
+    assert (p.chunk > 0).sum() == sum(len(listed(machine, p.head + order)) for order in range(p.most + 1))
     return sorted(pages)
 
 
