@@ -1,19 +1,16 @@
 """A moment of the search, and when two moments are the same."""
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
-from replay.check.toy import REGION_PAGES, Toy, region_of
-from replay.contract.actions import Change, Chunk
+from replay.check.decisions import Stage
+from replay.check.toy import CHUNKS, PLACES, REGION_PAGES, REGION_SHIFT, Toy
 
 
 class Frame(NamedTuple):
-    """A decision under way: its kind, the results and the views of the pool so far, and the action it wants next."""
+    """A decision under way, for a request."""
 
-    kind: str
-    argument: int
-    results: tuple[Any, ...]
-    sights: tuple[object, ...]
-    wants: Any
+    stage: Stage
     tries: int = 0
     refused: bool = False
     """Whether the page allocator refused one of its requests."""
@@ -32,60 +29,70 @@ class State(NamedTuple):
 def key_of(state: State, *, blocks: bool) -> Any:
     """What two equal moments share: everything except the names of tasks, of chunks, and of pages of a chunk.
 
+    A chunk is called by the order in which it is met; what is known of a page is a number below 256.
+
     `blocks`: whether it matters which chunk a page of the pool belongs to (only to a strategy that shrinks).
     """
-    toy, names = state.toy, _Names()
-    own = [toy.on_cpu.get(task, ()) for task in range(len(state.tasks))]
-    order = sorted(range(len(state.tasks)), key=lambda task: (_shape(state.tasks[task]), len(own[task])))
-    place_of = {task: place for place, task in enumerate(order)}
-    pool: Any = tuple((names[page], page in toy.keyed) for page in toy.pool) if blocks else len(toy.pool)
-    lists = tuple(tuple(names[page] for page in own[task]) if blocks else len(own[task]) for task in order)
-    shared = toy.chunks() if toy.users else ()
-    unmapped = tuple((names[chunk.pfn], chunk.pfn % REGION_PAGES, chunk.order) for chunk in shared)
-    tasks = tuple(
-        tuple(
-            (*frame[:2], names.of(frame.results), names.of(frame.sights), names.of(frame.wants), *frame[5:])
-            for frame in state.tasks[task]
+    toy, tasks = state
+    keyed, names = toy.keyed, dict[int, int]()
+    name = names.setdefault
+    pool: Any = len(toy.pool)
+    if blocks:
+        pool = bytes([2 * name(page >> REGION_SHIFT, len(names)) + (page in keyed) for page in toy.pool])
+    order = _in_order(state)
+    lists: Any = None
+    if any(toy.on_cpu.values()):
+        own = [toy.on_cpu.get(task, ()) for task in order]
+        lists = tuple(
+            bytes([name(page >> REGION_SHIFT, len(names)) for page in pages]) if blocks else len(pages) for pages in own
         )
-        for task in order
+    unmapped = toy.users and tuple(
+        [(name(chunk.pfn >> REGION_SHIFT, len(names)), chunk.pfn % REGION_PAGES, chunk.order) for chunk in toy.chunks()]
     )
-    pages: dict[Any, int] = {}
-    for page in sorted(
-        toy.place, key=lambda page: (page // REGION_PAGES not in names.known, toy.leaf[region_of(page)])
-    ):
-        name = names[page] if blocks or page // REGION_PAGES in names.known else -1
-        what = (name, toy.place[page], page in toy.keyed, place_of.get(toy.holder.get(page, -1), -1))
-        pages[what] = pages.get(what, 0) + 1
-    leaves = tuple(
-        sorted(
-            (names[first], level, first in toy.whole)
-            for first, level in toy.leaf.items()
-            if first // REGION_PAGES in names.known
-        )
-    )
-    locks = tuple(sorted((lock, place_of[holder]) for lock, holder in toy.locks.items()))
-    return pool, lists, unmapped, tasks, tuple(sorted(pages.items())), leaves, len(toy.leaf), locks
+    frames: list[int] = []
+    for task in order:
+        for stage, tries, refused in tasks[task]:
+            frames += (stage.name, tries, refused)
+            frames += [name(region, len(names)) for region in stage.regions]
+        frames.append(_NEXT_TASK)
+    if blocks and len(names) < len(toy.leaf):
+        for region in _unnamed(toy, names):
+            names[region] = len(names)
+    places = [*map(order.index, range(len(order))), *_PLACES[len(order) :]]
+    pages = [
+        _OF_A_CHUNK * names.get(page >> REGION_SHIFT, CHUNKS) + 2 * places[place] + (page in keyed)
+        for page, place in toy.place.items()
+    ]
+    leaves = [
+        8 * names[first >> REGION_SHIFT] + 2 * level + (first in toy.whole)
+        for first, level in toy.leaf.items()
+        if first >> REGION_SHIFT in names
+    ]
+    locks = tuple(sorted([(lock, places[holder]) for lock, holder in toy.locks.items()]))
+    return pool, lists, unmapped, *frames, bytes(sorted(pages)), bytes(sorted(leaves)), len(toy.leaf), locks
 
 
-class _Names:
-    """Chunks by the order in which they are met."""
-
-    def __init__(self) -> None:
-        self.known: dict[int, int] = {}
-
-    def __getitem__(self, page: int) -> int:
-        return self.known.setdefault(page // REGION_PAGES, len(self.known))
-
-    def of(self, value: Any) -> Any:
-        """A value with the chunks in it called by their names."""
-        if isinstance(value, Chunk):
-            return self[value.pfn], value.order
-        if isinstance(value, Change) and value.pfn >= 0:
-            return self[value.pfn], *value[1:]
-        if isinstance(value, tuple):
-            return type(value).__name__, *map(self.of, value)
-        return value
+_PLACES = range(len(PLACES))
+_OF_A_CHUNK = 2 * len(PLACES)
+"""Numbers that the pages of a chunk can have: where a page is, and whether it has the key."""
+_NEXT_TASK = -1
 
 
-def _shape(frames: tuple[Frame, ...]) -> tuple[Any, ...]:
-    return tuple((f.kind, f.argument, len(f.results), f.tries, f.refused, type(f.wants).__name__) for f in frames)
+def _in_order(state: State) -> list[int]:
+    """Tasks by what they do: tasks that differ only in their names come in the order of these."""
+    toy, tasks = state
+    if len(tasks) == 1:
+        return [0]
+    shapes = [
+        ([(stage.shape, tries, refused) for stage, tries, refused in frames], len(toy.on_cpu.get(task, ())), task)
+        for task, frames in enumerate(tasks)
+    ]
+    shapes.sort()
+    return [task for _, _, task in shapes]
+
+
+def _unnamed(toy: Toy, names: Collection[int]) -> list[int]:
+    """Chunks that nothing but their pages in use tells of, by level, then by which was taken first."""
+    first = {page >> REGION_SHIFT: place for place, page in reversed([*enumerate(toy.place)])}
+    unnamed = [first for first in toy.leaf if first >> REGION_SHIFT not in names]
+    return [page >> REGION_SHIFT for page in sorted(unnamed, key=lambda p: (toy.leaf[p], first[p >> REGION_SHIFT]))]

@@ -7,26 +7,26 @@ happened to its neighbours before.
 """
 
 from collections import Counter
-from copy import copy
 from dataclasses import dataclass, field
 from itertools import count
 
-from replay.contract.actions import Change, Chunk
-from replay.contract.strategy import PoolView
+from replay.contract.actions import Chunk
 from replay.kernel.leaves import PMD, PTE
 
 TABLE_SHIFT = 3
 BLOCK_ORDER = TABLE_SHIFT
 BLOCK_PAGES = 1 << BLOCK_ORDER
-REGION_PAGES = 1 << 2 * TABLE_SHIFT
+REGION_SHIFT = 2 * TABLE_SHIFT
+REGION_PAGES = 1 << REGION_SHIFT
 """Pages of a 1G leaf: every chunk starts at a multiple of it."""
 CHUNKS = 4
 """Chunks that the machine can have outside the page allocator at a time."""
 
-POOLED, ON_CPU, IN_USE, SPLIT_TABLE, IN_HAND = "pooled", "on a CPU's list", "in use", "split table", "in hand"
-UNMAPPED = "not mapped"
-"""Where a page is: on the list that page tables come from, on a CPU's, handed out, a table of the direct map, with the
-decision that holds it, or on a shared list of memory that is not mapped."""
+MOST_TASKS = 4
+PLACES = (*["in hand"] * MOST_TASKS, "pooled", "on a CPU's list", "in use", "split table", "not mapped")
+"""Where a page can be: in a task's hands, on the list that page tables come from, on a CPU's, handed out, a table of
+the direct map, or on a shared list of memory that is not mapped."""
+POOLED, ON_CPU, IN_USE, SPLIT_TABLE, UNMAPPED = range(MOST_TASKS, len(PLACES))
 
 
 class BrokenInvariantError(Exception):
@@ -37,39 +37,48 @@ class BrokenInvariantError(Exception):
         self.kind = kind
 
 
-@dataclass
+@dataclass(slots=True)
 class Toy:
     """The machine. Everything that differs between two moments of a search."""
 
-    pool: list[int] = field(default_factory=list)
-    """Pages on the list, the next one to be handed out first."""
-    place: dict[int, str] = field(default_factory=dict)
-    """Where each page is that the strategy has; others belong to the page allocator."""
-    keyed: set[int] = field(default_factory=set)
-    leaf: dict[int, int] = field(default_factory=dict)
-    """Level of the leaf that maps each chunk, by the chunk's first page."""
-    whole: set[int] = field(default_factory=set)
-    """Blocks on the list that came in one piece and of which nothing was withdrawn, by first page."""
-    holder: dict[int, int] = field(default_factory=dict)
-    """The task that has a page in hand."""
-    locks: dict[str, int] = field(default_factory=dict)
-    """The task that holds each lock."""
-    on_cpu: dict[int, list[int]] = field(default_factory=dict)
-    """Pages on the list of each task's CPU, the next one to be handed out first: every task has a CPU of its own."""
     merges: bool = False
     """The pool is a private buddy."""
     key_each: bool = False
     """Each table gets the key when it is handed out."""
     users: bool = False
     """Kinds of user have lists: `pool` is that of page tables, and the shared list is memory that is not mapped."""
+    pool: list[int] = field(default_factory=list)
+    """Pages on the list, the next one to be handed out first."""
+    place: dict[int, int] = field(default_factory=dict)
+    """Where each page is that the strategy has (of `PLACES`): with a task, by its number, if a decision has it in hand.
+    Other pages belong to the page allocator."""
+    keyed: set[int] = field(default_factory=set)
+    leaf: dict[int, int] = field(default_factory=dict)
+    """Level of the leaf that maps each chunk, by the chunk's first page."""
+    whole: set[int] = field(default_factory=set)
+    """Blocks on the list that came in one piece and of which nothing was withdrawn, by first page."""
+    locks: dict[str, int] = field(default_factory=dict)
+    """The task that holds each lock."""
+    on_cpu: dict[int, list[int]] = field(default_factory=dict)
+    """Pages on the list of each task's CPU, the next one to be handed out first: every task has a CPU of its own."""
     unmapped: list[int] = field(default_factory=list)
-    """Pages of that shared list."""
+    """Pages of the shared list of memory that is not mapped."""
 
     def copy(self) -> "Toy":
         """An independent copy."""
-        toy = Toy(**{name: copy(value) for name, value in vars(self).items()})
-        toy.on_cpu = {task: pages.copy() for task, pages in self.on_cpu.items()}
-        return toy
+        return Toy(
+            self.merges,
+            self.key_each,
+            self.users,
+            self.pool.copy(),
+            self.place.copy(),
+            self.keyed.copy(),
+            self.leaf.copy(),
+            self.whole.copy(),
+            self.locks.copy(),
+            {task: pages.copy() for task, pages in self.on_cpu.items()},
+            self.unmapped.copy(),
+        )
 
     # ------------------------------------------------------------------------------------- the page allocator
 
@@ -83,24 +92,22 @@ class Toy:
         first = next(first for first in count(0, REGION_PAGES) if first not in self.leaf)
         self.leaf[first] = level
         for page in range(first, first + (1 << order)):
-            self.place[page] = IN_HAND
-            self.holder[page] = task
+            self.place[page] = task
         return Chunk(first, order)
 
     def isolate(self, chunk: Chunk, task: int) -> Chunk:
         """Hand out the page after a chunk, which lies in the same block."""
         page = chunk.pfn + chunk.pages
-        self.place[page] = IN_HAND
-        self.holder[page] = task
+        self.place[page] = task
         return Chunk(page, 0)
 
     def free(self, chunk: Chunk) -> None:
         """Take a chunk back."""
         for page in range(chunk.pfn, chunk.pfn + chunk.pages):
-            self._expect(page, IN_HAND, "freed")
+            self._expect_in_hand(page, "freed")
             if page in self.keyed:
                 raise BrokenInvariantError("unkeyed_table", "a page goes back to the page allocator with the key")
-            del self.place[page], self.holder[page]
+            del self.place[page]
         region = region_of(chunk.pfn)
         if not any(region_of(page) == region for page in self.place):
             del self.leaf[region]
@@ -112,8 +119,7 @@ class Toy:
         for page in range(chunk.pfn + chunk.pages - 1, chunk.pfn - 1, -1):
             if self.place.get(page) == SPLIT_TABLE:
                 continue
-            self._expect(page, IN_HAND, "given to the pool")
-            del self.holder[page]
+            self._expect_in_hand(page, "given to the pool")
             self.place[page] = POOLED
             self.pool.insert(0, page)
         if chunk.order >= BLOCK_ORDER:
@@ -126,15 +132,13 @@ class Toy:
             return None
         for page in range(chunk.pfn, chunk.pfn + (1 << order)):
             self.pool.remove(page)
-            self.place[page] = IN_HAND
-            self.holder[page] = task
+            self.place[page] = task
         return Chunk(chunk.pfn, order)
 
     def share(self, chunk: Chunk) -> None:
         """Put a chunk on the list of pages that are not mapped."""
         for page in range(chunk.pfn, chunk.pfn + chunk.pages):
-            self._expect(page, IN_HAND, "shared")
-            del self.holder[page]
+            self._expect_in_hand(page, "shared")
             self.place[page] = UNMAPPED
             self.unmapped.append(page)
         self.unmapped.sort()
@@ -153,8 +157,7 @@ class Toy:
         self.whole.discard(region_of(chunk.pfn))
         for page in pages:
             source.remove(page)
-            self.place[page] = IN_HAND
-            self.holder[page] = task
+            self.place[page] = task
         return True
 
     def can_serve(self, task: int, reserve: int) -> bool:
@@ -195,10 +198,9 @@ class Toy:
                     found.append(Chunk(first, order))
         return sorted(found, key=lambda chunk: (chunk.order, chunk.pfn))
 
-    def use(self, page: int, as_what: str) -> None:
+    def use(self, page: int, as_what: int) -> None:
         """A page becomes a table: it has to carry the key."""
         self.place[page] = as_what
-        self.holder.pop(page, None)
         if page not in self.keyed:
             what = "a page table" if as_what == IN_USE else "a table of the direct map"
             raise BrokenInvariantError("unkeyed_table", f"{what} is used without the key")
@@ -218,6 +220,15 @@ class Toy:
             for _ in range(batch):
                 self.pool.insert(0, own.pop())
                 self.place[self.pool[0]] = POOLED
+
+    def idle_blocks(self) -> tuple[tuple[int, int, bool], ...]:
+        """First page and number of idle pages of every block that has some, and whether it is whole."""
+        idle = Counter(page - page % BLOCK_PAGES for page in self.pool)
+        return tuple((first, pages, first in self.whole) for first, pages in sorted(idle.items()))
+
+    def idle_pages(self, first: int) -> tuple[int, ...]:
+        """Idle pages of a block."""
+        return tuple(sorted(page for page in self.pool if first <= page < first + BLOCK_PAGES))
 
     # ---------------------------------------------------------------------------------------- the direct map
 
@@ -242,13 +253,15 @@ class Toy:
 
     # ------------------------------------------------------------------------------------------------ states
 
-    def _expect(self, page: int, place: str, what: str) -> None:
-        if self.place.get(page) != place:
-            raise BrokenInvariantError("lost_page", f"a page is {what} that is {self.place.get(page, 'not ours')}")
+    def _expect_in_hand(self, page: int, what: str) -> None:
+        place = self.place.get(page)
+        if place is None or place >= MOST_TASKS:
+            where = "not ours" if place is None else PLACES[place]
+            raise BrokenInvariantError("lost_page", f"a page is {what} that is {where}")
 
     def in_hand_of(self, task: int) -> int:
         """Pages that a task has in hand."""
-        return sum(holder == task for holder in self.holder.values())
+        return list(self.place.values()).count(task)
 
 
 def region_of(page: int) -> int:
@@ -259,64 +272,3 @@ def region_of(page: int) -> int:
 def tables_of(number: int) -> str:
     """A number of tables, in words."""
     return "1 table" if number == 1 else f"{number} tables"
-
-
-class LoggedView(PoolView):
-    """The pool as a decision sees it: first what the log says that it saw before, then what is there now.
-
-    A generator cannot be copied; it is run again from its beginning with the same results and the same views.
-    """
-
-    def __init__(self, toy: Toy, log: tuple[object, ...]) -> None:
-        self._toy, self.log, self.at = toy, list(log), 0
-
-    def _see(self, now: object) -> object:
-        if self.at < len(self.log):
-            now = self.log[self.at]
-        else:
-            self.log.append(now)
-        self.at += 1
-        return now
-
-    @property
-    def block_order(self) -> int:
-        """A block's."""
-        return BLOCK_ORDER
-
-    @property
-    def cached(self) -> int:
-        """Pages on the list."""
-        return self._see(len(self._toy.pool))  # type: ignore[return-value]
-
-    def tables_needed(self, change: Change) -> int:
-        """Tables that a change takes: for one elsewhere the adversary has said so (its first page number)."""
-        if change.pfn < 0:
-            return -change.pfn
-        order = change.pages.bit_length() - 1
-        region = self._toy.leaf.get(region_of(change.pfn))
-        return self._see(0 if region is None else self._toy.tables_for(Chunk(change.pfn, order)))  # type: ignore[return-value]
-
-    @property
-    def tables_for_4k(self) -> int:
-        """What is set aside covers the worst case: how much that is does not matter here."""
-        return 0
-
-    @property
-    def largest_free(self) -> int:
-        """A block: the adversary can refuse it."""
-        return BLOCK_ORDER
-
-    def idle_chunks(self) -> list[Chunk]:
-        """What idle pages have merged into."""
-        return list(self._see(tuple(self._toy.chunks())))  # type: ignore[call-overload,no-any-return]
-
-    def idle_blocks(self) -> list[tuple[int, int, bool]]:
-        """Idle pages by block, and whether it is whole."""
-        idle = Counter(page - page % BLOCK_PAGES for page in self._toy.pool)
-        found = tuple((first, pages, first in self._toy.whole) for first, pages in sorted(idle.items()))
-        return list(self._see(found))  # type: ignore[call-overload,no-any-return]
-
-    def idle_pages(self, first: int) -> list[int]:
-        """Idle pages of a block."""
-        found = tuple(sorted(page for page in self._toy.pool if first <= page < first + BLOCK_PAGES))
-        return list(self._see(found))  # type: ignore[call-overload,no-any-return]
