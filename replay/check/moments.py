@@ -52,8 +52,9 @@ def key_of(state: State, *, blocks: bool) -> Any:
     frames: list[int] = []
     for task in order:
         for stage, tries, refused in tasks[task]:
-            frames += (stage.name, tries, refused)
-            frames += [name(region, len(names)) for region in stage.regions]
+            frames += stage.name, tries, refused
+            for region in stage.regions:
+                frames.append(name(region, len(names)))
         frames.append(_NEXT_TASK)
     if blocks and len(names) < len(toy.leaf):
         for region in _unnamed(toy, names):
@@ -83,12 +84,14 @@ def _in_order(state: State) -> list[int]:
     toy, tasks = state
     if len(tasks) == 1:
         return [0]
-    shapes = [
-        ([(stage.shape, tries, refused) for stage, tries, refused in frames], len(toy.on_cpu.get(task, ())), task)
-        for task, frames in enumerate(tasks)
-    ]
+    shapes = []
+    for task, frames in enumerate(tasks):
+        shape = [len(toy.on_cpu[task]) if task in toy.on_cpu else 0]
+        for stage, tries, refused in frames:
+            shape += stage.shape, tries, refused
+        shapes.append((shape, task))
     shapes.sort()
-    return [task for _, _, task in shapes]
+    return [task for _, task in shapes]
 
 
 def _unnamed(toy: Toy, names: Collection[int]) -> list[int]:
