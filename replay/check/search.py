@@ -127,7 +127,6 @@ class _Checker:
         self._decisions = Decisions(strategy)
         self._levels = (PTE,) if strategy.boot_map_4k else (PUD, PMD, PTE)
         self.shrinks = strategy.shrinks or strategy.falls_back
-        self._gives_back = "falls back to the pool" if strategy.falls_back else "enters the shrinker"
 
     # ------------------------------------------------------------------------------------------- moments
 
@@ -248,23 +247,24 @@ class _Checker:
                 toy.free(chunk)
             case act.SetKey(chunk, tables, unlock):
                 if unlock:
-                    del toy.locks[unlock]
+                    toy.unlock(unlock)
                 self._split(toy, toy.tables_for(chunk), tables, whose, chunk)
                 toy.was_split(chunk)
-                toy.keyed.update(range(chunk.pfn, chunk.pfn + chunk.pages))
+                toy.set_key(chunk)
                 return True
             case act.ResetKey(chunk, tables, _):
                 self._split(toy, toy.tables_for(chunk), tables, whose)
                 toy.was_split(chunk)
-                toy.keyed.difference_update(range(chunk.pfn, chunk.pfn + chunk.pages))
+                toy.clear_key(chunk)
                 return True
             case act.Convert(change, tables, _):
                 chunk = act.Chunk(change.pfn, change.pages.bit_length() - 1)
                 self._split(toy, toy.tables_for(chunk), tables, whose, chunk)
                 toy.was_split(chunk)
-                pages = range(change.pfn, change.pfn + change.pages)
-                toy.keyed.update(pages if change.set_bits & KEYED else ())
-                toy.keyed.difference_update(pages if change.clear_bits & KEYED else ())
+                if change.set_bits & KEYED:
+                    toy.set_key(chunk)
+                if change.clear_bits & KEYED:
+                    toy.clear_key(chunk)
                 return True
             case act.MapSmall(chunk, tables):
                 small = act.Chunk(chunk.pfn, 0)
@@ -298,9 +298,9 @@ class _Checker:
             case act.Lock(name):
                 if toy.locks.get(name) == task:
                     raise BrokenInvariantError("deadlock", f"{words.task(task)} waits for {name}, which it holds")
-                toy.locks[name] = task
+                toy.lock(name, task)
             case act.Unlock(name):
-                del toy.locks[name]
+                toy.unlock(name)
             case act.Alloc() | act.Isolate() | act.Wait() | act.Walk() | act.Warn():
                 pass  # the adversary's to choose; the toy machine has no clock and no log
             case _:
@@ -326,7 +326,7 @@ class _Checker:
 
     def _begin(self, state: State, task: int, kind: str, argument: int, tries: int = 0) -> State:
         if kind == "free":
-            state.toy.place[argument] = task
+            state.toy.move([argument], task)
         return self._settle(state, task, Frame(self._decisions.begin(kind, argument, state.toy), tries))
 
     def _go_on(self, state: State, task: int, frame: Frame, result: Any) -> State:
