@@ -1,6 +1,7 @@
 """A moment of the search, and when two moments are the same."""
 
 from collections.abc import Collection
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from replay.check.decisions import Stage
@@ -34,17 +35,15 @@ def key_of(state: State, *, blocks: bool) -> Any:
     `blocks`: whether it matters which chunk a page of the pool belongs to (only to a strategy that shrinks).
     """
     toy, tasks = state
-    keyed, names = toy.keyed, dict[int, int]()
+    pool, known = _of_pool(toy.pool, toy.keyed) if blocks else (len(toy.pool), ())
+    names = {chunk: number for number, chunk in enumerate(known)}
     name = names.setdefault
-    pool: Any = len(toy.pool)
-    if blocks:
-        pool = bytes([2 * name(page >> REGION_SHIFT, len(names)) + (page in keyed) for page in toy.pool])
     order = _in_order(state)
     lists: Any = None
     if any(toy.on_cpu.values()):
         own = [toy.on_cpu.get(task, ()) for task in order]
         lists = tuple(
-            bytes([name(page >> REGION_SHIFT, len(names)) for page in pages]) if blocks else len(pages) for pages in own
+            tuple([name(page >> REGION_SHIFT, len(names)) for page in pages]) if blocks else len(pages) for pages in own
         )
     unmapped = toy.users and tuple(
         [(name(chunk.pfn >> REGION_SHIFT, len(names)), chunk.pfn % REGION_PAGES, chunk.order) for chunk in toy.chunks()]
@@ -59,31 +58,65 @@ def key_of(state: State, *, blocks: bool) -> Any:
     if blocks and len(names) < len(toy.leaf):
         for region in _unnamed(toy, names):
             names[region] = len(names)
-    places = [*map(order.index, range(len(order))), *_PLACES[len(order) :]]
-    pages = [
-        _OF_A_CHUNK * names.get(page >> REGION_SHIFT, CHUNKS) + 2 * places[place] + (page in keyed)
-        for page, place in toy.place.items()
-    ]
-    leaves = [
-        8 * names[first >> REGION_SHIFT] + 2 * level + (first in toy.whole)
-        for first, level in toy.leaf.items()
-        if first >> REGION_SHIFT in names
-    ]
-    locks = tuple(sorted([(lock, places[holder]) for lock, holder in toy.locks.items()]))
-    return pool, lists, unmapped, *frames, bytes(sorted(pages)), bytes(sorted(leaves)), len(toy.leaf), locks
+    place, leaf = toy.place, toy.leaf
+    pages = _of_pages((*place,), (*place.values(),), toy.keyed, (*names,), order)
+    leaves = _of_leaves((*leaf,), (*leaf.values(),), toy.whole, (*names,))
+    locks = tuple(sorted([(lock, order.index(holder)) for lock, holder in toy.locks.items()]))
+    return pool, lists, unmapped, *frames, pages, leaves, len(leaf), locks
 
 
-_PLACES = range(len(PLACES))
-_OF_A_CHUNK = 2 * len(PLACES)
-"""Numbers that the pages of a chunk can have: where a page is, and whether it has the key."""
 _NEXT_TASK = -1
 
+_remembered = lru_cache(1 << 14)
+"""There are many moments, and few machines."""
 
-def _in_order(state: State) -> list[int]:
+
+@_remembered
+def _of_pool(pool: tuple[int, ...], keyed: frozenset[int]) -> tuple[bytes, tuple[int, ...]]:
+    """The chunk of each page and whether it has the key, and the chunks by their names."""
+    known = dict.fromkeys(page >> REGION_SHIFT for page in pool)
+    names = {chunk: number for number, chunk in enumerate(known)}
+    return bytes(2 * names[page >> REGION_SHIFT] + (page in keyed) for page in pool), (*known,)
+
+
+@_remembered
+def _of_pages(
+    pages: tuple[int, ...],
+    places: tuple[int, ...],
+    keyed: frozenset[int],
+    known: tuple[int, ...],
+    order: tuple[int, ...],
+) -> bytes:
+    """How many pages of a chunk are in a place, with the key or without."""
+    names = {chunk: number for number, chunk in enumerate(known)}
+    numbers = [*map(order.index, range(len(order))), *range(len(order), len(PLACES))]
+    return bytes(
+        sorted(
+            2 * (len(PLACES) * names.get(page >> REGION_SHIFT, CHUNKS) + numbers[place]) + (page in keyed)
+            for page, place in zip(pages, places, strict=True)
+        )
+    )
+
+
+@_remembered
+def _of_leaves(
+    firsts: tuple[int, ...], levels: tuple[int, ...], whole: frozenset[int], known: tuple[int, ...]
+) -> tuple[tuple[int, int, bool], ...]:
+    """The level of each chunk's leaf, and whether it is still a whole block."""
+    names = {chunk: number for number, chunk in enumerate(known)}
+    found = [
+        (names[first >> REGION_SHIFT], level, first in whole)
+        for first, level in zip(firsts, levels, strict=True)
+        if first >> REGION_SHIFT in names
+    ]
+    return tuple(sorted(found))
+
+
+def _in_order(state: State) -> tuple[int, ...]:
     """Tasks by what they do: tasks that differ only in their names come in the order of these."""
     toy, tasks = state
     if len(tasks) == 1:
-        return [0]
+        return (0,)
     shapes = []
     for task, frames in enumerate(tasks):
         shape = [len(toy.on_cpu[task]) if task in toy.on_cpu else 0]
@@ -91,7 +124,7 @@ def _in_order(state: State) -> list[int]:
             shape += stage.shape, tries, refused
         shapes.append((shape, task))
     shapes.sort()
-    return [task for _, task in shapes]
+    return tuple([task for _, task in shapes])
 
 
 def _unnamed(toy: Toy, names: Collection[int]) -> list[int]:

@@ -54,7 +54,7 @@ class Verdict:
 
 
 MOST_STATES = 400_000
-"""States kept in memory, about 1 GB; a search that meets more ends at the last depth it has searched whole."""
+"""States kept in memory, about half a GB; a search that meets more ends at the last depth it has searched whole."""
 
 
 def search(strategy: Strategy, scenario: Scenario, depth: int) -> Verdict:
