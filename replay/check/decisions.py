@@ -16,7 +16,7 @@ class Returned(NamedTuple):
 
 
 class Stage:
-    """A decision as far as it has come. Decisions of a kind with the same results and views are at the same stage."""
+    """A decision as far as it has come. Those of a kind with the same results and views are at the same stage."""
 
     __slots__ = ("kind", "name", "next", "regions", "results", "shape", "sights", "start", "wants")
 
@@ -24,16 +24,18 @@ class Stage:
         self, start: tuple[str, int], results: tuple[Any, ...], sights: tuple[object, ...], wants: Any
     ) -> None:
         self.start, self.results, self.sights = start, results, sights
-        """Its kind and argument, the results of its actions, its views of the pool so far."""
+        """Its kind and argument, the results of its actions, and what it saw of the pool."""
         self.kind = start[0]
         self.wants = wants
-        """The action that it wants next."""
+        """The action that it wants next, or `Returned`."""
         self.next: dict[Any, _Known] = {}
-        """The stage after it, by the result of that action."""
+        """What comes after it, by the result of that action."""
         self.regions: tuple[int, ...] = ()
-        """1G leaves of the chunks in it, in the order in which they are met."""
-        self.name = self.shape = 0
-        """What it shares with stages that differ only in which leaves these are; and without what it was told."""
+        """The chunks that it was told of, in the order in which they are met."""
+        self.name = 0
+        """The same for stages that differ only in which chunks these are."""
+        self.shape = 0
+        """The same for stages with as many results that want a like action."""
 
 
 class _Question(NamedTuple):
@@ -100,7 +102,7 @@ class Decisions:
         return stage
 
     def _name(self, stage: Stage) -> None:
-        names = Names()
+        names = _Names()
         told = (stage.start, names.of(stage.results), names.of(stage.sights), names.of(stage.wants))
         shape = (stage.start, len(stage.results), type(stage.wants).__name__)
         stage.regions = tuple(names.known)
@@ -145,14 +147,14 @@ def _follow(known: dict[Any, _Known], key: Any, toy: Toy) -> Stage | None:
     return found
 
 
-class Names:
-    """1G leaves by the order in which they are met."""
+class _Names:
+    """Chunks by the order in which they are met."""
 
     def __init__(self) -> None:
         self.known: dict[int, int] = {}
 
     def of(self, value: Any) -> Any:
-        """A value with the leaves of the chunks in it called by their names."""
+        """A value with the chunks in it called by their names."""
         if isinstance(value, act.Chunk):
             return self._of_page(value.pfn), value.order
         if isinstance(value, act.Change) and value.pfn >= 0:

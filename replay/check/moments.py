@@ -1,6 +1,6 @@
 """A moment of the search, and when two moments are the same."""
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -127,8 +127,8 @@ def _in_order(state: State) -> tuple[int, ...]:
     return tuple([task for _, task in shapes])
 
 
-def _unnamed(toy: Toy, names: Collection[int]) -> list[int]:
+def _unnamed(toy: Toy, names: Mapping[int, int]) -> list[int]:
     """Chunks that nothing but their pages in use tells of, by level, then by which was taken first."""
-    first = {page >> REGION_SHIFT: place for place, page in reversed([*enumerate(toy.place)])}
-    unnamed = [first for first in toy.leaf if first >> REGION_SHIFT not in names]
-    return [page >> REGION_SHIFT for page in sorted(unnamed, key=lambda p: (toy.leaf[p], first[p >> REGION_SHIFT]))]
+    taken = {page >> REGION_SHIFT: number for number, page in reversed([*enumerate(toy.place)])}
+    levels = {first >> REGION_SHIFT: level for first, level in toy.leaf.items()}
+    return sorted(levels.keys() - names.keys(), key=lambda chunk: (levels[chunk], taken[chunk]))

@@ -88,7 +88,7 @@ def check(
     """
     tried = scenarios(tasks)
     done: list[list[Checked]] = []
-    # States are not in cycles, and there are many: looking for cycles took as long as the search.
+    # Nothing in a search refers to itself: looking for cycles among the states takes a third of its time.
     with ProcessPoolExecutor(os.cpu_count(), initializer=gc.disable) as processes:
         running = [
             [
