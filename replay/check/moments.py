@@ -1,19 +1,17 @@
 """A moment of the search, and when two moments are the same."""
 
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
-from replay.check.toy import REGION_PAGES, Toy, region_of
-from replay.contract.actions import Change, Chunk
+from replay.check.decisions import Stage
+from replay.check.toy import CHUNKS, PLACES, REGION_PAGES, REGION_SHIFT, Toy
 
 
 class Frame(NamedTuple):
-    """A decision under way: its kind, the results and the views of the pool so far, and the action it wants next."""
+    """A decision under way, for a request."""
 
-    kind: str
-    argument: int
-    results: tuple[Any, ...]
-    sights: tuple[object, ...]
-    wants: Any
+    stage: Stage
     tries: int = 0
     refused: bool = False
     """Whether the page allocator refused one of its requests."""
@@ -32,60 +30,105 @@ class State(NamedTuple):
 def key_of(state: State, *, blocks: bool) -> Any:
     """What two equal moments share: everything except the names of tasks, of chunks, and of pages of a chunk.
 
+    A chunk is called by the order in which it is met; what is known of a page is a number below 256.
+
     `blocks`: whether it matters which chunk a page of the pool belongs to (only to a strategy that shrinks).
     """
-    toy, names = state.toy, _Names()
-    own = [toy.on_cpu.get(task, ()) for task in range(len(state.tasks))]
-    order = sorted(range(len(state.tasks)), key=lambda task: (_shape(state.tasks[task]), len(own[task])))
-    place_of = {task: place for place, task in enumerate(order)}
-    pool: Any = tuple((names[page], page in toy.keyed) for page in toy.pool) if blocks else len(toy.pool)
-    lists = tuple(tuple(names[page] for page in own[task]) if blocks else len(own[task]) for task in order)
-    shared = toy.chunks() if toy.users else ()
-    unmapped = tuple((names[chunk.pfn], chunk.pfn % REGION_PAGES, chunk.order) for chunk in shared)
-    tasks = tuple(
-        tuple(
-            (*frame[:2], names.of(frame.results), names.of(frame.sights), names.of(frame.wants), *frame[5:])
-            for frame in state.tasks[task]
+    toy, tasks = state
+    pool, known = _of_pool(toy.pool, toy.keyed) if blocks else (len(toy.pool), ())
+    names = {chunk: number for number, chunk in enumerate(known)}
+    name = names.setdefault
+    order = _in_order(state)
+    lists: Any = None
+    if any(toy.on_cpu.values()):
+        own = [toy.on_cpu.get(task, ()) for task in order]
+        lists = tuple(
+            tuple([name(page >> REGION_SHIFT, len(names)) for page in pages]) if blocks else len(pages) for pages in own
         )
-        for task in order
+    unmapped = toy.users and tuple(
+        [(name(chunk.pfn >> REGION_SHIFT, len(names)), chunk.pfn % REGION_PAGES, chunk.order) for chunk in toy.chunks()]
     )
-    pages: dict[Any, int] = {}
-    for page in sorted(
-        toy.place, key=lambda page: (page // REGION_PAGES not in names.known, toy.leaf[region_of(page)])
-    ):
-        name = names[page] if blocks or page // REGION_PAGES in names.known else -1
-        what = (name, toy.place[page], page in toy.keyed, place_of.get(toy.holder.get(page, -1), -1))
-        pages[what] = pages.get(what, 0) + 1
-    leaves = tuple(
+    frames: list[int] = []
+    for task in order:
+        for stage, tries, refused in tasks[task]:
+            frames += stage.name, tries, refused
+            for region in stage.regions:
+                frames.append(name(region, len(names)))
+        frames.append(_NEXT_TASK)
+    if blocks and len(names) < len(toy.leaf):
+        for region in _unnamed(toy, names):
+            names[region] = len(names)
+    place, leaf = toy.place, toy.leaf
+    pages = _of_pages((*place,), (*place.values(),), toy.keyed, (*names,), order)
+    leaves = _of_leaves((*leaf,), (*leaf.values(),), toy.whole, (*names,))
+    locks = tuple(sorted([(lock, order.index(holder)) for lock, holder in toy.locks.items()]))
+    return pool, lists, unmapped, *frames, pages, leaves, len(leaf), locks
+
+
+_NEXT_TASK = -1
+
+_remembered = lru_cache(1 << 14)
+"""There are many moments, and few machines."""
+
+
+@_remembered
+def _of_pool(pool: tuple[int, ...], keyed: frozenset[int]) -> tuple[bytes, tuple[int, ...]]:
+    """The chunk of each page and whether it has the key, and the chunks by their names."""
+    known = dict.fromkeys(page >> REGION_SHIFT for page in pool)
+    names = {chunk: number for number, chunk in enumerate(known)}
+    return bytes(2 * names[page >> REGION_SHIFT] + (page in keyed) for page in pool), (*known,)
+
+
+@_remembered
+def _of_pages(
+    pages: tuple[int, ...],
+    places: tuple[int, ...],
+    keyed: frozenset[int],
+    known: tuple[int, ...],
+    order: tuple[int, ...],
+) -> bytes:
+    """How many pages of a chunk are in a place, with the key or without."""
+    names = {chunk: number for number, chunk in enumerate(known)}
+    numbers = [*map(order.index, range(len(order))), *range(len(order), len(PLACES))]
+    return bytes(
         sorted(
-            (names[first], level, first in toy.whole)
-            for first, level in toy.leaf.items()
-            if first // REGION_PAGES in names.known
+            2 * (len(PLACES) * names.get(page >> REGION_SHIFT, CHUNKS) + numbers[place]) + (page in keyed)
+            for page, place in zip(pages, places, strict=True)
         )
     )
-    locks = tuple(sorted((lock, place_of[holder]) for lock, holder in toy.locks.items()))
-    return pool, lists, unmapped, tasks, tuple(sorted(pages.items())), leaves, len(toy.leaf), locks
 
 
-class _Names:
-    """Chunks by the order in which they are met."""
-
-    def __init__(self) -> None:
-        self.known: dict[int, int] = {}
-
-    def __getitem__(self, page: int) -> int:
-        return self.known.setdefault(page // REGION_PAGES, len(self.known))
-
-    def of(self, value: Any) -> Any:
-        """A value with the chunks in it called by their names."""
-        if isinstance(value, Chunk):
-            return self[value.pfn], value.order
-        if isinstance(value, Change) and value.pfn >= 0:
-            return self[value.pfn], *value[1:]
-        if isinstance(value, tuple):
-            return type(value).__name__, *map(self.of, value)
-        return value
+@_remembered
+def _of_leaves(
+    firsts: tuple[int, ...], levels: tuple[int, ...], whole: frozenset[int], known: tuple[int, ...]
+) -> tuple[tuple[int, int, bool], ...]:
+    """The level of each chunk's leaf, and whether it is still a whole block."""
+    names = {chunk: number for number, chunk in enumerate(known)}
+    found = [
+        (names[first >> REGION_SHIFT], level, first in whole)
+        for first, level in zip(firsts, levels, strict=True)
+        if first >> REGION_SHIFT in names
+    ]
+    return tuple(sorted(found))
 
 
-def _shape(frames: tuple[Frame, ...]) -> tuple[Any, ...]:
-    return tuple((f.kind, f.argument, len(f.results), f.tries, f.refused, type(f.wants).__name__) for f in frames)
+def _in_order(state: State) -> tuple[int, ...]:
+    """Tasks by what they do: tasks that differ only in their names come in the order of these."""
+    toy, tasks = state
+    if len(tasks) == 1:
+        return (0,)
+    shapes = []
+    for task, frames in enumerate(tasks):
+        shape = [len(toy.on_cpu[task]) if task in toy.on_cpu else 0]
+        for stage, tries, refused in frames:
+            shape += stage.shape, tries, refused
+        shapes.append((shape, task))
+    shapes.sort()
+    return tuple([task for _, task in shapes])
+
+
+def _unnamed(toy: Toy, names: Mapping[int, int]) -> list[int]:
+    """Chunks that nothing but their pages in use tells of, by level, then by which was taken first."""
+    taken = {page >> REGION_SHIFT: number for number, page in reversed([*enumerate(toy.place)])}
+    levels = {first >> REGION_SHIFT: level for first, level in toy.leaf.items()}
+    return sorted(levels.keys() - names.keys(), key=lambda chunk: (levels[chunk], taken[chunk]))

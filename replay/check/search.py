@@ -9,25 +9,20 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any, NamedTuple, assert_never
 
-from ptpool.vocabulary import UNMOVABLE
 from replay.check import toy as toys
 from replay.check import words
+from replay.check.decisions import Decisions, Returned
 from replay.check.moments import Frame, State, Tasks, key_of
-from replay.check.toy import BrokenInvariantError, LoggedView, Toy
+from replay.check.toy import BrokenInvariantError, Toy
 from replay.contract import actions as act
 from replay.contract.strategy import Strategy
 from replay.kernel.leaves import KEYED, PMD, PTE, PUD
 
 REFILL_TRIES = 8
 """How often the replay looks again after a refill."""
-
-
-class Returned(NamedTuple):
-    """A decision has ended."""
-
-    value: Any
 
 
 @dataclass(frozen=True)
@@ -59,7 +54,7 @@ class Verdict:
 
 
 MOST_STATES = 400_000
-"""States kept in memory, about 1 GB; a search that meets more ends at the last depth it has searched whole."""
+"""States kept in memory, about half a GB; a search that meets more ends at the last depth it has searched whole."""
 
 
 def search(strategy: Strategy, scenario: Scenario, depth: int) -> Verdict:
@@ -72,25 +67,26 @@ def search(strategy: Strategy, scenario: Scenario, depth: int) -> Verdict:
         start = checker.start()
     except BrokenInvariantError as broken:
         return Verdict(scenario, 1, 0, False, broken.kind, (f"at boot: {broken}",))
-    seen: dict[Any, tuple[Any, str]] = {(root := key_of(start, blocks=checker.shrinks)): (None, "")}
-    level: deque[tuple[State, Any]] = deque([(start, root)])
+    seen = {key_of(start, blocks=checker.shrinks)}
+    level: deque[tuple[State, _Way]] = deque([(start, None)])
     for reached in range(depth):
-        following: deque[tuple[State, Any]] = deque()
+        following: deque[tuple[State, _Way]] = deque()
         while level:
-            state, key = level.popleft()
+            state, way = level.popleft()
             enabled = False
-            for said, step in checker.steps(state):
+            for number, step in enumerate(checker.steps(state)):
                 enabled = True
                 try:
-                    after = step()
+                    after = step.take()
                 except BrokenInvariantError as broken:
-                    steps = (*_path(seen, key), said, str(broken))
+                    steps = (*_told(checker, start, (way, number)), str(broken))
                     return Verdict(scenario, len(seen), reached + 1, False, broken.kind, steps)
-                if (new := key_of(after, blocks=checker.shrinks)) not in seen:
-                    seen[new] = key, said
-                    following.append((after, new))
+                if (key := key_of(after, blocks=checker.shrinks)) not in seen:
+                    seen.add(key)
+                    following.append((after, (way, number)))
             if not enabled:
-                return Verdict(scenario, len(seen), reached, False, "deadlock", (*_path(seen, key), words.ALL_WAIT))
+                steps = (*_told(checker, start, way), words.ALL_WAIT)
+                return Verdict(scenario, len(seen), reached, False, "deadlock", steps)
             if len(seen) > MOST_STATES:
                 return Verdict(scenario, len(seen), reached, False)
         level = following
@@ -99,12 +95,27 @@ def search(strategy: Strategy, scenario: Scenario, depth: int) -> Verdict:
     return Verdict(scenario, len(seen), depth, False)
 
 
-def _path(seen: dict[Any, tuple[Any, str]], key: Any) -> list[str]:
-    said: list[str] = []
-    while seen[key][0] is not None:
-        key, step = seen[key]
-        said.append(step)
-    return said[::-1]
+_Way = tuple["_Way", int] | None
+"""How a state was reached: from which, and by which of the steps that were possible there; None: it is the first."""
+
+
+class _Step(NamedTuple):
+    """Something that can happen next: in words, and the moment after it."""
+
+    tell: Callable[[], str]
+    take: Callable[[], State]
+
+
+def _told(checker: "_Checker", state: State, way: _Way) -> Iterator[str]:
+    """Walk the way again from the first state, and tell its steps. The last one is not taken."""
+    numbers: list[int] = []
+    while way is not None:
+        way, number = way
+        numbers.append(number)
+    while numbers:
+        step = next(islice(checker.steps(state), numbers.pop(), None))
+        yield step.tell()
+        state = step.take() if numbers else state
 
 
 class _Checker:
@@ -113,9 +124,9 @@ class _Checker:
         fast = strategy.fast_path()
         self._pooled, self._reserve, self._key_each = fast.pooled, fast.reserve, fast.key_each
         self._batch, self._merges, self._users = fast.cpu_batch, fast.merges and not fast.users, fast.users
+        self._decisions = Decisions(strategy)
         self._levels = (PTE,) if strategy.boot_map_4k else (PUD, PMD, PTE)
         self.shrinks = strategy.shrinks or strategy.falls_back
-        self._gives_back = "falls back to the pool" if strategy.falls_back else "enters the shrinker"
 
     # ------------------------------------------------------------------------------------------- moments
 
@@ -125,8 +136,8 @@ class _Checker:
         state = self._begin(State(toy, ((),) * self._scenario.tasks), 0, "boot", 0)
         while state.tasks[0]:
             frame = state.tasks[0][-1]
-            if isinstance(frame.wants, act.Alloc):
-                result: Any = toy.allocate(frame.wants.order, self._levels[0], 0)
+            if isinstance(frame.stage.wants, act.Alloc):
+                result: Any = toy.allocate(frame.stage.wants.order, self._levels[0], 0)
             else:
                 result = self._perform(state, 0, frame)
             state = self._go_on(state, 0, frame, result)
@@ -134,8 +145,8 @@ class _Checker:
             toy.hand_out(0, self._reserve, self._batch)
         return state
 
-    def steps(self, state: State) -> Iterator[tuple[str, Callable[[], State]]]:
-        """Everything that can happen next: in words, and as a function that returns the moment after it."""
+    def steps(self, state: State) -> Iterator[_Step]:
+        """Everything that can happen next."""
         begun = False
         for task, frames in enumerate(state.tasks):
             if frames:
@@ -146,27 +157,24 @@ class _Checker:
 
     # -------------------------------------------------------------------------------------------- events
 
-    def _events(self, state: State, task: int) -> Iterator[tuple[str, Callable[[], State]]]:
-        toy, who = state.toy, words.task(task)
-        if self._pooled and toy.can_serve(task, self._reserve):
-            pages = len(toy.pool)
-            where = f"its CPU's list: the pool has {pages}" if toy.on_cpu.get(task) else f"the pool: {pages - 1} left"
-            yield f"{who} asks for a page table and gets one from {where}", partial(self._served, state, task)
+    def _events(self, state: State, task: int) -> Iterator[_Step]:
+        toy, reserve = state.toy, self._reserve
+        if self._pooled and toy.can_serve(task, reserve):
+            yield _Step(partial(words.served, task, toy), partial(self._served, state, task))
+        elif self._pooled:
+            yield _Step(partial(words.refills, task, toy, reserve), partial(self._event, state, task, "refill"))
         else:
-            kind = "refill" if self._pooled else "table"
-            refills = f"; the pool has {len(toy.pool)} and keeps {self._reserve}: it refills" if self._pooled else ""
-            yield f"{who} asks for a page table{refills}", partial(self._event, state, task, kind, 0)
+            yield _Step(partial(words.asks, task), partial(self._event, state, task, "table"))
         for page in _one_of_each_chunk(toy, toys.IN_USE):
-            yield f"{who} frees a page table", partial(self._freed, state, task, page)
+            yield _Step(partial(words.frees, task), partial(self._freed, state, task, page))
         if toy.pool and self.shrinks:
-            by = "" if self._strategy.falls_back else " (kswapd)"
-            yield f"{who}{by} {self._gives_back}", partial(self._event, state, task, "shrink", 0)
+            tell = partial(words.shrinks, task, self._strategy.falls_back)
+            yield _Step(tell, partial(self._event, state, task, "shrink"))
         if not self._strategy.boot_map_4k:
             for tables in range(1, self._scenario.outside + 1):
-                said = f"{who} changes permissions elsewhere, which takes {toys.tables_of(tables)}"
-                yield said, partial(self._event, state, task, "outside", tables)
+                yield _Step(partial(words.changes, task, tables), partial(self._event, state, task, "outside", tables))
 
-    def _event(self, state: State, task: int, kind: str, argument: int) -> State:
+    def _event(self, state: State, task: int, kind: str, argument: int = 0) -> State:
         return self._begin(State(state.toy.copy(), state.tasks), task, kind, argument)
 
     def _served(self, state: State, task: int) -> State:
@@ -183,43 +191,43 @@ class _Checker:
 
     # ------------------------------------------------------------------------------------------- actions
 
-    def _actions(self, state: State, task: int, frame: Frame) -> Iterator[tuple[str, Callable[[], State]]]:
-        action, who = frame.wants, words.task(task)
+    def _actions(self, state: State, task: int, frame: Frame) -> Iterator[_Step]:
+        toy, action = state.toy, frame.stage.wants
         if isinstance(action, act.Alloc):
-            said = f"{who} asks the page allocator for {words.order(action.order)}"
-            for level in self._levels if state.toy.memory_left else ():
-                yield f"{said}: it lies {words.LIES[level]}", partial(self._allocated, state, task, frame, level)
-            if frame.kind == "boot":
+            for level in self._levels if toy.memory_left else ():
+                tell = partial(words.allocated, task, action.order, level)
+                yield _Step(tell, partial(self._allocated, state, task, frame, action.order, level))
+            if frame.stage.kind == "boot":
                 return  # a machine on which that does not fit is refused
-            yield f"{said}: there is none", partial(self._refused, state, task, frame)
+            yield _Step(partial(words.allocated, task, action.order, None), partial(self._refused, state, task, frame))
             if self._may_reclaim(state, task, frame):
-                said = f"{who} finds memory short, reclaims, and {self._gives_back}"
-                yield said, partial(self._event, state, task, "reclaim", 0)
+                tell = partial(words.reclaims, task, self._strategy.falls_back)
+                yield _Step(tell, partial(self._event, state, task, "reclaim"))
         elif isinstance(action, act.Isolate):
-            for pages, what in enumerate(("no pages", "1 page")):
-                said = f"{who} takes what else is free in that 2M block: {what}"
-                yield said, partial(self._isolated, state, task, frame, pages)
-        elif isinstance(action, act.Lock) and state.toy.locks.get(action.name, task) != task:
+            for pages in range(2):
+                tell = partial(words.isolated, task, pages)
+                yield _Step(tell, partial(self._isolated, state, task, frame, action.chunk, pages))
+        elif isinstance(action, act.Lock) and toy.locks.get(action.name, task) != task:
             return  # waits
         else:
-            yield f"{who} {words.acts(action, state.toy)}", partial(self._acted, state, task, frame)
+            yield _Step(partial(words.acts, task, action, toy), partial(self._acted, state, task, frame))
 
     def _may_reclaim(self, state: State, task: int, frame: Frame) -> bool:
         """Direct reclaim enters the shrinker once for a request, and not from within itself."""
         return (
             self.shrinks
-            and all(outer.kind not in ("shrink", "reclaim") for outer in state.tasks[task])
+            and all(outer.stage.kind not in ("shrink", "reclaim") for outer in state.tasks[task])
             and not frame.tries & _RECLAIMED
         )
 
-    def _allocated(self, state: State, task: int, frame: Frame, level: int) -> State:
+    def _allocated(self, state: State, task: int, frame: Frame, order: int, level: int) -> State:
         after = State(state.toy.copy(), state.tasks)
-        return self._go_on(after, task, frame, after.toy.allocate(frame.wants.order, level, task))
+        return self._go_on(after, task, frame, after.toy.allocate(order, level, task))
 
-    def _isolated(self, state: State, task: int, frame: Frame, pages: int) -> State:
+    def _isolated(self, state: State, task: int, frame: Frame, chunk: act.Chunk, pages: int) -> State:
         """Nothing else is free in the block, or one page after the chunk."""
         after = State(state.toy.copy(), state.tasks)
-        others = tuple(after.toy.isolate(frame.wants.chunk, task) for _ in range(pages))
+        others = tuple(after.toy.isolate(chunk, task) for _ in range(pages))
         return self._go_on(after, task, frame, others)
 
     def _refused(self, state: State, task: int, frame: Frame) -> State:
@@ -232,41 +240,42 @@ class _Checker:
 
     def _perform(self, state: State, task: int, frame: Frame) -> Any:
         """Carry out an action whose result the adversary does not choose."""
-        toy = state.toy
-        action: act.Action = frame.wants
+        toy, whose = state.toy, _WHOSE[frame.stage.kind]
+        action: act.Action = frame.stage.wants
         match action:
             case act.Free(chunk):
                 toy.free(chunk)
             case act.SetKey(chunk, tables, unlock):
                 if unlock:
-                    del toy.locks[unlock]
-                self._split(toy, toy.tables_for(chunk), tables, _WHOSE[frame.kind], chunk)
+                    toy.unlock(unlock)
+                self._split(toy, toy.tables_for(chunk), tables, whose, chunk)
                 toy.was_split(chunk)
-                toy.keyed.update(range(chunk.pfn, chunk.pfn + chunk.pages))
+                toy.set_key(chunk)
                 return True
             case act.ResetKey(chunk, tables, _):
-                self._split(toy, toy.tables_for(chunk), tables, _WHOSE[frame.kind])
+                self._split(toy, toy.tables_for(chunk), tables, whose)
                 toy.was_split(chunk)
-                toy.keyed.difference_update(range(chunk.pfn, chunk.pfn + chunk.pages))
+                toy.clear_key(chunk)
                 return True
             case act.Convert(change, tables, _):
                 chunk = act.Chunk(change.pfn, change.pages.bit_length() - 1)
-                self._split(toy, toy.tables_for(chunk), tables, _WHOSE[frame.kind], chunk)
+                self._split(toy, toy.tables_for(chunk), tables, whose, chunk)
                 toy.was_split(chunk)
-                pages = range(change.pfn, change.pfn + change.pages)
-                toy.keyed.update(pages if change.set_bits & KEYED else ())
-                toy.keyed.difference_update(pages if change.clear_bits & KEYED else ())
+                if change.set_bits & KEYED:
+                    toy.set_key(chunk)
+                if change.clear_bits & KEYED:
+                    toy.clear_key(chunk)
                 return True
             case act.MapSmall(chunk, tables):
                 small = act.Chunk(chunk.pfn, 0)
-                self._split(toy, toy.tables_for(small), tables, _WHOSE[frame.kind])
+                self._split(toy, toy.tables_for(small), tables, whose)
                 toy.was_split(small)
                 return True
             case act.Apply(change, tables):
                 needed = -change.pfn
                 if frame.refused and tables is act.Tables.POOL and needed > len(toy.pool):
                     return False  # -ENOMEM: memory is short, as it can be on every kernel
-                self._split(toy, needed, tables, _WHOSE[frame.kind])
+                self._split(toy, needed, tables, whose)
                 return True
             case act.Give(chunk, None) if self._users:
                 toy.share(chunk)
@@ -289,9 +298,9 @@ class _Checker:
             case act.Lock(name):
                 if toy.locks.get(name) == task:
                     raise BrokenInvariantError("deadlock", f"{words.task(task)} waits for {name}, which it holds")
-                toy.locks[name] = task
+                toy.lock(name, task)
             case act.Unlock(name):
-                del toy.locks[name]
+                toy.unlock(name)
             case act.Alloc() | act.Isolate() | act.Wait() | act.Walk() | act.Warn():
                 pass  # the adversary's to choose; the toy machine has no clock and no log
             case _:
@@ -315,75 +324,30 @@ class _Checker:
 
     # ----------------------------------------------------------------------------------------- decisions
 
-    def _decision(self, frame: Frame, view: LoggedView) -> act.Decision:
-        strategy = self._strategy
-        match frame.kind:
-            case "boot":
-                return strategy.boot(view)
-            case "refill":
-                return strategy.refill(view, 0)
-            case "outside":
-                return strategy.outside(view, act.Change(-frame.argument, 1, 0))
-            case "table":
-                return self._table(view)
-            case "free":
-                return self._free(frame.argument)
-        if strategy.falls_back:
-            return strategy.fall_back(view, 0, UNMOVABLE)
-        return strategy.shrink(view)
-
-    def _table(self, view: LoggedView) -> act.Decision:
-        """A page table straight from the page allocator; the key with it where each table gets one."""
-        chunk = yield act.Alloc(0)
-        if chunk is not None and self._key_each:
-            yield from self._strategy.construct(view, chunk)
-        return chunk
-
-    def _free(self, page: int) -> act.Decision:
-        """The page table goes back to the page allocator, without its key."""
-        if self._key_each:
-            yield act.ResetKey(act.Chunk(page, 0), act.Tables.BUDDY)
-        yield act.Free(act.Chunk(page, 0))
-
     def _begin(self, state: State, task: int, kind: str, argument: int, tries: int = 0) -> State:
         if kind == "free":
-            state.toy.place[argument] = "in hand"
-            state.toy.holder[argument] = task
-        frame = Frame(kind, argument, (), (), None, tries)
-        return self._settle(state, task, self._resumed(state.toy, frame))
+            state.toy.move([argument], task)
+        return self._settle(state, task, Frame(self._decisions.begin(kind, argument, state.toy), tries))
 
     def _go_on(self, state: State, task: int, frame: Frame, result: Any) -> State:
         """Give a decision the result of its action."""
-        tries = frame.tries & ~_RECLAIMED
-        resumed = frame._replace(results=(*frame.results, result), tries=tries)
+        stage = self._decisions.go_on(frame.stage, result, state.toy)
         state = State(state.toy, _with(state.tasks, task, state.tasks[task][:-1]))
-        return self._settle(state, task, self._resumed(state.toy, resumed))
-
-    def _resumed(self, toy: Toy, frame: Frame) -> Frame:
-        """Run a decision from its beginning up to the action after its last result."""
-        view = LoggedView(toy, frame.sights)
-        decision = self._decision(frame, view)
-        wants: Any = None
-        try:
-            wants = next(decision)
-            for result in frame.results:
-                wants = decision.send(result)
-        except StopIteration as stop:
-            wants = Returned(stop.value)
-        return frame._replace(sights=tuple(view.log), wants=wants)
+        return self._settle(state, task, Frame(stage, frame.tries & ~_RECLAIMED, frame.refused))
 
     def _settle(self, state: State, task: int, frame: Frame) -> State:
         """Put a decision on its task's stack, or act on its result if it has ended."""
-        if not isinstance(frame.wants, Returned):
+        stage = frame.stage
+        if not isinstance(stage.wants, Returned):
             return State(state.toy, _with(state.tasks, task, (*state.tasks[task], frame)))
-        toy, value = state.toy, frame.wants.value
-        if frame.kind == "reclaim":
+        toy, value = state.toy, stage.wants.value
+        if stage.kind == "reclaim":
             outer = state.tasks[task][-1]
             frames = (*state.tasks[task][:-1], outer._replace(tries=outer.tries | _RECLAIMED))
             return State(toy, _with(state.tasks, task, frames))
         if isinstance(value, act.Chunk):
             toy.use(value.pfn, toys.IN_USE)
-        elif frame.kind == "refill" and value:
+        elif stage.kind == "refill" and value:
             if toy.can_serve(task, self._reserve):
                 toy.hand_out(task, self._reserve, self._batch)
             elif frame.tries + 1 < REFILL_TRIES:
@@ -412,9 +376,9 @@ def _with(tasks: Tasks, task: int, frames: tuple[Frame, ...]) -> Tasks:
     return (*tasks[:task], frames, *tasks[task + 1 :])
 
 
-def _one_of_each_chunk(toy: Toy, place: str) -> list[int]:
+def _one_of_each_chunk(toy: Toy, place: int) -> list[int]:
     found: dict[int, int] = {}
     for page, where in toy.place.items():
         if where == place:
-            found.setdefault(page // toys.REGION_PAGES, page)
+            found.setdefault(page >> toys.REGION_SHIFT, page)
     return list(found.values())

@@ -8,8 +8,10 @@ from replay.kernel.leaves import KEYED
 
 ALL_WAIT = "every task waits for a lock that another holds"
 
-LIES = {3: "inside a 1G leaf", 2: "in 2M leaves", 1: "already in 4K pages"}
+_LIES = {3: "inside a 1G leaf", 2: "in 2M leaves", 1: "already in 4K pages"}
 """Where a new chunk lies in the direct map, by the level of its leaf."""
+
+_SHRINKS = ("enters the shrinker", "falls back to the pool")
 
 _TABLES = {
     act.Tables.POOL: "from the pool",
@@ -30,8 +32,60 @@ def order(number: int) -> str:
     return "a 2M block" if number >= BLOCK_ORDER else f"order {number} ({1 << number} page{'s' * (number > 0)})"
 
 
-def acts(action: act.Action, toy: Toy) -> str:
+def served(number: int, toy: Toy) -> str:
+    """A task gets a page table without a decision."""
+    pages = len(toy.pool)
+    where = f"its CPU's list: the pool has {pages}" if toy.on_cpu.get(number) else f"the pool: {pages - 1} left"
+    return f"{asks(number)} and gets one from {where}"
+
+
+def refills(number: int, toy: Toy, reserve: int) -> str:
+    """A task has to refill the pool for one."""
+    return f"{asks(number)}; the pool has {len(toy.pool)} and keeps {reserve}: it refills"
+
+
+def asks(number: int) -> str:
+    """A task wants a page table."""
+    return f"{task(number)} asks for a page table"
+
+
+def frees(number: int) -> str:
+    """A page table is freed."""
+    return f"{task(number)} frees a page table"
+
+
+def shrinks(number: int, falls_back: bool) -> str:
+    """Idle pages may go back, because memory is short."""
+    return f"{task(number)}{'' if falls_back else ' (kswapd)'} {_SHRINKS[falls_back]}"
+
+
+def reclaims(number: int, falls_back: bool) -> str:
+    """The same, within a request of the task's own."""
+    return f"{task(number)} finds memory short, reclaims, and {_SHRINKS[falls_back]}"
+
+
+def changes(number: int, tables: int) -> str:
+    """A permission change by others."""
+    return f"{task(number)} changes permissions elsewhere, which takes {tables_of(tables)}"
+
+
+def allocated(number: int, wanted: int, level: int | None) -> str:
+    """What the page allocator answers: a chunk that lies under a leaf of this level, or (None) nothing."""
+    answer = "there is none" if level is None else f"it lies {_LIES[level]}"
+    return f"{task(number)} asks the page allocator for {order(wanted)}: {answer}"
+
+
+def isolated(number: int, pages: int) -> str:
+    """What else was free in a block."""
+    return f"{task(number)} takes what else is free in that 2M block: {('no pages', '1 page')[pages]}"
+
+
+def acts(number: int, action: act.Action, toy: Toy) -> str:
     """What a task does with an action whose result is given."""
+    return f"{task(number)} {_acts(action, toy)}"
+
+
+def _acts(action: act.Action, toy: Toy) -> str:
     match action:
         case act.SetKey(chunk, tables, unlock):
             said = f"sets the key of {order(chunk.order)}: {_spent(toy.tables_for(chunk), tables, toy)}"
