@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from measure import Row, median_s, ptpool_ingest, tell
+from measure import BARE, Row, bare_loop, median_s, ptpool_ingest, tell
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
@@ -25,11 +25,15 @@ TIMES = 30_200
 
 def bench(folder: Path) -> list[Row]:
     """Five million page events."""
-    data, text = folder / "trace.dat", folder / "report.txt"
-    repeat(EXCERPT, data, TIMES)
+    data, plain, text = folder / "trace.dat", folder / "plain.dat", folder / "report.txt"
+    repeat(EXCERPT, data, TIMES, "7-zstd")
+    repeat(EXCERPT, plain, TIMES, "7")
     ours = median_s(ptpool_ingest(data), warm=True)
     what, size = "trace.dat, 5.0 M page events", data.stat().st_size / 1e6
     rows = [(what, "ptpool, into the warehouse", ours, size / ours, 1.0)]
+    limit = median_s(bare_loop(plain), warm=True)
+    rows.append((what, f"{BARE}, decompressed", limit, size / limit, limit / ours))
+    plain.unlink()
     if shutil.which("trace-cmd") is None:
         tell("trace-cmd is not there: left out")
         return rows
