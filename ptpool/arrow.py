@@ -16,6 +16,6 @@ class _WithoutPandas:
 
 
 if "pandas" not in sys.modules:
-    sys.meta_path.insert(0, _WithoutPandas)  # type: ignore[arg-type]
+    sys.meta_path.insert(0, _WithoutPandas)
     pa.array([])
-    sys.meta_path.remove(_WithoutPandas)  # type: ignore[arg-type]
+    sys.meta_path.remove(_WithoutPandas)
