@@ -67,7 +67,7 @@ docs: $(READY) ## the generated pages of docs/ and, from the last make report, t
 	@$(BIN)/python -c 'from ptpool.dictionary import markdown; print(markdown())' > docs/tables.md
 	@$(BIN)/python -c 'from ptpool.cli import app; from ptpool.manual import manual; print(manual(app))' > docs/commands.md
 
-bench: $(READY) ## throughput of ingest and replay beside what one would otherwise run, as ratios
+bench: $(READY) ## throughput of ingest and replay beside what one would otherwise run, as ratios (peers: tests/bench/run.py)
 	@$(BIN)/python tests/bench/run.py
 
 fuzz: $(READY) ## mutated inputs for every reader and mutated machines for replays: SECONDS=60 each [TARGETS="ftrace machines"]

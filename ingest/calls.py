@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from ingest.ownership import class_names
 from ingest.spans import doubled, enter, mixed, new_names, new_spans
 from ingest.trace import Trace, raw
+from ptpool.arrow import pa
 from ptpool.compiled import compiled
 from ptpool.vocabulary import KINDS
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import duckdb
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from ingest.bundle import MOMENTS, Bundle
@@ -21,6 +20,7 @@ from ingest.snapshots.architecture import architecture_of
 from ingest.snapshots.page_tables import page_tables
 from ingest.snapshots.permission_changes import PermissionChanges, read_changes
 from ingest.trace import ALWAYS_COUNTED, Context, Findings
+from ptpool.arrow import pa
 from ptpool.errors import UsageError
 from ptpool.progress import progress
 from ptpool.provenance import code_version, identity, sha256_of, source_hash

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import duckdb
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from ingest.bundle import MOMENTS
@@ -16,6 +15,7 @@ from ingest.classify import BY_FLAGS, UNCLASSIFIED, Class, classify, has_names
 from ingest.gfp import flags_of, has_numbers
 from ingest.ownership import NO_CLASS, PageOwners, class_code, roll_forward
 from ingest.trace import ROW, ROW_GROUP, Trace, raw
+from ptpool.arrow import pa
 from ptpool.compiled import compiled
 from ptpool.page_events import next_number
 from ptpool.progress import Meter

@@ -122,6 +122,12 @@ def test_help_is_light():
     assert shown.stdout.strip() == "[]"
 
 
+def test_an_import_is_without_pandas():
+    code = "import sys, ingest.importer, pyarrow; pyarrow.array([1]); print('pandas' in sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "False"
+
+
 @pytest.mark.parametrize("path", [path for path, _ in commands(typer.main.get_command(app), "ptpool")])
 def test_every_command_has_help_with_an_example(path, capsys):
     assert run([*path.split()[1:], "--help"]) == 0

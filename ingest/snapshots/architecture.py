@@ -1,10 +1,10 @@
 """Architectures: what their kernels are called, which page sizes they can have: ingest/architectures.toml."""
 
+import fnmatch
 import re
 import tomllib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from functools import cache
 from importlib.resources import files
 
@@ -43,14 +43,16 @@ def machine_in(words: Collection[str]) -> str | None:
     return next((word for word in reversed(list(words)) if architecture_of(word)), None)
 
 
-def by_entry(functions: Iterable[str]) -> str | None:
+def by_entry(functions: Collection[str]) -> str | None:
     """The machine whose kernel has these functions; None where none or several could be."""
-    found = {each.machines[0] for function in functions for each in architectures() if _any(each.entry, function)}
+    found = {
+        each.machines[0] for each in architectures() if any(fnmatch.filter(functions, entry) for entry in each.entry)
+    }
     return found.pop() if len(found) == 1 else None
 
 
 def _any(patterns: Collection[str], name: str) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def in_uname(text: str) -> tuple[str | None, str | None]:

@@ -8,12 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ingest.bundle import find_bundle
 from ingest.importer import import_capture
+from ingest.source import BLOCK
+from ptpool.compiled import compiled
 from ptpool.warehouse import open_warehouse
 
 CAPTURES = Path(__file__).parents[2] / "data" / "captures"
 REPEATS = 3
+BARE = "bare loop over the bytes"
 
 Row = tuple[Any, ...]
 
@@ -44,6 +49,26 @@ def import_into(db: Path, path: Path) -> None:
     """Import a trace into a warehouse."""
     with open_warehouse(db, write=True) as connection:
         import_capture(connection, find_bundle([path], None, None), quiet=True)
+
+
+def bare_loop(path: Path) -> Callable[[], None]:
+    """Read a file and count its lines: what any program that looks at every byte needs at least."""
+
+    def work() -> None:
+        block = np.empty(BLOCK, np.uint8)
+        with path.open("rb", buffering=0) as stream:
+            while got := stream.readinto(block):
+                _lines(block[:got])
+
+    return work
+
+
+@compiled
+def _lines(block: Any) -> Any:
+    lines = 0
+    for place in range(block.shape[0]):
+        lines += block[place] == 10
+    return lines
 
 
 def tell(line: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from measure import Row, median_s, ptpool_ingest, tell
+from measure import BARE, Row, bare_loop, median_s, ptpool_ingest, tell
 
 from ingest.formats.perf_data import open_trace
 from ingest.trace import Context
@@ -111,6 +111,7 @@ def bench(folder: Path) -> list[Row]:
     spent = [
         ("ptpool, into the warehouse", ours),
         ("ptpool, to Arrow batches only", median_s(read_only(path), warm=True)),
+        (BARE, median_s(bare_loop(path), warm=True)),
         ("perf script, to text only", median_s(perf(printed, "script", "-F", FIELDS, "-i", path), 1)),
         ("perf kmem --page stat", median_s(perf(printed, "kmem", "-i", path, "--page", "stat"), 1)),
     ]

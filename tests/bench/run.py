@@ -1,7 +1,11 @@
 """``make bench``: how fast ptpool reads and replays, beside what a user would otherwise run, as ratios in one run.
 
 Each figure is the median of a few runs in this process, after one that compiles. Programs that are not installed are
-left out and named. Files are read uncompressed from a temporary folder, so that all read the same bytes. Arguments are
+left out and named; with these none is (Debian, as root, which recording with perf needs too)::
+
+    apt-get install linux-perf trace-cmd && .venv/bin/pip install libcachesim
+
+The bare loop is the least that a program needs which reads the file and looks at every byte. Files are read uncompressed from a temporary folder, so that all read the same bytes. Arguments are
 the parts to measure: all of them, or some of strategies, sweep, text, trace_dat, perf_data, warehouse.
 """
 

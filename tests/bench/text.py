@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
-from measure import CAPTURES, Row, median_s, ptpool_ingest, tell
+from measure import BARE, CAPTURES, Row, bare_loop, median_s, ptpool_ingest, tell
 
 TITLE = "Text ingest (ptpool: read, classified and committed to DuckDB; the others: parsed only)"
 COLUMNS = ["file", "program", "seconds", "MB/s", "times ptpool"]
@@ -35,6 +35,8 @@ def bench(folder: Path) -> list[Row]:
             ours = median_s(ptpool_ingest(path), 5, warm=True)
             what = f"{name}, {'with' if stacks else 'without'} stacks"
             rows.append((what, "ptpool, into the warehouse", ours, size / ours, 1.0))
+            limit = median_s(bare_loop(path), 5, warm=True)
+            rows.append((what, BARE, limit, size / limit, limit / ours))
             for title, other in (
                 ("polars extract_groups", polars_regex(path, pattern, stacks=stacks)),
                 ("Python re", python_re(path, pattern, stacks=stacks)),

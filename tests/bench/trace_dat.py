@@ -6,16 +6,17 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from measure import Row, median_s, ptpool_ingest, tell
+from measure import BARE, Row, bare_loop, median_s, ptpool_ingest, tell
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from ring_buffer_writer import File, Machine
 
 from ingest.formats.ring_buffer.event_format import EventFormat
+from ingest.formats.trace_dat import open_trace
 from ingest.formats.trace_dat.file import TraceDat, read_trace_dat
 from ingest.formats.trace_dat.pages import ChunkedPages, PlainPages
-from ingest.trace import Findings
+from ingest.trace import Context, Findings
 
 TITLE = "trace.dat (ptpool: read, classified and committed to DuckDB)"
 COLUMNS = ["file", "program", "seconds", "MB/s", "times ptpool"]
@@ -25,11 +26,15 @@ TIMES = 30_200
 
 def bench(folder: Path) -> list[Row]:
     """Five million page events."""
-    data, text = folder / "trace.dat", folder / "report.txt"
-    repeat(EXCERPT, data, TIMES)
+    data, plain, text = folder / "trace.dat", folder / "plain.dat", folder / "report.txt"
+    repeat(EXCERPT, data, TIMES, "7-zstd")
+    repeat(EXCERPT, plain, TIMES, "7")
     ours = median_s(ptpool_ingest(data), warm=True)
     what, size = "trace.dat, 5.0 M page events", data.stat().st_size / 1e6
     rows = [(what, "ptpool, into the warehouse", ours, size / ours, 1.0)]
+    limit = median_s(bare_loop(plain), warm=True)
+    rows.append((what, f"{BARE}, decompressed", limit, size / limit, limit / ours))
+    plain.unlink()
     if shutil.which("trace-cmd") is None:
         tell("trace-cmd is not there: left out")
         return rows
@@ -65,8 +70,10 @@ def repeat(source: Path, target: Path, times: int, variant: str = "7-zstd") -> N
             room = bytearray(1 << 30 if buffer.compressed else size)
             pages[cpu] = np.frombuffer(room, np.uint8)[: reader.fill(memoryview(room))].reshape(-1, buffer.page_size)
         texts = _format_texts(trace)
-    stamps = [page[:, :8].copy().view(np.uint64) for page in pages.values()]
-    span = np.uint64(int(max(stamp.max() for stamp in stamps)) - int(min(stamp.min() for stamp in stamps)) + 1_000_000)
+    events = open_trace([source], Context())
+    recorded = np.concatenate([rows["ts"] for rows in events.batches()])
+    events.close()
+    span = np.uint64(np.ptp(recorded) + 1_000)
     for cpu, page in pages.items():
         many = np.tile(page, (times, 1))
         many[:, :8].view()[:] = (

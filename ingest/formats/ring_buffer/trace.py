@@ -22,7 +22,7 @@ from ingest.trace import MAX_TASKS, ROW, STORED, Findings, raw
 
 _ROWS = 1 << 21  # rows of all CPUs together that wait to be merged, about
 _MOST_ROWS, _FEWEST_ROWS = 1 << 16, 1 << 12  # of one CPU
-_BLOCKS, _LARGEST_BLOCK = 64 << 20, 256 << 10  # bytes read ahead of all CPUs together and of one
+_BLOCKS, _LARGEST_BLOCK = 64 << 20, 1 << 20  # bytes read ahead of all CPUs together and of one
 _COUNTED = {
     "other_events": ring.OTHER,
     "batched_frees_skipped": ring.BATCHED,

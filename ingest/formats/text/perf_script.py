@@ -9,6 +9,7 @@ skipped. Lines that belong to frames (source lines) or to the sample (registers,
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from ptpool.compiled import compiled
 _PERF_RECORD = scan.word("PERF_REC")
 _KERNEL, _GUEST = scan.word("([kernel"), scan.word("([guest.")
 _BAR = b"|"[0]  # before a source line: tools/perf/util/srccode.c
+_KERNEL_HALF = b"8"[0]  # first of the 16 digits of a kernel address, or more
 _LONG_FRAME = 100  # bytes: only a frame that is longer can hold the line of an event
 _LONGEST_MISC = 8  # letters of -F misc, or "disabled" where perf does not know the time of day
 _VM, _VCPU = scan.word("VM:"), scan.word("VCPU:")
@@ -47,6 +49,19 @@ def of_kernel(text: int, at: int, end: int) -> bool:
     return bool(load8(text, place) == _KERNEL or load8(text, place) == _GUEST)
 
 
+_EACH, _TOP = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
+_FROM_0, _BEYOND_9 = (_EACH * np.uint64(0x80 - byte) for byte in b"0:")
+_FROM_A, _BEYOND_F = (_EACH * np.uint64(0x80 - byte) for byte in b"ag")
+
+
+@compiled
+def is_hex(word: Any) -> Any:
+    """Whether all 8 bytes are hexadecimal digits (0-9, a-f): the top bit of each says what it is at least."""
+    decimal = (word + _FROM_0) & ~(word + _BEYOND_9)
+    letter = (word + _FROM_A) & ~(word + _BEYOND_F)
+    return word & _TOP == 0 and (decimal | letter) & _TOP == _TOP
+
+
 @compiled
 def frame_at(text: int, at: int, end: int, final: bool, frames: int) -> int:
     """What the line at `at` is in a call chain that has some frames so far; CUT_OFF: the block ends too early to say.
@@ -55,6 +70,8 @@ def frame_at(text: int, at: int, end: int, final: bool, frames: int) -> int:
     without an address counts as kernel; so does none with the top bit clear, unless its object is the kernel.
     """
     tab = load1(text, at) == scan.TAB
+    if tab and load1(text, at + 1) >= _KERNEL_HALF and is_hex(load8(text, at + 1)) and is_hex(load8(text, at + 9)):
+        return KERNEL_FRAME
     first = at
     while first < end and (load1(text, first) == scan.SPACE or load1(text, first) == scan.TAB):
         first += 1
@@ -65,7 +82,7 @@ def frame_at(text: int, at: int, end: int, final: bool, frames: int) -> int:
         return CUT_OFF
     digits = after - first
     address = digits > 0 and (after >= end or load1(text, after) in (scan.SPACE, scan.NEWLINE))
-    user = digits < 16 or load1(text, first) < 56  # 16 digits, the first 8 or more: a kernel address
+    user = digits < 16 or load1(text, first) < _KERNEL_HALF
     if user and address and of_kernel(text, after, find_byte(text, scan.NEWLINE, after, end)):
         user = False
     if tab:

@@ -1,7 +1,9 @@
 """The ring-buffer pages of one CPU in a file: as they are, or in compressed chunks (trace-cmd.dat.v7(5))."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from ingest.formats.cursor import Order
 from ingest.formats.trace_dat.file import decompress
@@ -10,6 +12,7 @@ from ptpool.errors import UsageError
 
 _WINDOW = 1 << 18  # bytes read at once
 LARGEST_CHUNK = 16  # pages; trace-cmd makes chunks of ten
+_AT_ONCE = 1 << 18  # bytes of chunks that zstd decompresses in one call: a call for each takes ten times as long
 _COUNT = 4  # bytes of the number of chunks, which the size of a CPU's data leaves out
 
 
@@ -49,6 +52,12 @@ class PlainPages:
         return self._at - self._begin
 
 
+class _Chunk(NamedTuple):
+    place: int  # byte of the file
+    data: bytes  # compressed
+    size: int  # bytes of what it holds
+
+
 class ChunkedPages(PlainPages):
     """Pages in chunks: the number of chunks, then for each its compressed size, its plain size and its bytes.
 
@@ -79,6 +88,7 @@ class ChunkedPages(PlainPages):
         self._order, self._compression, self._largest = order, compression, LARGEST_CHUNK * page_size
         self._rest = memoryview(b"")
         self._chunks = -1
+        self._at_once = _AT_ONCE if compression == "zstd" else 1
         self._window, self._used = b"", 0  # bytes read ahead, and how many of them were taken
 
     def fill(self, target: memoryview) -> int:
@@ -103,22 +113,21 @@ class ChunkedPages(PlainPages):
                 self._check_end()
         if self._chunks == 0:
             return False
-        self._chunks -= 1
+        chunks: list[_Chunk] = []
+        plain: list[bytes] = []
         try:
-            packed, plain = self._read(8), b""
-            if len(packed) == 8:
-                plain = self._chunk(self._number(packed[:4]), self._number(packed[4:]))
-            elif self._whole:
-                missing = self._chunks + 1
-                raise UsageError(f"{self._path}: CPU {self.cpu}: {missing:,} of its chunks are missing")
+            try:
+                self._take(chunks)
+            finally:
+                self._decompress(chunks, plain)
         except UsageError as error:
             self._chunks = 0
             self._found.damage("damaged_compression", error.what)
-            return False
-        self._rest = memoryview(plain)
-        if plain and not self._chunks:
-            self._check_end()
-        return len(plain) > 0
+        else:
+            if chunks and not self._chunks:
+                self._check_end()
+        self._rest = memoryview(b"".join(plain))
+        return len(self._rest) > 0
 
     @property
     def _place(self) -> int:
@@ -132,12 +141,37 @@ class ChunkedPages(PlainPages):
                 f"{self._path}: CPU {self.cpu}: its chunks end at byte {self._place:,}, not at {self._stated:,}",
             )
 
-    def _chunk(self, packed: int, plain: int) -> bytes:
-        where = f"{self._path}: CPU {self.cpu}: chunk at byte {self._place:,}"
-        if not 0 < plain <= self._largest or packed > self._stated + _COUNT - self._place:
-            raise UsageError(f"{where}: impossible size of {packed:,} bytes for {plain:,}")
-        data = self._read(packed)
-        return decompress(data, plain, self._compression, where) if len(data) == packed else b""
+    def _take(self, chunks: "list[_Chunk]") -> None:
+        """Take the next chunks, compressed; those before one that cannot be, too."""
+        size = 0
+        while self._chunks and size < self._at_once:
+            self._chunks -= 1
+            sizes = self._read(8)
+            if len(sizes) < 8:
+                if self._whole:
+                    raise UsageError(f"{self._path}: CPU {self.cpu}: {self._chunks + 1:,} of its chunks are missing")
+                return
+            packed, plain, place = self._number(sizes[:4]), self._number(sizes[4:]), self._place
+            if not 0 < plain <= self._largest or packed > self._stated + _COUNT - place:
+                raise UsageError(f"{self._where(place)}: impossible size of {packed:,} bytes for {plain:,}")
+            data = self._read(packed)
+            if len(data) < packed:
+                return
+            chunks.append(_Chunk(place, data, plain))
+            size += plain
+
+    def _decompress(self, chunks: "list[_Chunk]", plain: list[bytes]) -> None:
+        """Decompress chunks: in one call, or if that fails one by one, up to one that is damaged."""
+        if len(chunks) > 1:
+            data, size = b"".join(chunk.data for chunk in chunks), sum(chunk.size for chunk in chunks)
+            with suppress(UsageError):
+                plain.append(decompress(data, size, self._compression, ""))
+                return
+        for place, data, size in chunks:
+            plain.append(decompress(data, size, self._compression, self._where(place)))
+
+    def _where(self, place: int) -> str:
+        return f"{self._path}: CPU {self.cpu}: chunk at byte {place:,}"
 
     def _read(self, size: int) -> bytes:
         if len(self._window) - self._used < size:
