@@ -6,9 +6,10 @@ from reports.case import Case
 from reports.formats import count, duration, listed, number, percent, size, span
 
 CLOCK = {
-    "real": "The recorded machine ran at its own speed.",
-    "emulated": "Recorded under emulation: the order of events is real, their rates and all waiting are not.",
-    "unknown": "Whether the machine ran at its own speed is not recorded: trust the order of events, not their rates.",
+    "bare metal": "Recorded on bare metal: rates and waiting are the machine's own.",
+    "virtual machine": "Recorded in a virtual machine on its host's own CPUs: rates are real, but for what the host took.",
+    "emulator": "Recorded under emulation: the order of events is real, their rates and all waiting are not.",
+    None: "Whether the machine ran at its own speed is not recorded: trust the order of events, not their rates.",
 }
 
 
@@ -106,7 +107,7 @@ def trust(case: Case) -> list[str]:
     lost = f"{number(gone) if gone else 'None'} of {number(gone + kept)} events {'was' if gone == 1 else 'were'} lost"
     bad = [f"{row['what']} {number(row['value'])}" for row in case.answers["data_quality"].records()
            if row["value"] and row["severity"] in ("data_loss", "error")]  # fmt: skip
-    said = [f"{CLOCK.get(capture['timing'], CLOCK['unknown'])} {lost}{f' ({listed(bad)})' if bad else ''}."]
+    said = [f"{CLOCK[capture['platform']]} {lost}{f' ({listed(bad)})' if bad else ''}."]
     if judged["judged"]:
         said.append(
             f"Of {count(judged['judged'], 'number')} about the machine's memory that changed, the replay of today's "

@@ -43,6 +43,15 @@ def test_counts(name: str, ingest: Callable[..., int], query: Callable[..., list
     ) == [(True,)]
 
 
+def test_native(ingest: Callable[..., int], query: Callable[..., list[tuple[object, ...]]]) -> None:
+    """Recorded with a real clock, where nothing but the CPU's flags says so; the counts are its README.txt's."""
+    assert ingest(folder_of("native-postgres")) == 0
+    assert query("SELECT arch, cpus, platform, timing, clock, lost_events FROM capture") == [
+        ("x86_64", 2, "virtual machine", "real", "mono", 0)
+    ]
+    assert query("SELECT count(*) FILTER (level IS NOT NULL AND kind = 'alloc') FROM page_event") == [(36_574,)]
+
+
 def test_kernel_stacks(ingest: Callable[..., int], query: Callable[..., list[tuple[int, ...]]]) -> None:
     """Allocated in bulk without an event, freed four pages at a time by vfree's worker."""
     assert ingest(folder_of("server-16g") / "perf.script.txt.zst") == 0
