@@ -7,7 +7,7 @@ from reports.formats import count, duration, listed, number, percent, size, span
 
 CLOCK = {
     "bare metal": "Recorded on bare metal: rates and waiting are the machine's own.",
-    "virtual machine": "Recorded in a virtual machine on its host's own CPUs: rates are real, but for what the host took.",
+    "virtual machine": "Recorded in a virtual machine on its host's own CPUs: rates are real, but for what it took.",
     "emulator": "Recorded under emulation: the order of events is real, their rates and all waiting are not.",
     None: "Whether the machine ran at its own speed is not recorded: trust the order of events, not their rates.",
 }
