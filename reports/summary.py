@@ -1,5 +1,7 @@
 """What a capture's page and mail say first: the recording, the answer in three sentences, and how far to trust it."""
 
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from reports.case import Case
@@ -98,6 +100,24 @@ def _failures(case: Case) -> str:
         most = f"{worst['times_unprotected']:.2g} times the free memory of today's kernel ({worst['strategy']})"
         short = f"when it is short, they fail at up to {most}"
     return f"{supplied} with the recorded memory; {short}."
+
+
+def elsewhere(case: Case) -> list[str]:
+    """What the strategies do with other settings than the defaults, a sentence for each set of runs."""
+    rows = case.answers["elsewhere"].records()
+    return [_elsewhere(case, settings, list(found)) for settings, found in groupby(rows, key=itemgetter("settings"))]
+
+
+def _elsewhere(case: Case, settings: str, rows: list[dict[str, Any]]) -> str:
+    protecting = [row for row in rows if case.family(row["strategy"]) != "baseline"]
+    failed = [row["strategy"] for row in protecting if row["not_supplied"] or row["oom_kills"]]
+    sound = [row for row in protecting if row["strategy"] not in failed]
+    splits = {row["strategy"]: row["splits"] for row in sound if row["splits"] is not None}
+    share = {row["strategy"]: row["pte_share_mean"] for row in sound if row["pte_share_mean"] is not None}
+    text = f"With {settings}"
+    if splits and share:
+        text += f", they split {span(splits)} large pages and leave {span(share, percent)} of the map in small pages"
+    return f"{text}; {listed(failed) or 'none'} failed."
 
 
 def trust(case: Case) -> list[str]:
