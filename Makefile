@@ -17,13 +17,12 @@ READY  := $(VENV)/.ready
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# One machine drawn says little, and the report says so: more with --seeds.
-RISK := --capture sharedmem-frag-1g --fragmentation 0.15,0.8 --seeds 1 \
-	--strategy pba,reserve-block,self-split,pte-mapped,buddy-reserve
-
-# The recorded machines have memory to spare, or were worn on purpose; the one with a real clock is replayed on a worn one, too.
 SAMPLES := data/captures/*/ data/pools/comb-many-unprotected
-WORN := --capture native-postgres --machine worn-2g --reclaim moderate
+FEW := pba,reserve-block,self-split,pte-mapped,buddy-reserve
+# One machine drawn says little, and the report says so: more with --seeds.
+RISK := --capture sharedmem-frag-1g --fragmentation 0.15,0.8 --seeds 1 --strategy $(FEW)
+# The machine with a real clock had memory to spare; here its demand meets one that has little, and none of it in whole blocks.
+WORN := --capture native-postgres --machine worn-2g --reclaim moderate --strategy unprotected,$(FEW)
 
 report: $(READY) ## sample captures -> warehouse -> all strategies -> report/
 	@$(BIN)/ptpool ingest trace $(SAMPLES) --replace --db $(DB)

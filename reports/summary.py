@@ -9,7 +9,7 @@ from reports.formats import count, duration, listed, number, percent, size, span
 
 CLOCK = {
     "bare metal": "Recorded on bare metal: rates and waiting are the machine's own.",
-    "virtual machine": "Recorded in a virtual machine on its host's own CPUs: rates are real, but for what it took.",
+    "virtual machine": "Recorded in a virtual machine: rates are real, but for the time that its host took away.",
     "emulator": "Recorded under emulation: the order of events is real, their rates and all waiting are not.",
     None: "Whether the machine ran at its own speed is not recorded: trust the order of events, not their rates.",
 }
@@ -112,11 +112,16 @@ def _elsewhere(case: Case, settings: str, rows: list[dict[str, Any]]) -> str:
     protecting = [row for row in rows if case.family(row["strategy"]) != "baseline"]
     failed = [row["strategy"] for row in protecting if row["not_supplied"] or row["oom_kills"]]
     sound = [row for row in protecting if row["strategy"] not in failed]
-    splits = {row["strategy"]: row["splits"] for row in sound if row["splits"] is not None}
+    splits = {
+        row["strategy"]: (row["splits_warm_up"] or 0) + row["splits"] for row in sound if row["splits"] is not None
+    }
     share = {row["strategy"]: row["pte_share_mean"] for row in sound if row["pte_share_mean"] is not None}
-    text = f"With {settings}"
+    text = f"With `{settings.replace('`', '')}`"
     if splits and share:
-        text += f", they split {span(splits)} large pages and leave {span(share, percent)} of the map in small pages"
+        text += (
+            f", they split {span(splits)} large pages, those for page tables in use at the start included, and leave "
+        )
+        text += f"{span(share, percent)} of the map in small pages"
     return f"{text}; {listed(failed) or 'none'} failed."
 
 

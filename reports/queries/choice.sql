@@ -9,11 +9,11 @@ WITH started AS (
     JOIN (SELECT run_id, arg_max(value, t_ns) AS free FROM timeline WHERE metric = 'free_pages' GROUP BY run_id) AS last USING (run_id)
     WHERE strategy = 'unprotected' GROUP BY ALL
 ), fact AS (
-    SELECT capture_id, name, machine, reclaim, strategy, sum(value) FILTER (metric IN ('splits_1g', 'splits_2m')) AS splits,
+    SELECT capture_id, name, machine, strategy, sum(value) FILTER (metric IN ('splits_1g', 'splits_2m')) AS splits,
            sum(value) FILTER (metric IN ('ptp_nulls', 'split_starvations', 'deadlocks')) AS failures, max(value) FILTER (metric = 'ptp_allocs') AS allocs
     FROM run JOIN capture USING (capture_id) JOIN run_metric USING (run_id)
     SEMI JOIN (FROM run WHERE is_default) AS usual USING (strategy, params)
-    ANTI JOIN (FROM run_setting WHERE NOT is_parameter AND setting NOT IN ('machine', 'reclaim') AND value IS DISTINCT FROM default_value) AS other USING (run_id)
+    ANTI JOIN (FROM run_setting WHERE NOT is_parameter AND setting <> 'machine' AND value IS DISTINCT FROM default_value) AS other USING (run_id)
     GROUP BY ALL
 ), run_at AS (
     SELECT strategy, concat_ws(' on ', name, nullif(machine, 'recorded')) AS place, name = $capture AS own,
@@ -26,11 +26,10 @@ WITH started AS (
     FROM risk_summary LEFT JOIN (SELECT DISTINCT strategy, params, true AS usual FROM run WHERE is_default) USING (strategy, params)
     WHERE capture = $capture AND (usual OR refill_order IS NOT NULL)
 )
-SELECT 'splits for 1,000 page tables' AS what, strategy, place, own, x, median(1000 * splits / allocs) AS y, min(1000 * splits / allocs) AS low, max(1000 * splits / allocs) AS high
-FROM run_at WHERE splits IS NOT NULL AND failures = 0 GROUP BY strategy, place, own, x
+SELECT 'splits for 1,000 page tables' AS what, strategy, place, own, x, 1000 * splits / allocs AS y, NULL AS low, NULL AS high
+FROM run_at WHERE splits IS NOT NULL AND failures = 0
 UNION ALL
-SELECT 'tables and splits that failed, %', strategy, place, own, x, median(failed), min(failed), max(failed)
-FROM (SELECT *, least(100, 100 * failures / allocs) AS failed FROM run_at) GROUP BY strategy, place, own, x
+SELECT 'tables and splits that failed, %', strategy, place, own, x, least(100, 100 * failures / allocs), NULL, NULL FROM run_at
 UNION ALL
 SELECT 'memory wanted (today''s kernel: 1)', strategy, concat_ws(' ', fragmentation, holes), true, unusable_index_2, median(times_unprotected),
        min(times_unprotected), max(times_unprotected)

@@ -44,7 +44,7 @@ def test_runs_with_other_settings_get_a_sentence_and_leave_the_table_alone(wareh
         assert {row["settings"] for row in case.answers["elsewhere"].records()} == {"machine worn-2g, reclaim moderate"}
         (said,) = elsewhere(case)
         assert said.startswith(
-            "With machine worn-2g, reclaim moderate, they split 100 (pte-mapped) to 111 (reserve-block)"
+            "With `machine worn-2g, reclaim moderate`, they split 100 (pte-mapped) to 114 (reserve-block)"
         )
         assert said.endswith("; pba failed.")
 
