@@ -17,13 +17,17 @@ READY  := $(VENV)/.ready
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+SAMPLES := data/captures/*/ data/pools/comb-many-unprotected
+FEW := pba,reserve-block,self-split,pte-mapped,buddy-reserve
 # One machine drawn says little, and the report says so: more with --seeds.
-RISK := --capture sharedmem-frag-1g --fragmentation 0.15,0.8 --seeds 1 \
-	--strategy pba,reserve-block,self-split,pte-mapped,buddy-reserve
+RISK := --capture sharedmem-frag-1g --fragmentation 0.15,0.8 --seeds 1 --strategy $(FEW)
+# The machine with a real clock had memory to spare; here its demand meets one that has little, and none of it in whole blocks.
+WORN := --capture native-postgres --machine worn-2g --reclaim moderate --strategy unprotected,$(FEW)
 
 report: $(READY) ## sample captures -> warehouse -> all strategies -> report/
-	@for bundle in data/captures/*/; do $(BIN)/ptpool ingest trace $$bundle --replace --db $(DB) || exit; done
+	@$(BIN)/ptpool ingest trace $(SAMPLES) --replace --db $(DB)
 	@$(BIN)/ptpool replay run --db $(DB)
+	@$(BIN)/ptpool replay run --db $(DB) $(WORN)
 	@$(BIN)/ptpool replay contention --db $(DB) > /dev/null
 	@$(BIN)/ptpool replay risk --db $(DB) $(RISK) > /dev/null
 	@$(BIN)/ptpool replay validate --db $(DB) > /dev/null || [ $$? = 1 ]

@@ -20,7 +20,7 @@ from ptpool.errors import UsageError, named
 from ptpool.files import PART
 from ptpool.run_settings import COLUMNS, DEFAULTS
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 
 _TICK_S = 0.05
 _NEW: dict[str, str | bool | int | float | list[str]] = {

@@ -7,7 +7,7 @@ from reports.answers import replies
 from reports.case import Case, load_case
 from reports.questions import Answers
 from reports.render import render
-from reports.summary import answer, machine, recorded, trust
+from reports.summary import answer, elsewhere, machine, recorded, trust
 from reports.tables import columns_of_text, wrapped
 
 WIDTH = 76
@@ -45,7 +45,7 @@ def mail(connection: duckdb.DuckDBPyConnection, name: str) -> str:
         "mail.txt.j2",
         title=f"{name}: which way of supplying protected page tables costs least",
         machine=wrapped(_plain(f"{machine(case)}. {recorded(case)}")),
-        answer=[wrapped(_plain(text), indent="* ") for text in answer(case)],
+        answer=[wrapped(_plain(text), indent="* ") for text in (*answer(case), *elsewhere(case))],
         table="\n".join(table),
         legend=wrapped(_LEGEND),
         replies=[(wrapped(reply.question, indent="> "), wrapped(_plain(reply.answer))) for reply in asked],

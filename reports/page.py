@@ -13,7 +13,7 @@ from reports.questions import Answer, Answers
 from reports.render import file_stem, render
 from reports.section import Drawn, Section
 from reports.style import house_style
-from reports.summary import answer, machine, recorded, trust
+from reports.summary import answer, elsewhere, machine, recorded, trust
 from reports.tables import Table, table
 
 FIRST = ("where-the-choice-matters", "splits-over-time", "pool-over-time", "conversion-bands", "direct-map")
@@ -86,7 +86,7 @@ def capture_page(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, 
         capture=case.capture,
         machine=machine(case),
         recorded=recorded(case),
-        answer=answer(case),
+        answer=[*answer(case), *elsewhere(case)],
         trust=trust(case),
         strategies=ranking.markdown(rows.records(), ranking.CAPTURE),
         legend=ranking.LEGEND,

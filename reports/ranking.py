@@ -173,6 +173,11 @@ def _value(name: str, said: Callable[[float], str]) -> Callable[[Row], str]:
     return lambda row: to(row[name], row[name], said)
 
 
+def _failures(row: Row) -> str:
+    kills = count(row["kills"], "kill")
+    return f"{_value('not_supplied', number)(row)}{f', {kills}' if row['kills'] else ''}"
+
+
 def _locks(row: Row) -> float | None:
     return None if row["cpus_pages"] is None else -min(row["cpus_blocks"] or 512, row["cpus_pages"])
 
@@ -201,7 +206,7 @@ CAPTURE = (
     Column("Time for them, per page table", "assumed", _value("table_ns", duration), itemgetter("table_ns")),
     Column("Slowest 1 % of page tables", "assumed", _value("slow_ns", duration), itemgetter("slow_ns")),
     Column("More stalls than today", "modelled", _value("more_stalls", number), itemgetter("more_stalls")),
-    Column("Not supplied", "modelled", _value("failures", number), itemgetter("failures")),
+    Column("Not supplied", "modelled", _failures, itemgetter("failures")),
     Column("Tables left unprotected", "modelled", unprotected, exposure),
 )
 """The columns of a capture's page: rows of ``capture_strategies.sql``."""

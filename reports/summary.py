@@ -1,14 +1,17 @@
 """What a capture's page and mail say first: the recording, the answer in three sentences, and how far to trust it."""
 
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from reports.case import Case
 from reports.formats import count, duration, listed, number, percent, size, span
 
 CLOCK = {
-    "real": "The recorded machine ran at its own speed.",
-    "emulated": "Recorded under emulation: the order of events is real, their rates and all waiting are not.",
-    "unknown": "Whether the machine ran at its own speed is not recorded: trust the order of events, not their rates.",
+    "bare metal": "Recorded on bare metal: rates and waiting are the machine's own.",
+    "virtual machine": "Recorded in a virtual machine: rates are real, but for the time that its host took away.",
+    "emulator": "Recorded under emulation: the order of events is real, their rates and all waiting are not.",
+    None: "Whether the machine ran at its own speed is not recorded: trust the order of events, not their rates.",
 }
 
 
@@ -99,6 +102,29 @@ def _failures(case: Case) -> str:
     return f"{supplied} with the recorded memory; {short}."
 
 
+def elsewhere(case: Case) -> list[str]:
+    """What the strategies do with other settings than the defaults, a sentence for each set of runs."""
+    rows = case.answers["elsewhere"].records()
+    return [_elsewhere(case, settings, list(found)) for settings, found in groupby(rows, key=itemgetter("settings"))]
+
+
+def _elsewhere(case: Case, settings: str, rows: list[dict[str, Any]]) -> str:
+    protecting = [row for row in rows if case.family(row["strategy"]) != "baseline"]
+    failed = [row["strategy"] for row in protecting if row["not_supplied"] or row["oom_kills"]]
+    sound = [row for row in protecting if row["strategy"] not in failed]
+    splits = {
+        row["strategy"]: (row["splits_warm_up"] or 0) + row["splits"] for row in sound if row["splits"] is not None
+    }
+    share = {row["strategy"]: row["pte_share_mean"] for row in sound if row["pte_share_mean"] is not None}
+    text = f"With `{settings.replace('`', '')}`"
+    if splits and share:
+        text += (
+            f", they split {span(splits)} large pages, those for page tables in use at the start included, and leave "
+        )
+        text += f"{span(share, percent)} of the map in small pages"
+    return f"{text}; {listed(failed) or 'none'} failed."
+
+
 def trust(case: Case) -> list[str]:
     """How far to trust it: the clock, what was lost, and where the model was compared with the machine."""
     capture, (judged,) = case.capture, case.answers["judged"].records()
@@ -106,7 +132,7 @@ def trust(case: Case) -> list[str]:
     lost = f"{number(gone) if gone else 'None'} of {number(gone + kept)} events {'was' if gone == 1 else 'were'} lost"
     bad = [f"{row['what']} {number(row['value'])}" for row in case.answers["data_quality"].records()
            if row["value"] and row["severity"] in ("data_loss", "error")]  # fmt: skip
-    said = [f"{CLOCK.get(capture['timing'], CLOCK['unknown'])} {lost}{f' ({listed(bad)})' if bad else ''}."]
+    said = [f"{CLOCK[capture['platform']]} {lost}{f' ({listed(bad)})' if bad else ''}."]
     if judged["judged"]:
         said.append(
             f"Of {count(judged['judged'], 'number')} about the machine's memory that changed, the replay of today's "

@@ -29,6 +29,7 @@ _HEADINGS = {
     "mapping_cost_pct_by_activity": "cost by allocations",
     "pmd_share_end": "in 2M pages, end",
     "pud_share_lost": "of 1G pages, lost",
+    "table_ns": "key changes, per page table",
     "table_bytes": "memory of the map's tables",
     "pte_share_kernel_end": "kernel's memory at 4K, end",
     "pte_share_activity": "allocations at 4K",

@@ -43,6 +43,7 @@ the order of events is real, the gaps between CPUs are not
 before/ and after/: /proc, read right before tracing was switched on and right after it was switched off (recording.txt)
 kpageflags.u64le: entry i is page frame i
 TEXT
+echo "emulator: QEMU TCG" > "$run/virtualization"
 chmod -R u=rwX,go=rX "$run"
 mkdir -p "$(dirname "$folder")"
 mv "$run" "$folder"

@@ -39,6 +39,7 @@ class MachineFacts:
     cpus: int | None = None
     total_pages: int | None = None
     clock: str | None = None
+    platform: str | None = None
     timing: str = "unknown"
 
 
@@ -78,7 +79,8 @@ def describe(
     machine = identify(files, comments)
     machine.arch = machine.arch or by_entry(functions)
     cpu = files.get("cpuinfo") or _said(r"^# cpudesc : (.*)$", comments) or ""
-    machine.timing = _timing(cpu, files.get("virtualization", ""))
+    machine.platform = _platform(cpu, files.get("virtualization", ""))
+    machine.timing = _TIMING.get(machine.platform, "unknown")
     clock = re.search(r"\[(\w[\w-]*)\]", files.get("trace_clock", ""))
     machine.clock = (
         clock[1] if clock else _said(r"^# trace_clock : (\S+)", comments) or _said(r"^# clockid: (\w+)", comments)
@@ -133,18 +135,31 @@ def _page_size(known: Architecture | None, values: Values) -> int | None:
     return None
 
 
-_RUNS_ON_THE_CPU = re.compile(r"\bkvm-clock\b|\bhyperv_clocksource|\bxen\b|^dmi: VMware", re.MULTILINE)
-"""Clocks that a hypervisor offers to guests of hardware virtualisation only (QEMU: target/i386/kvm), and VMware."""
+_TIMING: Mapping[str | None, str] = {"bare metal": "real", "virtual machine": "real", "emulator": "emulated"}
+_EMULATOR = re.compile(r"QEMU TCG|^cpuid: TCGTCGTCGTCG", re.MULTILINE)
+"""QEMU without an accelerator, by the CPU's name or the hypervisor's (CPUID leaf 0x40000000, target/i386/cpu.c)."""
+
+_HYPERVISOR = re.compile(
+    r"\bkvm-clock\b|\bhyperv_clocksource|\bxen\b|^dmi: VMware"
+    r"|^cpuid: (?:KVMKVMKVM|Microsoft Hv|VMwareVMware|XenVMMXenVMM|bhyve bhyve |ACRNACRNACRN)",
+    re.MULTILINE,
+)
+"""Clocks and names that only hypervisors have whose guests run on the CPU itself (QEMU: target/i386/kvm)."""
 
 
-def _timing(cpuinfo: str, virtualization: str) -> str:
-    """Emulated under QEMU's TCG; real without the flag hypervisor (x86), or virtualised by hardware; else unknown."""
-    if "QEMU TCG" in cpuinfo:
-        return "emulated"
-    flags = re.search(r"^flags\s*:(.*)$", cpuinfo, re.MULTILINE)
-    if (flags and "hypervisor" not in flags[1].split()) or _RUNS_ON_THE_CPU.search(virtualization):
-        return "real"
-    return "unknown"
+def _platform(cpuinfo: str, virtualization: str) -> str | None:
+    """What the kernel ran on: bare metal, virtual machine or emulator; None: no file says it.
+
+    tsc_known_freq: x86 kernels have the TSC's frequency from the CPU or from their hypervisor (setup_force_cpu_cap() in
+    kvmclock.c, cpu/mshyperv.c, cpu/vmware.c and xen/time.c of arch/x86, 6.18); the CPUs of QEMU's TCG do not say it.
+    """
+    if _EMULATOR.search(cpuinfo) or _EMULATOR.search(virtualization):
+        return "emulator"
+    found = re.search(r"^flags\s*:(.*)$", cpuinfo, re.MULTILINE)
+    flags = found[1].split() if found else []
+    if flags and "hypervisor" not in flags:
+        return "bare metal"
+    return "virtual machine" if "tsc_known_freq" in flags or _HYPERVISOR.search(virtualization) else None
 
 
 def midr(cpuinfo: str) -> list[tuple[str, int]]:

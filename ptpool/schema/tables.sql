@@ -20,7 +20,7 @@ CREATE TABLE capture (
     capture_id VARCHAR NOT NULL, name VARCHAR NOT NULL, source VARCHAR NOT NULL, sha256 VARCHAR NOT NULL,
     format VARCHAR NOT NULL, kernel_release VARCHAR, arch VARCHAR, page_size INTEGER, max_order TINYINT,
     pageblock_order TINYINT, cpus INTEGER NOT NULL,
-    total_pages BIGINT, clock VARCHAR, timing VARCHAR NOT NULL, first_ns BIGINT NOT NULL, last_ns BIGINT NOT NULL,
+    total_pages BIGINT, clock VARCHAR, platform VARCHAR, timing VARCHAR NOT NULL, first_ns BIGINT NOT NULL, last_ns BIGINT NOT NULL,
     events BIGINT NOT NULL, lost_events BIGINT NOT NULL, has_stacks BOOLEAN NOT NULL,
     window_from_ns BIGINT, window_to_ns BIGINT, code_version VARCHAR NOT NULL
 );
@@ -38,7 +38,8 @@ COMMENT ON COLUMN capture.pageblock_order IS 'log2 of the base pages of a pagebl
 COMMENT ON COLUMN capture.cpus IS 'CPUs of the recorded machine: from snapshots, else the highest CPU seen in the trace plus one';
 COMMENT ON COLUMN capture.total_pages IS 'Base pages present, from zoneinfo or MemTotal; NULL when unknown';
 COMMENT ON COLUMN capture.clock IS 'Trace clock; NULL when unknown';
-COMMENT ON COLUMN capture.timing IS 'real, emulated (its rates and waits are not findings) or unknown';
+COMMENT ON COLUMN capture.platform IS 'What the kernel ran on: bare metal, virtual machine (on the host''s own CPUs, which the host may take away for a while) or emulator (software); NULL when unknown';
+COMMENT ON COLUMN capture.timing IS 'real (bare metal, virtual machine), emulated (its rates and waits are not findings) or unknown';
 COMMENT ON COLUMN capture.first_ns IS 'Time of the first event kept';
 COMMENT ON COLUMN capture.last_ns IS 'Time of the last event kept';
 COMMENT ON COLUMN capture.events IS 'Rows in page_event';

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 from mutations import NUMERIC
-from target import CAPTURES, Files, Target, dump, warehouse, write
+from target import CAPTURES, ROOT, Files, Target, dump, warehouse, write
 
 from ingest.bundle import find_bundle
 from ingest.importer import import_capture
@@ -32,8 +32,7 @@ def first_events(path: Path) -> bytes:
 def bundles() -> list[Files]:
     """Small machines: two captures, and one whose free lists were read."""
     found = []
-    for capture in ("oom-256m", "sharedmem-frag-1g"):
-        folder = CAPTURES / capture
+    for folder in (ROOT / "tests/data/oom-256m", CAPTURES / "sharedmem-frag-1g"):
         files = {f"before/{path.name}": path.read_bytes() for path in sorted((folder / "before").iterdir())}
         packed = files.pop("before/kpageflags.u64le.zst")
         files["before/kpageflags"] = pa.CompressedInputStream(pa.BufferReader(packed), "zstd").read()

@@ -2,20 +2,17 @@
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
+from captures import folder_of
 
-TESTS = Path(__file__).parents[1]
-CAPTURES = {name: TESTS / place / name for name, place in
-            (("fork-2g", "data"), ("sharedmem-8g", "../data/captures"))}  # fmt: skip
 COLUMNS = ("Unmovable", "Movable", "Reclaimable", "HighAtomic", "CMA")  # perf's names of 1 to 3 are an old kernel's
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CAPTURES)
+@pytest.mark.parametrize("name", ["fork-2g", "sharedmem-8g"])
 def test_as_perf_counts(name: str, ingest: Callable[..., int], query: Callable[..., list[tuple[object, ...]]]) -> None:
-    text = (CAPTURES[name] / "perf_kmem_page_stat.txt").read_text()
+    text = (folder_of(name) / "perf_kmem_page_stat.txt").read_text()
     totals = re.findall(r"^Total ([\w +-]+?) +: +(\d+) +\[ +(\d+) KB \]", text, re.MULTILINE)
     assert len(totals) == 6
     cells = [
@@ -25,6 +22,6 @@ def test_as_perf_counts(name: str, ingest: Callable[..., int], query: Callable[.
         if count != "."
     ]
     assert len(cells) > 5
-    assert ingest(CAPTURES[name] / "perf.script.txt.zst") == 0
+    assert ingest(folder_of(name) / "perf.script.txt.zst") == 0
     assert query("SELECT what, requests, kb FROM kmem_page_stat") == [(w, int(n), int(kb)) for w, n, kb in totals]
     assert sorted(query("SELECT page_order, migratetype, allocations FROM kmem_page_order")) == sorted(cells)

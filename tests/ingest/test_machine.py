@@ -16,24 +16,42 @@ def test_machine() -> None:
     machine = describe(files, {("meminfo", "Hugepagesize"): 524288, ("meminfo", "MemTotal"): 6400}, None, ["#P:8"])
     assert (machine.kernel_release, machine.arch) == ("6.12.95+deb12-cloud-arm64", "aarch64")
     assert (machine.page_size, machine.total_pages, machine.cpus) == (65536, 100, 8)
-    assert (machine.clock, machine.timing) == ("local", "real")
-    assert describe({"cpuinfo": "flags : fpu hypervisor\n"}, {}, None, []).timing == "unknown"
-    for virtualization, timing in (
-        ("clocks: tsc kvm-clock \n", "real"),
-        ("clocks: hyperv_clocksource_tsc_page acpi_pm\n", "real"),
-        ("hypervisor: xen\n", "real"),
-        ("clocks: tsc acpi_pm\ndmi: VMware, Inc. VMware Virtual Platform\n", "real"),
-        ("clocks: tsc hpet acpi_pm\ndmi: QEMU Standard PC\n", "unknown"),  # of TCG with the CPU's name set
-        ("", "unknown"),
-    ):
-        files = {"cpuinfo": "flags : fpu hypervisor\n", "virtualization": virtualization}
-        assert describe(files, {}, None, []).timing == timing, virtualization
-    emulated = {"cpuinfo": "model name : QEMU TCG CPU version 2.5+\nflags : fpu hypervisor\n"}
-    assert describe(emulated, {}, None, []).timing == "emulated"
+    assert (machine.clock, machine.platform, machine.timing) == ("local", "bare metal", "real")
     endless = {"uname": f"Linux host 6.{'7' * 5000} #1 SMP x86_64 GNU/Linux"}
     assert describe(endless, {}, None, ["# os release : 6.1"]).kernel_release == "6.1"
     text = "== cpu0\noverrun: 2\ndropped events: 1\n== cpu3\ncommit overrun: 4\n"
     assert ring_losses(Lines(text.splitlines())) == {0: 3, 3: 4}
+
+
+GUEST = "model name : AMD EPYC\nflags : fpu hypervisor\n"
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "virtualization", "platform", "timing"),
+    [
+        (GUEST, "clocks: tsc kvm-clock \n", "virtual machine", "real"),
+        (GUEST, "clocks: hyperv_clocksource_tsc_page acpi_pm\n", "virtual machine", "real"),
+        (GUEST, "hypervisor: xen\n", "virtual machine", "real"),
+        (GUEST, "clocks: tsc acpi_pm\ndmi: VMware, Inc. VMware Virtual Platform\n", "virtual machine", "real"),
+        (GUEST, "clocks: tsc acpi_pm\ncpuid: KVMKVMKVM\n", "virtual machine", "real"),
+        (GUEST, "clocks: tsc acpi_pm\ncpuid: TCGTCGTCGTCG\n", "emulator", "emulated"),
+        (
+            GUEST,
+            "clocks: tsc hpet acpi_pm\ndmi: QEMU Standard PC\n",
+            None,
+            "unknown",
+        ),  # TCG whose CPU was named, or not
+        (GUEST, "", None, "unknown"),
+        ("flags : fpu tsc_known_freq hypervisor\n", "", "virtual machine", "real"),
+        ("flags : fpu tsc_known_freq\n", "", "bare metal", "real"),
+        ("model name : QEMU TCG CPU version 2.5+\nflags : fpu hypervisor\n", "", "emulator", "emulated"),
+        ("Features : fp asimd\n", "emulator: QEMU TCG\n", "emulator", "emulated"),
+        ("Features : fp asimd\n", "", None, "unknown"),
+    ],
+)
+def test_what_the_kernel_ran_on(cpuinfo: str, virtualization: str, platform: str | None, timing: str) -> None:
+    machine = describe({"cpuinfo": cpuinfo, "virtualization": virtualization}, {}, None, [])
+    assert (machine.platform, machine.timing) == (platform, timing)
 
 
 @pytest.mark.parametrize(

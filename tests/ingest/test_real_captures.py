@@ -1,14 +1,13 @@
-"""The sample captures against counts that an independent script made (their STATS.txt)."""
+"""Recordings against counts that an independent script made (their STATS.txt)."""
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
+from captures import folder_of
 
 pytestmark = pytest.mark.slow
 
-CAPTURES = Path(__file__).parents[2] / "data" / "captures"
 TABLES = {  # pgd, pud, pmd, pte (copy_huge_pmd deposits among them), huge-page deposits, kernel pte, direct-map splits
     "boot-512m": (201, 402, 404, 861, 0, 6, 8),
     "oom-256m": (325, 892, 1126, 1575, 28, 0, 0),
@@ -20,8 +19,8 @@ TABLES = {  # pgd, pud, pmd, pte (copy_huge_pmd deposits among them), huge-page 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_counts(name: str, ingest: Callable[..., int], query: Callable[..., list[tuple[int, ...]]]) -> None:
-    assert ingest(CAPTURES / name) == 0
-    stats = (CAPTURES / name / "STATS.txt").read_text()
+    assert ingest(folder_of(name)) == 0
+    stats = (folder_of(name) / "STATS.txt").read_text()
     kinds = dict(query("SELECT kind::VARCHAR, count(*) FROM page_event GROUP BY ALL"))
     for ours, theirs in {"alloc": "alloc", "free": "free", "zone_locked": "alloc_zone_locked"}.items():
         if match := re.search(rf"'{theirs}': (\d+)", stats):
@@ -44,9 +43,18 @@ def test_counts(name: str, ingest: Callable[..., int], query: Callable[..., list
     ) == [(True,)]
 
 
+def test_native(ingest: Callable[..., int], query: Callable[..., list[tuple[object, ...]]]) -> None:
+    """Recorded with a real clock, where nothing but the CPU's flags says so; the counts are its README.txt's."""
+    assert ingest(folder_of("native-postgres")) == 0
+    assert query("SELECT arch, cpus, platform, timing, clock, lost_events FROM capture") == [
+        ("x86_64", 2, "virtual machine", "real", "mono", 0)
+    ]
+    assert query("SELECT count(*) FILTER (level IS NOT NULL AND kind = 'alloc') FROM page_event") == [(36_574,)]
+
+
 def test_kernel_stacks(ingest: Callable[..., int], query: Callable[..., list[tuple[int, ...]]]) -> None:
     """Allocated in bulk without an event, freed four pages at a time by vfree's worker."""
-    assert ingest(CAPTURES / "server-16g" / "perf.script.txt.zst") == 0
+    assert ingest(folder_of("server-16g") / "perf.script.txt.zst") == 0
     assert query("SELECT kind, count(*), count(DISTINCT frames[-1]) FROM page_event JOIN stack USING (stack_id)"
                  " WHERE page_event.consumer = 'kstack' GROUP BY ALL") == [("free", 4 * 2204, 1)]  # fmt: skip
     assert query("SELECT value FROM import_stat WHERE name = 'kernel_stacks_freed'") == [(4 * 2204,)]
@@ -65,7 +73,7 @@ def tables(query: Callable[..., list[tuple[int, ...]]]) -> tuple[int, ...]:
 
 
 def test_snapshots(ingest: Callable[..., int], query: Callable[..., list[tuple[object, ...]]]) -> None:
-    assert ingest(CAPTURES / "server-16g") == 0
+    assert ingest(folder_of("server-16g")) == 0
     assert query("SELECT arch, page_size, cpus, total_pages, timing, lost_events FROM capture") == [
         ("x86_64", 4096, 4, 3998 + 520150 + 3670016, "emulated", 0)
     ]

@@ -38,8 +38,18 @@ def unpacked(path: Path) -> bytes:
         return bytes(stream.read())
 
 
+def name_itself(root: Path, hypervisor: bytes) -> None:
+    """Answer CPUID leaf 0x40000000 with a name of 12 bytes, as the driver cpuid does (arch/x86/kernel/cpuid.c)."""
+    path = root / "dev/cpu/0/cpuid"
+    path.parent.mkdir(parents=True)
+    with path.open("wb") as file:
+        file.seek(0x40000000)
+        file.write(struct.pack("<I12s", 0x40000001, hypervisor))
+
+
 def test_a_bundle_holds_everything_and_nothing_stays_in_tracefs(machine: FakeMachine, tmp_path: Path) -> None:
     out = tmp_path / "out" / "bundle"
+    name_itself(machine.root, b"KVMKVMKVM\0\0\0")
     done = record(Plan(out, ["sh", "-c", "exit 3"], buffer=1 << 20), root=machine.root, quiet=True)
 
     assert (done.backend, done.ended_by, done.exit_status, done.missing) == ("tracefs", "command", 3, [])
@@ -52,7 +62,7 @@ def test_a_bundle_holds_everything_and_nothing_stays_in_tracefs(machine: FakeMac
     assert (out / "saved_cmdlines").read_text() == "1 init\n2 k thread\n77 alice's job\n"
     assert (out / "uname").read_text() == f"Linux alices-laptop 6.12.0 #1 SMP {os.uname().machine} GNU/Linux\n"
     assert (out / "cpuinfo").read_text() == "processor : 0\nflags : fpu\n"
-    assert (out / "virtualization").read_text() == "clocks: tsc kvm-clock\n"
+    assert (out / "virtualization").read_text() == "clocks: tsc kvm-clock\ncpuid: KVMKVMKVM\n"
     assert (out / "sysctl_vm").read_text() == "/proc/sys/vm/swappiness:60\n"
     for moment in ("before", "after"):
         assert (out / moment / "buddyinfo").read_text().startswith("Node 0, zone    DMA32")

@@ -2,9 +2,9 @@
 
 import random
 import shutil
-from pathlib import Path
 
 import pytest
+from captures import folder_of
 from toy_sweep import RUNS, import_tiny, sweep_of
 
 from ptpool.cli import run
@@ -29,11 +29,10 @@ def swept(captures):
 
 @pytest.fixture(scope="session")
 def recordings(tmp_path_factory):
-    """A warehouse with two sample captures, which have page flags and other snapshots."""
+    """A warehouse with two recordings, which have page flags and other snapshots."""
     path = tmp_path_factory.mktemp("recordings") / "ptpool.duckdb"
-    captures = Path(__file__).parents[2] / "data" / "captures"
     for name in ("sharedmem-frag-1g", "boot-512m"):
-        assert run(["ingest", "trace", str(captures / name), "--quiet", "--db", str(path)]) == 0
+        assert run(["ingest", "trace", str(folder_of(name)), "--quiet", "--db", str(path)]) == 0
     return path
 
 

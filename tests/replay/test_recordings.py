@@ -1,11 +1,11 @@
 """Real recordings, from import to metrics: the state at the start, and pool numbers worked out again by simple counting."""
 
 import json
-from pathlib import Path
 from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
+from captures import folder_of
 
 from ptpool.cli import run
 from ptpool.warehouse import capture_row, open_warehouse
@@ -19,7 +19,6 @@ from replay.start.recorded_machine import recorded_machine
 
 pytestmark = pytest.mark.slow
 
-CAPTURES = Path(__file__).parents[2] / "data" / "captures"
 SNAPSHOT = ["sharedmem-frag-1g", "sharedmem-8g", "server-16g"]
 BLOCK = 512
 
@@ -28,7 +27,7 @@ BLOCK = 512
 def warehouse(tmp_path_factory):
     path = tmp_path_factory.mktemp("real") / "ptpool.duckdb"
     for name in [*SNAPSHOT, "boot-512m"]:
-        assert run(["ingest", "trace", str(CAPTURES / name), "--quiet", "--db", str(path)]) == 0
+        assert run(["ingest", "trace", str(folder_of(name)), "--quiet", "--db", str(path)]) == 0
     assert run(["replay", "run", "--quiet", "--db", str(path)]) == 0
     return path
 
@@ -188,7 +187,7 @@ def result_rows(path):
 def test_equal_runs_in_two_warehouses_give_equal_rows(warehouse, tmp_path):
     other = tmp_path / "other.duckdb"
     for name in ["boot-512m", *reversed(SNAPSHOT)]:
-        assert run(["ingest", "trace", str(CAPTURES / name), "--quiet", "--db", str(other)]) == 0
+        assert run(["ingest", "trace", str(folder_of(name)), "--quiet", "--db", str(other)]) == 0
     assert run(["replay", "run", "--quiet", "--jobs", "1", "--db", str(other)]) == 0
     assert result_rows(other) == result_rows(warehouse)
 
@@ -256,7 +255,7 @@ def test_a_strategy_that_fails_leaves_the_others_alone(warehouse, tmp_path, caps
 
     monkeypatch.setattr("replay.strategies.pba.Pba.boot", broken)
     path = tmp_path / "new.duckdb"
-    assert run(["ingest", "trace", str(CAPTURES / "boot-512m"), "--quiet", "--db", str(path)]) == 0
+    assert run(["ingest", "trace", str(folder_of("boot-512m")), "--quiet", "--db", str(path)]) == 0
     capsys.readouterr()
 
     assert run(["replay", "run", "--jobs", "1", "--quiet", "--db", str(path)]) == 1

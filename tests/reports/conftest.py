@@ -43,10 +43,10 @@ def add_capture(connection: duckdb.DuckDBPyConnection, name: str, arch: str, pag
     put(
         connection,
         "capture (capture_id, name, source, sha256, format, kernel_release, arch, page_size, cpus, total_pages, clock, "
-        "timing, first_ns, last_ns, events, lost_events, has_stacks, code_version)",
+        "platform, timing, first_ns, last_ns, events, lost_events, has_stacks, code_version)",
         [
             (capture_id, name, "trace.txt.zst, before/, after/", "ab" * 32, "ftrace", "6.12.95", arch, 4096, 4,
-             pages, "mono", timing, FIRST, LAST, 123_456, 12, True, "0.1.0+import"),
+             pages, "mono", {"real": "virtual machine", "emulated": "emulator"}.get(timing), timing, FIRST, LAST, 123_456, 12, True, "0.1.0+import"),
         ],
     )  # fmt: skip
     put(

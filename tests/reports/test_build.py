@@ -120,7 +120,7 @@ def test_an_all_4k_capture_says_so_instead_of_zero(report: Path) -> None:
     assert row.split("|")[2:5] == [" n/a "] * 3
     text = (report / "phone" / "README.md").read_text()
     assert "is all in small pages here, so no strategy has a large page to split" in text
-    assert "ran at its own speed" in text
+    assert "Recorded in a virtual machine: rates are real" in text
     assert "order of events is real, their rates" in (report / "server" / "README.md").read_text()
 
 

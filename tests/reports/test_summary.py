@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ptpool.warehouse import open_warehouse
 from reports.case import load_case
-from reports.summary import answer, trust
+from reports.summary import answer, elsewhere, trust
 
 
 def test_three_sentences_with_the_numbers_of_who_is_lowest_and_highest(warehouse: Path) -> None:
@@ -16,6 +16,37 @@ def test_three_sentences_with_the_numbers_of_who_is_lowest_and_highest(warehouse
         assert "67.9 ns per page table" in costs
         assert failed.startswith("No strategy failed") and "ptpool replay risk" in failed
         assert "all in small pages here" in answer(load_case(connection, "phone"))[0]
+
+
+def test_runs_with_other_settings_get_a_sentence_and_leave_the_table_alone(warehouse: Path, tmp_path: Path) -> None:
+    db = tmp_path / "w.duckdb"
+    db.write_bytes(warehouse.read_bytes())
+    with open_warehouse(db, write=True) as connection:
+        assert elsewhere(load_case(connection, "server")) == []
+        for name, change in (
+            ("worn", "'worn-2g' AS machine, 'moderate' AS reclaim"),
+            ("swept", "4 AS copies"),
+            ("tuned", "params.replace('2', '64') AS params"),
+        ):
+            connection.execute(
+                f"INSERT INTO run SELECT * REPLACE (run_id || '/{name}' AS run_id, false AS is_default, {change}) FROM run "
+                "WHERE capture_id = 'id-of-server' AND is_default"
+            )
+            connection.execute(
+                f"INSERT INTO run_metric SELECT * REPLACE (run_id || '/{name}' AS run_id, if(metric = 'splits_2m', value + 100, value) "
+                "AS value) FROM run_metric WHERE run_id LIKE 'id-of-server/%' AND run_id NOT LIKE '%/%/%'"
+            )
+        connection.execute("INSERT INTO sweep SELECT 's', run_id FROM run WHERE copies = 4")
+        connection.execute(
+            "UPDATE run_metric SET value = 3 WHERE run_id = 'id-of-server/pba/worn' AND metric = 'oom_kills'"
+        )
+        case = load_case(connection, "server")
+        assert {row["settings"] for row in case.answers["elsewhere"].records()} == {"machine worn-2g, reclaim moderate"}
+        (said,) = elsewhere(case)
+        assert said.startswith(
+            "With `machine worn-2g, reclaim moderate`, they split 100 (pte-mapped) to 114 (reserve-block)"
+        )
+        assert said.endswith("; pba failed.")
 
 
 def test_a_strategy_that_failed_is_named_and_not_among_the_lowest(warehouse: Path, tmp_path: Path) -> None:

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import pytest
+from captures import folder_of
 
 from ptpool.cli import run
 from ptpool.page_events import insert_page_events
 from ptpool.warehouse import capture_row, open_warehouse
 from replay.validate.placement import ALLOCATED, FREE_AT_START, FREED, USED_AT_START, replay_placement
 
-CAPTURES = Path(__file__).parents[3] / "data" / "captures"
 BUDDY, LRU = 1 << 10, 1 << 5
 
 
@@ -110,7 +110,7 @@ def test_what_changed_after_the_last_event(connection):
 
 def test_every_contradiction_of_a_recorded_boot_has_a_known_cause(tmp_path, capsys):
     path = str(tmp_path / "boot.duckdb")
-    assert run(["ingest", "trace", str(CAPTURES / "boot-512m"), "--quiet", "--db", path]) == 0
+    assert run(["ingest", "trace", str(folder_of("boot-512m")), "--quiet", "--db", path]) == 0
     assert run(["replay", "validate", "--capture", "boot-512m", "--db", path]) == 0
     assert "0 unexplained" in capsys.readouterr().err
     with open_warehouse(Path(path)) as connection:
