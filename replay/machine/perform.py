@@ -24,8 +24,8 @@ def perform(state: State, action: Action) -> tuple[Any, int]:
     Returns:
         Its result, or a decision that is entered first and whose result it is; and the ns that it takes.
     """
-    gives = isinstance(action, actions.Give | actions.GiveRest | actions.GiveBlock)
-    if gives and state.costs.refill_ns and _is_refill(state, action.chunk):
+    gives = actions.Give | actions.GiveRest | actions.GiveBlock
+    if state.costs.refill_ns and isinstance(action, gives) and _is_refill(state, action.chunk):
         return _after_refill(state, action), 0
     return _perform(state, action)
 
