@@ -24,6 +24,21 @@ def perform(state: State, action: Action) -> tuple[Any, int]:
     Returns:
         Its result, or a decision that is entered first and whose result it is; and the ns that it takes.
     """
+    gives = actions.Give | actions.GiveRest | actions.GiveBlock
+    if state.costs.refill_ns and isinstance(action, gives) and _is_refill(state, action.chunk):
+        return _after_refill(state, action), 0
+    return _perform(state, action)
+
+
+def _after_refill(state: State, action: Action) -> Decision:
+    """Give what a refill brought, once the time of a whole refill is over."""
+    yield Wait(state.costs.refill_ns)
+    result, ns = _perform(state, action)
+    yield Wait(ns)
+    return result
+
+
+def _perform(state: State, action: Action) -> tuple[Any, int]:
     pool, allocator = state.pool, state.allocator
     match action:
         case actions.Alloc():
@@ -146,10 +161,14 @@ def _set_aside(state: State, pages: int) -> Decision:
             yield from _change(state, keying(Chunk(page, 0)), Tables.ASIDE, own=True)
 
 
+def _is_refill(state: State, chunk: Chunk) -> bool:
+    """Whether a chunk is what a refill asked for; not when a shrinker puts back what it could not free."""
+    return chunk in state.running.in_hand and chunk not in state.running.isolated
+
+
 def _give(state: State, chunk: Chunk, user: int | None = None) -> None:
-    running = state.running  # not when a shrinker puts back what it could not free
-    state.refills += chunk in running.in_hand and chunk not in running.isolated
-    running.in_hand.discard(chunk)
+    state.refills += _is_refill(state, chunk)
+    state.running.in_hand.discard(chunk)
     if user is not None:
         pools.give_to_user(state.allocator, state.pool, user, chunk.pfn, chunk.pages)
     elif state.allocator.kind[chunk.pfn] == pools.POOL_USED:  # taken from the list before

@@ -38,7 +38,7 @@ class PoolRun:
     counted: dict[Quantity, float] = field(hash=False)
     """What the kernel counted from switching the pool on to the end."""
     refill_ns: int | None = None
-    """What a refill that nobody disturbed took; None: not known. Of a change of permissions it is nearly all."""
+    """What a refill that nobody disturbed took, whatever it split and flushed; None: not known."""
 
     @property
     def name(self) -> str:
@@ -152,4 +152,5 @@ def _quantities(stats: str, vmstat: str) -> dict[Quantity, float]:
         ("shrunk_pages", None): value.get("shrunk_pages", 0.0),
         ("ptp_nulls", None): value.get("nulls", 0.0) + value.get("nulls_atomic", 0.0),
         ("oom_kills", None): value.get("oom_kill", 0.0),
+        ("deadlocks", None): min(value.get("recursions", 0.0), 1.0),  # the module's guard lets the kernel go on
     }

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass, replace
 
+from accounts import metrics
 from toy_machine import OTHER, demand_of, finished, machine_of, tables
 
 from replay.contract.actions import Alloc, Give, Lock, SetKey, Tables, Unlock, Wait
 from replay.machine.machine import Machine
 from replay.machine.schedule import FOREVER, DeadlockError, Running, Schedule
 from replay.machine.state import State
+from replay.profiles.costs import built_in
 from replay.strategies.pba import Pba
 from replay.strategies.reserve_block import ReserveBlock
 
@@ -152,3 +154,12 @@ def test_refills_that_overlap_hold_more_memory():
     many = finished(machine_of(), demand_of(tables(40), tasks=list(range(40))), toy)
     assert many.schedule.most_at_once > 1
     assert many.state.refills >= alone.state.refills
+
+
+def test_a_refill_that_was_timed_takes_so_long_once_whatever_it_splits():
+    """Refills of one task, one after the other; some split a leaf, and its flush is in what a refill took."""
+    costs = replace(built_in().of("x86_64"), refill_ns=1_000_000)
+    machine = Machine(State(machine_of(), demand_of(tables(40)), BLOCK, costs=costs))
+    machine.replay()
+    assert machine.state.refills > 5 and metrics(machine)["splits_2m"] + metrics(machine)["splits_1g"] > 0
+    assert machine.state.refills == machine.state.now // costs.refill_ns

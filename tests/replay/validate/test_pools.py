@@ -77,6 +77,15 @@ def test_strategies_that_the_module_calls_otherwise(folder):
     assert read_run(folder).parameters["mutex"] == "true"
 
 
+def test_past_the_recursion_only_that_it_deadlocks_is_compared(folder):
+    stats = folder / "after" / "pool_stats"
+    stats.write_text(stats.read_text().replace("strategy pba", "strategy ctor-naive") + "recursions 1805\n")
+    rows = _compared(EXACT, [read_run(folder)], [{("deadlocks", None): 1.0}])
+    assert not {"splits_2m", "splits_by_others", "refills_got"} & {row.quantity for row in rows}
+    (row,) = [row for row in rows if row.quantity == "deadlocks"]
+    assert (row.recorded, row.model_error, row.allowed_error) == (1, 0, 0)
+
+
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [

@@ -23,18 +23,17 @@ struct page *take_aside(void)
 	return page;
 }
 
-/* Whole blocks, keyed page by page; a table for each leaf of the direct map that could be split. */
+/* Whole blocks, keyed page by page; a table for each 2M and each 1G that is mapped: calc_tables_needed(). */
 static noinline int ptpools_set_aside(void)
 {
-	unsigned long wanted = 0, pages = 0;
+	unsigned long wanted = 0, pages = 0, last = ~0ul;
 	unsigned int level;
 
 	for (unsigned long pfn = 0; pfn < frames; pfn += BLOCK) {
-		if (!lookup_address((unsigned long)pfn_to_kaddr(pfn), &level) || level == PG_LEVEL_4K)
+		if (!lookup_address((unsigned long)pfn_to_kaddr(pfn), &level))
 			continue;
-		wanted++;
-		if (level == PG_LEVEL_1G && !(pfn & (PTRS_PER_PMD * BLOCK - 1)))
-			wanted++;
+		wanted += 1 + (pfn / (PTRS_PER_PMD * BLOCK) != last);
+		last = pfn / (PTRS_PER_PMD * BLOCK);
 	}
 	for (; pages < wanted; pages += BLOCK) {
 		struct page *page = alloc_pages(GFP_KERNEL | __GFP_NOWARN, BLOCK_ORDER);
